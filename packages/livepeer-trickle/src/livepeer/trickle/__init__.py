@@ -1,0 +1,98 @@
+"""Trickle: publish and subscribe segments of a live stream while they are written.
+
+Importing this package imports nothing else; each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livepeer.trickle.channels import JSONLPublisher, JSONLSubscriber
+    from livepeer.trickle.exceptions import (
+        CertificateError,
+        ChannelClosed,
+        ChannelNotFound,
+        ChannelRefused,
+        ProtocolError,
+        RecordTooLarge,
+        SegmentFailed,
+        TrickleConnectionError,
+        TrickleError,
+        TrickleTimeout,
+    )
+    from livepeer.trickle.publisher import TricklePublisher
+    from livepeer.trickle.relay import relay
+    from livepeer.trickle.segment_reader import SegmentReader
+    from livepeer.trickle.segment_writer import SegmentWriter
+    from livepeer.trickle.server import ServerLimits, TrickleServer
+    from livepeer.trickle.subscriber import TrickleSubscriber
+    from livepeer.trickle.tls import Pin, PinStore
+    from livepeer.trickle.transport import Transport
+    from livepeer.trickle.types import PublisherStats, SubscriberStats, Timeouts
+
+__all__ = [
+    "CertificateError",
+    "ChannelClosed",
+    "ChannelNotFound",
+    "ChannelRefused",
+    "JSONLPublisher",
+    "JSONLSubscriber",
+    "Pin",
+    "PinStore",
+    "ProtocolError",
+    "PublisherStats",
+    "RecordTooLarge",
+    "SegmentFailed",
+    "SegmentReader",
+    "SegmentWriter",
+    "ServerLimits",
+    "SubscriberStats",
+    "Timeouts",
+    "Transport",
+    "TrickleConnectionError",
+    "TrickleError",
+    "TricklePublisher",
+    "TrickleServer",
+    "TrickleSubscriber",
+    "TrickleTimeout",
+    "relay",
+]
+
+_HOMES = {
+    "channels": ("JSONLPublisher", "JSONLSubscriber"),
+    "exceptions": (
+        "CertificateError",
+        "ChannelClosed",
+        "ChannelNotFound",
+        "ChannelRefused",
+        "ProtocolError",
+        "RecordTooLarge",
+        "SegmentFailed",
+        "TrickleConnectionError",
+        "TrickleError",
+        "TrickleTimeout",
+    ),
+    "publisher": ("TricklePublisher",),
+    "relay": ("relay",),
+    "segment_reader": ("SegmentReader",),
+    "segment_writer": ("SegmentWriter",),
+    "server": ("ServerLimits", "TrickleServer"),
+    "subscriber": ("TrickleSubscriber",),
+    "tls": ("Pin", "PinStore"),
+    "transport": ("Transport",),
+    "types": ("PublisherStats", "SubscriberStats", "Timeouts"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

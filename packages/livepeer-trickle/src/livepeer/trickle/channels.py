@@ -1,0 +1,343 @@
+"""Channels of JSON records: `JSONLPublisher` and `JSONLSubscriber`."""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from livepeer.trickle import wire
+from livepeer.trickle.exceptions import (
+    ChannelClosed,
+    RecordTooLarge,
+    SegmentFailed,
+    TrickleError,
+    public_url,
+)
+from livepeer.trickle.publisher import TricklePublisher
+from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
+from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.segment_writer import SegmentWriter
+from livepeer.trickle.subscriber import TrickleSubscriber
+from livepeer.trickle.transport import TLS, Transport
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, Timeouts
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["JSONLPublisher", "JSONLSubscriber", "RecordStats"]
+
+_log = logging.getLogger(__name__)
+
+_FLUSH_AT: Final = 64 * 1024
+"""Bytes gathered before `write` itself sends them, and so waits for a slow network."""
+_SEGMENT_SIZE: Final = 1024 * 1024
+_SEGMENT_SECONDS: Final = 1.0
+"""When a segment of lines is ended: a late reader finds the last few seconds in the ring."""
+_BURST: Final = wire.RING - 2
+_PACE: Final = 0.02
+"""One record for each segment: this many at once, then one every so many seconds. A reader is at
+most one round trip late, and the ring keeps four segments beside the pending one."""
+
+
+@dataclass(slots=True)
+class RecordStats:
+    """Counters of a channel of records, always current."""
+
+    records: int = 0
+    """Records taken from the caller, or handed to it."""
+    bad: int = 0
+    """Read: lines that were no JSON object."""
+    keepalives: int = 0
+    """Read: records that only keep the channel alive."""
+    uncertain: int = 0
+    """Written: records in segments that were cut before they were acknowledged."""
+
+
+class JSONLPublisher:
+    """Writes JSON records to a channel.
+
+    ::
+
+        async with JSONLPublisher(url) as publisher:
+            await publisher.write({"text": "hello"})
+
+    Records are gathered into one open segment, which is ended by time and size, so that bursts
+    arrive whole. With `one_per_segment` each record is a segment of its own, the form of event
+    channels; it is acknowledged before `write` returns, and writes are paced, because a ring of
+    five segments forgets what comes too fast.
+
+    Args: as for `TricklePublisher`.
+
+    Raises, from `write`:
+        RecordTooLarge: nothing was sent.
+        ChannelClosed, TrickleConnectionError: no further record can be sent.
+        SegmentFailed: with `one_per_segment`, the record may not have arrived.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        one_per_segment: bool = False,
+        create: bool = False,
+        delete_on_close: bool = True,
+        linger: float = 1.0,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        session: Transport | None = None,
+        tls: TLS = True,
+    ) -> None:
+        self.one_per_segment = one_per_segment
+        self.stats = RecordStats()
+        self.transport = TricklePublisher(
+            url,
+            mime_type=wire.JSON_MIME_TYPE if one_per_segment else wire.JSONL_MIME_TYPE,
+            create=create,
+            delete_on_close=delete_on_close,
+            linger=linger,
+            timeouts=timeouts,
+            session=session,
+            tls=tls,
+        )
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._segment: SegmentWriter | None = None
+        self._segment_size = 0
+        self._segment_records = 0
+        self._segment_ends = 0.0
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+        self._error: TrickleError | None = None
+        self._sent: deque[float] = deque(maxlen=_BURST)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<JSONLPublisher {public_url(self.transport.url)} {self.stats.records} records>"
+
+    async def __aenter__(self) -> "Self":
+        await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def write(self, record: Record) -> None:
+        """Send one record. Waits while the network is slow."""
+        try:
+            line = encode(record)
+        except RecordTooLarge as error:
+            error.url = public_url(self.transport.url)
+            raise
+        if self._closed:
+            raise ChannelClosed("this publisher is closed", url=self.transport.url)
+        if self._error is not None:
+            raise self._error
+        if self.one_per_segment:
+            async with self._lock:
+                await self._write_alone(line)
+            return
+        self._lines.append(line)
+        self._size += len(line)
+        self.stats.records += 1
+        if self._size >= _FLUSH_AT:
+            await self.flush()
+        elif not self._wake.is_set():
+            if self._flusher is None or self._flusher.done():
+                self._flusher = asyncio.create_task(self._flush_soon())
+            self._wake.set()
+
+    async def flush(self) -> None:
+        """Wait until the network has taken every record."""
+        async with self._lock:
+            await self._send()
+        if self._error is not None:
+            raise self._error
+
+    async def aclose(self) -> None:
+        """Send what is left, then close as `TricklePublisher` does. Safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with self._lock:
+                # Inside the lock, so that it is not amid sending.
+                flusher, self._flusher = self._flusher, None
+                if flusher is not None:
+                    flusher.cancel()
+                await self._send()
+                await self._end_segment()
+        finally:
+            await self.transport.aclose()
+
+    # --- one segment of lines --------------------------------------------------------------------
+
+    async def _flush_soon(self) -> None:
+        """Sends what is gathered in one turn of the loop, and ends the segment when it is time.
+
+        It lives no longer than a segment is open, so a publisher that is forgotten is noticed.
+        """
+        loop = asyncio.get_running_loop()
+        while (self._lines or self._segment is not None) and self._error is None:
+            wait = None if self._segment is None else max(0.0, self._segment_ends - loop.time())
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            async with self._lock:
+                await self._send()
+                if self._segment is not None and loop.time() >= self._segment_ends:
+                    await self._end_segment()
+        self._flusher = None
+
+    async def _send(self) -> None:
+        """Hand the gathered lines to the open segment; a failure is kept for the next `write`."""
+        while self._lines and self._error is None:
+            try:
+                if self._segment is None:
+                    await self._open_segment()
+                assert self._segment is not None
+                lines, self._lines, self._size = self._lines, [], 0
+                self._segment_records += len(lines)
+                data = b"".join(lines)
+                self._segment_size += len(data)
+                await self._segment.write(data)
+                if self._segment_size >= _SEGMENT_SIZE:
+                    await self._end_segment()
+            except SegmentFailed as error:
+                self._lost(error)
+            except TrickleError as error:
+                self.stats.uncertain += self._segment_records
+                self._error = error
+
+    async def _open_segment(self) -> None:
+        segment = self.transport.segment()
+        self._segment_size = self._segment_records = 0
+        await segment.__aenter__()
+        self._segment = segment
+        self._segment_ends = asyncio.get_running_loop().time() + _SEGMENT_SECONDS
+
+    async def _end_segment(self) -> None:
+        if self._segment is not None:
+            segment, self._segment = self._segment, None
+            try:
+                await segment.aclose()
+            except SegmentFailed as error:
+                self._lost(error)
+
+    def _lost(self, error: SegmentFailed) -> None:
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment._end()
+        self.stats.uncertain += self._segment_records
+        _log.warning("%d records are uncertain: %s", self._segment_records, error)
+        self._segment_records = 0
+
+    # --- one segment for each record -------------------------------------------------------------
+
+    async def _write_alone(self, line: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        if len(self._sent) == _BURST:
+            await asyncio.sleep(self._sent[0] + _BURST * _PACE - loop.time())
+        self._sent.append(loop.time())
+        self.stats.records += 1
+        try:
+            # Without the line feed: the segment is the record.
+            segment = await self.transport.write(line[:-1])
+            await segment.acknowledged()
+        except SegmentFailed:
+            self.stats.uncertain += 1
+            raise
+
+
+class JSONLSubscriber:
+    """Reads the records of a channel: an asynchronous iterator of dicts.
+
+    ::
+
+        async with JSONLSubscriber(url) as records:
+            async for record in records: ...
+
+    Takes both forms of channels (lines, or one record for each segment), passes over keepalives
+    and over lines that are no record; both are counted in `stats`, `transport.stats` has the rest.
+
+    Args:
+        start: "current" by default: the open segment of a channel of lines is read from its
+            beginning, so records of the last second or so come first.
+        on_gap: "oldest" by default.
+        keepalives: hand out `{"keep": "alive"}` too.
+        Others as for `TrickleSubscriber`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        start: Start = "current",
+        on_gap: GapPolicy = "oldest",
+        keepalives: bool = False,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        session: Transport | None = None,
+        tls: TLS = True,
+    ) -> None:
+        self.keepalives = keepalives
+        self.stats = RecordStats()
+        self.transport = TrickleSubscriber(
+            url, start=start, on_gap=on_gap, timeouts=timeouts, session=session, tls=tls
+        )
+        self._segment: SegmentReader | None = None
+        self._reader = RecordReader()
+        self._records: deque[Record] = deque()
+
+    def __repr__(self) -> str:
+        return f"<JSONLSubscriber {public_url(self.transport.url)} {self.stats.records} records>"
+
+    async def __aenter__(self) -> "Self":
+        await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> "Self":
+        return self
+
+    async def __anext__(self) -> Record:
+        while not self._records:
+            await self._receive()
+        self.stats.records += 1
+        return self._records.popleft()
+
+    async def aclose(self) -> None:
+        """Stop reading. Safe to call again."""
+        await self.transport.aclose()
+
+    async def _receive(self) -> None:
+        if self._segment is None:
+            self._segment = await self.transport.__anext__()
+        segment, reader, bad = self._segment, self._reader, self._reader.bad
+        try:
+            data = await segment.receive()
+            records = reader.feed(data) if data else reader.end()
+        except SegmentFailed as error:
+            # The rest of the segment is counted by the transport; what came of it is good.
+            _log.warning("%s", error)
+            data, records = b"", reader.end()
+        if not data:
+            self._segment = None
+        if reader.bad > bad:
+            self.stats.bad += reader.bad - bad
+            _log.warning(
+                "%d lines of segment %d of %s are no JSON object",
+                reader.bad - bad,
+                segment.seq,
+                public_url(self.transport.url),
+            )
+        for record in records:
+            if is_keepalive(record):
+                self.stats.keepalives += 1
+                if not self.keepalives:
+                    continue
+            self._records.append(record)

@@ -1,0 +1,21 @@
+"""The `livepeer` command.
+
+One host for the commands of every installed Livepeer distribution, in the lowest of them, since two
+distributions must never install the same script. See `livepeer.trickle.cli.host` for how a
+distribution brings commands of its own.
+"""
+
+from __future__ import annotations
+
+from livepeer.trickle.cli.host import Command, main
+
+__all__ = ["Command", "commands", "main"]
+
+commands = (
+    Command(
+        name="trickle",
+        help="Debug a live channel: serve, publish, subscribe and inspect trickle streams.",
+        target="livepeer.trickle.cli.trickle:app",
+        group="Transport",
+    ),
+)

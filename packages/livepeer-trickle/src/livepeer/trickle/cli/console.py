@@ -1,0 +1,62 @@
+"""What the commands print: for a person on a terminal, for a program on a pipe.
+
+Results go to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def is_terminal() -> bool:
+    """Whether standard output is read by a person."""
+    return sys.stdout.isatty()
+
+
+def emit(value: Any) -> None:
+    """Print a result: indented and coloured on a terminal, one line of JSON on a pipe."""
+    if is_terminal():
+        from rich.console import Console
+
+        Console().print_json(json.dumps(value, default=str, ensure_ascii=False))
+    else:
+        print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+
+
+def note(message: str) -> None:
+    """Say something beside the result, on standard error."""
+    typer.echo(message, err=True)
+
+
+def fail(message: str, *, hint: str | None = None, code: int = 1) -> NoReturn:
+    """Say what failed and what to do, and end the command with `code`."""
+    typer.secho(f"Error: {message}", fg=typer.colors.RED, err=True)
+    if hint:
+        note(hint)
+    raise typer.Exit(code)
+
+
+def progress() -> Progress:
+    """A progress bar on standard error; it draws nothing where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        # What is printed while a bar is drawn would end up where the bar is: not in a pipe.
+        redirect_stdout=is_terminal(),
+    )

@@ -1,0 +1,104 @@
+"""What can go wrong with a channel, as one small tree.
+
+::
+
+    TrickleError
+    ├── ChannelNotFound          404: nobody made the channel, or it was swept
+    ├── ChannelClosed            the channel was deleted, or this client is closed
+    ├── ChannelRefused           401, 403, and creation refused
+    ├── SegmentFailed            one segment is damaged; the client goes on with the next
+    ├── ProtocolError            the server answered something trickle has no meaning for
+    ├── RecordTooLarge           a JSON record over 64 KiB; nothing was sent
+    └── TrickleConnectionError   no connection, or it broke, longer than the client retries
+        ├── TrickleTimeout       one of the limits of `Timeouts` passed
+        └── CertificateError     the server's certificate is not the one that was expected
+
+Every error tells the `url` (without credentials), and where they mean something the `seq` of the
+segment and the `attempt` (1 for the first try) at which the client gave up.
+"""
+
+import re
+from typing import Final
+
+__all__ = [
+    "CertificateError",
+    "ChannelClosed",
+    "ChannelNotFound",
+    "ChannelRefused",
+    "ProtocolError",
+    "RecordTooLarge",
+    "SegmentFailed",
+    "TrickleConnectionError",
+    "TrickleError",
+    "TrickleTimeout",
+    "public_url",
+]
+
+_USERINFO: Final = re.compile(r"//[^/?#]*@")
+
+
+def public_url(url: str) -> str:
+    """`url` as it may be shown: without the name and the password that it may carry."""
+    return _USERINFO.sub("//***@", url, count=1)
+
+
+class TrickleError(Exception):
+    """Root of every error that `livepeer.trickle` raises on purpose."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        url: str | None = None,
+        seq: int | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.url = None if url is None else public_url(url)
+        self.seq = seq
+        self.attempt = attempt
+
+    def __str__(self) -> str:
+        where = [
+            f"{name} {value}"
+            for name, value in (("url", self.url), ("seq", self.seq), ("attempt", self.attempt))
+            if value is not None
+        ]
+        return f"{self.message} ({', '.join(where)})" if where else self.message
+
+
+class ChannelNotFound(TrickleError):
+    """The server has no such channel (404)."""
+
+
+class ChannelClosed(TrickleError):
+    """The channel has ended, or the client was closed."""
+
+
+class ChannelRefused(TrickleError):
+    """The server does not allow this (401, 403, or a creation it does not take)."""
+
+
+class SegmentFailed(TrickleError):
+    """One segment did not arrive whole. The client stays usable and goes on with the next one."""
+
+
+class ProtocolError(TrickleError):
+    """The server's answer has no meaning in trickle: is this a trickle URL?"""
+
+
+class RecordTooLarge(TrickleError, ValueError):
+    """A record is longer than what readers of a line-based channel take (64 KiB)."""
+
+
+class TrickleConnectionError(TrickleError, ConnectionError):
+    """No connection could be made, or it broke, for longer than the client tries again."""
+
+
+class TrickleTimeout(TrickleConnectionError, TimeoutError):
+    """A limit of `Timeouts` passed."""
+
+
+class CertificateError(TrickleConnectionError):
+    """The server's certificate is not trusted; no header and no byte was sent."""

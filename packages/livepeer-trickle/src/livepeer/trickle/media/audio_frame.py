@@ -1,0 +1,244 @@
+"""A run of audio samples with its exact time. Imported through :mod:`.frames`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from .clock import MPEG_TIME_BASE, Time, exact
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Samples = NDArray[np.float32]
+
+__all__ = ["AudioFrame", "planar"]
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class AudioFrame:
+    """Samples of all channels, and the time of the first of them.
+
+    ``samples`` is a writable ``float32`` array (channels, n), nominally within -1 and 1, whatever
+    the source's own format was. ``time`` is exact seconds on the stream's clock.
+    """
+
+    __slots__ = ("_samples", "_source", "_timebase", "layout", "pts", "rate")
+
+    #: Presentation time in ticks of ``time_base``; ``None`` while the frame has no time yet.
+    pts: int | None
+    #: Samples per second.
+    rate: int
+    #: Channel layout by FFmpeg's name: ``mono``, ``stereo``, ``5.1``, ...
+    layout: str
+
+    def __init__(
+        self,
+        samples: Samples | None,
+        *,
+        rate: int,
+        layout: str,
+        pts: int | None = None,
+        time_base: Fraction = MPEG_TIME_BASE,
+        source: av.AudioFrame | None = None,
+    ) -> None:
+        """Used by decoders, which give ``source`` alone; others use :meth:`from_ndarray`."""
+        self._samples = samples
+        self._source = source
+        self._timebase = time_base
+        self.rate = rate
+        self.layout = layout
+        self.pts = pts
+
+    @classmethod
+    def from_ndarray(
+        cls,
+        array: NDArray[Any],
+        *,
+        rate: int,
+        layout: str | None = None,
+        time: Time | None = None,
+    ) -> AudioFrame:
+        """A frame of (channels, n) samples, or (n,) for mono.
+
+        Floats are taken as they are (a ``float32`` array is not copied), ``int16``, ``int32`` and
+        ``uint8`` are scaled to -1..1. ``layout`` follows from the number of channels where it is
+        not given; ``time`` is seconds. Raises ``ValueError`` or ``TypeError`` for a misfit.
+        """
+        samples = _as_float(array)
+        if rate <= 0:
+            raise ValueError(f"rate has to be samples per second, not {rate}")
+        if layout is None:
+            if len(samples) not in _LAYOUTS:
+                raise ValueError(f"name the layout of {len(samples)} channels")
+            layout = _LAYOUTS[len(samples)]
+        elif _channels(layout) != len(samples):
+            raise ValueError(
+                f"layout {layout} has {_channels(layout)} channels, the array has {len(samples)}"
+            )
+        frame = cls(samples, rate=rate, layout=layout)
+        if time is not None:
+            frame.time = exact(time)
+        return frame
+
+    @property
+    def samples(self) -> Samples:
+        """Writable ``float32`` (channels, n); what is written is what is encoded."""
+        if self._samples is None:
+            assert self._source is not None
+            self._samples = planar(self._source)
+            self._source = None
+        return self._samples
+
+    @property
+    def format(self) -> str:
+        """Sample format of :attr:`samples` by FFmpeg's name: always ``fltp``."""
+        return "fltp"
+
+    @property
+    def channels(self) -> int:
+        return _channels(self.layout)
+
+    def __len__(self) -> int:
+        """Samples per channel."""
+        if self._samples is None:
+            assert self._source is not None
+            return self._source.samples
+        return int(self._samples.shape[1])
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick of :attr:`pts`."""
+        return self._timebase
+
+    @property
+    def time(self) -> Fraction:
+        """Seconds of the first sample, exact. Assigning any number sets it."""
+        if self.pts is None:
+            raise ValueError(
+                "this frame has no time yet: give one to from_ndarray(..., time=...), "
+                "or let the publisher pace it"
+            )
+        return self.pts * self._timebase
+
+    @time.setter
+    def time(self, value: Time) -> None:
+        seconds = exact(value)
+        if 90_000 % seconds.denominator == 0:
+            self._timebase = MPEG_TIME_BASE
+        else:
+            self._timebase = Fraction(1, seconds.denominator)
+        self.pts = int(seconds / self._timebase)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds."""
+        return Fraction(len(self), self.rate)
+
+    def replace(
+        self, samples: Any, *, rate: int | None = None, layout: str | None = None
+    ) -> AudioFrame:
+        """A frame of other samples with this frame's time; rate and layout too, unless given.
+
+        ``samples``: as in :meth:`from_ndarray`, or a torch tensor. Where the number of channels
+        changed and no layout is given, it follows from that number.
+        """
+        if hasattr(samples, "detach"):
+            samples = samples.detach().cpu().numpy()
+        array = _as_float(samples)
+        if layout is None and len(array) == self.channels:
+            layout = self.layout
+        new = AudioFrame.from_ndarray(array, rate=rate or self.rate, layout=layout)
+        new.pts, new._timebase = self.pts, self._timebase
+        return new
+
+    def resample(self, *, rate: int | None = None, layout: str | None = None) -> AudioFrame:
+        """The same sound at another rate or in other channels, with the same time and duration.
+
+        This frame alone is looked at, which costs a little precision at its edges; for a gapless
+        stream keep one :class:`AudioResampler` and give it every frame.
+        """
+        rate, layout = rate or self.rate, layout or self.layout
+        if (rate, layout) == (self.rate, self.layout):
+            return self.replace(self.samples.copy())
+        import numpy as np
+
+        from .audio_resampler import AudioResampler
+
+        one = AudioResampler(rate=rate, layout=layout)
+        parts = [part.samples for part in (*one.resample(self), *one.flush())]
+        count = round(len(self) * Fraction(rate, self.rate))
+        out = np.zeros((_channels(layout), count), np.float32)
+        if parts:
+            joined = np.concatenate(parts, axis=1)[:, :count]
+            out[:, : joined.shape[1]] = joined
+        return self.replace(out, rate=rate, layout=layout)
+
+    def to_av(self) -> av.AudioFrame:
+        """The samples as a PyAV frame (``fltp``) with this time, for an encoder or a filter."""
+        import numpy as np
+        from av import AudioFrame as New
+
+        frame = self._source
+        if frame is None or frame.format.name != "fltp":
+            frame = New.from_ndarray(
+                np.ascontiguousarray(self.samples), format="fltp", layout=self.layout
+            )
+            frame.sample_rate = self.rate
+        frame.pts = self.pts
+        frame.time_base = self._timebase
+        return frame
+
+    def __repr__(self) -> str:
+        time = "untimed" if self.pts is None else f"{float(self.time):.3f} s"
+        return f"<AudioFrame {len(self)} samples {self.rate} Hz {self.layout} {time}>"
+
+
+def _channels(layout: str) -> int:
+    for channels, name in _LAYOUTS.items():
+        if name == layout:
+            return channels
+    from av import AudioLayout
+
+    return int(AudioLayout(layout).nb_channels)
+
+
+def _as_float(array: NDArray[Any]) -> Samples:
+    import numpy as np
+
+    array = np.asarray(array)
+    if array.ndim == 1:
+        array = array[np.newaxis, :]
+    if array.ndim != 2 or not 0 < array.shape[0] <= 64:
+        raise ValueError(
+            f"samples have to be of shape (channels, n) or (n,), not {array.shape}: "
+            "transpose an (n, channels) array"
+        )
+    samples: Samples
+    if array.dtype == np.float32:
+        samples = array
+    elif array.dtype.kind == "f":
+        samples = array.astype(np.float32)
+    elif array.dtype == np.uint8:
+        samples = (array.astype(np.float32) - np.float32(128)) / np.float32(128)
+    elif array.dtype in (np.int16, np.int32):
+        full = -float(np.iinfo(array.dtype).min)
+        samples = (array / full).astype(np.float32, copy=False)
+    else:
+        raise TypeError(f"samples have to be float, int16, int32 or uint8, not {array.dtype}")
+    return samples
+
+
+def planar(frame: av.AudioFrame) -> Samples:
+    """The samples of a PyAV frame of any format: (channels, n) ``float32``, in our own memory."""
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        channels = frame.layout.nb_channels
+        array = array.reshape(-1, channels).T
+    return _as_float(array)

@@ -1,0 +1,135 @@
+"""The one thread that decodes a stream: bytes go in from the event loop, frames come out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from .decoder import StreamDecoder
+from .frames import Frame, MediaPacket
+from .handover import Handover
+
+__all__ = ["DecodeThread"]
+
+_log = logging.getLogger(__name__)
+
+#: Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s.
+_WAITING = 1 << 20
+#: The thread looks whether it is closed after so many bytes: some frames at most.
+_PIECE = 87 * 188
+#: What the smallest piece of work counts as, so that not too many of them wait either.
+_LEAST = 1 << 10
+
+_Work = Callable[[], list[Frame | MediaPacket]]
+
+
+class DecodeThread:
+    """Owns a :class:`StreamDecoder` and the thread on which alone it is used.
+
+    ``feed`` waits while the thread has enough to do, which holds back the socket. ``aclose`` ends
+    the thread within ``limit`` seconds, whatever waits.
+    """
+
+    def __init__(self, decoder: StreamDecoder, handover: Handover, *, limit: float = 5.0) -> None:
+        self._decoder = decoder
+        self._handover = handover
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._ready = threading.Condition()
+        self._work: deque[tuple[int, _Work]] = deque()
+        self._waiting = 0
+        self._closed = False
+        self._last = False
+        self._room = asyncio.Event()
+        self._done = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="livepeer-decode", daemon=True)
+        self._thread.start()
+
+    async def feed(self, data: bytes) -> None:
+        """Bytes of the current segment."""
+        for start in range(0, len(data), _PIECE):
+            piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
+            await self._add(len(piece), lambda piece=piece: self._decoder.feed(piece))  # type: ignore[misc]
+
+    async def end_segment(self) -> None:
+        await self._add(0, self._decoder.end_segment)
+
+    async def discontinuity(self) -> None:
+        await self._add(0, self._decoder.discontinuity)
+
+    async def finish(self) -> None:
+        """Nothing more comes: flush, end the hand-over, end the thread."""
+        await self._add(0, self._decoder.flush, last=True)
+
+    async def aclose(self) -> None:
+        """End the thread; what it has not decoded is lost. Safe to call again."""
+        with self._ready:
+            self._closed = True
+            self._work.clear()
+            self._ready.notify()
+        self._handover.close()
+        self._room.set()
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._done.wait()
+        except TimeoutError:
+            _log.error(
+                "the decoder did not stop within %g s; its thread is left alone", self._limit
+            )
+        else:
+            self._thread.join()
+
+    async def _add(self, size: int, work: _Work, *, last: bool = False) -> None:
+        size = max(size, _LEAST)
+        while self._waiting > _WAITING and not self._closed:
+            self._room.clear()
+            # Looked at again: the thread may have caught up before the event was cleared.
+            if self._waiting > _WAITING:
+                await self._room.wait()
+        with self._ready:
+            if self._closed or self._last:
+                return
+            self._work.append((size, work))
+            self._waiting += size
+            self._last = last
+            self._ready.notify()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            while self._step():
+                pass
+        except Exception as failure:  # noqa: BLE001 — raised in the task that takes the frames
+            error = failure
+        finally:
+            self._handover.end(error)
+            with self._ready:
+                self._closed = True
+            self._tell(self._room.set)
+            self._tell(self._done.set)
+
+    def _step(self) -> bool:
+        with self._ready:
+            while not self._work and not self._closed and not self._last:
+                self._ready.wait()
+            if self._closed or not self._work:
+                return False
+            size, work = self._work.popleft()
+        for item in work():
+            if not self._handover.put(item):
+                return False
+        with self._ready:
+            was_full = self._waiting > _WAITING
+            self._waiting -= size
+        if was_full:
+            self._tell(self._room.set)
+        return True
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        # A loop that is closed has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)

@@ -1,0 +1,134 @@
+"""An audio track to samples, with times that are exact to the sample."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from av import Packet
+from av.error import FFmpegError
+
+from .access_units import AccessUnit
+from .clock import MPEG_TIME_BASE, SampleClock, Timeline
+from .framers import framer_for
+from .frames import AudioFrame
+from .pes import ElementaryPacket
+from .psi import Track
+from .track import DecoderStats
+
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["AudioDecoder", "open_audio", "opus_head"]
+
+
+class AudioDecoder:
+    """Decodes frame by frame; times follow the count of samples as long as the stream agrees."""
+
+    def __init__(self, track: Track, timeline: Timeline, stats: DecoderStats) -> None:
+        self.track = track
+        self._timeline = timeline
+        self._stats = stats
+        self._framer = framer_for(track)
+        self._context: Any = None
+        self._base: int | None = None
+        self._clock = SampleClock()
+        self._broken = False
+
+    def push(self, packet: ElementaryPacket) -> list[AudioFrame]:
+        return self._units(self._framer.split(packet))
+
+    def lose(self) -> list[AudioFrame]:
+        self._base = None
+        self._broken = True
+        return []
+
+    def flush(self) -> list[AudioFrame]:
+        out = self._units(self._framer.flush())
+        if self._context is not None:
+            out += self._decode(None, None)
+            self._context = None
+        return out
+
+    def _units(self, units: list[AccessUnit]) -> list[AudioFrame]:
+        out: list[AudioFrame] = []
+        for unit in units:
+            if unit.lost:
+                self._broken = True
+                if unit.pts is None:
+                    # Contiguity is gone, and with it every time that was counted from the last one.
+                    self._base = None
+            if unit.damaged:
+                self._stats.damaged += 1
+                continue
+            if unit.pts is not None:
+                self._base = self._timeline.place(unit.pts)
+            if self._base is None:
+                self._stats.skipped += 1
+                continue
+            after = Fraction(unit.after * 90_000, unit.rate) if unit.rate else 0
+            out += self._decode(unit, self._base + after)
+        return out
+
+    def _decode(self, unit: AccessUnit | None, time: Fraction | int | None) -> list[AudioFrame]:
+        if self._context is None and unit is not None:
+            self._context = open_audio(self.track, unit)
+        packet = None
+        if unit is not None and time is not None:
+            packet = Packet(unit.data)
+            packet.pts = packet.dts = round(time)
+            packet.time_base = MPEG_TIME_BASE
+        try:
+            if self._broken and packet is not None:
+                self._broken = False
+                self._stats.resyncs += self._clock.started
+                self._context.flush_buffers()
+            sounds = self._context.decode(packet)
+        except FFmpegError:
+            self._stats.damaged += 1
+            self._broken = True
+            return []
+        out = [self._frame(sound) for sound in sounds if sound.samples]
+        self._stats.audio_frames += len(out)
+        return out
+
+    def _frame(self, sound: av.AudioFrame) -> AudioFrame:
+        told = None if sound.pts is None else sound.pts * MPEG_TIME_BASE
+        pts, base = self._clock.place(told, sound.samples, sound.sample_rate)
+        return AudioFrame(
+            None,
+            rate=sound.sample_rate,
+            layout=sound.layout.name,
+            pts=pts,
+            time_base=base,
+            source=sound,
+        )
+
+
+def open_audio(track: Track, unit: AccessUnit) -> Any:
+    from av import CodecContext
+
+    name = track.codec
+    if name == "mp2":
+        # One stream type for all layers of MPEG audio; the header says which.
+        name = {3: "mp1float", 2: "mp2float"}.get(unit.data[1] >> 1 & 0x03, "mp3float")
+    context = CodecContext.create(name, "r")
+    if name == "opus":
+        context.extradata = opus_head(track.channels)
+    return context
+
+
+def opus_head(channels: int) -> bytes:
+    """RFC 7845 §5.1, with the channel mapping of family 1 above two channels."""
+    head = b"OpusHead\x01" + bytes([channels]) + b"\0\0" + (48_000).to_bytes(4, "little") + b"\0\0"
+    if channels <= 2:
+        return head + b"\0"
+    streams, coupled, mapping = {
+        3: (2, 1, (0, 2, 1)),
+        4: (2, 2, (0, 1, 2, 3)),
+        5: (3, 2, (0, 4, 1, 2, 3)),
+        6: (4, 2, (0, 4, 1, 2, 3, 5)),
+        7: (4, 3, (0, 4, 1, 2, 3, 5, 6)),
+        8: (5, 3, (0, 6, 1, 2, 3, 4, 5, 7)),
+    }[channels]
+    return head + bytes([1, streams, coupled, *mapping])

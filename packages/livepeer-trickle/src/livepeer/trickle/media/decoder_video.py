@@ -1,0 +1,148 @@
+"""A video track to pictures, from keyframe to loss and from the next keyframe on again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from av import Packet
+from av.error import FFmpegError
+
+from .access_units import AccessUnit
+from .clock import MPEG_TIME_BASE, Timeline
+from .framers import framer_for
+from .frames import VideoFrame
+from .pes import ElementaryPacket
+from .psi import Track
+from .track import DecoderStats
+
+if TYPE_CHECKING:
+    import av
+
+__all__ = ["MAX_PIXELS", "VideoDecoder", "open_video"]
+
+#: 8K, and a little: a damaged header must not ask for more memory than any real picture needs.
+MAX_PIXELS = 8192 * 4608
+
+
+class VideoDecoder:
+    """Decodes from keyframe to loss, and from the next keyframe on again."""
+
+    def __init__(
+        self,
+        track: Track,
+        timeline: Timeline,
+        stats: DecoderStats,
+        *,
+        device: str | None = None,
+        threads: int = 0,
+    ) -> None:
+        self.track = track
+        self._timeline = timeline
+        self._stats = stats
+        self._framer = framer_for(track)
+        self._context = open_video(track.codec, device, threads)
+        self._waiting = True
+        self._started = False
+        #: The time of the newest keyframe that the decoder has, and up to where none is good.
+        self._key = self._spoilt_until = -(1 << 63)
+        self._last: int | None = None
+        self._step = 3_000
+
+    def push(self, packet: ElementaryPacket) -> list[VideoFrame]:
+        return self._units(self._framer.split(packet))
+
+    def lose(self) -> list[VideoFrame]:
+        """Units are missing here: give what is whole, then wait for a keyframe."""
+        if self._waiting:
+            return []
+        self._waiting = True
+        out = self._decode(None)
+        self._context.flush_buffers()
+        return out
+
+    def flush(self) -> list[VideoFrame]:
+        return self._units(self._framer.flush()) + self.lose()
+
+    def _units(self, units: list[AccessUnit]) -> list[VideoFrame]:
+        out: list[VideoFrame] = []
+        for unit in units:
+            if unit.lost or unit.damaged:
+                out += self.lose()
+            if unit.damaged:
+                self._stats.damaged += 1
+                continue
+            if self._waiting:
+                if not unit.key:
+                    self._stats.skipped += 1
+                    continue
+                self._waiting = False
+                self._stats.resyncs += self._started
+                self._started = True
+            out += self._decode(unit)
+        return out
+
+    def _decode(self, unit: AccessUnit | None, *, again: bool = False) -> list[VideoFrame]:
+        try:
+            pictures = self._context.decode(None if unit is None else self._packet(unit))
+        except FFmpegError:
+            self._stats.damaged += 1
+            return self.lose() if unit is not None else []
+        out: list[VideoFrame] = []
+        for picture in pictures:
+            pts = picture.pts
+            if not picture.is_corrupt:
+                if pts is not None and pts < self._spoilt_until:
+                    self._stats.skipped += 1
+                else:
+                    out.append(self._frame(picture))
+                continue
+            # What follows may be predicted from it: nothing is worth having until a keyframe.
+            self._stats.damaged += 1
+            key_is_inside = unit is not None and unit.key
+            if pts < self._key if pts is not None else key_is_inside:
+                self._spoilt_until = self._key
+                if not key_is_inside or again:
+                    continue
+                # Decoded once more, so that nothing of what was broken before it gets into it.
+                self._context.flush_buffers()
+                self._stats.video_frames += len(out)
+                assert unit is not None
+                return out + self._decode(unit, again=True)
+            if unit is not None:
+                self._waiting = True
+                self._context.flush_buffers()
+            break
+        self._stats.video_frames += len(out)
+        return out
+
+    def _packet(self, unit: AccessUnit) -> Any:
+        packet = Packet(unit.data)
+        packet.pts, packet.dts = self._timeline.place_both(unit.pts, unit.dts)
+        packet.time_base = MPEG_TIME_BASE
+        if unit.key and packet.pts is not None:
+            self._key = packet.pts
+        return packet
+
+    def _frame(self, picture: av.VideoFrame) -> VideoFrame:
+        pts = picture.pts
+        if pts is None:
+            pts = 0 if self._last is None else self._last + self._step
+        elif self._last is not None and 0 < pts - self._last < 90_000:
+            self._step = pts - self._last
+        self._last = pts
+        return VideoFrame(picture, pts=pts, key_frame=bool(picture.key_frame))
+
+
+def open_video(codec: str, device: str | None, threads: int) -> Any:
+    from av import CodecContext
+
+    from . import gpu
+
+    context = None if device is None else gpu.decoder(codec, device)
+    if context is None:
+        context = CodecContext.create(codec, "r")
+        # Slices, not frames: frame threads hold back one picture for each thread.
+        context.thread_type = "SLICE"
+        context.thread_count = threads
+    context.options = context.options | {"max_pixels": str(MAX_PIXELS)}
+    return context

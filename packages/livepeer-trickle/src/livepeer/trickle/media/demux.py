@@ -1,0 +1,148 @@
+"""MPEG transport stream to elementary packets, without I/O, without waiting, without probing.
+
+FFmpeg's demuxer reads from a file, probes, and holds each picture back until the next one starts;
+that is a frame of delay on each hop, and its ``noparse`` loses pictures of muxers that split them.
+This one is fed bytes and gives each packet as soon as it is known to be complete:
+
+- at its length, where the muxer wrote one;
+- at a packet filled up with stuffing, once this muxer has proven that it stuffs nowhere else
+  (:class:`.pes.Assembler` learns it and unlearns it);
+- at the end of a segment, unless this publisher has been seen to cut packets in two;
+- and at the start of the next packet in any case.
+
+Source of the format: ISO/IEC 13818-1 §2.4.3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pes import Assembler, DemuxStats, ElementaryPacket
+from .psi import SectionBuffer, Track, parse_pat, parse_pmt
+
+__all__ = ["Demuxer"]
+
+_PACKET = 188
+_SYNC = 0x47
+
+
+class Demuxer:
+    """Feed bytes, cut anywhere; get the packets of the first video and first audio track."""
+
+    def __init__(self) -> None:
+        self.stats = DemuxStats()
+        #: The tracks of the program now; changes between two packets of :meth:`feed`'s result.
+        self.tracks: tuple[Track, ...] = ()
+        self._rest = b""
+        self._between = False
+        self._pat = SectionBuffer()
+        self._pmt = SectionBuffer()
+        self._pmt_pid: int | None = None
+        self._assemblers: dict[int, Assembler] = {}
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[ElementaryPacket]:
+        self.stats.bytes += len(data)
+        if self._rest and self._between and _aligned(data):
+            # The segment before ended in half a transport packet, and this one does not go on.
+            self.stats.skipped_bytes += len(self._rest)
+            self._rest = b""
+        self._between = False
+        buffer = b"".join((self._rest, data)) if self._rest else bytes(data)
+        out: list[ElementaryPacket] = []
+        at = 0
+        while len(buffer) - at >= _PACKET:
+            count = (len(buffer) - at) // _PACKET
+            words = np.frombuffer(buffer, ">u4", count * _PACKET // 4, at)
+            headers = words[:: _PACKET // 4].astype(np.uint32)
+            wrong = headers >> 24 != _SYNC
+            good = int(wrong.argmax()) if wrong.any() else count
+            if good:
+                rows = np.frombuffer(buffer, np.uint8, good * _PACKET, at)
+                self._rows(rows.reshape(good, _PACKET), headers[:good], out)
+            at += good * _PACKET
+            if good < count:
+                found = _next_sync(buffer, at + 1)
+                self.stats.skipped_bytes += found - at
+                at = found
+        self._rest = buffer[at:]
+        return out
+
+    def end_segment(self) -> list[ElementaryPacket]:
+        """What the end of a segment completes. Counters may start again in the next one."""
+        self._between = True
+        return [p for a in self._assemblers.values() if (p := a.end_segment()) is not None]
+
+    def discontinuity(self) -> None:
+        """Forget half packets: bytes were lost here, and the next packet of each track says so."""
+        self._rest = b""
+        for assembler in self._assemblers.values():
+            assembler.lose()
+
+    def flush(self) -> list[ElementaryPacket]:
+        """The end of the stream: every packet that may be whole."""
+        return [p for a in self._assemblers.values() if (p := a.finish()) is not None]
+
+    def _rows(
+        self,
+        rows: NDArray[np.uint8],
+        headers: NDArray[np.uint32],
+        out: list[ElementaryPacket],
+    ) -> None:
+        """Hand over runs: a start, a stuffed packet, or many plain packets of a track in one go."""
+        before = headers[:-1]
+        # Plain: no error, no start, payload alone. Its successor differs in the counter alone.
+        plain = before & 0x00C00030 == 0x10
+        successor = (before & 0xFFFFFFF0) | ((before + 1) & 0x0F)
+        starts = [0, *(np.flatnonzero(~plain | (headers[1:] != successor)) + 1).tolist()]
+        pids = (headers[starts] >> 8 & 0x1FFF).tolist()
+        for start, end, pid in zip(starts, [*starts[1:], len(rows)], pids, strict=True):
+            if pid == 0 or pid == self._pmt_pid:
+                for row in rows[start:end]:
+                    self._table(pid, row.tobytes(), out)
+                continue
+            assembler = self._assemblers.get(pid)
+            if assembler is not None:
+                assembler.add(rows[start:end], out)
+
+    def _table(self, pid: int, packet: bytes, out: list[ElementaryPacket]) -> None:
+        if packet[1] & 0x80 or not packet[3] & 0x10:
+            return
+        payload = packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
+        buffer = self._pat if pid == 0 else self._pmt
+        section = buffer.add(payload, bool(packet[1] & 0x40))
+        if section is None:
+            return
+        if pid == 0:
+            found = parse_pat(section)
+            if found is not None and found != self._pmt_pid:
+                self._pmt_pid, self._pmt = found, SectionBuffer()
+            return
+        tracks = parse_pmt(section)
+        if not tracks or tracks == self.tracks:
+            return
+        old, self._assemblers = self._assemblers, {}
+        for track in tracks:
+            kept = old.pop(track.pid, None)
+            if kept is None or kept.track != track:
+                if kept is not None:
+                    old[track.pid] = kept
+                kept = Assembler(track, self.stats)
+            self._assemblers[track.pid] = kept
+        out += [p for a in old.values() if (p := a.finish()) is not None]
+        self.tracks = tracks
+
+
+def _aligned(data: bytes | bytearray | memoryview) -> bool:
+    return len(data) > 0 and data[0] == _SYNC and (len(data) <= _PACKET or data[_PACKET] == _SYNC)
+
+
+def _next_sync(buffer: bytes, at: int) -> int:
+    """The next offset that looks like a packet start and has another one behind it."""
+    while True:
+        at = buffer.find(b"\x47", at)
+        if at < 0:
+            return len(buffer)
+        if at + _PACKET >= len(buffer) or buffer[at + _PACKET] == _SYNC:
+            return at
+        at += 1

@@ -1,0 +1,123 @@
+"""Frames into a file or bytes, without a network: `encode`."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any, BinaryIO
+
+import av
+
+from .encoder import SegmentEncoder
+from .encoder_picture import output_size
+from .frames import AudioFrame, MediaPacket, VideoFrame
+from .outputs import AudioOutput, VideoOutput
+
+__all__ = ["encode"]
+
+Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
+
+#: Another container is written from a transport stream, kept on disk when larger than this.
+_IN_MEMORY = 64 << 20
+
+
+def encode(
+    frames: Frames,
+    target: str | os.PathLike[str] | BinaryIO | None = None,
+    *,
+    video: VideoOutput | None = VideoOutput(),  # noqa: B008 — frozen
+    audio: AudioOutput | None = AudioOutput(),  # noqa: B008 — frozen
+    format: str = "mpegts",
+) -> bytes | None:
+    """Encode ``frames`` into ``target`` (a path or a binary file), or return the bytes.
+
+    ``format``: ``"mpegts"``, exactly as a publisher sends it, or a container by FFmpeg's name
+    (``"mp4"``, ``"matroska"``). Such a file has one picture size, that of the first picture, into
+    which later ones are scaled; its clock begins where the container's begins.
+    ``video`` or ``audio`` of ``None`` leaves that track out. A frame without a time follows the one
+    before it.
+
+    Raises ``ValueError`` where no frame is left to encode or the format is unknown, ``TypeError``
+    for what is no frame, and :class:`EncoderUnavailable` where a codec does not open.
+    """
+    if format == "mpegts":
+        return _store(_transport_stream(frames, SegmentEncoder(video, audio)), target)
+    if format not in av.formats_available or not av.ContainerFormat(format, "w").is_output:
+        raise ValueError(f"format {format!r}: no such container; try 'mpegts', 'mp4' or 'matroska'")
+    if video is not None:
+        frames, video = _of_one_size(frames, video)
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as stream:
+        encoder = SegmentEncoder(video, audio)
+        stream.writelines(_transport_stream(frames, encoder))
+        # A track that began late has to be known when the header is written.
+        stream.seek(0)
+        stream.write(encoder.tables)
+        stream.seek(0)
+        if target is None or isinstance(target, str | os.PathLike):
+            result = io.BytesIO()
+            _rewrap(stream, os.fspath(target) if target is not None else result, format)
+            return result.getvalue() if target is None else None
+        _rewrap(stream, target, format)
+    return None
+
+
+def _transport_stream(frames: Frames, encoder: SegmentEncoder) -> Iterator[bytes]:
+    for frame in frames:
+        for piece in encoder.encode(frame):
+            yield piece.data
+    for piece in encoder.flush():
+        yield piece.data
+    if not encoder.stats.encoded:
+        raise ValueError("no frame of a wanted track was given: there is nothing to encode")
+
+
+def _store(
+    parts: Iterator[bytes], target: str | os.PathLike[str] | BinaryIO | None
+) -> bytes | None:
+    if target is None:
+        return b"".join(parts)
+    if isinstance(target, str | os.PathLike):
+        with open(target, "wb") as file:
+            file.writelines(parts)
+    else:
+        target.writelines(parts)
+    return None
+
+
+def _of_one_size(frames: Frames, video: VideoOutput) -> tuple[Frames, VideoOutput]:
+    """The same frames, and an output that keeps to the size of the first picture."""
+    rest = iter(frames)
+    seen: list[VideoFrame | AudioFrame | MediaPacket] = []
+    for frame in rest:
+        seen.append(frame)
+        if isinstance(frame, VideoFrame):
+            width, height = output_size(video, frame.width, frame.height)
+            if width >= 16 <= height:
+                video = replace(video, width=width, height=height)
+            break
+    return chain(seen, rest), video
+
+
+def _rewrap(stream: Any, target: Any, format: str) -> None:
+    """Copy packets into another container; nothing is encoded again."""
+    look = {"probesize": str(1 << 30), "analyzeduration": str(10**9)}
+    with (
+        av.open(stream, "r", format="mpegts", options=look) as source,
+        av.open(target, "w", format=format) as sink,
+    ):
+        try:
+            tracks = {
+                track.index: sink.add_stream_from_template(track)
+                for track in (*source.streams.video, *source.streams.audio)
+            }
+            sink.start_encoding()
+        except (av.ArgumentError, ValueError) as error:
+            raise ValueError(f"{format} cannot hold these tracks: {error}") from error
+        for packet in source.demux():
+            if packet.dts is not None and packet.stream_index in tracks:
+                packet.stream = tracks[packet.stream_index]
+                sink.mux(packet)

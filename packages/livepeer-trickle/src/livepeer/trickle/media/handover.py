@@ -1,0 +1,140 @@
+"""From a decoding thread to an event loop: a bounded queue that knows what may be dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from typing import Literal
+
+from .frames import Frame, MediaPacket, VideoFrame
+
+__all__ = ["Handover", "Policy"]
+
+Policy = Literal["latest", "all"]
+
+#: Seconds after which a waiting picture is too old for real time, if there is a newer one.
+PATIENCE = 0.05
+
+#: What may wait beside the video frames before the thread has to: about ten seconds of audio.
+_OTHERS = 500
+
+
+class Handover:
+    """One thread puts, one task takes.
+
+    ``latest``: a video frame that has waited for :data:`PATIENCE` while newer ones came is dropped
+    and counted, and so is the oldest of more than ``limit``. A short burst or pause costs nothing.
+    ``all``: the thread waits for room instead. Audio and undecoded packets are never dropped; with
+    either policy the thread waits where hundreds of them do.
+    """
+
+    def __init__(self, policy: Policy, limit: int) -> None:
+        self._policy = policy
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+        self._room = threading.Condition()
+        self._items: deque[tuple[float, Frame | MediaPacket]] = deque()
+        self._video = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._closed = False
+        self._error: BaseException | None = None
+        #: Video frames dropped to make room.
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: Frame | MediaPacket) -> bool:
+        """From the thread; waits for room where the policy says so. False once closed."""
+        is_video = isinstance(item, VideoFrame)
+        with self._room:
+            if is_video and self._policy == "latest":
+                if self._video >= self._limit:
+                    self._drop_oldest()
+                self._drop_stale()
+            else:
+                while self._is_full(is_video) and not self._closed:
+                    self._room.wait()
+            if self._closed:
+                return False
+            self._items.append((time.monotonic(), item))
+            self._video += is_video
+        self._wake()
+        return True
+
+    def end(self, error: BaseException | None = None) -> None:
+        """From either side: nothing more will come; ``error`` is raised after the last item."""
+        with self._room:
+            self._ended = True
+            self._error = self._error or error
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """From the task: raise ``error`` after the last item, whenever that comes."""
+        with self._room:
+            self._error = self._error or error
+
+    def close(self) -> None:
+        """From the task: drop everything, and let the thread go."""
+        with self._room:
+            self._closed = self._ended = True
+            self._items.clear()
+            self._video = 0
+            self._room.notify_all()
+        self._wake()
+
+    async def take(self) -> Frame | MediaPacket | None:
+        """The oldest item; ``None`` at the end. Cancelling it loses nothing."""
+        while True:
+            with self._room:
+                if self._policy == "latest":
+                    self._drop_stale()
+                if self._items:
+                    _, item = self._items.popleft()
+                    self._video -= isinstance(item, VideoFrame)
+                    self._room.notify()
+                    return item
+                if self._ended:
+                    error, self._error = self._error, None
+                    if error is not None:
+                        raise error
+                    return None
+                self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def _is_full(self, is_video: bool) -> bool:
+        if is_video:
+            return self._video >= self._limit
+        return len(self._items) - self._video >= _OTHERS
+
+    def _drop_stale(self) -> None:
+        late = time.monotonic() - PATIENCE
+        while self._video > 1:
+            oldest = next(at for at, item in self._items if isinstance(item, VideoFrame))
+            if oldest > late:
+                return
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        for index, (_, item) in enumerate(self._items):
+            if isinstance(item, VideoFrame):
+                del self._items[index]
+                self._video -= 1
+                self.dropped += 1
+                return
+
+    def _wake(self) -> None:
+        # Only where somebody waits: waking the loop costs more than all the rest.
+        if self._waiter is not None:
+            # A loop that is closed has nobody left to tell.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._awake)
+
+    def _awake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

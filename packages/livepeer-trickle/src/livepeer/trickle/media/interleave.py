@@ -1,0 +1,58 @@
+"""Puts the items of several tracks into one order of presentation, holding back a bounded time."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+
+from .frames import AudioFrame, Frame, MediaPacket
+
+__all__ = ["Interleaver"]
+
+
+#: Items that may be held back of one track, whatever their times say: a second at 60 a second.
+_MOST = 64
+
+
+class Interleaver:
+    """Items of one track have to come in order; a track that is silent is waited for ``hold``."""
+
+    def __init__(self, hold: Fraction) -> None:
+        self._hold = hold
+        self._queues: dict[str, deque[Frame | MediaPacket]] = {}
+        self._newest: Fraction | None = None
+
+    def add(self, items: list[Frame | MediaPacket], *, tracks: int) -> list[Frame | MediaPacket]:
+        """Take ``items`` in, and give those that nothing of the ``tracks`` tracks can precede."""
+        for item in items:
+            self._queues.setdefault(_kind(item), deque()).append(item)
+            time = _when(item)
+            if self._newest is None or time > self._newest:
+                self._newest = time
+        out: list[Frame | MediaPacket] = []
+        while True:
+            waiting = [queue for queue in self._queues.values() if queue]
+            if not waiting:
+                return out
+            first = min(waiting, key=lambda queue: _when(queue[0]))
+            if len(waiting) < tracks and self._newest is not None and len(first) <= _MOST:
+                if self._newest - _when(first[0]) <= self._hold:
+                    return out
+            out.append(first.popleft())
+
+    def flush(self) -> list[Frame | MediaPacket]:
+        rest = [item for queue in self._queues.values() for item in queue]
+        self._queues.clear()
+        self._newest = None
+        return sorted(rest, key=_when)
+
+
+def _kind(item: Frame | MediaPacket) -> str:
+    if isinstance(item, MediaPacket):
+        return item.kind
+    return "audio" if isinstance(item, AudioFrame) else "video"
+
+
+def _when(item: Frame | MediaPacket) -> Fraction:
+    # Undecoded pictures come in decoding order, which is the order of their dts.
+    return item.dts * item.time_base if isinstance(item, MediaPacket) else item.time

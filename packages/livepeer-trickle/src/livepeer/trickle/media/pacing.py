@@ -1,0 +1,41 @@
+"""Times for frames that have none: a generator's frames, shown as fast as they should be."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+from .frames import AudioFrame, MediaPacket, VideoFrame
+
+__all__ = ["Pacer"]
+
+#: A source this many seconds late goes on from the wall clock, and does not hurry to catch up.
+LATE = 0.1
+
+
+class Pacer:
+    """Gives untimed frames the next time of their track, and tells how long to wait for it.
+
+    Both tracks count from one moment, so they are in sync. Frames with a time are left alone.
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self._interval = 1 / fps
+        self._epoch: float | None = None
+        self._next: dict[str, Fraction] = {}
+
+    def pace(self, item: VideoFrame | AudioFrame | MediaPacket) -> tuple[Fraction | None, float]:
+        """The time for ``item`` in seconds (``None``: it has one), and the seconds until then."""
+        if not isinstance(item, VideoFrame | AudioFrame) or item.pts is not None:
+            return None, 0.0
+        now = time.monotonic()
+        if self._epoch is None:
+            self._epoch = now
+        kind = "audio" if isinstance(item, AudioFrame) else "video"
+        duration = item.duration if isinstance(item, AudioFrame) else self._interval
+        elapsed = now - self._epoch
+        due = self._next.get(kind, Fraction(0))
+        if elapsed - due > LATE:
+            due = Fraction(round(elapsed * 90_000), 90_000)
+        self._next[kind] = due + duration
+        return due, max(0.0, float(due) - elapsed)

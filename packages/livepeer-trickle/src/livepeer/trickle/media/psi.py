@@ -1,0 +1,144 @@
+"""The tables of an MPEG transport stream: which tracks there are, and in which codec.
+
+ISO/IEC 13818-1 §2.4.4 (sections), SMPTE RA identifiers for what private streams carry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SectionBuffer", "Track", "parse_pat", "parse_pmt"]
+
+_TYPES: dict[int, tuple[Literal["video", "audio"], str]] = {
+    0x01: ("video", "mpeg1video"),
+    0x02: ("video", "mpeg2video"),
+    0x03: ("audio", "mp2"),
+    0x04: ("audio", "mp2"),
+    0x0F: ("audio", "aac"),
+    0x10: ("video", "mpeg4"),
+    0x11: ("audio", "aac_latm"),
+    0x1B: ("video", "h264"),
+    0x24: ("video", "hevc"),
+    0x81: ("audio", "ac3"),
+    0x87: ("audio", "eac3"),
+}
+_REGISTERED: dict[bytes, tuple[Literal["video", "audio"], str]] = {
+    b"Opus": ("audio", "opus"),
+    b"HEVC": ("video", "hevc"),
+    b"AC-3": ("audio", "ac3"),
+    b"EAC3": ("audio", "eac3"),
+}
+_DVB: dict[int, tuple[Literal["video", "audio"], str]] = {
+    0x6A: ("audio", "ac3"),
+    0x7A: ("audio", "eac3"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One elementary stream. ``channels`` is known here for Opus alone, else 0."""
+
+    pid: int
+    kind: Literal["video", "audio"]
+    codec: str
+    channels: int = 0
+
+
+class SectionBuffer:
+    """Joins the packets of one table and gives each new, intact section once."""
+
+    __slots__ = ("_data", "_last")
+
+    def __init__(self) -> None:
+        self._data: bytearray | None = None
+        self._last = b""
+
+    def add(self, payload: bytes, start: bool) -> bytes | None:
+        """The section that ``payload`` completes, if it is intact and not the same as before."""
+        if start:
+            pointer = payload[0] if payload else 0
+            self._data = bytearray(payload[1 + pointer :])
+        elif self._data is not None:
+            self._data += payload
+        data = self._data
+        if data is None or len(data) < 3:
+            return None
+        length = 3 + ((data[1] & 0x0F) << 8 | data[2])
+        if len(data) < length:
+            return None
+        section = bytes(data[:length])
+        self._data = None
+        if section == self._last or length < 12 or _crc(section) != 0:
+            return None
+        self._last = section
+        return section
+
+
+def parse_pat(section: bytes) -> int | None:
+    """The PID of the first program's table."""
+    if section[0] != 0x00:
+        return None
+    for at in range(8, len(section) - 7, 4):
+        if section[at : at + 2] != b"\0\0":
+            return (section[at + 2] & 0x1F) << 8 | section[at + 3]
+    return None
+
+
+def parse_pmt(section: bytes) -> tuple[Track, ...]:
+    """The first video and the first audio track whose codec is known here."""
+    if section[0] != 0x02:
+        return ()
+    found: dict[str, Track] = {}
+    end = len(section) - 4
+    at = 12 + ((section[10] & 0x0F) << 8 | section[11])
+    while at + 5 <= end:
+        pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
+        length = (section[at + 3] & 0x0F) << 8 | section[at + 4]
+        track = _track(section[at], pid, section[at + 5 : min(at + 5 + length, end)])
+        if track is not None:
+            found.setdefault(track.kind, track)
+        at += 5 + length
+    return tuple(found.values())
+
+
+def _track(stream_type: int, pid: int, descriptors: bytes) -> Track | None:
+    known = _TYPES.get(stream_type)
+    channels = 0
+    at = 0
+    while at + 2 <= len(descriptors):
+        tag, length = descriptors[at], descriptors[at + 1]
+        body = descriptors[at + 2 : at + 2 + length]
+        if tag == 0x05 and known is None:
+            known = _REGISTERED.get(bytes(body[:4]))
+        elif tag in _DVB and known is None:
+            known = _DVB[tag]
+        elif tag == 0x7F and len(body) >= 2 and body[0] == 0x80:
+            # Opus in MPEG-TS: 1 to 8 are that many channels, 0 is dual mono.
+            channels = body[1] if 0 < body[1] <= 8 else 2
+        at += 2 + length
+    if known is None:
+        return None
+    kind, codec = known
+    return Track(pid, kind, codec, (channels or 2) if codec == "opus" else 0)
+
+
+def _make_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        crc = byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+        table.append(crc)
+    return tuple(table)
+
+
+_TABLE = _make_table()
+
+
+def _crc(section: bytes) -> int:
+    """CRC-32/MPEG-2; 0 over an intact section with its own CRC at the end."""
+    crc = 0xFFFFFFFF
+    for byte in section:
+        crc = (crc << 8 ^ _TABLE[crc >> 24 ^ byte]) & 0xFFFFFFFF
+    return crc

@@ -1,0 +1,71 @@
+"""Passing a channel on, byte for byte: `relay`."""
+
+from dataclasses import dataclass
+
+from livepeer.trickle import wire
+from livepeer.trickle.exceptions import SegmentFailed
+from livepeer.trickle.publisher import TricklePublisher
+from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.subscriber import TrickleSubscriber
+from livepeer.trickle.transport import TLS, Transport
+from livepeer.trickle.types import (
+    DEFAULT_TIMEOUTS,
+    PublisherStats,
+    Start,
+    SubscriberStats,
+    Timeouts,
+)
+
+__all__ = ["RelayStats", "relay"]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStats:
+    """What a relay has seen on its two sides."""
+
+    source: SubscriberStats
+    sink: PublisherStats
+
+
+async def relay(
+    source_url: str,
+    sink_url: str,
+    *,
+    start: Start = "next",
+    mime_type: str = wire.DEFAULT_MIME_TYPE,
+    create: bool = False,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    session: Transport | None = None,
+    tls: TLS = True,
+) -> RelayStats:
+    """Copy every segment of `source_url` to `sink_url` until the source ends; then end the sink.
+
+    Each segment becomes one segment, each chunk is passed on when it comes; nothing is looked into.
+    A segment that breaks on either side stays short on the other, and the relay goes on. Cancelling
+    it ends both sides.
+    """
+    async with (
+        TrickleSubscriber(
+            source_url, start=start, timeouts=timeouts, session=session, tls=tls
+        ) as source,
+        TricklePublisher(
+            sink_url,
+            mime_type=mime_type,
+            create=create,
+            timeouts=timeouts,
+            session=session,
+            tls=tls,
+        ) as sink,
+    ):
+        async for segment in source:
+            try:
+                await _copy(segment, sink)
+            except SegmentFailed:
+                continue
+    return RelayStats(source.stats, sink.stats)
+
+
+async def _copy(segment: SegmentReader, sink: TricklePublisher) -> None:
+    async with sink.segment() as out:
+        async for chunk in segment:
+            await out.write(chunk)

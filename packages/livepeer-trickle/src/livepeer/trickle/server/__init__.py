@@ -1,0 +1,17 @@
+"""A trickle server to embed: `async with TrickleServer(port=0) as server: ...`."""
+
+from livepeer.trickle.server.access import Access, Authorize
+from livepeer.trickle.server.channel import Channel, SegmentWriter
+from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
+from livepeer.trickle.server.server import TrickleServer
+
+__all__ = [
+    "Access",
+    "Authorize",
+    "Channel",
+    "LimitExceeded",
+    "SegmentTaken",
+    "SegmentWriter",
+    "ServerLimits",
+    "TrickleServer",
+]

@@ -1,0 +1,128 @@
+"""aiohttp's low-level server, with two things it leaves out that publishers need."""
+
+import asyncio
+from typing import Any, cast
+
+from aiohttp import StreamReader, web
+
+__all__ = ["Listener", "ServerStops", "begin", "receive"]
+
+
+class ServerStops(ConnectionError):
+    """The server stops, and does not wait for the end of a body that may stay open for long."""
+
+
+class Connection(web.RequestHandler):
+    """One connection. While a segment's body is received, its handler hears of a body that breaks:
+    aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
+    half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
+
+    __slots__ = ("_listener", "_opened", "content", "receiving")
+
+    def __init__(self, listener: "Listener", **options: Any) -> None:
+        super().__init__(listener, **options)
+        self._listener = listener
+        self._opened: asyncio.Transport | None = None
+        self.content: StreamReader | None = None
+        """The body of the latest request."""
+        self.receiving = False
+        """A handler is storing it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._opened = cast("asyncio.Transport", transport)
+        self._listener.opened(self._opened)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._opened is not None:
+            self._listener.lost(self._opened)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # A message can't follow a body that has not ended: it is the parser's complaint.
+        if self.receiving and self._messages:
+            self._break_off(ConnectionResetError("the body is ill-formed"))
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio.Protocol has it
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
+            return None  # TLS can't be half-closed
+        error = ConnectionResetError("the client ended the body half-way")
+        return self.receiving and self._break_off(error)
+
+    def interrupt(self) -> None:
+        """Wait for no more of the body."""
+        if self.receiving:
+            self._break_off(ServerStops("the server stops"))
+        elif self.content is not None:
+            self.content.feed_eof()  # aiohttp reads on for a while after an early answer
+
+    def _break_off(self, error: ConnectionError) -> bool:
+        if self.content is None or self.content.is_eof():
+            return False
+        self.content.set_exception(error)
+        return True
+
+
+class Listener(web.Server):
+    """Makes those connections."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
+        self._open: set[asyncio.Transport] = set()
+        self._aborting = False
+
+    def __call__(self) -> web.RequestHandler:
+        return Connection(self, loop=self._loop, **self._options)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        self._open.add(transport)
+        if self._aborting:
+            transport.abort()  # it was accepted while the server stopped
+
+    def lost(self, transport: asyncio.Transport) -> None:
+        self._open.discard(transport)
+
+    async def abort(self) -> None:
+        """Drop the connections that are left: aiohttp closes them, which waits for ever where the
+        client has left without reading."""
+        self._aborting = True
+        for transport in list(self._open):
+            transport.abort()
+        for _ in range(3):  # accepted, told of it, closed
+            await asyncio.sleep(0)
+
+    def interrupt(self) -> None:
+        """Take no more bodies; who still sends one is answered."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.interrupt()
+
+
+def begin(request: web.BaseRequest) -> None:
+    """A handler begins with a request. In somebody's application this is nothing."""
+    protocol = request.protocol
+    if isinstance(protocol, Connection):
+        protocol.content = request.content
+
+
+class receive:
+    """`with receive(request)`: the body is being stored. It is nothing in an application."""
+
+    __slots__ = ("_connection", "_content")
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        protocol = request.protocol
+        self._connection = protocol if isinstance(protocol, Connection) else None
+        self._content = request.content
+
+    def __enter__(self) -> None:
+        if self._connection is not None:
+            self._connection.receiving = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._connection is not None:
+            self._connection.receiving = False
+        if self._content.exception() is not None:
+            self._content.feed_eof()  # or aiohttp reads on after the answer, and reports the error

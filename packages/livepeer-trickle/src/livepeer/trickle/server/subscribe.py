@@ -1,0 +1,106 @@
+"""GET of a segment: its bytes so far, then the rest as they are written."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from livepeer.trickle import wire
+from livepeer.trickle.server.answers import answer
+from livepeer.trickle.server.channel import Channel, ReadTurn
+
+__all__ = ["subscribe"]
+
+_log = logging.getLogger(__name__)
+
+CHECK: Final = 30.0
+"""Seconds between looks whether a client that waits for its first byte is still there. Our own
+listener hears of it at once; an application that we are mounted in may not cancel handlers."""
+
+
+class SegmentResponse(web.StreamResponse):
+    """A chunked answer whose headers leave together with its first bytes."""
+
+    # aiohttp's own switch, which only its `Response` sets: one packet less for each segment.
+    _send_headers_immediately = False
+
+
+async def subscribe(
+    request: web.BaseRequest, channel: Channel, seq: int, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Answer when the segment's first byte is there, or its end."""
+    turn = channel.open_read(seq)
+    if turn is None:
+        latest = wire.Headers(seq=channel.resolve(seq), latest=channel.next_seq)
+        return answer(wire.STATUS_RESYNC, wire.TEXT_NO_SEGMENT, {**headers, **latest.format()})
+    try:
+        return await _read(request, channel, turn, headers)
+    finally:
+        turn.close()
+
+
+async def _read(
+    request: web.BaseRequest, channel: Channel, turn: ReadTurn, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    segment = turn.segment
+    while not segment.size and not segment.closed:
+        try:
+            async with asyncio.timeout(CHECK):
+                await segment.changed()
+        except TimeoutError:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the reader left") from None
+    if not segment.size:
+        fields = {**headers, wire.SEQ: str(segment.seq), wire.LATEST: str(turn.latest_now)}
+        if turn.terminated:
+            fields[wire.CLOSED] = wire.TERMINATED
+        return answer(200, headers=fields)
+    response = SegmentResponse(
+        headers={
+            **headers,
+            **wire.Headers(seq=segment.seq, latest=turn.latest).format(),
+            wire.CONTENT_TYPE: channel.mime_type,
+        }
+    )
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    await _stream(request, response, turn, channel.limits.stall)
+    return response
+
+
+def _fits(request: web.BaseRequest, data: bytes) -> bool:
+    """Whether the connection takes the bytes without a wait (asyncio's mark is 64 KiB)."""
+    transport = request.transport
+    return transport is not None and len(data) + transport.get_write_buffer_size() < 32 * 1024
+
+
+async def _stream(
+    request: web.BaseRequest, response: SegmentResponse, turn: ReadTurn, stall: float
+) -> None:
+    segment = turn.segment
+    try:
+        while True:
+            data = turn.take()
+            if segment.discarded:
+                raise TimeoutError
+            last = turn.at_end
+            if not (data or last):
+                await segment.changed()
+                continue
+            write = response.write_eof if last else response.write
+            if _fits(request, data):
+                await write(data)
+            else:
+                async with asyncio.timeout(stall):
+                    await write(data)
+            if last:
+                return
+    except TimeoutError:
+        # Too slow. Cut, not ended: a clean end would claim that the segment is whole.
+        _log.warning("a reader of segment %d is cut: it takes too little", segment.seq)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the reader took nothing for too long") from None

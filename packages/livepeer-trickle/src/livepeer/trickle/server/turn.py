@@ -1,0 +1,100 @@
+"""A writer's turn at a segment: who may write it, and when the next write number moves."""
+
+from typing import TYPE_CHECKING
+
+from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken
+from livepeer.trickle.server.segment import Segment
+
+if TYPE_CHECKING:
+    from livepeer.trickle.server.channel import Channel
+
+__all__ = ["WriteTurn"]
+
+
+class WriteTurn:
+    """One POST, or one writer of the embedding program, at one segment.
+
+    Several may wait at the same segment. The first byte makes its writer the segment's owner; one
+    that came later takes over with its own first byte, never the other way round. (The reference
+    lets their bytes mix.) An owner that dropped leaves the segment open for the next one.
+    """
+
+    __slots__ = ("_channel", "_left", "number", "segment", "wrote")
+
+    def __init__(self, channel: "Channel", segment: Segment, number: int) -> None:
+        self._channel = channel
+        self._left = False
+        self.number = number
+        """Counts from 1 in the order in which the writers of a channel came."""
+        self.segment = segment
+        self.wrote = False
+
+    @property
+    def seq(self) -> int:
+        """The number of the segment."""
+        return self.segment.seq
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the channel has ended."""
+        return self._channel.closed
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; those for a segment that somebody closed are dropped.
+
+        Raises SegmentTaken, and LimitExceeded, which ends the segment.
+        """
+        segment = self.segment
+        if segment.owner != self.number:
+            if self.wrote or segment.owner > self.number:
+                raise self._taken()
+            segment.owner = self.number
+            self.wrote = True
+            if not segment.closed:
+                self._channel._move_next(segment.seq + 1)
+        if segment.closed:
+            return
+        try:
+            self._channel._store(segment, data)
+        except LimitExceeded:
+            segment.close()
+            raise
+
+    def finish(self) -> None:
+        """End the segment and the turn. Without a byte it is an empty segment."""
+        segment = self.segment
+        try:
+            if segment.owner == self.number:
+                segment.close()
+            elif self.wrote:
+                raise self._taken()
+            elif segment.owner == 0 and not segment.closed:
+                self._channel._move_next(segment.seq + 1)
+                segment.close()
+        finally:
+            self.leave()
+
+    def too_late(self) -> None:
+        """The segment was closed before this turn began. The next write moves behind it, also
+        backwards, as in the reference."""
+        self._channel._move_next(self.seq + 1)
+        self.leave()
+
+    def passed_over(self) -> None:
+        """The segment was closed while this turn waited with its first byte. The next write moves
+        behind it, but not backwards: the reference then hands out old segments."""
+        if self._channel.next_seq <= self.seq:
+            self._channel._move_next(self.seq + 1)
+        self.leave()
+
+    def leave(self) -> None:
+        """End the turn only: the segment stays open, as after a dropped connection."""
+        if self._left:
+            return
+        self._left = True
+        if self.segment.owner == self.number:
+            self.segment.owner = 0
+        self._channel._writer_left()
+
+    def _taken(self) -> SegmentTaken:
+        return SegmentTaken("a later POST writes this segment", seq=self.seq)

@@ -1,0 +1,264 @@
+"""Reading a channel: `TrickleSubscriber`."""
+
+import asyncio
+import warnings
+from typing import TYPE_CHECKING
+
+from livepeer.trickle import wire
+from livepeer.trickle.exceptions import (
+    CertificateError,
+    ChannelClosed,
+    ProtocolError,
+    TrickleConnectionError,
+    TrickleError,
+    public_url,
+)
+from livepeer.trickle.mending import Mender
+from livepeer.trickle.retry import Backoff
+from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.subscribe_state import Action, Rule, Stage, SubscribeState
+from livepeer.trickle.transport import TLS, Download, Transport
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, SubscriberStats, Timeouts
+from livepeer.trickle.wire import Answer
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["TrickleSubscriber"]
+
+
+class TrickleSubscriber:
+    """Reads the segments of a channel in order, each while it is written.
+
+    ::
+
+        async with TrickleSubscriber(url) as subscriber:
+            async for segment in subscriber:
+                async for chunk in segment:
+                    ...
+
+    The loop ends when the channel does. While a segment is read the next one is already asked for.
+    Lost connections are mended without losing or doubling a byte where the ring still has them;
+    what it has not is counted in `stats.gaps`.
+
+    Args:
+        url: of the channel.
+        start: "next" (what comes), "current" (the segment begun last) or a number from 0.
+        on_gap: where to go on after falling out of the ring of five: "latest" is the live edge,
+            "oldest" the oldest segment there.
+        timeouts: limits of the single waits.
+        session: a pool of connections to use; one is shared for each event loop if None.
+        tls: True verifies, False does not, or a context, or a `Pin`.
+
+    Raises, while iterating:
+        ChannelNotFound: there is no such channel.
+        SegmentFailed: from reading a segment, whose rest is lost; the loop may go on.
+        TrickleConnectionError: the server was away for longer than `timeouts.outage`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        start: Start = "next",
+        on_gap: GapPolicy = "latest",
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        session: Transport | None = None,
+        tls: TLS = True,
+    ) -> None:
+        self.url = wire.check_channel_url(url)
+        self.timeouts = timeouts
+        self.stats = SubscriberStats()
+        self._state = SubscribeState(start, on_gap)
+        self._given = session
+        self._tls = tls
+        self._transport: Transport | None = None
+        self._mender: Mender | None = None
+        self._pending: Download | None = None
+        self._segment: SegmentReader | None = None
+        self._backoff = Backoff(timeouts.outage)
+        self._pace = Backoff(None, initial=0.005, maximum=0.1)
+        self._ended = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<TrickleSubscriber {public_url(self.url)} ask={self._state.ask}>"
+
+    async def __aenter__(self) -> "Self":
+        self._ask_ahead()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> "Self":
+        return self
+
+    async def __anext__(self) -> SegmentReader:
+        """The next segment, as soon as its first byte is there."""
+        if self._closed:
+            raise ChannelClosed("this subscriber is closed", url=self.url)
+        if self._segment is not None:
+            await self._segment.aclose()
+        while not self._ended:
+            segment = await self._next()
+            if segment is not None:
+                self._segment = segment
+                self.stats.segments += 1
+                return segment
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop reading. Safe to call again."""
+        if self._closed:
+            return
+        self._closed = self._ended = True
+        try:
+            if self._segment is not None:
+                await self._segment.aclose()
+        finally:
+            pending, self._pending = self._pending, None
+            transport, self._transport = self._transport, None
+            try:
+                if pending is not None:
+                    await pending.aclose()
+            finally:
+                if transport is not None:
+                    await Transport.release(transport)
+
+    def __del__(self) -> None:
+        if getattr(self, "_transport", None) is not None and not self._closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            if self._pending is not None:
+                self._pending.abandon()
+            assert self._transport is not None
+            Transport.forget(self._transport)
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    def _ask_ahead(self) -> None:
+        """Ask for the segment at the cursor, without waiting for the answer."""
+        if self._pending is not None or self._closed:
+            return
+        if self._transport is None:
+            self._transport = Transport.lease(self._given)
+            self._mender = Mender(
+                self.url,
+                self._state,
+                transport=self._transport,
+                timeouts=self.timeouts,
+                tls=self._tls,
+                stats=self.stats,
+            )
+        url = wire.segment_url(self.url, self._state.ask)
+        self._pending = self._transport.download(url, tls=self._tls, connect=self.timeouts.connect)
+
+    async def _next(self) -> SegmentReader | None:
+        """One answer: a segment, or None after the cursor moved, or a pause was made."""
+        self._ask_ahead()
+        download, answer, error = await self._answer()
+        trickle = download.trickle if download is not None else wire.Headers()
+        rule = self._state.answered(Stage.WAITING, answer, seq=trickle.seq, latest=trickle.latest)
+        self.stats.gaps = self._state.gaps
+        try:
+            match rule.action:
+                case Action.DELIVER:
+                    assert download is not None
+                    self._backoff.reset()
+                    self._ask_ahead()
+                    return await self._delivered(download)
+                case Action.RESYNC:
+                    self.stats.resyncs += 1
+                    self._backoff.reset()
+                    # The first few are how a gap is crossed; a server that goes on is not hammered.
+                    if self._state.resyncs_in_a_row > wire.RING:
+                        await asyncio.sleep(self._pace.next(0.0) or 0.0)
+                case Action.REPEAT:
+                    self.stats.reconnects += 1
+                case Action.AGAIN:
+                    await self._pause(rule, download, error)
+                case Action.END:
+                    self._ended = True
+                case _:
+                    raise await self._failure(rule, download, error)
+        except BaseException:
+            if download is not None:
+                download.close()
+            raise
+        if download is not None:
+            download.close()
+        return None
+
+    async def _delivered(self, download: Download) -> SegmentReader | None:
+        seq = self._state.current
+        if download.empty:
+            self.stats.empty += 1
+            download.close()
+            # A server that answers everything empty at once is not hammered either.
+            await asyncio.sleep(self._pace.next(0.0) or 0.0 if self._pace.attempt else 0.0)
+            return None
+        self._pace.reset()
+        latest = download.trickle.latest
+        self.stats.behind = max(0, latest - seq - 1) if latest is not None else 0
+        assert self._mender is not None
+        self._mender.begin()
+        return SegmentReader(self._mender, seq, download)
+
+    async def _answer(self) -> tuple[Download | None, Answer, TrickleError | None]:
+        """What became of the pending request. Cancelled, it stays pending for the next call."""
+        pending = self._pending
+        assert pending is not None
+        if not await pending.wait(self.timeouts.silence):
+            if self._state.ask == wire.NEXT_WRITE:
+                await self._pin_down(pending)
+            if not await pending.wait(0.0):
+                self._pending = None
+                pending.abort()
+                return None, Answer.SILENT, None
+        self._pending = None
+        if isinstance(pending.error, CertificateError | ProtocolError):
+            raise pending.error
+        if pending.parser.head is None:
+            return None, Answer.LOST, pending.error
+        return pending, pending.answer, None
+
+    async def _pin_down(self, pending: Download) -> None:
+        """Give "next" its number before it is asked for again: a segment that begins between the
+        two requests would be missed."""
+        assert self._mender is not None
+        answer, latest = await self._mender.ask_next()
+        if answer is Answer.OK and latest is not None and not await pending.wait(0.0):
+            self._state.ask = latest
+
+    async def _pause(
+        self, rule: Rule, download: Download | None, error: TrickleError | None
+    ) -> None:
+        self.stats.reconnects += 1
+        delay = self._backoff.next(asyncio.get_running_loop().time())
+        if delay is None:
+            raise await self._failure(rule, download, error)
+        await asyncio.sleep(delay)
+
+    async def _failure(
+        self, rule: Rule, download: Download | None, error: TrickleError | None
+    ) -> TrickleError:
+        """The error to raise: what the rule says, with what the server said."""
+        self._ended = True
+        told = ""
+        if download is not None:
+            text = await download.text(min(1.0, self.timeouts.answer))
+            told = f": {download.status} {text[:200]}".rstrip()
+        elif error is not None:
+            told = f": {error.message}"
+        kind = rule.error or TrickleConnectionError
+        message = rule.why + told
+        if rule.action is Action.AGAIN:
+            message = f"the server was away for {self.timeouts.outage:g} s{told}"
+        failure = kind(
+            message,
+            url=self.url,
+            seq=self._state.ask if self._state.ask >= 0 else None,
+            attempt=self._backoff.attempt or 1,
+        )
+        failure.__cause__ = error
+        return failure

@@ -1,0 +1,201 @@
+"""Trust in a server's certificate: pins, met first and checked before a header leaves.
+
+go-livepeer serves a self-signed certificate, made anew at each start, that names no IP address:
+nothing in it can be verified, but that it is the one met before can. `PinStore` remembers one
+SHA-256 fingerprint for each `host:port`, in memory or in a file that only its owner may read;
+`Pin` is what a client takes as `tls=`.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from aiohttp import Fingerprint, ServerFingerprintMismatch
+
+from livepeer.trickle.exceptions import CertificateError
+
+__all__ = ["Pin", "PinStore", "fingerprint", "is_private"]
+
+_log = logging.getLogger(__name__)
+
+
+def fingerprint(certificate: bytes) -> str:
+    """The SHA-256 of a certificate (DER), as `AA:BB:...`, the way openssl prints it."""
+    digest = hashlib.sha256(certificate).hexdigest().upper()
+    return ":".join(digest[i : i + 2] for i in range(0, len(digest), 2))
+
+
+def is_private(host: str) -> bool:
+    """Whether `host` is this machine or a private address. Names other than localhost are not."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_link_local
+
+
+class PinStore:
+    """Fingerprints by `host:port`, in memory, or in a JSON file of mode 0600 where `path` is given.
+
+    The file may be shared by processes: each change reads it again and replaces it whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = None if path is None else Path(path).expanduser()
+        self._pins: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"PinStore({str(self.path)!r})" if self.path else "PinStore()"
+
+    def get(self, host: str, port: int) -> str | None:
+        """The fingerprint known for `host:port`."""
+        return self._load().get(_key(host, port))
+
+    def set(self, host: str, port: int, value: str) -> None:
+        """Remember `value` for `host:port`, in place of what was known."""
+        pins = self._load()
+        pins[_key(host, port)] = value
+        self._save(pins)
+
+    def forget(self, host: str, port: int) -> bool:
+        """Forget what was known, so that the next certificate is accepted. False if nothing was."""
+        pins = self._load()
+        known = pins.pop(_key(host, port), None) is not None
+        if known:
+            self._save(pins)
+        return known
+
+    def _load(self) -> dict[str, str]:
+        if self.path is None:
+            return self._pins
+        try:
+            pins = json.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            # Starting afresh would accept any certificate: a broken file has to be seen.
+            raise CertificateError(
+                f"the pin file {self.path} is no JSON; repair it, or delete it to trust anew"
+            ) from error
+        if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
+            raise CertificateError(
+                f"the pin file {self.path} does not map host:port to fingerprints; "
+                "repair it, or delete it to trust anew"
+            )
+        return pins
+
+    def _save(self, pins: dict[str, str]) -> None:
+        if self.path is None:
+            self._pins = pins
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # mkstemp makes the file 0600 from the start.
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(pins, file, indent=1, sort_keys=True)
+            os.replace(name, self.path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+def _key(host: str, port: int) -> str:
+    host = host.lower()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Changed(ServerFingerprintMismatch):
+    """Carries our own error through aiohttp, which closes the connection on its base class."""
+
+    def __init__(self, error: CertificateError, host: str, port: int) -> None:
+        super().__init__(b"", b"", host, port)
+        self.error = error
+
+    def __str__(self) -> str:
+        return str(self.error)
+
+
+class Pin(Fingerprint):
+    """Trust the certificate met first, and no other afterwards. Pass it as `tls=`.
+
+    Args:
+        store: where the pins are kept; a store in memory if None.
+        renew: accept a changed certificate of a loopback or private address, with a warning, where
+            the last connection to it was lost before (`lost()`): go-livepeer makes a new one at
+            each start. Elsewhere a change is refused.
+
+    aiohttp calls `check` between the TLS handshake and the first header, so nothing is told to a
+    server whose certificate is refused.
+    """
+
+    def __init__(self, store: PinStore | None = None, *, renew: bool = False) -> None:
+        # The base class wants a digest; `check`, its only reader, is ours.
+        super().__init__(bytes(32))
+        self.store = store if store is not None else PinStore()
+        self.renew = renew
+        self._lost: set[tuple[str, int]] = set()
+
+    def __repr__(self) -> str:
+        return f"Pin({self.store!r}, renew={self.renew})"
+
+    def lost(self, host: str, port: int) -> None:
+        """The server was away: with `renew`, one new certificate of a private address is taken."""
+        self._lost.add((host.lower(), port))
+
+    def check(self, transport: asyncio.Transport) -> None:
+        """Raise if the peer of `transport` is not the one that is known; remember a new one."""
+        ssl_object = transport.get_extra_info("ssl_object")
+        if ssl_object is None:
+            return
+        address, port = transport.get_extra_info("peername")[:2]
+        host = ssl_object.server_hostname or address
+        try:
+            certificate = ssl_object.getpeercert(binary_form=True) or b""
+            self.trust(host, port, certificate, address=address)
+        except CertificateError as error:
+            raise _Changed(error, host, port) from error
+
+    def trust(
+        self, host: str, port: int, certificate: bytes, *, address: str | None = None
+    ) -> None:
+        """Check `certificate` (DER) of `host:port`; raises `CertificateError` on a change.
+
+        `address`: what the connection went to. A name (of a container, say) is private if it is.
+        """
+        if not certificate:
+            raise CertificateError(f"{host}:{port} showed no certificate")
+        seen, known = fingerprint(certificate), self.store.get(host, port)
+        if known == seen:
+            self._lost.discard((host.lower(), port))
+            return
+        if known is None:
+            self.store.set(host, port, seen)
+            return
+        private = is_private(host) or (address is not None and is_private(address))
+        if self.renew and private and (host.lower(), port) in self._lost:
+            _log.warning(
+                "%s:%s came back with a new certificate, which is accepted because the address is "
+                "private: %s",
+                host,
+                port,
+                seen,
+            )
+            self._lost.discard((host.lower(), port))
+            self.store.set(host, port, seen)
+            return
+        place = f" in {self.store.path}" if self.store.path else ""
+        raise CertificateError(
+            f"the certificate of {host}:{port} changed: known{place} as {known}, now {seen}. "
+            "If the server was reinstalled or restarted, forget the old one; else somebody may be "
+            "in between. Nothing was sent"
+        )

@@ -1,0 +1,123 @@
+"""A request whose body is written while it lasts: `Upload`."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from livepeer.trickle.connection import TLS, Pool
+from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
+from livepeer.trickle.exchange import Exchange, Reply
+
+__all__ = ["Upload"]
+
+_PIECE: Final = 256 * 1024
+"""Longest chunk written at once. asyncio keeps what the kernel does not take in one buffer and
+moves its rest after each send, which gets slow when that buffer holds megabytes."""
+
+
+class Upload(Exchange):
+    """One POST with an open body."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        lines: str,
+        url: str,
+        headers: Mapping[str, str],
+        tls: TLS,
+        connect: float,
+    ) -> None:
+        self._callback: Callable[[Upload], object] | None = None
+        self._wrote = False
+        self._ended = False
+        fields = {"Transfer-Encoding": "chunked", **headers}
+        super().__init__(pool, lines, "POST", url, fields, tls, connect)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the exchange is over: an answer, a lost connection, or given up."""
+        return self.over
+
+    @property
+    def body_ended(self) -> bool:
+        """Whether the end of the body was handed to the connection."""
+        return self._ended
+
+    def on_answer(self, callback: Callable[["Upload"], object]) -> None:
+        """Call `callback` when the exchange is over."""
+        self._callback = callback
+
+    async def opened(self) -> None:
+        """Wait until the headers have left, or the exchange is over."""
+        await self.until(lambda: self.sent)
+
+    async def wait(self, limit: float | None) -> None:
+        """Wait until the exchange is over, or for `limit` seconds. Being cancelled does not
+        disturb it."""
+        await self.until(_never, limit)
+
+    async def write(
+        self, data: bytes | bytearray | memoryview, *, limit: float, end: bool = False
+    ) -> None:
+        """Send one or more chunks now, and with `end` the end of the body; waits, `limit` seconds
+        at most for each, while the peer does not take them. After the exchange is over it raises
+        `TrickleConnectionError`."""
+        if len(data) <= _PIECE and not isinstance(data, memoryview):
+            await self._write(data, limit, end)
+            return
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _PIECE):
+            await self._write(
+                view[start : start + _PIECE], limit, end and start + _PIECE >= len(view)
+            )
+
+    async def _write(
+        self, data: bytes | bytearray | memoryview, limit: float, end: bool = False
+    ) -> None:
+        connection = self._connection
+        if self.over or self._ended or connection is None or not connection.open:
+            raise TrickleConnectionError("the server no longer takes the body", url=self.url)
+        self._wrote = True
+        self._ended = end
+        last = b"\r\n0\r\n\r\n" if end else b"\r\n"
+        connection.write(b"".join((b"%x\r\n" % len(data), data, last)))
+        if connection.congested:
+            try:
+                async with asyncio.timeout(limit):
+                    await connection.writable()
+            except TimeoutError:
+                self.abort(TrickleTimeout(f"the server took nothing for {limit:g} s", url=self.url))
+            if self.error is not None:
+                raise self.error
+
+    def end(self) -> None:
+        """End the body. Never waits, so that a cancelled writer can still do it."""
+        connection = self._connection
+        if self._ended or self.over or connection is None:
+            return
+        self._ended = self._wrote = True
+        if connection.open:
+            connection.write(b"0\r\n\r\n")
+
+    def result(self) -> Reply:
+        """The answer, once the exchange is over, or the error that came instead of it."""
+        return self.reply()
+
+    def _repeatable(self) -> bool:
+        return not self.over and not self._wrote
+
+    def _may_reuse(self) -> bool:
+        # Answered before the body ended: the server wants no more of it.
+        return self._ended
+
+    def _finish(self, error: TrickleError | None) -> None:
+        if self.over:
+            return
+        callback, self._callback = self._callback, None
+        super()._finish(error)
+        if callback is not None:
+            callback(self)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,160 @@
+"""Streams that are wrong on purpose: nothing grows or sticks, the next whole picture counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from livepeer.trickle.media import AudioFrame, StreamDecoder, VideoFrame
+from livepeer.trickle.media.access_units import AccessUnit
+from livepeer.trickle.media.audio_units import AudioFrames, adts
+from livepeer.trickle.media.demux import Demuxer
+from livepeer.trickle.media.interleave import Interleaver
+from livepeer.trickle.media.muxer import TransportStreamMuxer, TsTrack
+from livepeer.trickle.media.pes import ElementaryPacket
+from livepeer.trickle.media.picture_units import Pictures
+from livepeer.trickle.media.psi import Track
+
+VIDEO = Track(0x100, "video", "h264")
+#: A picture for the framer: a delimiter, then the first slice of an IDR picture.
+IDR = b"\0\0\0\1\x09\xf0\0\0\1\x65\x88"
+
+
+def muxer() -> TransportStreamMuxer:
+    made = TransportStreamMuxer()
+    made.announce(TsTrack("video", "h264"))
+    return made
+
+
+def packet(data: bytes) -> ElementaryPacket:
+    return ElementaryPacket(VIDEO, data, None, None, False, False, False)
+
+
+def test_after_a_loss_in_mid_packet_the_next_packet_is_whole_and_not_damaged() -> None:
+    """Whatever the lost one claimed to be (its length, its damage) is not said of the next."""
+    ts, demuxer = muxer(), Demuxer()
+    long = ts.access_unit("video", IDR + bytes(2_000), 90_000)
+    demuxer.feed(ts.tables() + long[: 4 * 188])
+    demuxer.discontinuity()
+    whole = IDR + bytes(range(256)) * 20
+    (came,) = demuxer.feed(ts.access_unit("video", whole, 93_000))
+    assert came.data == whole
+    assert came.lost
+    assert not came.damaged
+
+
+def test_a_damaged_packet_that_is_then_lost_does_not_damage_the_next() -> None:
+    ts, demuxer = muxer(), Demuxer()
+    parts = ts.access_unit("video", IDR + bytes(2_000), 90_000)
+    demuxer.feed(ts.tables() + parts[: 3 * 188] + parts[5 * 188 : 6 * 188])
+    demuxer.discontinuity()
+    (came,) = demuxer.feed(ts.access_unit("video", IDR + bytes(50), 93_000))
+    assert came.lost
+    assert not came.damaged
+
+
+def test_feeding_after_a_flush_begins_with_nothing_of_the_old_stream() -> None:
+    ts, demuxer = muxer(), Demuxer()
+    demuxer.feed(ts.tables() + ts.access_unit("video", IDR + bytes(2_000), 90_000)[: 4 * 188])
+    assert demuxer.flush() == []
+    fresh = muxer()
+    (came,) = demuxer.feed(fresh.tables() + fresh.access_unit("video", IDR + b"new", 93_000))
+    assert came.data == IDR + b"new"
+
+
+def test_a_program_table_on_the_pid_of_an_old_track_is_read(clip: Callable[..., Any]) -> None:
+    """Muxers number as they like: the next publisher's table may be where a picture track was."""
+    made = clip()
+    other = clip(mux={"mpegts_pmt_start_pid": "256", "mpegts_start_pid": "257"}, frames=20)
+    decoder = StreamDecoder(audio="drop")
+    items = [*decoder.feed(made.data), *decoder.end_segment()]
+    items += [*decoder.feed(other.data), *decoder.flush()]
+    assert len(items) == 50
+
+
+def test_a_counter_that_an_empty_packet_resets_is_no_loss() -> None:
+    ts, demuxer = muxer(), Demuxer()
+    demuxer.feed(ts.tables() + ts.access_unit("video", IDR + b"one", 90_000))
+    # Adaptation field alone, with its discontinuity indicator.
+    reset = bytes((0x47, 0x01, 0x00, 0x20, 183, 0x80)) + b"\xff" * 182
+    for _ in range(5):
+        ts.access_unit("video", IDR, 91_000)
+    (came,) = demuxer.feed(reset + ts.access_unit("video", IDR + b"two", 93_000))
+    assert came.data == IDR + b"two"
+    assert not came.lost
+    assert demuxer.stats.lost_packets == 0
+
+
+def test_a_packet_without_an_end_is_given_up() -> None:
+    ts, demuxer = muxer(), Demuxer()
+    demuxer.feed(ts.tables())
+    piece = ts.access_unit("video", IDR + bytes(184 * 16 * 600), 90_000)
+    # It never starts again, and its counters go on for ever.
+    endless = piece[188 : 188 * (1 + 16 * 500)]
+    assert len(endless) == 188 * 16 * 500
+    demuxer.feed(piece)
+    for _ in range(40):
+        assert demuxer.feed(endless) == []
+    (assembler,) = demuxer._assemblers.values()
+    assert len(assembler._data) == 0
+    (came,) = demuxer.feed(ts.access_unit("video", IDR + b"after", 93_000))
+    assert came.data == IDR + b"after"
+
+
+def test_a_picture_that_goes_on_and_on_is_joined_in_linear_time_and_given_up() -> None:
+    pictures = Pictures(False)
+    # A muxer that cuts pictures: the first packet begins in the middle of one.
+    assert pictures.split(packet(bytes(100) + IDR)) == []
+    begun = time.monotonic()
+    more = b"\x55" * 1_000
+    for _ in range(40_000):
+        assert pictures.split(packet(more)) == []
+    assert time.monotonic() - begun < 20
+    assert len(pictures._more) == 0
+    assert pictures.split(packet(IDR)) == []
+    (after,) = pictures.flush()
+    assert after.lost
+
+
+def test_a_cut_picture_is_joined_in_order() -> None:
+    pictures = Pictures(False)
+    pictures.split(packet(bytes(100)))
+    pictures.split(packet(IDR + b"one"))
+    pictures.split(packet(b"two"))
+    (unit,) = pictures.split(packet(b"three" + IDR))
+    assert isinstance(unit, AccessUnit)
+    assert unit.data == IDR + b"one" + b"two" + b"three"
+
+
+def test_pictures_that_all_claim_one_time_are_not_held_for_ever() -> None:
+    order = Interleaver(Fraction(1))
+    array = np.zeros((1, 10), np.float32)
+    picture = VideoFrame.from_ndarray(np.zeros((2, 2, 3), np.uint8), time=1)
+    order.add([AudioFrame.from_ndarray(array, rate=48_000, time=1), picture], tracks=2)
+    given = sum(len(order.add([picture], tracks=2)) for _ in range(500))
+    assert given > 430
+
+
+def test_a_megabyte_of_no_sound_is_passed_over_quickly() -> None:
+    frames = AudioFrames(adts)
+    track = Track(0x101, "audio", "aac")
+    begun = time.monotonic()
+    noise = bytes(1 << 20)
+    assert frames.split(ElementaryPacket(track, noise, 0, 0, False, False, False)) == []
+    assert time.monotonic() - begun < 5
+
+
+def test_tables_that_change_in_every_packet_cost_no_memory(clip: Callable[..., Any]) -> None:
+    decoder = StreamDecoder()
+    a, b = muxer(), TransportStreamMuxer()
+    b.announce(TsTrack("video", "hevc"))
+    b.announce(TsTrack("audio", "aac"))
+    for _ in range(500):
+        decoder.feed(a.tables() + b.tables())
+    assert len(decoder._demuxer._assemblers) <= 2
+    made = clip()
+    assert len([*decoder.feed(made.data), *decoder.flush()]) == 30

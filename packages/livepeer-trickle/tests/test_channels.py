@@ -1,0 +1,311 @@
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from livepeer.trickle import (
+    ChannelClosed,
+    JSONLPublisher,
+    JSONLSubscriber,
+    RecordTooLarge,
+    Timeouts,
+    TricklePublisher,
+    TrickleServer,
+    TrickleSubscriber,
+)
+from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
+from livepeer.trickle.testing import FaultProxy
+
+Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+
+_KEEP = {"keep": "alive"}
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)  # fmt: skip
+_records = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5), _json, max_size=4
+)
+
+
+async def _collect(url: str, **options: object) -> tuple[list[Record], JSONLSubscriber]:
+    async with JSONLSubscriber(url, **options) as subscriber:  # type: ignore[arg-type]
+        return [record async for record in subscriber], subscriber
+
+
+# --- the format ----------------------------------------------------------------------------------
+
+
+# The first draw imports and compiles: on a busy machine that alone is "too slow".
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_records)
+def test_a_record_is_one_line_that_comes_back(record: Record) -> None:
+    line = encode(record)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    reader = RecordReader()
+    assert reader.feed(line) + reader.end() == [json.loads(json.dumps(record))]
+
+
+@given(st.lists(_records, max_size=6), st.lists(st.integers(1, 20), max_size=40))
+def test_records_come_whole_however_their_bytes_are_cut(
+    records: list[Record], sizes: list[int]
+) -> None:
+    data = b"".join(map(encode, records))
+    reader, got = RecordReader(), []
+    for size in sizes:
+        got += reader.feed(data[:size])
+        data = data[size:]
+    got += reader.feed(data) + reader.end()
+    assert got == json.loads(json.dumps(records))
+    assert reader.bad == 0
+
+
+@pytest.mark.parametrize("record", [[], "x", 1, None, {"a": object()}, {"a": {1, 2}}])
+def test_what_is_no_record_is_refused(record: object) -> None:
+    with pytest.raises(TypeError):
+        encode(record)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
+def test_what_json_can_not_say_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"JSON|Unicode"):
+        encode({"a": value})
+
+
+def test_the_longest_record_is_just_under_64_kib() -> None:
+    assert len(encode({"a": "x" * (65535 - 9)})) == 65535
+    with pytest.raises(RecordTooLarge, match=r"65,536 bytes.*65,535"):
+        encode({"a": "x" * (65535 - 8)})
+
+
+@pytest.mark.parametrize(
+    ("data", "records", "bad"),
+    [
+        (b'{"a":1}', [{"a": 1}], 0),
+        (b'{"a":1}\n\n  \r\n{"b":2}\n', [{"a": 1}, {"b": 2}], 0),
+        (b'{"a":1}\nnonsense\n{"b":2}\n', [{"a": 1}, {"b": 2}], 1),
+        (b'nonsense\n{"b":2}\n[1]\n3\n', [{"b": 2}], 3),
+        (b'{\n  "a": [\n    1\n  ]\n}\n', [{"a": [1]}], 0),
+        (b'{"half":', [], 1),
+        (b"\xff\xfe\n", [], 1),
+        (b"[" * 100_000 + b'\n{"a":1}\n', [{"a": 1}], 1),
+        (b"", [], 0),
+    ],
+)
+def test_a_segment_is_read_in_either_form_and_bad_lines_are_counted(
+    data: bytes, records: list[Record], bad: int
+) -> None:
+    for cut in {0, 1, len(data) // 2}:
+        reader = RecordReader()
+        got = reader.feed(data[:cut]) + reader.feed(data[cut:]) + reader.end()
+        assert (got, reader.bad) == (records, bad)
+
+
+def test_an_endless_line_takes_no_endless_memory() -> None:
+    reader = RecordReader()
+    for _ in range(100):
+        assert reader.feed(bytes(64 * 1024)) == []
+        assert len(reader._rest) <= 1024 * 1024
+    assert reader.feed(b'\n{"a":1}\n') == [{"a": 1}]
+    assert reader.bad == 1
+
+
+def test_only_the_keepalive_is_a_keepalive() -> None:
+    assert is_keepalive({"keep": "alive"})
+    assert not is_keepalive({"keep": "alive", "a": 1})
+    assert not is_keepalive({"keep": 1})
+
+
+# --- lines ---------------------------------------------------------------------------------------
+
+
+async def test_a_burst_arrives_whole_and_in_order(server: TrickleServer) -> None:
+    url = server.channel_url("burst")
+    async with JSONLPublisher(url, create=True, linger=0.5) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        await asyncio.sleep(0.05)
+        for number in range(30_000):
+            await publisher.write({"n": number})
+    records, subscriber = await asyncio.wait_for(reading, 20)
+    assert [record["n"] for record in records] == list(range(30_000))
+    assert publisher.stats.records == subscriber.stats.records == 30_000
+    assert subscriber.transport.stats.gaps == 0
+
+
+async def test_a_record_arrives_while_its_segment_is_open(server: TrickleServer) -> None:
+    url = server.channel_url("open")
+    async with (
+        JSONLPublisher(url, create=True, linger=0) as publisher,
+        JSONLSubscriber(url) as subscriber,
+    ):
+        for number in range(5):
+            await publisher.write({"n": number})
+            async with asyncio.timeout(5):
+                assert await anext(subscriber) == {"n": number}
+        assert subscriber.transport.stats.segments == 1
+
+
+async def test_a_segment_of_lines_is_ended_by_time_without_another_record(
+    server: TrickleServer, eventually: Eventually
+) -> None:
+    url = server.channel_url("time")
+    async with JSONLPublisher(url, create=True, linger=0) as publisher:
+        await publisher.write({"n": 0})
+        await eventually(lambda: publisher.transport.stats.segments == 1)
+        await publisher.write({"n": 1})
+        await eventually(lambda: publisher.transport.stats.segments == 2)
+
+
+async def test_a_segment_of_lines_is_ended_by_size(server: TrickleServer) -> None:
+    url = server.channel_url("size")
+    async with JSONLPublisher(url, create=True, linger=0.5) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        for number in range(64):
+            await publisher.write({"n": number, "pad": "x" * 60_000})
+    records, subscriber = await asyncio.wait_for(reading, 20)
+    assert [record["n"] for record in records] == list(range(64))
+    assert 3 <= subscriber.transport.stats.segments <= 8
+
+
+async def test_a_record_that_is_too_large_changes_nothing(server: TrickleServer) -> None:
+    url = server.channel_url("large")
+    async with JSONLPublisher(url, create=True, linger=0.3) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        await publisher.write({"n": 0})
+        with pytest.raises(RecordTooLarge, match="large"):
+            await publisher.write({"pad": "x" * 70_000})
+        await publisher.write({"n": 1})
+    records, _ = await asyncio.wait_for(reading, 10)
+    assert records == [{"n": 0}, {"n": 1}]
+
+
+async def test_a_cut_is_counted_in_records_and_writing_goes_on(
+    server: TrickleServer, proxy: FaultProxy, eventually: Eventually
+) -> None:
+    url = server.channel_url("cut")
+    async with JSONLPublisher(proxy.rewrite(url), create=True, linger=0.3) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        for number in range(10):
+            await publisher.write({"n": number})
+        await publisher.flush()
+        proxy.cut()
+        await asyncio.sleep(0.05)
+        number = 10
+        while publisher.stats.uncertain == 0:
+            await publisher.write({"n": number})
+            await asyncio.sleep(0.01)
+            number += 1
+        await publisher.write({"n": number})
+    records, _ = await asyncio.wait_for(reading, 10)
+    seen = [record["n"] for record in records]
+    assert seen == sorted(set(seen))
+    assert seen[-1] == number
+    assert number + 1 - len(seen) <= publisher.stats.uncertain
+
+
+async def test_a_writer_whose_server_stays_away_is_told_at_the_next_write(
+    server: TrickleServer, proxy: FaultProxy
+) -> None:
+    url = proxy.rewrite(server.channel_url("away"))
+    async with JSONLPublisher(url, create=True, timeouts=Timeouts(outage=0.2)) as publisher:
+        await publisher.write({"n": 0})
+        await proxy.refuse()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                while True:
+                    await publisher.write({"n": 1})
+                    await asyncio.sleep(0.01)
+
+
+async def test_closing_sends_what_was_gathered_and_ends_the_writer(server: TrickleServer) -> None:
+    url = server.channel_url("last")
+    publisher = JSONLPublisher(url, create=True, linger=0.3)
+    await publisher.__aenter__()
+    reading = asyncio.create_task(_collect(url))
+    await publisher.write({"n": 1})
+    await publisher.aclose()
+    await publisher.aclose()
+    records, _ = await asyncio.wait_for(reading, 10)
+    assert records == [{"n": 1}]
+    with pytest.raises(ChannelClosed):
+        await publisher.write({"n": 2})
+
+
+# --- one for each segment ------------------------------------------------------------------------
+
+
+async def test_a_reader_that_keeps_up_misses_no_event_of_a_burst(server: TrickleServer) -> None:
+    url = server.channel_url("events")
+    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0.3) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        await asyncio.sleep(0.1)
+        for number in range(40):
+            await publisher.write({"type": "status", "n": number})
+    records, subscriber = await asyncio.wait_for(reading, 10)
+    assert [record["n"] for record in records] == list(range(40))
+    assert subscriber.transport.stats.segments == 40
+
+
+async def test_an_event_is_the_whole_segment_and_acknowledged(server: TrickleServer) -> None:
+    url = server.channel_url("event")
+    async with (
+        JSONLPublisher(url, create=True, one_per_segment=True, linger=0) as publisher,
+        TrickleSubscriber(url, start=0) as subscriber,
+    ):
+        await publisher.write({"type": "x"})
+        assert publisher.transport.stats.segments == 1
+        segment = await anext(subscriber)
+        assert segment.mime_type == "application/json"
+        assert await segment.read() == b'{"type":"x"}'
+
+
+async def test_events_of_several_tasks_do_not_collide(server: TrickleServer) -> None:
+    url = server.channel_url("tasks")
+    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0.3) as publisher:
+        reading = asyncio.create_task(_collect(url))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*(publisher.write({"n": number}) for number in range(10)))
+    records, _ = await asyncio.wait_for(reading, 10)
+    assert sorted(record["n"] for record in records) == list(range(10))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+async def test_keepalives_are_passed_over_and_counted(server: TrickleServer) -> None:
+    channel = server.create("control", "application/json")
+    url = server.channel_url("control")
+    readers = [asyncio.create_task(_collect(url, keepalives=keep)) for keep in (False, True)]
+    await asyncio.sleep(0.1)
+    for record in (_KEEP, {"a": 1}, _KEEP):
+        await channel.write(json.dumps(record).encode())
+        await asyncio.sleep(0.03)
+    await asyncio.sleep(0.1)
+    await server.close_channel("control")
+    (plain, subscriber), (everything, _) = await asyncio.gather(*readers)
+    assert plain == [{"a": 1}]
+    assert everything == [_KEEP, {"a": 1}, _KEEP]
+    assert subscriber.stats.keepalives == 2
+
+
+async def test_bad_lines_are_passed_over_counted_and_reported(
+    server: TrickleServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.channel_url("bad")
+    with caplog.at_level(logging.WARNING):
+        async with TricklePublisher(url, create=True, linger=0.3) as publisher:
+            reading = asyncio.create_task(_collect(url))
+            async with publisher.segment() as segment:
+                await segment.write(b'{"n":1}\nsecret nonsense\n{"n":2}\n')
+        records, subscriber = await asyncio.wait_for(reading, 10)
+    assert records == [{"n": 1}, {"n": 2}]
+    assert subscriber.stats.bad == 1
+    assert "1 lines of segment 0" in caplog.text
+    assert "secret" not in caplog.text

@@ -1,0 +1,117 @@
+"""A thousand clients that come and go, also cancelled at any point, leave nothing behind."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import tracemalloc
+
+from livepeer.trickle import (
+    JSONLPublisher,
+    JSONLSubscriber,
+    Timeouts,
+    Transport,
+    TrickleError,
+    TricklePublisher,
+    TrickleServer,
+    TrickleSubscriber,
+)
+from livepeer.trickle import transport as transport_module
+
+_LIMITS = Timeouts(connect=5, write=2, answer=2, silence=5, outage=2)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+async def _publish(url: str) -> None:
+    async with TricklePublisher(
+        url, create=True, linger=0, delete_on_close=False, timeouts=_LIMITS
+    ) as publisher:
+        for _ in range(2):
+            async with publisher.segment() as segment:
+                await segment.write(b"x" * 3000)
+                await segment.write(b"y")
+
+
+async def _subscribe(url: str) -> None:
+    async with TrickleSubscriber(url, start="current", timeouts=_LIMITS) as subscriber:
+        async for segment in subscriber:
+            async for _ in segment:
+                break
+            break
+
+
+async def _write_records(url: str) -> None:
+    async with JSONLPublisher(
+        url, create=True, linger=0, delete_on_close=False, timeouts=_LIMITS
+    ) as publisher:
+        await publisher.write({"a": 1})
+
+
+async def _read_records(url: str) -> None:
+    async with JSONLSubscriber(url, timeouts=_LIMITS) as subscriber:
+        await anext(subscriber)
+
+
+async def _settled() -> None:
+    """Let what was cancelled end."""
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if len(asyncio.all_tasks()) == 1:
+            return
+
+
+async def test_clients_that_come_and_go_leave_no_task_no_descriptor_and_no_memory() -> None:
+    chance = random.Random(20261121)
+
+    async def cycle(url: str, number: int) -> None:
+        client = (_publish, _subscribe, _write_records, _read_records)[number % 4]
+        task = asyncio.create_task(client(f"{url}{number % 4 // 2}"))
+        if chance.random() < 0.5:
+            # From before the first connection to after the last byte.
+            await asyncio.wait((task,), timeout=chance.random() * 0.006)
+            task.cancel()
+        # A reader that comes after a segment without a byte waits for the next: it is cancelled.
+        with contextlib.suppress(asyncio.CancelledError, TrickleError, TimeoutError):
+            await asyncio.wait_for(task, 0.1)
+
+    async with TrickleServer() as server:
+        url = server.channel_url("cam")
+        for name in ("cam0", "cam1"):
+            await server.create(name, "application/jsonl").write(b'{"a":1}\n')
+        for number in range(100):
+            await cycle(url, number)
+        await _settled()
+        gc.collect()
+        tasks, descriptors = len(asyncio.all_tasks()), _descriptors()
+        tracemalloc.start()
+        before = tracemalloc.take_snapshot()
+        for number in range(1000):
+            await cycle(url, number)
+        await _settled()
+        await asyncio.sleep(0.2)
+        gc.collect()
+        grown = sum(
+            entry.size_diff for entry in tracemalloc.take_snapshot().compare_to(before, "filename")
+        )
+        tracemalloc.stop()
+        assert len(asyncio.all_tasks()) <= tasks + 2, asyncio.all_tasks()
+        assert _descriptors() <= descriptors + 4
+        assert grown < 1_000_000, f"{grown:,} bytes"
+    assert not transport_module._shared.get(asyncio.get_running_loop())
+
+
+async def test_clients_of_one_loop_share_a_pool_and_the_last_one_closes_it(
+    server: TrickleServer,
+) -> None:
+    url = server.channel_url("cam")
+    first, second = TrickleSubscriber(url), TrickleSubscriber(url)
+    async with first:
+        async with second:
+            assert first._transport is second._transport
+        assert isinstance(first._transport, Transport)
+        assert transport_module._shared
+    assert asyncio.get_running_loop() not in transport_module._shared

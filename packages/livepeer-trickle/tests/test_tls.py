@@ -1,0 +1,271 @@
+import asyncio
+import datetime
+import ipaddress
+import json
+import logging
+import ssl
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from livepeer.trickle import (
+    CertificateError,
+    ChannelNotFound,
+    Pin,
+    PinStore,
+    Timeouts,
+    TrickleConnectionError,
+    TricklePublisher,
+    TrickleServer,
+    TrickleSubscriber,
+)
+from livepeer.trickle.tls import fingerprint, is_private
+
+x509 = pytest.importorskip("cryptography.x509")
+
+
+def _certificate(directory: Path, name: str) -> ssl.SSLContext:
+    """A server context with a new self-signed certificate, as go-livepeer makes one."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / f"{name}-{certificate.serial_number}.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    context.certificate_path = path  # type: ignore[attr-defined]
+    return context
+
+
+class Listener:
+    """An HTTPS server that keeps what it was told, on a port that outlives its certificates."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.told = b""
+        self._server: asyncio.Server | None = None
+
+    async def start(self, context: ssl.SSLContext) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.told += await reader.read(4096)
+            writer.write(b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def ask(self, pin: Pin) -> None:
+        """One request by a subscriber, whose 404 ends it."""
+        url = f"https://127.0.0.1:{self.port}/cam"
+        async with TrickleSubscriber(url, start=0, tls=pin) as subscriber:
+            try:
+                await anext(subscriber, None)
+            except ChannelNotFound as error:
+                assert "404" in str(error)
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    listener = Listener()
+    yield listener
+    await listener.stop()
+
+
+async def test_the_first_certificate_is_trusted_and_the_next_is_refused_before_a_header_leaves(
+    listener: Listener, tmp_path: Path
+) -> None:
+    pin = Pin()
+    await listener.start(_certificate(tmp_path, "a"))
+    await listener.ask(pin)
+    assert listener.told.startswith(b"GET /cam/0")
+    await listener.stop()
+    listener.told = b""
+    await listener.start(_certificate(tmp_path, "b"))
+    with pytest.raises(CertificateError, match=r"changed.*Nothing was sent") as caught:
+        await listener.ask(pin)
+    assert listener.told == b""
+    assert "127.0.0.1" in str(caught.value)
+
+
+async def test_a_publisher_tells_a_changed_server_nothing(
+    listener: Listener, tmp_path: Path
+) -> None:
+    pin = Pin()
+    await listener.start(_certificate(tmp_path, "a"))
+    pin.store.set("127.0.0.1", listener.port, "AA:BB")
+    with pytest.raises(CertificateError):
+        await TricklePublisher(f"https://127.0.0.1:{listener.port}/cam", tls=pin).__aenter__()
+    assert listener.told == b""
+
+
+async def test_forgetting_accepts_the_new_certificate(listener: Listener, tmp_path: Path) -> None:
+    pin = Pin(PinStore(tmp_path / "pins.json"))
+    await listener.start(_certificate(tmp_path, "a"))
+    await listener.ask(pin)
+    await listener.stop()
+    await listener.start(_certificate(tmp_path, "b"))
+    assert pin.store.forget("127.0.0.1", listener.port)
+    await listener.ask(pin)
+    assert not pin.store.forget("127.0.0.1", 1)
+
+
+async def test_on_a_private_address_a_new_certificate_is_accepted_once_after_an_outage(
+    listener: Listener, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pin = Pin(renew=True)
+    await listener.start(_certificate(tmp_path, "a"))
+    await listener.ask(pin)
+    await listener.stop()
+    await listener.start(_certificate(tmp_path, "b"))
+    with pytest.raises(CertificateError):
+        await listener.ask(pin)
+    pin.lost("127.0.0.1", listener.port)
+    with caplog.at_level(logging.WARNING):
+        await listener.ask(pin)
+    assert "new certificate" in caplog.text
+    await listener.stop()
+    await listener.start(_certificate(tmp_path, "c"))
+    with pytest.raises(CertificateError):
+        await listener.ask(pin)
+
+
+async def test_a_client_that_saw_the_server_away_takes_its_new_certificate_by_itself(
+    listener: Listener, tmp_path: Path
+) -> None:
+    pin = Pin(renew=True)
+    await listener.start(_certificate(tmp_path, "a"))
+    await listener.ask(pin)
+    await listener.stop()
+    url = f"https://127.0.0.1:{listener.port}/cam"
+    async with TrickleSubscriber(url, tls=pin, timeouts=Timeouts(outage=0.05)) as subscriber:
+        with pytest.raises(TrickleConnectionError):
+            await anext(subscriber)
+    await listener.start(_certificate(tmp_path, "b"))
+    await listener.ask(pin)
+
+
+def test_on_a_public_name_a_new_certificate_is_refused_after_an_outage_too() -> None:
+    pin = Pin(renew=True)
+    pin.trust("example.org", 443, b"one")
+    pin.lost("example.org", 443)
+    with pytest.raises(CertificateError):
+        pin.trust("example.org", 443, b"two")
+
+
+async def test_segments_go_over_tls_in_each_way_of_trust(tmp_path: Path) -> None:
+    context = _certificate(tmp_path, "localhost")
+    verifying = ssl.create_default_context(
+        cafile=str(context.certificate_path)  # type: ignore[attr-defined]
+    )
+    for tls in (False, Pin(), verifying):
+        async with TrickleServer(ssl_context=context) as server:
+            server.create("cam", "video/MP2T")
+            url = server.channel_url("cam")
+            assert url.startswith("https://")
+            async with (
+                TrickleSubscriber(url, start=0, tls=tls) as subscriber,
+                TricklePublisher(url, linger=0, tls=tls) as publisher,
+                publisher.segment() as segment,
+            ):
+                await segment.write(bytes(300_000))
+                got = await anext(subscriber)
+                assert len(await got.receive()) > 0
+
+
+async def test_a_certificate_that_can_not_be_verified_is_refused_by_default(
+    tmp_path: Path,
+) -> None:
+    async with TrickleServer(ssl_context=_certificate(tmp_path, "localhost")) as server:
+        with pytest.raises(CertificateError, match="verif"):
+            async with TrickleSubscriber(server.channel_url("cam")) as subscriber:
+                await anext(subscriber)
+
+
+def test_pins_are_kept_in_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "pins.json"
+    PinStore(path).set("Host", 8935, "AA:BB")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert PinStore(path).get("host", 8935) == "AA:BB"
+    assert json.loads(path.read_text()) == {"host:8935": "AA:BB"}
+    assert [file.name for file in path.parent.iterdir()] == ["pins.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}'])
+def test_a_broken_pin_file_is_refused_rather_than_trusted_anew(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "pins.json"
+    path.write_text(text)
+    with pytest.raises(CertificateError, match=r"pins\.json.*trust anew"):
+        PinStore(path).get("host", 1)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("192.168.1.4", True),
+        ("10.0.0.1", True),
+        ("fe80::1%eth0", True),
+        ("8.8.8.8", False),
+        ("example.org", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_private_addresses_are_told_from_others(host: str, private: bool) -> None:
+    assert is_private(host) is private
+
+
+def test_a_fingerprint_is_printed_as_openssl_does() -> None:
+    assert fingerprint(b"").startswith("E3:B0:C4:42:")
+
+
+async def test_pins_that_can_not_be_kept_are_told_before_a_header_leaves(
+    listener: Listener, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    await listener.start(_certificate(tmp_path, "a"))
+    pin = Pin(PinStore(tmp_path / "file" / "pins.json"))
+    async with asyncio.timeout(10):
+        with pytest.raises(CertificateError, match="kept"):
+            await listener.ask(pin)
+    assert listener.told == b""
