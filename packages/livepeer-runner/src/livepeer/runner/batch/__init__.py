@@ -1,0 +1,1 @@
+"""Request/response work: `predict` behind `POST /predict`."""

@@ -1,0 +1,92 @@
+"""A request's body as the input of `predict`: JSON, or the parts of a form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+
+from livepeer.runner.asgi import Scope
+from livepeer.runner.errors import FieldError, InvalidInput
+from livepeer.runner.exceptions import FileError
+from livepeer.runner.files import File
+from livepeer.runner.signature import PredictSignature
+
+# Parsing more than this would hold the event loop up for longer than a thread costs.
+INLINE_BYTES = 256 * 1024
+
+
+async def parse(
+    signature: PredictSignature, body: bytes, content_type: bytes, scope: Scope
+) -> BaseModel:
+    """The validated input. Raises `InvalidInput` that names each field that is wrong.
+
+    Anything that is not a form is read as JSON: an orchestrator passes on whatever type its caller
+    gave, which is often none (go-livepeer: BYOC job forwarding), and `curl -d '{...}'` calls its
+    JSON a form.
+    """
+    kind = content_type.split(b";")[0].strip().lower()
+    form = kind == b"multipart/form-data" or (
+        kind == b"application/x-www-form-urlencoded" and not body.lstrip().startswith(b"{")
+    )
+    try:
+        if form:
+            items = await _form(body, scope, multipart=kind.startswith(b"multipart"))
+            return signature.validate_form(items)
+        if len(body) > INLINE_BYTES:
+            return await asyncio.to_thread(signature.validate_json, body)
+        return signature.validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput("the body is not UTF-8") from error
+
+
+def invalid(error: ValidationError) -> InvalidInput:
+    """Pydantic's errors as fields of the one error shape; values are not repeated."""
+    fields = [
+        FieldError(".".join(map(str, one["loc"])), one["msg"], one["type"])
+        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    names = ", ".join(field.name for field in fields[:5] if field.name)
+    message = (
+        f"the input is not valid: {names}"
+        if names
+        else f"the input is not valid: {fields[0].message}"
+    )
+    return InvalidInput(message, fields=fields)
+
+
+async def _form(body: bytes, scope: Scope, *, multipart: bool) -> list[tuple[str, str | File]]:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield body
+        if not multipart:
+            yield b""
+
+    headers = Headers(scope=scope)
+    parser = (
+        MultiPartParser(headers, chunks(), max_part_size=len(body) + 1)
+        if multipart
+        else FormParser(headers, chunks())
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        message = error.message if isinstance(error, MultiPartException) else "it has no boundary"
+        raise InvalidInput(f"the form cannot be read: {message}") from error
+    items: list[tuple[str, str | File]] = []
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                data = await value.read()
+                items.append((name, File(data, value.content_type, name=value.filename)))
+            else:
+                items.append((name, value))
+    except FileError as error:
+        raise InvalidInput(str(error), field=name) from error
+    finally:
+        await form.close()
+    return items

@@ -1,0 +1,209 @@
+"""`POST /predict`: from bytes to a slot, to the work, and back to bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from livepeer.runner.asgi import (
+    CallerLeft,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+    respond_error,
+)
+from livepeer.runner.batch.buffer import EventBuffer
+from livepeer.runner.batch.execution import outcome
+from livepeer.runner.batch.request import parse
+from livepeer.runner.batch.stream import EventSource, collect, stream, wants_json
+from livepeer.runner.errors import (
+    FieldError,
+    InvalidInput,
+    JobError,
+    NotReady,
+    Unauthorized,
+    public,
+)
+from livepeer.runner.exceptions import FileError
+from livepeer.runner.job import Job, current_job
+from livepeer.runner.lifecycle import Slot
+from livepeer.runner.sse import data_event, progress_event
+
+if TYPE_CHECKING:
+    from livepeer.runner.batch.work import BatchWork
+    from livepeer.runner.service import Service
+
+logger = logging.getLogger(__name__)
+
+
+class PredictRoute:
+    """An ASGI endpoint. Every request ends in exactly one answer, or in a caller who left."""
+
+    def __init__(self, work: BatchWork, service: Service) -> None:
+        self._work = work
+        self._service = service
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cut = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        service = self._service
+        try:
+            calling = service.caller(scope)
+        except Unauthorized as error:
+            service.metrics.finished(await self._refuse(send, error), loop.time() - started)
+            return
+        job = Job(scope.get("livepeer.request_id", ""))
+        context = current_job.set(job)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        result = "ok"
+        try:
+            with calling:
+                await self._serve(scope, receive, send, started)
+        except CallerLeft:
+            result = "cancelled"
+        except asyncio.CancelledError:
+            if not self._cut:
+                raise
+            task.uncancel()
+            result = await self._refuse(send, NotReady("the pipeline is shutting down"))
+        except Exception as error:  # noqa: BLE001 — an author's code; it is logged and answered
+            result = await self._refuse(send, explain(error))
+        finally:
+            self._tasks.discard(task)
+            current_job.reset(context)
+            seconds = loop.time() - started
+            service.metrics.finished(result, seconds)
+            logger.debug("%s after %.3f s", result, seconds, extra={"job_id": job.id})
+
+    async def cut(self) -> None:
+        """Answer every job that still runs with 503."""
+        self._cut = True
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        service, work = self._service, self._work
+        lifecycle, limits = service.lifecycle, service.settings.limits
+        if (refusal := lifecycle.refusal()) is not None:
+            await read_body(scope, receive, limits.max_body, keep=False)
+            raise refusal
+        body = await read_body(scope, receive, limits.max_body)
+        validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
+        slot = lifecycle.acquire()
+        deadline = None if work.timeout is None else started + work.timeout
+        if work.signature.accepts_files:
+            with released_on_error(slot):
+                await self._fetch(validated)
+        begin = self._stream if work.signature.is_generator else self._answer
+        await begin(scope, receive, send, validated, slot, deadline)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        validated: BaseModel,
+        slot: Slot,
+        deadline: float | None,
+    ) -> None:
+        with released_on_error(slot):
+            execution = self._work.execute(validated)
+        execution.future.add_done_callback(lambda _: slot.release())
+        encoded = await outcome(execution, deadline, receive)
+        await respond(send, encoded.body, media_type=encoded.media_type.encode())
+
+    async def _stream(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        validated: BaseModel,
+        slot: Slot,
+        deadline: float | None,
+    ) -> None:
+        encode = self._work.encode_event
+        made = 0
+
+        def item(value: Any) -> bytes:
+            nonlocal made
+            made += 1
+            return encode(value) + b","
+
+        def event(value: Any) -> bytes:
+            nonlocal made
+            made += 1
+            return data_event(encode(value))
+
+        collecting = wants_json(header(scope, b"accept"))
+        buffer = EventBuffer()
+        if not collecting and (job := current_job.get()) is not None:
+            job.on_progress = lambda done, text: buffer.insert(progress_event(done, text))
+        with released_on_error(slot):
+            execution = self._work.produce(validated, item if collecting else event, buffer)
+        execution.future.add_done_callback(lambda _: slot.release())
+        try:
+            async with EventSource(execution, buffer, deadline, receive) as source:
+                if collecting:
+                    await collect(source, send)
+                else:
+                    await stream(source, send, on_error=self._failed)
+        finally:
+            self._service.metrics.events.inc(made)
+
+    async def _fetch(self, validated: BaseModel) -> None:
+        from livepeer.runner import fetch
+
+        settings = self._service.settings
+        await fetch.resolve(
+            validated,
+            max_bytes=settings.limits.max_file,
+            timeout=settings.limits.fetch_timeout,
+            allow_private=settings.allow_private_urls,
+        )
+
+    def _failed(self, error: BaseException) -> JobError:
+        failure = explain(error)
+        self._service.metrics.error(failure.type)
+        return failure
+
+    async def _refuse(self, send: Send, error: JobError) -> str:
+        self._service.metrics.error(error.type)
+        await respond_error(send, error)
+        return error.type
+
+
+@contextmanager
+def released_on_error(slot: Slot) -> Iterator[None]:
+    """Until an execution holds the slot, a failure gives it back."""
+    try:
+        yield
+    except BaseException:
+        slot.release()
+        raise
+
+
+def explain(error: BaseException) -> JobError:
+    """What a caller is told of an error in the pipeline; the log is told the rest."""
+    if isinstance(error, FileError):
+        name = ".".join(map(str, error.location))
+        return InvalidInput(str(error), fields=[FieldError(name, str(error))] if name else ())
+    if not isinstance(error, JobError):
+        logger.error("predict raised", exc_info=error)
+    elif error.status == 500:
+        logger.error("predict failed: %s", error, exc_info=error.__cause__)
+    return public(error)

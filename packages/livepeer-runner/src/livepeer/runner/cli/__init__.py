@@ -1,0 +1,23 @@
+"""The commands that this package brings to `livepeer`. Importing this imports none of them."""
+
+from __future__ import annotations
+
+from livepeer.trickle.cli.host import Command
+
+__all__ = ["commands"]
+
+commands = (
+    Command("init", "Begin a pipeline: a folder that runs.", f"{__name__}.init:app", "Author"),
+    Command(
+        "predict", "Run a pipeline once, here, on your input.", f"{__name__}.predict:app", "Author"
+    ),
+    Command(
+        "dev",
+        "Run a local network with your pipeline on it.",
+        f"{__name__}.dev:app",
+        "Author",
+    ),
+    Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
+    Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),
+    Command("prepare", "Fetch a pipeline's model weights.", f"{__name__}.prepare:app", "Operate"),
+)

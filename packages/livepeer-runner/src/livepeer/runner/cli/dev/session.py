@@ -1,0 +1,171 @@
+"""The local network and the pipeline on it, from the start to Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from livepeer.runner.cli.dev.call import Call
+from livepeer.runner.cli.dev.journal import journal, tell
+from livepeer.runner.cli.dev.lines import Network, overview
+from livepeer.runner.cli.load import Reference
+from livepeer.runner.cli.reload import Reloader, stopping
+from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
+from livepeer.runner.server import bind
+from livepeer.trickle.cli.console import note
+
+LOOPBACK = "127.0.0.1"
+LOOK_SECONDS = 0.1
+ANSWER_SECONDS = 5.0
+# Another network's settings would lead the pipeline astray.
+FOREIGN = (
+    "ORCH_URL",
+    "ORCH_SECRET",
+    "ORCH_SECRET_FILE",
+    "ORCH_TOKEN",
+    "CAPABILITY_URL",
+    "LIVEPEER_ORCH_SECRET_FILE",
+    "PREPARE_MODELS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """0 takes a free one."""
+
+    pipeline: int
+    orchestrator: int
+    gateway: int
+
+
+async def run(reference: Reference, ports: Ports, *, tls: bool, call: Call | None) -> int:
+    """`livepeer dev`. The exit code: of the call, where there is one."""
+    with stopping() as stop, journal():
+        orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
+        async with orchestrator:
+            gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
+            async with gateway:
+                port = ports.pipeline or _free()
+                url = f"http://{LOOPBACK}:{port}"
+                environment = _environment(orchestrator, url, port)
+                reloader = Reloader(reference, environment, tell, watch=call is None)
+                look = Look(url, reloader, stop)
+                serving = asyncio.create_task(reloader.run(stop), name="pipeline")
+                watching = asyncio.create_task(
+                    _watch(look, orchestrator.url, gateway.url, call), name="dev"
+                )
+                try:
+                    await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+                    return watching.result() if watching.done() else 0
+                finally:
+                    stop.set()
+                    watching.cancel()
+                    await asyncio.wait((watching,))
+                    await serving
+
+
+class Look:
+    """Looks at the pipeline's `/health` until one of its starts has come to something."""
+
+    def __init__(self, url: str, reloader: Reloader, stop: asyncio.Event) -> None:
+        self.url = url
+        self._reloader = reloader
+        self.stop = stop
+        self._seen = 0
+
+    async def registered(self, http: aiohttp.ClientSession) -> str | None:
+        """Until the next start of the pipeline is registered; None, or why it will not be."""
+        while True:
+            await self._reloader.started.wait()
+            self._reloader.started.clear()
+            self._seen = self._reloader.starts
+            reason = await self._settled(http)
+            if reason is not STARTED_AGAIN:
+                return reason
+
+    async def _settled(self, http: aiohttp.ClientSession) -> str | None:
+        while self._reloader.starts == self._seen:
+            if self._reloader.exit_status is not None:
+                return ENDED
+            health = await self._health(http)
+            if health.get("status") == "ERROR":
+                return str(health.get("reason", "setup failed"))
+            for state in health.get("registration", ()):
+                if state.get("status") == "registered":
+                    return None
+                if state.get("status") == "refused":
+                    return f"the orchestrator refused it: {state.get('reason')}"
+            await asyncio.sleep(LOOK_SECONDS)
+        return STARTED_AGAIN
+
+    async def _health(self, http: aiohttp.ClientSession) -> dict[str, Any]:
+        try:
+            async with http.get(f"{self.url}/health") as answer:
+                found: dict[str, Any] = await answer.json()
+                return found
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return {}
+
+    async def schema(self, http: aiohttp.ClientSession) -> dict[str, Any]:
+        async with http.get(f"{self.url}/schema") as answer:
+            document: dict[str, Any] = await answer.json()
+            return document
+
+
+STARTED_AGAIN = "it was started again"
+ENDED = "its process ended"
+
+
+async def _watch(look: Look, orchestrator: str, gateway: str, call: Call | None) -> int:
+    """Tell how each start ends; the overview after the first good one. With a call: make it."""
+    shown = ""
+    limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=limit) as http:
+        while True:
+            reason = await look.registered(http)
+            if reason is not None:
+                if reason is not ENDED:  # its own error is there already, and what to do
+                    tell(f"the pipeline does not serve: {reason}")
+                if reason.startswith("setup"):
+                    again = "" if call is not None else " Saving a file starts it again."
+                    note(f"If its models are missing: `livepeer prepare` fetches them.{again}")
+                if call is not None:
+                    return 1
+                continue
+            network = Network(orchestrator, gateway, look.url, await look.schema(http))
+            if call is not None:
+                return await call.run(network, look.stop)
+            text = overview(network)
+            if text == shown:
+                tell(f"{network.id} serves again")
+            else:
+                print(f"\n{text}", flush=True)
+                note("One line for each event follows; saving a file reloads; Ctrl-C ends it all.")
+            shown = text
+
+
+def _environment(orchestrator: LocalOrchestrator, url: str, port: int) -> Mapping[str, str]:
+    """The child's, over what is set here already."""
+    return {
+        **dict.fromkeys((name for name in FOREIGN if name in os.environ), ""),
+        "HOST": LOOPBACK,
+        "PORT": str(port),
+        "LIVEPEER_ORCH_URL": orchestrator.url,
+        "LIVEPEER_ORCH_SECRET": orchestrator.secret,
+        "LIVEPEER_CAPABILITY_URL": url,
+        "LIVEPEER_REGISTRATION": "byoc",
+        "LIVEPEER_CURRENCY": "wei",
+        "LIVEPEER_TLS": "pin",
+        "LIVEPEER_DEV": "1",
+    }
+
+
+def _free() -> int:
+    with bind(LOOPBACK, 0) as listener:
+        port: int = listener.getsockname()[1]
+        return port

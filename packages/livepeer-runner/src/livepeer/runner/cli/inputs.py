@@ -1,0 +1,101 @@
+"""`-i` arguments as a pipeline's input, by its signature."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from livepeer.runner.exceptions import FileError
+from livepeer.runner.files import File
+from livepeer.runner.signature.forms import form_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import BaseModel
+
+    from livepeer.runner.signature import PredictSignature
+
+
+def read(signature: PredictSignature, arguments: Sequence[str]) -> BaseModel:
+    """The validated input. Raises `typer.BadParameter` and pydantic's `ValidationError`.
+
+    Values are read as the parts of a form are: text for a text field, JSON for any other.
+    """
+    whole: Any = None
+    items: list[tuple[str, str | File]] = []
+    for argument in arguments:
+        if argument == "-" or argument.startswith("@"):
+            whole = _document(argument.removeprefix("@"))
+            continue
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{argument!r} is not K=V{_hint(signature)}", param_hint="-i")
+        items.append((name, _part(signature, name, value)))
+    if whole is None:
+        return signature.validate_form(items)
+    if items:
+        if not isinstance(whole, dict):
+            raise typer.BadParameter("fields fit into a JSON object only", param_hint="-i")
+        fields = form_values(signature.form_fields, items)
+        whole |= {name: _as_json(value) for name, value in fields.items()}
+    return signature.validate_json(json.dumps(whole))
+
+
+def pairs(arguments: Sequence[str], option: str) -> dict[str, Any]:
+    """`K=V` arguments as a dict; a value that is JSON is taken as it, all else is text."""
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{argument!r} is not K=V", param_hint=option)
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _part(signature: PredictSignature, name: str, value: str) -> str | File:
+    if not value.startswith("@"):
+        return value
+    path = Path(value[1:]).expanduser()
+    field = signature.form_fields.get(name)
+    try:
+        if field is not None and field.is_file:
+            return File(path)
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{name}: {path} cannot be read: {error.strerror}", param_hint="-i"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{name} is text, and {path} is not", param_hint="-i") from error
+    except FileError as error:
+        raise typer.BadParameter(f"{name}: {error}", param_hint="-i") from error
+
+
+def _document(name: str) -> Any:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{name}: {error.strerror}", param_hint="-i") from error
+    except ValueError as error:
+        where = "stdin" if name == "-" else name
+        raise typer.BadParameter(f"{where} is no JSON: {error}", param_hint="-i") from error
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, File):
+        return value.data_uri()
+    return [_as_json(item) for item in value] if isinstance(value, list) else value
+
+
+def _hint(signature: PredictSignature) -> str:
+    names = list(signature.form_fields)
+    return f"; the fields are {', '.join(names)}" if names else ""

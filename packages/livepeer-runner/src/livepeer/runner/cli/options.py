@@ -1,0 +1,63 @@
+"""What the commands that take a pipeline have in common."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livepeer.trickle.cli.console import fail, note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from livepeer.runner.pipeline import PipelineBase
+
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PIPELINE",
+        help="pipeline.py, pipeline.py:Class, module:Class, livepeer.yaml or a folder. "
+        "Without it: livepeer.yaml or pipeline.py here.",
+    ),
+]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """A pipeline that cannot be had ends the command: its traceback, then one line."""
+    from livepeer.runner.cli.load import LoadError
+    from livepeer.runner.exceptions import SettingsError, SignatureError
+
+    try:
+        yield
+    except LoadError as error:
+        if error.trace:
+            note(error.trace)
+        fail(str(error), code=2 if error.usage else 1)
+    except SignatureError as error:
+        fail(str(error))
+    except SettingsError as error:
+        fail("\n".join(error.problems), code=2)
+
+
+def pipeline(target: str | None) -> type[PipelineBase]:
+    """The class that the command was given, or the end of the command."""
+    from livepeer.runner.cli.load import load
+
+    with explained():
+        return load(target)
+
+
+def free_port(host: str, port: int, option: str) -> None:
+    """End the command where something else listens there, before anything is begun."""
+    from livepeer.runner.server import bind
+
+    try:
+        bind(host, port).close()
+    except OSError as error:
+        fail(
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            hint=f"Say {option} with another one; 0 takes one that is free.",
+        )

@@ -1,0 +1,170 @@
+"""One stream of a live class on a clip, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from livepeer.runner.cli import inputs
+from livepeer.runner.cli.recording import FORMATS, Recording
+from livepeer.runner.errors import InvalidInput
+from livepeer.runner.live.harness import LiveResult, run_live
+from livepeer.runner.live.hooks import Hooks
+from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
+
+if TYPE_CHECKING:
+    from livepeer.runner.live.harness import Frame
+    from livepeer.runner.live.pipeline import LivePipeline
+
+RECORDS = (".jsonl", ".json")
+ENDED_WELL = ("the input ended", "it has run as long as it should")
+
+
+def predict(
+    cls: type[LivePipeline],
+    arguments: list[str],
+    output: Path | None,
+    params: list[str],
+    *,
+    realtime: bool,
+    seconds: float | None,
+) -> None:
+    """Run it, show how it went, print its data records. What fails ends the command."""
+    source = _source(cls, arguments, seconds)
+    given = inputs.pairs(params, "-p")
+    video = output if output is not None and output.suffix.lower() not in RECORDS else None
+    if video is not None and video.suffix.lower() not in FORMATS:
+        raise typer.BadParameter(
+            f"{video.name} ends in none of {', '.join((*FORMATS, *RECORDS))}", param_hint="-o"
+        )
+    duration = seconds if source is None else _duration(source)
+    recording = Recording(video) if video is not None else None
+    try:
+        result, frames = asyncio.run(
+            _run(cls, source, given, recording, duration, realtime=realtime, seconds=seconds)
+        )
+    except (ExceptionGroup, InvalidInput, RuntimeError, OSError, ValueError) as error:
+        _failed(error)
+    _records(result, output if video is None else None)
+    for told in result.errors:
+        note(f"  {told.get('type', 'error')}: {told.get('message', told)}")
+    figures = _figures(result, frames)
+    if is_terminal() or video is not None or not result.data:
+        note(", ".join(f"{name} {value}" for name, value in figures.items()))
+    if recording is not None and recording.frames:
+        note(f"-> {video}")
+    if result.reason not in ENDED_WELL:
+        fail(f"the stream ended: {result.reason}")
+    if recording is not None and not recording.frames:
+        fail(f"nothing came out to be written to {video}")
+
+
+async def _run(
+    cls: type[LivePipeline],
+    source: Path | None,
+    params: dict[str, Any],
+    recording: Recording | None,
+    duration: float | None,
+    *,
+    realtime: bool,
+    seconds: float | None,
+) -> tuple[LiveResult, int]:
+    frames, began, first = 0, time.monotonic(), None
+    with progress() as bar:
+        line = bar.add_task(cls.pipeline_id, total=duration, figures="setup")
+
+        def arrived(frame: Frame) -> None:
+            nonlocal frames, began, first
+            if hasattr(frame, "planes"):
+                frames += 1
+            if first is None:
+                first, began = frame.time, time.monotonic()
+            done = float((frame.time or 0) - (first or 0))
+            rate = frames / max(time.monotonic() - began, 0.001)
+            bar.update(line, completed=done, figures=f"{frames} frames, {rate:.0f} fps")
+            if recording is not None:
+                recording.write(frame)
+
+        try:
+            result = await run_live(
+                cls,
+                source,
+                params=params or None,
+                speed=1.0 if realtime else None,
+                seconds=seconds,
+                on_frame=arrived,
+            )
+        finally:
+            if recording is not None:
+                await asyncio.to_thread(recording.close)
+    return result, frames
+
+
+def _failed(error: Exception) -> NoReturn:
+    """Say why nothing ran. What a task group wraps is what went wrong."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, InvalidInput):
+        for field in error.fields:
+            note(f"  {field.name}: {field.message}")
+        fail(str(error), code=2)
+    fail(str(error) or repr(error))
+
+
+def _source(cls: type[LivePipeline], arguments: list[str], seconds: float | None) -> Path | None:
+    if len(arguments) > 1:
+        raise typer.BadParameter("a live class takes one clip", param_hint="-i")
+    if not arguments:
+        if not Hooks.of(cls).generates:
+            raise typer.BadParameter(
+                f"{cls.__name__} is live: name a clip, -i in.mp4", param_hint="-i"
+            )
+        if seconds is None:
+            raise typer.BadParameter(
+                f"{cls.__name__} generates for ever: say how long", param_hint="--seconds"
+            )
+        return None
+    source = Path(arguments[0].removeprefix("@")).expanduser()
+    if not source.is_file():
+        named = f"{source} is no file" + ("; parameters are -p" if "=" in arguments[0] else "")
+        raise typer.BadParameter(named, param_hint="-i")
+    return source
+
+
+def _duration(source: Path) -> float | None:
+    """Seconds, where the file says; only the progress bar needs it."""
+    import av
+
+    try:
+        with av.open(source) as container:
+            return container.duration / 1e6 if container.duration else None
+    except av.FFmpegError as error:
+        fail(f"{source} is not a media file that can be decoded: {error.strerror}", code=2)
+
+
+def _records(result: LiveResult, output: Path | None) -> None:
+    if output is None:
+        for record in result.data:
+            emit(record)
+        return
+    text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in result.data)
+    output.write_text(text, encoding="utf-8")
+    note(f"{len(result.data)} records -> {output}")
+
+
+def _figures(result: LiveResult, frames: int) -> dict[str, Any]:
+    status = result.status.get("inference_status", {})
+    latency = status.get("latency_ms", {})
+    return {
+        "frames": frames,
+        "fps": round(frames / result.seconds, 1) if result.seconds else 0,
+        **{f"latency {name} ms": value for name, value in latency.items()},
+        "dropped": status.get("dropped", 0),
+        "errors": status.get("errors", 0),
+        "records": len(result.data),
+    }

@@ -1,0 +1,63 @@
+"""A file that frames are written to as they come, encoded by a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from livepeer.runner.live.harness import Frame
+
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
+"""FFmpeg's container for a file's ending."""
+WAITING = 32
+
+
+class Recording:
+    """Owns the thread. `write` waits while the encoder is `WAITING` frames behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.frames = 0
+        self._path = path
+        self._waiting: queue.Queue[Frame | None] = queue.Queue(WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._encode, name="recording", daemon=True)
+
+    def write(self, frame: Frame) -> None:
+        """Raises what encoding raised, for this frame or an earlier one."""
+        if not self.frames:
+            self._thread.start()
+        self.frames += 1
+        self._put(frame)
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Until the file is whole. Raises what encoding raised."""
+        if self.frames:
+            self._put(None)
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _put(self, frame: Frame | None) -> None:
+        while self._error is None:
+            try:
+                return self._waiting.put(frame, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def _encode(self) -> None:
+        from livepeer.trickle.media import encode
+
+        try:
+            encode(self._frames(), self._path, format=FORMATS[self._path.suffix.lower()])
+        except BaseException as error:  # noqa: BLE001 — it belongs to the one who writes
+            self._error = error
+
+    def _frames(self) -> Iterator[Frame]:
+        while (frame := self._waiting.get()) is not None:
+            yield frame

@@ -1,0 +1,31 @@
+"""`livepeer schema`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import emit
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer schema
+
+livepeer schema pipeline.py:Sentiment | jq .input.properties"""
+
+
+@app.command(epilog=EPILOG)
+def schema(pipeline: options.Target = None) -> None:
+    """Print what a pipeline takes and gives, as JSON: the document that POST /schema answers."""
+    cls = options.pipeline(pipeline)
+    with options.explained():
+        from livepeer.runner.app import create_app
+        from livepeer.runner.settings import Settings
+
+        settings = dataclasses.replace(Settings.from_env(), registration=None)
+        document = create_app(cls, settings).state.service.work.schema()
+    emit(document)

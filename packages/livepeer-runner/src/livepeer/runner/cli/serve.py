@@ -1,0 +1,68 @@
+"""`livepeer serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import fail
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer serve
+
+livepeer serve pipeline.py:Sentiment --port 9000 --reload
+
+LIVEPEER_ORCH_URL=https://orch:8935 LIVEPEER_ORCH_SECRET_FILE=secret livepeer serve
+
+Where it is offered, and for what price, the environment says: LIVEPEER_ORCH_URL and others."""
+
+
+@app.command(epilog=EPILOG)
+def serve(
+    pipeline: options.Target = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: HOST, else 0.0.0.0.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Default: PORT, else 8000; 0 takes a free one."),
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew whenever a file is saved.")
+    ] = False,
+) -> None:
+    """Serve a pipeline over HTTP until Ctrl-C, and offer it where the environment says."""
+    with options.explained():
+        from livepeer.runner.settings import Settings
+
+        settings = Settings.from_env()
+    settings = dataclasses.replace(
+        settings,
+        host=settings.host if host is None else host,
+        port=settings.port if port is None else port,
+    )
+    options.free_port(settings.host, settings.port, "--port")
+    if reload:
+        from livepeer.runner.cli.reload import serve_reloading
+
+        with options.explained():
+            from livepeer.runner.cli.load import locate
+
+            reference = locate(pipeline)
+        raise typer.Exit(asyncio.run(serve_reloading(reference, settings.host, settings.port)))
+    from livepeer.runner import server
+
+    cls = options.pipeline(pipeline)
+    try:
+        server.serve(cls, settings)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            fail(error.code)
+        raise

@@ -1,0 +1,70 @@
+"""The files that `livepeer init` writes: `common` and one folder for each template.
+
+`$Class`, `$id` and the like are filled in. The files end in `.tmpl`, so that no tool takes them for
+code of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Template
+
+ENDING = ".tmpl"
+
+_CURL = """Another shell calls it:
+
+```
+curl -s localhost:8000/predict -d '{body}'
+```"""
+_LIVE = """It takes live streams from an orchestrator. A clip is enough to try it:
+`livepeer predict -i in.mp4 -o out.mp4`, with parameters as `-p {param}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One template: what it is, arguments for `livepeer predict`, and how it is called."""
+
+    about: str
+    input: str
+    call: str
+
+
+KINDS = {
+    "batch": Kind(
+        "Tells whether a text is positive or negative.",
+        '-i text="I love it"',
+        _CURL.format(body='{"text": "I love it"}'),
+    ),
+    "stream": Kind(
+        "Answers a prompt, word by word.",
+        '-i prompt="hello"',
+        _CURL.replace("-s", "-sN").format(body='{"prompt": "hello"}'),
+    ),
+    "live-video": Kind(
+        "Gives a live video one colour.",
+        "-i in.mp4 -o out.mp4 -p u=90",
+        _LIVE.format(param="u=90"),
+    ),
+    "live-audio": Kind(
+        "Makes a live stream's sound louder or quieter.",
+        "-i in.mp4 -o out.mp4 -p gain=0.5",
+        _LIVE.format(param="gain=0.5"),
+    ),
+    "live-data": Kind(
+        "Watches a live video and reports how bright it is.",
+        "-i in.mp4 -p every=30",
+        _LIVE.format(param="every=30"),
+    ),
+}
+
+
+def render(kind: str, values: dict[str, str]) -> dict[str, str]:
+    """The files by name, filled in."""
+    found = {}
+    for folder in ("common", kind):
+        for entry in files(__name__).joinpath(folder).iterdir():
+            if entry.name.endswith(ENDING):
+                text = Template(entry.read_text(encoding="utf-8")).substitute(values)
+                found[entry.name.removesuffix(ENDING)] = text
+    return found

@@ -1,0 +1,101 @@
+"""The registry: which capabilities there are, and how many jobs each is counted to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from livepeer.runner.devnet import go_json
+
+_FIELDS = {
+    "name": "string",
+    "description": "string",
+    "url": "string",
+    "capacity": "int",
+    "price_per_unit": "int64",
+    "price_scaling": "int64",
+    "currency": "string",
+    "token": "string",
+    # Not meant to be read from JSON, but the reference does: it is an exported field.
+    "Load": "int",
+}
+
+
+class PriceFeedMissing(Exception):
+    """Another currency than wei: the reference ends the connection without an answer."""
+
+
+@dataclass
+class Capability:
+    """One registration. `load` may leak upwards and, after a renewal, go below 0."""
+
+    name: str = ""
+    description: str = ""
+    url: str = ""
+    capacity: int = 0
+    price_per_unit: int = 0
+    price_scaling: int = 1
+    currency: str = ""
+    token: str = field(default="", repr=False)
+    load: int = 0
+
+
+class Capabilities:
+    """Registrations in memory, with the counting of the reference: no limit, no memory of jobs.
+
+    A registration replaces the record whole, its load included; places are given back by name,
+    whatever record has that name by then (go-livepeer: `core/external_capabilities.go`).
+    """
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Capability] = {}
+
+    def __iter__(self) -> Iterator[Capability]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> Capability | None:
+        return self._by_name.get(name)
+
+    def register(self, body: bytes) -> Capability:
+        """Takes a registration's JSON; raises `GoJSONError`, or `PriceFeedMissing`."""
+        values = go_json.decode(go_json.parse(body), _FIELDS, "ExternalCapability", "core")
+        load = values.pop("Load", 0)
+        capability = Capability(**values, load=load)
+        capability.price_scaling = capability.price_scaling or 1
+        if capability.currency.lower() not in ("", "wei"):
+            raise PriceFeedMissing(capability.currency)
+        self._by_name[capability.name] = capability
+        return capability
+
+    def remove(self, name: str) -> None:
+        self._by_name.pop(name, None)
+
+    def url(self, name: str) -> str:
+        """Where the container is; empty for a capability that is not known."""
+        capability = self._by_name.get(name)
+        return "" if capability is None else capability.url
+
+    def token(self, name: str) -> str:
+        capability = self._by_name.get(name)
+        return "" if capability is None else capability.token
+
+    def available(self, name: str) -> int:
+        """Places that a token shows; 0 for a capability that is not known."""
+        capability = self._by_name.get(name)
+        return 0 if capability is None else max(0, capability.capacity - capability.load)
+
+    def reserve(self, name: str) -> bool:
+        """Counts one job more, over capacity too; False only where the capability is unknown."""
+        capability = self._by_name.get(name)
+        if capability is None:
+            return False
+        capability.load += 1
+        return True
+
+    def free(self, name: str) -> None:
+        capability = self._by_name.get(name)
+        if capability is not None:
+            capability.load -= 1

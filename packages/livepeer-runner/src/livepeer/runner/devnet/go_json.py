@@ -1,0 +1,161 @@
+"""JSON as Go's `encoding/json` reads and writes it, as far as it shows on the wire.
+
+An orchestrator answers a bad registration or `Livepeer` header with that library's own words;
+it matches keys in any letter case, insists on integers (`2.0` is none) and passes numbers of
+free-form objects through a float.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+_INTEGER = re.compile(r"-?[0-9]+")
+#: Python's complaint (its beginning) to Go's.
+_EXPECTED = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name": "looking for beginning of object key string",
+    "Expecting ':'": "after object key",
+    "Expecting ','": "after object key:value pair",
+    "Extra data": "after top-level value",
+}
+
+
+class GoJSONError(ValueError):
+    """The text of Go's error for the same input."""
+
+
+class Number(str):
+    """A number as it was written: Go tells `2` from `2.0`."""
+
+
+def parse(data: bytes | str) -> Any:
+    """A JSON value whose numbers are `Number`; raises `GoJSONError`."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    try:
+        return json.loads(
+            text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
+        )
+    except json.JSONDecodeError as error:
+        raise GoJSONError(_syntax_error(error, text)) from None
+    except RecursionError:
+        raise GoJSONError("exceeded max depth") from None
+
+
+def decode(
+    value: Any, fields: Mapping[str, str], struct: str, package: str = "byoc"
+) -> dict[str, Any]:
+    """The known `fields` (name to Go type) of an object; JSON null is an object without any.
+
+    Types are `string`, `bool`, `int`, `int64`. A null leaves a field out. Raises `GoJSONError`.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        kind = _kind(value)
+        raise GoJSONError(f"json: cannot unmarshal {kind} into Go value of type {package}.{struct}")
+    by_case = {name.lower(): name for name in fields}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if key in fields else by_case.get(key.lower())
+        if name is not None and item is not None:
+            found[name] = _scalar(item, fields[name], f"{struct}.{name}")
+    return found
+
+
+def decode_object(value: Any) -> dict[str, Any]:
+    """A free-form object with its numbers as floats; JSON null is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        kind = _kind(value)
+        raise GoJSONError(f"json: cannot unmarshal {kind} into Go value of type map[string]any")
+    plain = _floats(value)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON with sorted keys where it came from a map; `<`, `>`, `&` are escaped."""
+    text = _dump(value)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text.encode("utf-8", "replace")
+
+
+def _dump(value: Any) -> str:
+    if isinstance(value, float):
+        return _float(value)
+    if isinstance(value, dict):
+        items = (f"{json.dumps(k, ensure_ascii=False)}:{_dump(v)}" for k, v in value.items())
+        return "{" + ",".join(items) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_dump, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _float(value: float) -> str:
+    if value == 0 or 1e-6 <= abs(value) < 1e21:
+        text = format(Decimal(repr(value)), "f")
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
+    sign, digits = exponent[0], exponent[1:].lstrip("0") or "0"
+    return f"{mantissa}e{sign}{digits.zfill(1 if sign == '-' else 2)}"
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, Number):
+        number = float(value)
+        if number in (float("inf"), float("-inf")):
+            raise GoJSONError(
+                f"json: cannot unmarshal number {value} into Go value of type float64"
+            )
+        return number
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in sorted(value.items())}
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    return value
+
+
+def _scalar(value: Any, go_type: str, where: str) -> Any:
+    kind = _kind(value)
+    if go_type == "string" and kind == "string":
+        return value
+    if go_type == "bool" and kind == "bool":
+        return value
+    if go_type in ("int", "int64") and kind == "number":
+        if _INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63:
+            return int(value)
+        kind = f"number {value}"
+    raise GoJSONError(
+        f"json: cannot unmarshal {kind} into Go struct field {where} of type {go_type}"
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Number):
+        return "number"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _refuse_constant(name: str) -> None:
+    raise GoJSONError(f"invalid character '{name[0]}' looking for beginning of value")
+
+
+def _syntax_error(error: json.JSONDecodeError, text: str) -> str:
+    if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
+        return "unexpected end of JSON input"
+    letter = json.dumps(text[error.pos], ensure_ascii=False)[1:-1].replace("'", "\\'")
+    after = next(
+        (go for python, go in _EXPECTED.items() if error.msg.startswith(python)),
+        "in string literal",
+    )
+    return f"invalid character '{letter}' {after}"

@@ -1,0 +1,67 @@
+"""Answers with exactly the headers that the reference writes: no more, no fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import hdrs, web
+
+TEXT = "text/plain; charset=utf-8"
+#: Above this many bytes Go's server sends chunks, because it had to begin before it knew the end.
+LARGEST_WITH_LENGTH = 2048
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<script", b"<body", b"<h1", b"<div", b"<p", b"<a")
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"%PDF-": "application/pdf",
+    b"\x1f\x8b\x08": "application/x-gzip",
+    b"PK\x03\x04": "application/zip",
+}
+
+
+class Untyped(web.Response):
+    """An answer that says nothing of its type, not even that it is bytes."""
+
+
+def reply(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer with these headers and its length, and nothing else."""
+    kind = web.Response if "Content-Type" in (headers or {}) else Untyped
+    response = kind(status=status, body=body, headers=dict(headers or {}))
+    if len(body) > LARGEST_WITH_LENGTH:
+        response.enable_chunked_encoding()
+    return response
+
+
+def error(status: int, text: str | bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A refusal as text, with a line end, whatever type the text may have had."""
+    body = text.encode() if isinstance(text, str) else text
+    fixed = {"Content-Type": TEXT, "X-Content-Type-Options": "nosniff"}
+    return reply(status, body + b"\n", {**(headers or {}), **fixed})
+
+
+def guessed(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer whose type is guessed from its first bytes; JSON is text."""
+    typed = {"Content-Type": sniff(body)} if body else {}
+    return reply(status, body, {**(headers or {}), **typed})
+
+
+def sniff(body: bytes) -> str:
+    """The common cases of the WHATWG rules that Go's server applies to untyped bodies."""
+    start = body[:512].lstrip(b"\t\n\x0c\r ").lower()
+    if any(start.startswith(tag) and start[len(tag) : len(tag) + 1] in b" >" for tag in _HTML):
+        return "text/html; charset=utf-8"
+    if start.startswith(b"<?xml"):
+        return "text/xml; charset=utf-8"
+    for magic, mime_type in _MAGIC.items():
+        if body.startswith(magic):
+            return mime_type
+    binary = any(byte <= 8 or byte == 11 or 14 <= byte <= 26 or 28 <= byte <= 31 for byte in start)
+    return "application/octet-stream" if binary else TEXT
+
+
+async def strip_defaults(request: web.Request, response: web.StreamResponse) -> None:
+    """Takes out what aiohttp adds by itself; for `Application.on_response_prepare`."""
+    response.headers.pop(hdrs.SERVER, None)
+    if isinstance(response, Untyped):
+        response.headers.pop(hdrs.CONTENT_TYPE, None)

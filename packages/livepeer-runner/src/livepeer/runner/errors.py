@@ -1,0 +1,175 @@
+"""The errors that a caller sees, in one shape: `{"error": {"type", "message", "fields"}}`.
+
+JobError                 500  base: an error whose message may be shown to the caller
+├── InvalidInput         422  the caller's input is wrong; `fields` says where
+├── Unauthorized         401  the bearer token is missing or not one that was given out
+├── RouteNotFound        404  no such route
+├── MethodNotAllowed     405  the route exists, for another method
+├── PayloadTooLarge      413  the body is over the limit
+├── PipelineError        500  the pipeline failed, and says why
+├── NotReady             503  loading, failed to load, or shutting down; `retry_after` where known
+├── OverCapacity         503  every slot is taken; `retry_after` seconds
+└── JobTimeout           504  the job overran the pipeline's `timeout`
+
+Which one to raise matters on the way to the caller: a Livepeer gateway takes every 4xx as the final
+answer and tries the next orchestrator on 5xx. So 4xx blames the caller's input, and nothing else.
+A pipeline may raise any of these from `predict`; every other exception becomes a plain 500 whose
+text stays in the log. A raised `Unauthorized` is answered as 500, since an orchestrator drops a
+capability that answers 401.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from livepeer.runner.exceptions import RunnerError
+
+__all__ = [
+    "FieldError",
+    "InvalidInput",
+    "JobError",
+    "JobTimeout",
+    "MethodNotAllowed",
+    "NotReady",
+    "OverCapacity",
+    "PayloadTooLarge",
+    "PipelineError",
+    "RouteNotFound",
+    "Unauthorized",
+    "error_body",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field of the input: `name` is a dotted path (`boxes.0.x`), `type` pydantic's name."""
+
+    name: str
+    message: str
+    type: str = "value_error"
+
+
+class JobError(RunnerError):
+    """An error with a message for the caller, and the status that goes with it."""
+
+    status: int = 500
+    type: str = "pipeline_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fields: Sequence[FieldError] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = tuple(fields)
+        self.retry_after = None if retry_after is None else max(1, math.ceil(retry_after))
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        if self.retry_after is None:
+            return []
+        return [(b"retry-after", str(self.retry_after).encode())]
+
+
+class InvalidInput(JobError):
+    """The caller's input is wrong. `InvalidInput("no face in it", field="image")` names a field."""
+
+    status = 422
+    type = "invalid_input"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, fields: Sequence[FieldError] = ()
+    ) -> None:
+        if field is not None:
+            fields = (*fields, FieldError(field, message))
+        super().__init__(message, fields=fields)
+
+
+class Unauthorized(JobError):
+    """The bearer token is missing, or is not one that was given out."""
+
+    status = 401
+    type = "unauthorized"
+
+
+class RouteNotFound(JobError):
+    """There is no such route."""
+
+    status = 404
+    type = "not_found"
+
+
+class MethodNotAllowed(JobError):
+    """The route exists, for another method."""
+
+    status = 405
+    type = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", ", ".join(self.allowed).encode())]
+
+
+class PayloadTooLarge(JobError):
+    """The body is over the limit."""
+
+    status = 413
+    type = "payload_too_large"
+
+
+class PipelineError(JobError):
+    """The pipeline failed, through no fault of the caller; the message is shown to the caller."""
+
+
+class NotReady(JobError):
+    """Loading, failed to load, or shutting down; `retry_after` where it is known."""
+
+    status = 503
+    type = "not_ready"
+
+
+class OverCapacity(JobError):
+    """Every slot is taken; `retry_after` tells when to come again."""
+
+    status = 503
+    type = "over_capacity"
+
+
+class JobTimeout(JobError):
+    """The job overran the pipeline's `timeout`."""
+
+    status = 504
+    type = "timeout"
+
+
+def public(error: BaseException) -> JobError:
+    """What the caller is told about `error`: its own words, or that the pipeline failed."""
+    if not isinstance(error, JobError):
+        return PipelineError("the pipeline failed; its log has the reason")
+    if error.status == 401:
+        return PipelineError("the pipeline was refused by a service that it uses")
+    if not 400 <= error.status <= 599:
+        return PipelineError(error.message, fields=error.fields)
+    return error
+
+
+def error_body(error: JobError) -> bytes:
+    """The JSON body; the wait is in it too, because an orchestrator drops `Retry-After`."""
+    content: dict[str, object] = {
+        "type": error.type,
+        "message": error.message,
+        "fields": [asdict(field) for field in error.fields],
+    }
+    if error.retry_after is not None:
+        content["retry_after"] = error.retry_after
+    return json.dumps({"error": content}, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )

@@ -1,0 +1,1 @@
+"""Live pipelines: video and audio that stream through a class."""

@@ -1,0 +1,140 @@
+"""How an author's hook is called: in its turn, off the loop where it is sync, within a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from livepeer.runner.batch.execution import guarded, retrieve
+from livepeer.runner.live.hooks import is_async
+from livepeer.runner.threads import Call, WorkerThreads
+
+T = TypeVar("T")
+
+CANCEL_SECONDS = 1.0
+"""What an async hook that was cancelled gets for its `finally`; then it is left behind."""
+
+
+class HookHung(Exception):
+    """A hook ran longer than the class's `hook_timeout`; a sync one's thread is given up."""
+
+
+class HookCaller:
+    """Calls hooks of one stream, one at a time: async ones on the loop, sync ones in a thread."""
+
+    def __init__(self, threads: WorkerThreads, limit: float) -> None:
+        self._threads = threads
+        self._limit = limit
+        self.turn = asyncio.Lock()
+        """Held while a hook runs; hold it to change what hooks look at."""
+
+    async def call(self, hook: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """What it returns, None left out, an iterable as its elements.
+
+        Raises `HookHung`, and whatever the hook raises.
+        """
+        async with self.turn:
+            if is_async(hook):
+                return await self._on_loop(_collected(hook(*arguments)), hook)
+            result = await self._in_thread(lambda: _listed_unless_async(hook(*arguments)), hook)
+            if not isinstance(result, list):  # sync by its look: a decorator over an async hook
+                return await self._on_loop(_collected(result), hook)
+            return result
+
+    async def in_thread(self, work: Callable[[], Any], hook: Callable[..., Any]) -> Any:
+        """Run `work` in a worker thread, in its turn."""
+        async with self.turn:
+            return await self._in_thread(work, hook)
+
+    async def on_loop(self, work: Coroutine[Any, Any, T], hook: Callable[..., Any]) -> T:
+        """Run `work` on the loop, in its turn."""
+        async with self.turn:
+            return await self._on_loop(work, hook)
+
+    async def _on_loop(self, work: Coroutine[Any, Any, T], hook: Callable[..., Any]) -> T:
+        """In a task of its own: a hook that resists its cancellation must not hold us up."""
+        task = asyncio.create_task(guarded(work), name=_name(hook))
+        try:
+            await asyncio.wait((task,), timeout=self._limit)
+            if not task.done():
+                raise self._hung(hook)
+        finally:
+            if not task.done():
+                await let_go(task)
+        if task.cancelled():
+            raise RuntimeError(f"{_name(hook)} was cancelled from within")
+        result: T = task.result()
+        return result
+
+    async def _in_thread(self, work: Callable[[], Any], hook: Callable[..., Any]) -> Any:
+        """Only the time that it runs counts, not that it waits for other streams."""
+        started: list[float] = []
+
+        def timed() -> Any:
+            started.append(time.monotonic())
+            return work()
+
+        call = self._threads.submit(timed)
+        try:
+            while not call.future.done():
+                left = self._limit
+                if started:
+                    left -= time.monotonic() - started[0]
+                    if left <= 0:
+                        raise self._hung(hook)
+                await asyncio.wait((call.future,), timeout=left)
+        finally:
+            if not call.future.done():
+                self._give_up(call)
+        return call.future.result()
+
+    def _give_up(self, call: Call) -> None:
+        """A call that has begun can't be stopped: its thread ends with it, another takes over."""
+        if not self._threads.withdraw(call):
+            self._threads.abandon(call)
+            call.future.add_done_callback(retrieve)
+
+    def _hung(self, hook: Callable[..., Any]) -> HookHung:
+        return HookHung(f"{_name(hook)} took longer than hook_timeout ({self._limit:g} s)")
+
+
+async def let_go(task: asyncio.Future[Any]) -> None:
+    """Cancel it and wait for it a moment, not longer."""
+    task.cancel()
+    await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+    task.add_done_callback(retrieve)
+
+
+def listed(result: Any) -> list[Any]:
+    """What a hook returned as a list of frames. Runs in the hook's thread, as a generator has to.
+
+    A frame itself has no elements; neither has what is no frame, which is told of later.
+    """
+    if result is None:
+        return []
+    # An array or tensor has elements, but they are no frames.
+    single = isinstance(result, str | bytes | dict) or hasattr(result, "__array__")
+    if isinstance(result, Iterable) and not single:
+        return [one for one in result if one is not None]
+    return [result]
+
+
+def _listed_unless_async(result: Any) -> Any:
+    if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+        return result
+    return listed(result)
+
+
+async def _collected(result: Any) -> list[Any]:
+    if inspect.isawaitable(result):
+        result = await result
+    if isinstance(result, AsyncIterator):
+        return [one async for one in result if one is not None]
+    return listed(result)
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return str(getattr(hook, "__name__", "a hook"))

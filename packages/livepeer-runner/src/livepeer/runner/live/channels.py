@@ -1,0 +1,75 @@
+"""The trickle channels of one stream, as its start request names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livepeer.runner.live.outbox import Outbox
+from livepeer.runner.live.request import StartRequest
+from livepeer.trickle import JSONLPublisher, JSONLSubscriber, TricklePublisher
+
+EVENTS_WAITING = 128
+RECORDS_WAITING = 4096
+DATA_IDLE_SECONDS = 60.0
+
+
+class Channels:
+    """Opens them; who uses one closes it."""
+
+    def __init__(self, request: StartRequest, tls: Any, *, linger: float) -> None:
+        self._request = request
+        self._tls = tls
+        self._linger = linger
+        self._delete = True
+        self._publishers: list[TricklePublisher] = []
+
+    def leave_open(self) -> None:
+        """Delete none of them at the end: another session has taken the names over."""
+        self._delete = False
+        for publisher in self._publishers:
+            publisher.delete_on_close = False
+
+    def events(self) -> Outbox:
+        url = self._request.events_url
+        return Outbox(
+            "events",
+            None if url is None else lambda: self._records(url, one_per_segment=True),
+            size=EVENTS_WAITING,
+        )
+
+    def data(self) -> Outbox:
+        url = self._request.data_url
+        return Outbox(
+            "data",
+            None if url is None else lambda: self._records(url, one_per_segment=False),
+            size=RECORDS_WAITING,
+            idle_seconds=DATA_IDLE_SECONDS,
+        )
+
+    def control(self) -> JSONLSubscriber | None:
+        if self._request.control_url is None:
+            return None
+        return JSONLSubscriber(self._request.control_url, keepalives=True, tls=self._tls)
+
+    def output(self) -> TricklePublisher | None:
+        if self._request.publish_url is None:
+            return None
+        publisher = TricklePublisher(
+            self._request.publish_url,
+            delete_on_close=self._delete,
+            linger=self._linger,
+            tls=self._tls,
+        )
+        self._publishers.append(publisher)
+        return publisher
+
+    def _records(self, url: str, *, one_per_segment: bool) -> JSONLPublisher:
+        publisher = JSONLPublisher(
+            url,
+            one_per_segment=one_per_segment,
+            delete_on_close=self._delete,
+            linger=self._linger,
+            tls=self._tls,
+        )
+        self._publishers.append(publisher.transport)
+        return publisher

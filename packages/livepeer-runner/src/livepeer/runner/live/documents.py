@@ -1,0 +1,109 @@
+"""What a live pipeline tells of itself, and the answers of its routes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livepeer.runner.live.hooks import Hooks
+    from livepeer.runner.live.params import Parameters
+    from livepeer.runner.live.pipeline import LivePipeline
+
+
+def answer(**content: Any) -> bytes:
+    """The body of a stream route that worked; go-livepeer passes on that of params alone."""
+    return json.dumps({"status": "ok", **content}, default=str).encode()
+
+
+def schema(cls: type[LivePipeline], hooks: Hooks, parameters: Parameters) -> dict[str, Any]:
+    """The document that `POST /schema` answers."""
+    return {
+        "protocol": "v1",
+        "id": cls.pipeline_id,
+        "version": cls.version,
+        "description": cls.description,
+        "type": "live",
+        "params": parameters.schema(),
+        "video": _track(cls, hooks.video or hooks.generates),
+        "audio": _track(cls, hooks.audio),
+    }
+
+
+def _track(cls: type[LivePipeline], processed: bool) -> str:
+    if processed:
+        return "processed"
+    return "passed through" if cls.passthrough else "dropped"
+
+
+def openapi(cls: type[LivePipeline], parameters: Parameters) -> dict[str, Any]:
+    """`paths` and `components` of the stream routes."""
+    url = {"type": "string", "format": "uri"}
+    model = parameters.schema()
+    definitions = model.pop("$defs", {})
+    text = json.dumps(model).replace("#/$defs/", "#/components/schemas/")
+    components = json.loads(json.dumps(definitions).replace("#/$defs/", "#/components/schemas/"))
+    components["Params"] = json.loads(text)
+    components["Error"] = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["type", "message", "fields"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "message": {"type": "string"},
+                    "fields": {"type": "array", "items": {"type": "object"}},
+                },
+            }
+        },
+    }
+    components["Start"] = {
+        "type": "object",
+        "properties": {
+            "gateway_request_id": {"type": "string"},
+            **dict.fromkeys(
+                ("control_url", "events_url", "subscribe_url", "publish_url", "data_url"), url
+            ),
+            "params": {"anyOf": [{"$ref": "#/components/schemas/Params"}, {"type": "null"}]},
+        },
+    }
+    return {
+        "paths": {
+            "/stream/start": _route("Start a stream", "Start", ("422", "503")),
+            "/stream/params": _route("Change parameters, some or all", "Params", ("404", "422")),
+            "/stream/stop": _route("Stop a stream; safe to repeat", None, ()),
+        },
+        "components": {"schemas": components},
+    }
+
+
+def _route(summary: str, model: str | None, errors: tuple[str, ...]) -> dict[str, Any]:
+    failure = {"schema": {"$ref": "#/components/schemas/Error"}}
+    route: dict[str, Any] = {
+        "summary": summary,
+        "parameters": [
+            {
+                "name": "X-Stream-Id",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string"},
+            }
+        ],
+        "responses": {
+            "200": {
+                "description": "Done",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            },
+            **{
+                code: {"description": "Refused", "content": {"application/json": failure}}
+                for code in (*errors, "401", "413")
+            },
+        },
+    }
+    if model is not None:
+        route["requestBody"] = {
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+        }
+    return {"post": route}

@@ -1,0 +1,235 @@
+"""The frames of one stream: from its input through its hooks to its output."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from livepeer.runner.errors import JobError, PipelineError
+from livepeer.runner.live.calls import HookHung
+from livepeer.runner.live.failures import StreamFailed, described
+from livepeer.runner.live.generated import END, Generated, until
+from livepeer.runner.live.hooks import Hooks
+from livepeer.runner.live.sink import Sink, check_frame
+from livepeer.runner.live.stream import Stream
+from livepeer.trickle import TrickleError
+
+if TYPE_CHECKING:
+    from livepeer.trickle.media import AudioFrame, MediaPacket, MediaSubscriber, VideoFrame
+
+    Frame = VideoFrame | AudioFrame
+
+Call = Callable[[Any], Awaitable[list[Any]]]
+
+
+class Flow:
+    """Runs until the input ends, `stop` is called, or the stream fails.
+
+    `source` opens the input (None: there is none), `sink` is where frames go. `batched` is the call
+    of `process_video_batch`, shared with other streams.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        hooks: Hooks,
+        *,
+        source: MediaSubscriber | None,
+        sink: Sink,
+        batched: Call | None = None,
+    ) -> None:
+        self._copy = stream.copy
+        self._hooks = hooks
+        self._caller = stream.caller
+        self._budget = stream.budget
+        self._status = stream.status
+        self._source = source
+        self._sink = sink
+        self._batched = batched
+        self.before: Callable[[Any], Awaitable[None]] | None = None
+        """Called with each frame before its hook is."""
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._has_video = False
+        self._writing: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Take no more input; what is in hand is finished."""
+        if not self._stopping.done():
+            self._stopping.set_result(None)
+
+    @property
+    def bytes_in(self) -> int:
+        """How much input has come: it grows as long as somebody sends."""
+        return self._source.stats.transport.bytes if self._source is not None else 0
+
+    @property
+    def segments_in(self) -> int:
+        return self._source.stats.transport.segments if self._source is not None else 0
+
+    def refresh(self) -> None:
+        """Bring the counters of the status up to date."""
+        if self._source is not None:
+            stats = self._source.stats
+            self._status.dropped = stats.dropped + self._sink.dropped
+            self._status.restarts = stats.transport.reconnects
+
+    async def run(self) -> None:
+        """Raises `StreamFailed` with the reason."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._sink)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    if self._source is not None:
+                        tasks.create_task(self._process(self._source))
+                    if self._hooks.generates:
+                        tasks.create_task(self._generate())
+                    elif self._source is None:
+                        tasks.create_task(_done(self._stopping))
+            except BaseExceptionGroup as group:
+                failed = group.subgroup(StreamFailed)
+                if failed is None:
+                    raise
+                raise _first(failed) from None
+        self.refresh()
+
+    async def _process(self, source: MediaSubscriber) -> None:
+        try:
+            async with source:
+                while not self._stopping.done():
+                    item = await until(self._stopping, anext(source, END))
+                    if item is END:
+                        break
+                    kind = _kind(item)
+                    self._has_video |= kind == "video"
+                    # Rates are those of the picture, or of the sound where there is none.
+                    if kind == "video" or not self._has_video:
+                        self._status.input.add()
+                    if self.before is not None:
+                        await self.before(item)
+                    await self._one(item)
+            await self._written()
+        except TrickleError as error:
+            raise StreamFailed(f"the input channel is lost: {error.message}") from error
+        finally:
+            writing, self._writing = self._writing, None
+            if writing is not None:
+                writing.cancel()
+                await asyncio.wait((writing,))
+        self.stop()  # what is generated beside an input ends with it
+
+    async def _generate(self) -> None:
+        generate = self._copy.generate  # type: ignore[attr-defined]
+        frames = Generated(generate, self._caller, self._stopping)
+        try:
+            while (value := await frames.next()) is not END:
+                made_at = time.monotonic()
+                if value is not None and await self._write("generate", value, None):
+                    self._passed(value, made_at)
+        except StreamFailed:
+            raise
+        except HookHung as error:
+            raise StreamFailed(str(error)) from error
+        except Exception as error:
+            self._budget.report("generate", error)
+            raise StreamFailed(described("generate", error)) from error
+        finally:
+            await frames.aclose()
+
+    async def _one(self, item: Frame | MediaPacket) -> None:
+        came = time.monotonic()
+        hook = self._hook_for(item)
+        if hook is None:
+            await self._written()
+            if await self._write("passthrough", item, None):
+                self._passed(item, came)
+            return
+        name, call = hook
+        good = True
+        try:
+            made = await call(item)
+        except HookHung as error:
+            raise StreamFailed(str(error)) from error
+        except Exception as error:  # noqa: BLE001 — an author's code; counted and told
+            self._budget.failed(name, error)
+            made = [item] if self._copy.on_error == "pass" else []
+            good = False
+        # What it made is encoded while the next frame is in its hook, one at a time and in order.
+        await self._written()
+        self._writing = asyncio.create_task(self._give(name, made, item, came, good))
+
+    async def _written(self) -> None:
+        """Wait until what the last hook made is out. Raises what that raised."""
+        if self._writing is not None:
+            await self._writing
+            self._writing = None
+
+    async def _give(
+        self, name: str, made: list[Any], item: Frame | MediaPacket, came: float, good: bool
+    ) -> None:
+        for value in made:
+            if await self._write(name, value, item):
+                self._passed(value, came)
+            else:
+                good = False
+        if good:
+            self._budget.succeeded(name)
+
+    def _hook_for(self, item: Frame | MediaPacket) -> tuple[str, Call] | None:
+        from livepeer.trickle.media import AudioFrame, VideoFrame
+
+        if isinstance(item, VideoFrame) and self._hooks.video:
+            if self._batched is not None:
+                return "process_video_batch", self._batched
+            return "process_video", self._call("process_video")
+        if isinstance(item, AudioFrame) and self._hooks.audio:
+            return "process_audio", self._call("process_audio")
+        return None
+
+    def _call(self, name: str) -> Call:
+        hook = getattr(self._copy, name)
+        return lambda frame: self._caller.call(hook, frame)
+
+    async def _write(self, where: str, value: Any, origin: Frame | MediaPacket | None) -> bool:
+        """False for what is no frame, or cannot be encoded: counted and told."""
+        try:
+            frame = value if where == "passthrough" else check_frame(value)
+            if origin is not None and frame.pts is None:
+                frame.time = origin.time  # made anew, from the frame that came in
+            await self._sink.write(frame)
+        except StreamFailed:
+            raise
+        except JobError as error:
+            self._budget.failed(where, error)
+            return False
+        except Exception as error:  # noqa: BLE001 — a frame that cannot be encoded
+            refused = PipelineError(f"its frame cannot be encoded: {error}")
+            refused.__cause__ = error
+            self._budget.failed(where, refused)
+            return False
+        return True
+
+    def _passed(self, item: Frame | MediaPacket, came: float) -> None:
+        if _kind(item) == "video" or not self._has_video:
+            self._status.passed(time.monotonic() - came)
+
+
+async def _done(future: asyncio.Future[None]) -> None:
+    await future
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _kind(item: Frame | MediaPacket) -> str:
+    from livepeer.trickle.media import AudioFrame, VideoFrame
+
+    if isinstance(item, VideoFrame):
+        return "video"
+    return "audio" if isinstance(item, AudioFrame) else item.kind

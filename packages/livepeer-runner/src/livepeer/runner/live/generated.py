@@ -1,0 +1,77 @@
+"""The frames of `generate`, one by one, until there are no more or the stream is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from livepeer.runner.live.calls import HookCaller, HookHung, let_go
+
+logger = logging.getLogger(__name__)
+
+END = object()
+
+
+class Generated:
+    """A sync generator makes each frame in a thread, in the stream's turn, within `hook_timeout`.
+
+    An async one may wait as long as it likes; what it waits for is cancelled by the stop.
+    """
+
+    def __init__(
+        self, hook: Callable[[], Any], caller: HookCaller, stopping: asyncio.Future[None]
+    ) -> None:
+        self._hook = hook
+        self._caller = caller
+        self._stopping = stopping
+        self._made: Any = None
+        self._stuck = False
+
+    async def next(self) -> Any:
+        """The next frame, or `END`. Raises `HookHung`, and what the hook raises."""
+        if self._stopping.done():
+            return END
+        if self._made is None:
+            self._made = await self._begin()
+        if isinstance(self._made, AsyncIterator):
+            return await until(self._stopping, anext(self._made, END))
+        try:
+            return await self._caller.in_thread(lambda: next(self._made, END), self._hook)
+        except (HookHung, asyncio.CancelledError):
+            self._stuck = True
+            raise
+
+    async def _begin(self) -> AsyncIterator[Any] | Iterator[Any]:
+        made = self._hook()
+        if inspect.isawaitable(made):
+            made = await self._caller.on_loop(_awaited(made), self._hook)
+        return made if isinstance(made, AsyncIterator) else iter(made)
+
+    async def aclose(self) -> None:
+        """Close the generator, so that its `finally` runs; one that is stuck is left behind."""
+        made, self._made = self._made, None
+        try:
+            if isinstance(made, AsyncIterator) and hasattr(made, "aclose"):
+                await self._caller.on_loop(_awaited(made.aclose()), self._hook)
+            elif hasattr(made, "close") and not self._stuck:
+                await self._caller.in_thread(made.close, self._hook)
+        except (Exception, HookHung):
+            logger.exception("closing generate() failed")
+
+
+async def until(stopping: asyncio.Future[None], work: Any) -> Any:
+    """What `work` gives, or `END` where the stop comes first."""
+    taking = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((taking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return taking.result() if taking.done() else END
+    finally:
+        if not taking.done():
+            await let_go(taking)
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable

@@ -1,0 +1,233 @@
+"""`run_live`: a live class on a clip, with everything real and nothing to configure."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from livepeer.runner.app import create_app
+from livepeer.runner.errors import InvalidInput
+from livepeer.runner.lifecycle import State
+from livepeer.runner.live.flow import Flow
+from livepeer.runner.live.pipeline import LivePipeline
+from livepeer.runner.live.request import StartRequest
+from livepeer.runner.live.session import Session
+from livepeer.runner.live.work import LiveWork
+from livepeer.runner.settings import Settings
+from livepeer.trickle import JSONLSubscriber, TricklePublisher, TrickleServer
+
+if TYPE_CHECKING:
+    from livepeer.trickle.media import AudioFrame, MediaPublisher, VideoFrame
+
+    Frame = VideoFrame | AudioFrame
+
+Before = Callable[[Any], Awaitable[None]]
+
+AHEAD = 2
+"""Segments that the input may be ahead of the pipeline: a trickle server keeps four."""
+COLLECT_SECONDS = 10.0
+LINGER = 0.1
+"""Our readers are never behind by more than a loopback."""
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Iterable["Frame"]
+
+
+@dataclass(slots=True)
+class LiveResult:
+    """What came out of a stream."""
+
+    video: list[VideoFrame] = field(default_factory=list)
+    audio: list[AudioFrame] = field(default_factory=list)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    reason: str = ""
+    """Why the stream ended; `the input ended` where all went well."""
+    seconds: float = 0.0
+    """How long it took."""
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The last status event: rates, latency, drops, errors."""
+        return next((one for one in reversed(self.events) if one["type"] == "status"), {})
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The error events."""
+        return [one["error"] for one in self.events if one["type"] == "error"]
+
+
+async def run_live(
+    cls: type[LivePipeline],
+    source: Source | None = None,
+    *,
+    params: dict[str, Any] | None = None,
+    updates: Sequence[tuple[float, dict[str, Any]]] = (),
+    speed: float | None = None,
+    seconds: float | None = None,
+    on_frame: Callable[[Frame], None] | None = None,
+) -> LiveResult:
+    """Run a live class on a file, its bytes, or frames, and collect what it gives.
+
+    It goes through a trickle server, real H.264 and AAC, and the app's own session, all on the
+    loopback. `updates` are `(seconds, params)`: applied when the input has come so far. `speed`:
+    None feeds as fast as the pipeline takes it and drops nothing; 1.0 is a live source, with
+    whatever `realtime` says. `source` may be None for a class with `generate`, which `seconds`
+    ends. `on_frame` gets each frame instead of its being collected.
+
+    Raises `RuntimeError` where setup fails, `InvalidInput` for the first parameters.
+    """
+    if speed is None:
+        cls = _lossless(cls)
+    settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
+    result = LiveResult()
+    began = time.monotonic()
+    async with (
+        _ready(cls, settings) as work,
+        TrickleServer(autocreate=False) as server,
+        asyncio.TaskGroup() as collecting,
+    ):
+        urls = {name: server.channel_url(name) for name in _channels(source)}
+        for name in urls:
+            server.create(name)
+        for coroutine in (
+            _collect_records(urls["events"], result.events),
+            _collect_records(urls["data"], result.data),
+            _collect_frames(urls["out"], result, on_frame),
+        ):
+            collecting.create_task(coroutine)
+        request = StartRequest(
+            "run-live",
+            params,
+            control_url=urls["control"],
+            events_url=urls["events"],
+            subscribe_url=urls.get("in"),
+            publish_url=urls["out"],
+            data_url=urls["data"],
+        )
+        session = work.open(request, ExitStack())
+        try:
+            flow = await session.flowing()
+            if isinstance(flow, Flow):
+                flow.before = _update_at(session, list(updates))
+            if source is not None:
+                await _feed(urls["in"], source, session, speed)
+                await server.close_channel("in")
+            elif seconds is not None and not await session.wait(seconds):
+                session.end("it has run as long as it should")
+            await session.wait()
+        finally:
+            session.end("the caller stopped it")
+            await session.wait(COLLECT_SECONDS)
+            await server.close_channels()
+        result.reason = session.reason
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _channels(source: Source | None) -> list[str]:
+    return ["control", "events", "out", "data", *(["in"] if source is not None else [])]
+
+
+def _lossless(cls: type[LivePipeline]) -> type[LivePipeline]:
+    if not cls.realtime:
+        return cls
+    own = {"realtime": False, "pipeline_id": cls.pipeline_id, "__module__": cls.__module__}
+    return type(cls.__name__, (cls,), own)
+
+
+@asynccontextmanager
+async def _ready(cls: type[LivePipeline], settings: Settings) -> AsyncIterator[LiveWork]:
+    app = create_app(cls, settings)
+    async with app.router.lifespan_context(app):
+        service = app.state.service
+        await service.lifecycle.wait_settled()
+        if service.lifecycle.state is State.ERROR:
+            raise RuntimeError(f"{cls.__name__} cannot be served: {service.lifecycle.reason}")
+        assert isinstance(service.work, LiveWork)
+        service.work.linger = LINGER
+        yield service.work
+
+
+async def _collect_records(url: str, into: list[dict[str, Any]]) -> None:
+    async with JSONLSubscriber(url, start=0) as records:
+        async for record in records:
+            into.append(record)  # noqa: PERF401 — what has come is kept when the rest fails
+
+
+async def _collect_frames(
+    url: str, result: LiveResult, on_frame: Callable[[Frame], None] | None
+) -> None:
+    from livepeer.trickle.media import AudioFrame, MediaSubscriber, VideoFrame
+
+    async with MediaSubscriber(url, policy="all", start=0) as frames:
+        async for frame in frames:
+            assert isinstance(frame, VideoFrame | AudioFrame)
+            if on_frame is not None:
+                on_frame(frame)
+            elif isinstance(frame, VideoFrame):
+                result.video.append(frame)
+            else:
+                result.audio.append(frame)
+
+
+def _update_at(session: Session, updates: list[tuple[float, dict[str, Any]]]) -> Before:
+    """Changes the parameters before the frame at which they are due."""
+    begin: Fraction | None = None
+    waiting = sorted(updates, key=lambda one: one[0])
+
+    async def before(frame: Any) -> None:
+        nonlocal begin
+        begin = frame.time if begin is None else begin
+        while waiting and frame.time - begin >= waiting[0][0]:
+            with suppress(InvalidInput):  # told by an event, as to any caller
+                session.update(waiting.pop(0)[1])
+            await session.applied()
+
+    return before
+
+
+async def _feed(url: str, source: Source, session: Session, speed: float | None) -> None:
+    """Publish the source, as fast as it may come."""
+    from livepeer.trickle.media import MediaPublisher
+
+    frames = _frames(source)
+    began: tuple[float, Fraction] | None = None
+    # Not ended here, but once its last segment is being read: no linger is long enough for a class
+    # that is slow and drops nothing.
+    channel = TricklePublisher(url, delete_on_close=False)
+    async with MediaPublisher(url, publisher=channel) as publisher:
+        while not session.ending:
+            frame = await asyncio.to_thread(next, frames, None)
+            if frame is None:
+                break
+            now = time.monotonic()
+            began = began or (now, frame.time)
+            if speed is not None:
+                await asyncio.sleep(began[0] + float(frame.time - began[1]) / speed - now)
+            await _keep_near(publisher, session, AHEAD)
+            await publisher.write(frame)
+    await _keep_near(publisher, session, 0)
+
+
+async def _keep_near(publisher: MediaPublisher, session: Session, ahead: int) -> None:
+    """A trickle server has no back-pressure: who writes too far ahead overwrites the ring."""
+    while not session.ending:
+        read = session.flow.segments_in if session.flow is not None else 0
+        if publisher.stats.encoder.segments - read <= ahead:
+            return
+        await asyncio.sleep(0.002)
+
+
+def _frames(source: Source) -> Iterator[Frame]:
+    from livepeer.trickle.media import decode
+
+    if isinstance(source, str | os.PathLike | bytes) or hasattr(source, "read"):
+        return decode(source)  # type: ignore[arg-type]
+    return iter(source)

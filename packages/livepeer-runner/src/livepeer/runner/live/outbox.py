@@ -1,0 +1,186 @@
+"""Records on their way to a caller: a bounded queue in front of a channel that may be slow or gone.
+
+A frame never waits for a record. What does not fit is dropped, oldest first, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from livepeer.trickle import JSONLPublisher, SegmentFailed, TrickleError
+from livepeer.trickle.records import encode
+
+logger = logging.getLogger(__name__)
+
+REOPEN_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
+TURN = 64
+"""Records that are sent before others get their turn on the loop."""
+
+
+class Outbox:
+    """Owns one channel of records, from `start` to `aclose`; without a URL it swallows them.
+
+    A channel that is gone is opened anew with the next record: orchestrators sweep a quiet data
+    channel one by one while its stream lives (go-livepeer: 5 minutes without a first byte). So that
+    this does not happen, `idle_seconds` of quiet send an empty segment, which readers pass over and
+    the sweep counts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_channel: Callable[[], JSONLPublisher] | None,
+        *,
+        size: int,
+        idle_seconds: float | None = None,
+    ) -> None:
+        self.name = name
+        self.sent = 0
+        self.dropped = 0
+        """Records that never left: there was no room, no channel, or no time at the end."""
+        self.uncertain = 0
+        """Records whose segment broke off: they may have arrived, and are not sent again."""
+        self.lost: str | None = None
+        """Why the channel is gone, as long as it is."""
+        self._open = open_channel
+        self._size = size
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._wake = asyncio.Event()
+        self._woken = False
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._open is not None:
+            self._task = asyncio.create_task(self._run(self._open), name=f"live-{self.name}")
+
+    def post(self, record: dict[str, Any]) -> None:
+        """As `put`, for records from outside: they are copied, and checked where it can be seen.
+
+        Raises `TypeError` or `ValueError` for what the channel can never carry.
+        """
+        self.put(json.loads(encode(record)))
+
+    def put(self, record: dict[str, Any]) -> None:
+        """From any thread; never waits."""
+        if self._open is None:
+            return
+        with self._lock:
+            if self._closing:
+                self.dropped += 1
+                return
+            if len(self._waiting) >= self._size:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(record)
+            woken, self._woken = self._woken, True
+        if not woken:
+            with suppress(RuntimeError):  # a thread that outlived its loop
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def aclose(self) -> None:
+        """Send what waits, within a limit, and close the channel."""
+        with self._lock:
+            self._closing = True
+        self._wake.set()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        try:
+            await asyncio.wait((task,), timeout=CLOSE_SECONDS)
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+
+    async def _run(self, open_channel: Callable[[], JSONLPublisher]) -> None:
+        while not self._closing or self._waiting:
+            channel = open_channel()
+            try:
+                async with channel:
+                    await self._send(channel)
+            except TrickleError as error:
+                self._gone(error)
+                if self._closing:
+                    return
+            finally:
+                self.uncertain += channel.stats.uncertain
+            if self._closing:
+                return
+            await self._pause()
+
+    async def _send(self, channel: JSONLPublisher) -> None:
+        while True:
+            while (record := self._next()) is not None:
+                await self._write(channel, record)
+                self.lost = None
+                if self.sent % TURN == 0:
+                    await asyncio.sleep(0)  # a write that only gathers does not wait
+            if self._closing:
+                return
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                await channel.flush()
+                async with channel.transport.segment():
+                    pass
+
+    async def _write(self, channel: JSONLPublisher, record: dict[str, Any]) -> None:
+        try:
+            await channel.write(record)
+        except SegmentFailed:
+            return  # counted there; the next record has a segment of its own
+        except (TypeError, ValueError) as error:
+            # It will never be one: to try again would hold up all that come after it.
+            self.dropped += 1
+            logger.warning("a record for %s was left out: %s", self.name, error)
+            return
+        except (TrickleError, asyncio.CancelledError):
+            self._put_back(record)
+            raise
+        self.sent += 1
+
+    def _next(self) -> dict[str, Any] | None:
+        with self._lock:
+            return self._waiting.popleft() if self._any() else None
+
+    def _any(self) -> bool:
+        """Whether something waits; where not, the next `put` wakes us. Inside the lock."""
+        if not self._waiting and not self._closing:
+            self._woken = False
+            self._wake.clear()
+        return bool(self._waiting)
+
+    def _put_back(self, record: dict[str, Any]) -> None:
+        with self._lock:
+            if len(self._waiting) < self._size:
+                self._waiting.appendleft(record)
+            else:
+                self.dropped += 1
+
+    def _gone(self, error: TrickleError) -> None:
+        if self.lost is None:
+            logger.warning("the %s channel is gone, it is opened again: %s", self.name, error)
+        self.lost = error.message
+
+    async def _pause(self) -> None:
+        """Until there is something to send again, and not at once."""
+        await asyncio.sleep(REOPEN_SECONDS)
+        while not self._closing:
+            with self._lock:
+                if self._any():
+                    return
+            await self._wake.wait()

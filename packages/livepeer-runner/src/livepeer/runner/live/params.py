@@ -1,0 +1,208 @@
+"""The live parameters of a class: what type they have, and how an update becomes the next value."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from livepeer.runner.batch.request import invalid
+from livepeer.runner.errors import InvalidInput, PipelineError
+from livepeer.runner.exceptions import SignatureError
+
+LARGEST_SHOWN = 16 * 1024
+"""Bytes of parameters that a status event repeats; an event has 64 KiB in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Parameters at one moment: what callers have given, as JSON, and what the hooks see.
+
+    An update is merged into what was given and all of it is validated again, so that validators
+    meet what they were written for, and not their own results.
+    """
+
+    value: Any
+    given: dict[str, Any] = field(repr=False)
+
+
+class Parameters:
+    """`params: MyParams` of a class; `params: dict`, or nothing, leaves them untyped.
+
+    Values are never changed in place: an update makes a new one, so that a hook that holds the old
+    one goes on with it.
+    """
+
+    def __init__(self, model: type[BaseModel] | None) -> None:
+        self.model = model
+
+    @classmethod
+    def of(cls, pipeline: type) -> Parameters:
+        """Read the class's hint. Raises `SignatureError` for one that is neither model nor dict."""
+        hint = _hint(pipeline)
+        if hint is Any or hint is dict or typing.get_origin(hint) in (dict, Mapping):
+            return cls(None)
+        if isinstance(hint, type) and issubclass(hint, BaseModel):
+            return cls(hint)
+        raise SignatureError(
+            f"{pipeline.__name__}.params is {hint!r}: write a pydantic model, or dict"
+        )
+
+    def first(self, given: object) -> Values:
+        """The parameters of a new stream; `given` is what its caller sent, None for nothing.
+
+        Raises `InvalidInput` with the fields.
+        """
+        return self._values({} if given is None else self._mapping(given))
+
+    def merged(self, current: Values, update: object) -> Values:
+        """`current` with the keys of `update`; models within the model are merged as well.
+
+        Raises `InvalidInput` with the fields; `current` stays as it is.
+        """
+        changes = self._mapping(update)
+        if self.model is None:
+            return self._values({**current.given, **changes})
+        return self._values(_merge(current.value, current.given, changes))
+
+    def dump(self, values: Values) -> dict[str, Any]:
+        """As JSON has it. What has no form in JSON is told as text."""
+        value = values.value
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json", fallback=str)
+        shown: dict[str, Any] = json.loads(json.dumps(value, default=str), parse_constant=str)
+        return shown
+
+    def shown(self, values: Values) -> tuple[dict[str, Any] | None, str]:
+        """For a status event: the parameters, None where too large for one; and their hash."""
+        dumped = self.dump(values)
+        text = json.dumps(dumped, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return (dumped if len(text) <= LARGEST_SHOWN else None), digest
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the parameters."""
+        if self.model is None:
+            return {"type": "object", "additionalProperties": True}
+        return self.model.model_json_schema()
+
+    def _mapping(self, given: object) -> dict[str, Any]:
+        if isinstance(given, str):  # a gateway's callers write parameters as text
+            with suppress(ValueError):
+                given = json.loads(given)
+        if not isinstance(given, Mapping):
+            raise InvalidInput(f"parameters are a JSON object, not {type(given).__name__}")
+        # A caller may send {"params": {...}}, as at the start, where an update is the object alone.
+        inner = given.get("params")
+        if len(given) == 1 and isinstance(inner, Mapping) and not self._has_own_params():
+            return dict(inner)
+        return dict(given)
+
+    def _has_own_params(self) -> bool:
+        return self.model is not None and any(
+            "params" in keys for keys in _keys(self.model).values()
+        )
+
+    def _values(self, given: dict[str, Any]) -> Values:
+        if self.model is None:
+            return Values(given, given)
+        try:
+            return Values(self.model.model_validate(given), given)
+        except ValidationError as error:
+            raise invalid(error) from error
+        except Exception as error:
+            # A validator of the author's own. Nothing has changed, and the caller is told.
+            raise PipelineError(f"a validator raised {type(error).__name__}") from error
+
+
+def _merge(
+    current: BaseModel, given: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was given, with the changes laid over it, whatever name each field went by."""
+    fields, keys = type(current).model_fields, _keys(type(current))
+    owner = {key: name for name, known in keys.items() for key in known}
+    merged = dict(given)
+    for name, known in keys.items():
+        if fields[name].default_factory is not None and known and given.keys().isdisjoint(known):
+            # A drawn seed or a fresh id stays what it was.
+            merged[known[0]] = getattr(current, name)
+    for key, value in changes.items():
+        before = None
+        if (field_name := owner.get(key)) is not None:
+            for known_key in keys[field_name]:
+                before = merged.pop(known_key, before)
+            present = getattr(current, field_name)
+            nested = isinstance(present, BaseModel) and isinstance(value, Mapping)
+            if nested and _one_model(fields[field_name].annotation):
+                value = _merge(present, before if isinstance(before, Mapping) else {}, value)
+        merged[key] = value
+    return merged
+
+
+def _keys(model: type[BaseModel]) -> dict[str, list[str]]:
+    """For each field the keys under which pydantic takes it."""
+    config = model.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    found = {}
+    for name, info in model.model_fields.items():
+        alias = info.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        keys = [key for key in choices if isinstance(key, str)]
+        if alias is None or (by_name and name not in keys):
+            keys.append(name)
+        found[name] = keys
+    return found
+
+
+def _one_model(annotation: Any) -> bool:
+    """Whether a value can only be of one model: of several, an update may choose another one."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        models = [one for one in typing.get_args(annotation) if one is not type(None)]
+        return len(models) == 1 and _one_model(models[0])
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _hint(pipeline: type) -> Any:
+    """The nearest hint of `params`; Any where only the base class has one."""
+    for owner in pipeline.__mro__:
+        # Of LivePipeline itself it says nothing: it is Any, for every subclass to narrow.
+        if owner.__module__ == "livepeer.runner.live.pipeline":
+            break
+        hints = _own_hints(owner)
+        if "params" in hints:
+            return _resolved(pipeline, owner, hints["params"])
+    return Any
+
+
+def _resolved(pipeline: type, owner: type, written: object) -> Any:
+    # Of this one alone: the hints of other attributes may be for type checkers only.
+    alone = type("Alone", (), {"__annotations__": {"params": written}})
+    module = sys.modules.get(owner.__module__)
+    try:
+        return typing.get_type_hints(alone, vars(module) if module else {}, dict(vars(owner)))[
+            "params"
+        ]
+    except NameError as error:
+        raise SignatureError(
+            f"{pipeline.__name__}.params: {error}; define the model at the top of its module "
+            "(not under `if TYPE_CHECKING:`), or inside the class"
+        ) from error
+
+
+def _own_hints(cls: type) -> Mapping[str, object]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    return inspect.get_annotations(cls)

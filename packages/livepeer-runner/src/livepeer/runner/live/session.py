@@ -1,0 +1,298 @@
+"""One stream, from `stream/start` to the moment that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from livepeer.runner.errors import JobError
+from livepeer.runner.job import Job, current_job
+from livepeer.runner.lifecycle import Slot
+from livepeer.runner.live.caller import Caller
+from livepeer.runner.live.calls import HookHung
+from livepeer.runner.live.failures import StreamFailed, error_event
+from livepeer.runner.live.params import Values
+from livepeer.runner.live.request import StartRequest
+from livepeer.runner.live.stream import Stream
+
+if TYPE_CHECKING:
+    from livepeer.runner.live.work import LiveWork
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+"""A gateway ends a stream that is silent on events (looked at every 10 s)."""
+NEWS_SECONDS = 0.5
+"""Least time between two status events; a change of state or parameters does not wait longer."""
+STOP_SECONDS = 5.0
+"""What a flow gets to finish the frame in hand and to bring the last one out."""
+
+
+class FlowProtocol(Protocol):
+    """What a session needs of `Flow` and `RelayFlow`."""
+
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def segments_in(self) -> int: ...
+    def stop(self) -> None: ...
+    def refresh(self) -> None: ...
+    async def run(self) -> None: ...
+
+
+class Session:
+    """Owns the stream's task, its channels, its copy of the pipeline and its slot.
+
+    It ends in this order, whatever ended it: input, last frames out, `on_stream_stop`, data, the
+    last events, slot.
+    """
+
+    def __init__(
+        self, work: LiveWork, request: StartRequest, params: Values, slot: Slot, calling: ExitStack
+    ) -> None:
+        self.id = request.stream_id
+        self.reason = ""
+        self.stream = Stream.of(work, request, params.value)
+        self.status = self.stream.status
+        self.status.update_params(*work.parameters.shown(params))
+        self._work = work
+        self._params = params
+        self._slot: Slot | None = slot
+        self._calling = calling
+        self._caller = Caller(
+            work.cls.idle_timeout, activity=self._activity, update=self.update, end=self.end
+        )
+        self._flow: FlowProtocol | None = None
+        self._begun = False
+        self._surrendered = False
+        self._news = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._params_changed = asyncio.Event()
+        self._applied = asyncio.Event()
+        self._applied.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, predecessor: Session | None = None) -> None:
+        """Begin, as soon as `predecessor` (the same stream, started before) is over."""
+        self._task = asyncio.create_task(self._run(predecessor), name=f"stream {self.id}")
+
+    @property
+    def params(self) -> Any:
+        """The newest valid parameters; the hooks have them from the next frame on."""
+        return self._params.value
+
+    @property
+    def flow(self) -> FlowProtocol | None:
+        return self._flow
+
+    @property
+    def over(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    @property
+    def ending(self) -> bool:
+        """Whether it takes no more input and no more parameters."""
+        return self._ending.is_set() or self.over
+
+    def end(self, reason: str) -> None:
+        """Ask it to end; the first reason stays. `wait` waits until it has."""
+        if not self._ending.is_set():
+            self.reason = reason
+            self._ending.set()
+
+    def surrender(self) -> Slot | None:
+        """Give the slot to a successor, and leave the channels to it: they have the same names."""
+        slot, self._slot = self._slot, None
+        self._surrendered = True
+        self.stream.channels.leave_open()
+        return slot
+
+    async def flowing(self) -> FlowProtocol | None:
+        """The way of its frames, once `on_stream_start` is over; None where it ended before."""
+        await self._flowing.wait()
+        return self._flow
+
+    async def applied(self) -> None:
+        """Wait until the hooks have the newest parameters."""
+        await self._applied.wait()
+
+    async def wait(self, limit: float | None = None) -> bool:
+        """Wait until nothing is left of it; False where the limit came first."""
+        assert self._task is not None
+        await asyncio.wait((self._task,), timeout=limit)
+        return self._task.done()
+
+    def cut(self) -> None:
+        """End it at once; what is in hand is lost. A second time gives up its last words too."""
+        self.end("the container is shutting down")
+        if self._task is not None:
+            self._task.cancel()
+
+    def update(self, changes: object) -> dict[str, Any]:
+        """Merge and validate; hooks see them from the next frame on. Gives them all, as JSON.
+
+        Raises `InvalidInput`, tells the caller by an event too, and changes nothing then.
+        """
+        self._caller.heard()
+        try:
+            values = self._work.parameters.merged(self._params, changes)
+        except JobError as error:
+            event = error_event("params", error, f"params: {error.message}", count=1)
+            self.stream.events.put(event)
+            raise
+        self._params = values
+        self._applied.clear()
+        self._params_changed.set()
+        return self._work.parameters.dump(values)
+
+    # --- the stream's one task -------------------------------------------------------------------
+
+    async def _run(self, predecessor: Session | None) -> None:
+        current_job.set(Job(self.id))
+        try:
+            with self._calling:
+                if predecessor is not None:
+                    await predecessor.wait()
+                if not self._surrendered:
+                    await self._live()
+        finally:
+            self._flowing.set()  # never, if not by now
+            self._applied.set()
+            slot, self._slot = self._slot, None
+            if slot is not None:
+                slot.release()
+            self._work.ended(self)
+
+    async def _live(self) -> None:
+        self.stream.events.start()
+        self.stream.data.start()
+        helpers = [self._beside(self._beat()), self._beside(self._caller.watch())]
+        helpers.append(self._beside(self._apply_params()))
+        if (records := self.stream.channels.control()) is not None:
+            helpers.append(self._beside(self._caller.listen(records)))
+        try:
+            try:
+                await self._frames()
+            except StreamFailed as error:
+                self.end(str(error))
+                self.stream.events.put(error_event("stream", error, str(error), count=1))
+            except Exception as error:
+                logger.exception("stream %s: an error in the runner ended it", self.id)
+                self.end(f"an internal error ended the stream: {type(error).__name__}")
+            async with self.stream.caller.turn:  # a hook that runs beside the frames may end
+                pass
+        finally:
+            for task in helpers:
+                task.cancel()
+            try:
+                await asyncio.wait(helpers)
+            finally:
+                await self._finish()
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that lives as long as the frames; an error of its own ends the stream."""
+
+        def look(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("stream %s: an error in the runner", self.id, exc_info=error)
+                self.end(f"an internal error ended the stream: {type(error).__name__}")
+
+        task = asyncio.create_task(work, name=f"beside stream {self.id}")
+        task.add_done_callback(look)
+        return task
+
+    async def _frames(self) -> None:
+        """Until the stream is over, its last frames out. Raises `StreamFailed`."""
+        if self._ending.is_set():
+            return
+        if not await self._hook("on_stream_start", self.params):
+            raise StreamFailed(self.status.last_error or "on_stream_start failed")
+        self._begun = True
+        if self._ending.is_set():
+            return
+        self._flow = self._work.flow(self.stream)
+        self._flowing.set()
+        self.status.move("ONLINE")
+        self._news.set()
+        running = asyncio.create_task(self._flow.run(), name=f"stream {self.id} frames")
+        ending = asyncio.create_task(self._ending.wait())
+        try:
+            await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                self._flow.stop()
+                await asyncio.wait((running,), timeout=self._work.cls.hook_timeout + STOP_SECONDS)
+        finally:
+            ending.cancel()
+            running.cancel()
+            await asyncio.wait((running, ending))
+        if not running.cancelled():
+            running.result()
+            self.end("the input ended")
+
+    async def _finish(self) -> None:
+        self.status.move("OFFLINE")
+        events, data = self.stream.events, self.stream.data
+        try:
+            if self._begun:
+                await self._hook("on_stream_stop")
+            self._work.shared.check(self.stream.copy)
+            if not self._surrendered:  # to its caller the stream goes on
+                events.put(self._status_event())
+                ended = {"type": "stream_ended", "reason": self.reason, "timestamp": time.time()}
+                events.put(ended)
+        finally:
+            await asyncio.gather(data.aclose(), events.aclose())
+        logger.info("stream %s is over: %s", self.id, self.reason)
+
+    async def _hook(self, name: str, *arguments: Any) -> bool:
+        """Call a hook that makes no frames; what it raises is told, and False."""
+        if name not in self._work.hooks:
+            return True
+        try:
+            await self.stream.caller.call(getattr(self.stream.copy, name), *arguments)
+        except HookHung as error:
+            self.stream.budget.report(name, error)
+            self.end(str(error))
+        except Exception as error:  # noqa: BLE001 — an author's code; it is counted and told
+            self.stream.budget.report(name, error)
+        else:
+            return True
+        return False
+
+    # --- beside the frames -----------------------------------------------------------------------
+
+    def _activity(self) -> object:
+        return self.status.input.count, self._flow.bytes_in if self._flow is not None else 0
+
+    def _status_event(self) -> dict[str, Any]:
+        if self._flow is not None:
+            self._flow.refresh()
+        return self.status.event(self.stream.events, self.stream.data)
+
+    async def _beat(self) -> None:
+        while True:
+            self._news.clear()
+            self.stream.events.put(self._status_event())
+            self._work.shared.check(self.stream.copy)
+            await asyncio.sleep(NEWS_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS - NEWS_SECONDS):
+                    await self._news.wait()
+
+    async def _apply_params(self) -> None:
+        while True:
+            await self._params_changed.wait()
+            self._params_changed.clear()
+            async with self.stream.caller.turn:  # between frames, never within one
+                values = self._params
+                self.stream.copy.params = values.value
+                self.status.update_params(*self._work.parameters.shown(values))
+            self._news.set()
+            if values is self._params:
+                self._applied.set()
+            await self._hook("on_params_update", values.value)

@@ -1,0 +1,135 @@
+"""What a stream tells of itself: the counters, and the status event that a gateway keeps.
+
+A gateway takes the last event of type `status` for the stream's status, as it stands, and forgets
+it after a minute (go-livepeer: BYOC stream events). The field names are those of go-livepeer's own
+live containers; what has no name there is added beside them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from livepeer.runner.live.outbox import Outbox
+
+WINDOW = 5.0
+"""Seconds over which rates are measured."""
+
+
+class Rate:
+    """Events in a second, over the last few seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: float | None = None
+        self._times: deque[float] = deque(maxlen=1024)
+
+    def add(self) -> None:
+        self.count += 1
+        self.last = time.monotonic()
+        self._times.append(self.last)
+
+    def value(self) -> float:
+        now = time.monotonic()
+        while self._times and self._times[0] < now - WINDOW:
+            self._times.popleft()
+        if len(self._times) < 2:
+            return 0.0
+        return round((len(self._times) - 1) / max(now - self._times[0], 0.001), 2)
+
+
+class StreamStatus:
+    """The figures of one stream, from its start to its end."""
+
+    def __init__(self, pipeline_id: str, stream_id: str) -> None:
+        self.pipeline_id = pipeline_id
+        self.stream_id = stream_id
+        self.state = "LOADING"
+        self.started = time.time()
+        self.input = Rate()
+        self.output = Rate()
+        self.dropped = 0
+        """Pictures left out because the pipeline was slower than its input."""
+        self.errors = 0
+        self.restarts = 0
+        self.last_error: str | None = None
+        self.last_error_at: float | None = None
+        self.params: dict[str, Any] | None = {}
+        """None where they are too large to be repeated."""
+        self.params_at: float | None = None
+        self.params_hash = ""
+        self._state_at = self.started
+        self._latencies: deque[float] = deque(maxlen=512)
+
+    def move(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self._state_at = time.time()
+
+    def update_params(self, params: dict[str, Any] | None, digest: str) -> None:
+        self.params = params
+        self.params_hash = digest
+        self.params_at = time.time()
+
+    def failed(self, message: str) -> None:
+        self.errors += 1
+        self.last_error = message
+        self.last_error_at = time.time()
+
+    def passed(self, seconds: float) -> None:
+        """A frame went out, `seconds` after it came in."""
+        self.output.add()
+        self._latencies.append(seconds)
+
+    def latency_ms(self) -> dict[str, float]:
+        """How long the last frames were in this process."""
+        ordered = sorted(self._latencies)
+        if not ordered:
+            return {}
+        return {
+            name: round(1000 * ordered[int(share * (len(ordered) - 1))], 2)
+            for name, share in (("p50", 0.5), ("p95", 0.95))
+        }
+
+    def event(self, events: Outbox, data: Outbox) -> dict[str, Any]:
+        """The status event; times are seconds since 1970."""
+        return {
+            "type": "status",
+            "pipeline": self.pipeline_id,
+            "stream_id": self.stream_id,
+            "state": self.state,
+            "start_time": self.started,
+            "last_state_update_time": self._state_at,
+            "timestamp": time.time(),
+            "input_status": {
+                "fps": self.input.value(),
+                "frames": self.input.count,
+                "last_input_time": _wall(self.input.last),
+            },
+            "inference_status": {
+                "fps": self.output.value(),
+                "frames": self.output.count,
+                "last_output_time": _wall(self.output.last),
+                "latency_ms": self.latency_ms(),
+                "dropped": self.dropped,
+                "errors": self.errors,
+                "last_error": self.last_error,
+                "last_error_time": self.last_error_at,
+                "last_params": self.params,
+                "last_params_hash": self.params_hash,
+                "last_params_update_time": self.params_at,
+                "restart_count": self.restarts,
+            },
+            "output_status": {
+                "records_sent": data.sent,
+                "records_dropped": data.dropped,
+                "records_uncertain": data.uncertain,
+                "events_dropped": events.dropped,
+                "data_channel": data.lost,
+            },
+        }
+
+
+def _wall(moment: float | None) -> float | None:
+    return None if moment is None else time.time() - (time.monotonic() - moment)

@@ -1,0 +1,282 @@
+"""`LiveWork`: a class's streams as work that an app can serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from starlette.routing import BaseRoute, Route
+
+from livepeer.runner.asgi import Scope, header
+from livepeer.runner.batch.gather import Gatherer
+from livepeer.runner.errors import JobTimeout, NotReady, RouteNotFound
+from livepeer.runner.live import documents
+from livepeer.runner.live.calls import HookHung, listed
+from livepeer.runner.live.flow import Call, Flow
+from livepeer.runner.live.hooks import Hooks, is_async
+from livepeer.runner.live.metrics import StreamMetrics
+from livepeer.runner.live.params import Parameters
+from livepeer.runner.live.pipeline import BatchItem, LivePipeline
+from livepeer.runner.live.relay import RelayFlow
+from livepeer.runner.live.request import StartRequest, parse_object, parse_start
+from livepeer.runner.live.route import StreamRoute
+from livepeer.runner.live.session import FlowProtocol, Session
+from livepeer.runner.live.shared import SharedState
+from livepeer.runner.live.sink import Sink
+from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.warm import load_media
+from livepeer.runner.service import Service
+from livepeer.trickle.tls import Pin
+from livepeer.trickle.transport import TLS
+
+logger = logging.getLogger(__name__)
+
+STOP_ANSWER_SECONDS = 20.0
+"""How long `stream/stop` waits for the stream's last frames before it answers."""
+CUT_SECONDS = 10.0
+
+
+class LiveWork:
+    """Starts, finds and ends the streams of one pipeline."""
+
+    kind = "live"
+
+    def __init__(self, service: Service, cls: type[LivePipeline]) -> None:
+        self.service = service
+        self.cls = cls
+        self.hooks = Hooks.of(cls)
+        self.parameters = Parameters.of(cls)
+        self.linger = 1.0
+        """Seconds between the last byte of a channel and its end, for readers that are behind."""
+        self.sessions: dict[str, Session] = {}
+        """The newest of each id."""
+        self.running: set[Session] = set()
+        """All of them, those that give way to a newer one too."""
+        self.metrics = StreamMetrics(service.metrics, self.running)
+        self._batches: Gatherer | None = None
+        self._shared: SharedState | None = None
+
+    @property
+    def pipeline(self) -> LivePipeline:
+        """The shared instance."""
+        pipeline = self.service.pipeline
+        assert isinstance(pipeline, LivePipeline)
+        return pipeline
+
+    @property
+    def shared(self) -> SharedState:
+        assert self._shared is not None
+        return self._shared
+
+    @cached_property
+    def tls(self) -> TLS:
+        """As towards the orchestrators: the same pins, since it is the same server."""
+        if self.service.registration is not None:
+            return self.service.registration.tls
+        mode = self.service.settings.tls
+        return Pin(renew=True) if mode == "pin" else mode == "verify"
+
+    # --- what an app needs of it -----------------------------------------------------------------
+
+    def routes(self) -> Sequence[BaseRoute]:
+        return [
+            Route(f"/stream/{name}", StreamRoute(self.service, answer), methods=["POST"])
+            for name, answer in (
+                ("start", self._start),
+                ("params", self._params),
+                ("stop", self._stop),
+            )
+        ]
+
+    def schema(self) -> dict[str, Any]:
+        return documents.schema(self.cls, self.hooks, self.parameters)
+
+    def openapi(self) -> dict[str, Any]:
+        return documents.openapi(self.cls, self.parameters)
+
+    def notes(self) -> Sequence[str]:
+        serial = not self.cls.thread_safe and any(
+            not is_async(getattr(self.cls, name)) for name in self.hooks.names
+        )
+        if serial and self.service.capacity > 1 and not self.hooks.relays:
+            return [
+                f"{self.cls.__name__} admits {self.service.capacity} streams, whose hooks run one "
+                f"at a time: set thread_safe = True if they may run in several threads at once"
+            ]
+        return []
+
+    async def start(self) -> None:
+        """Setup is over: warm up, so that no stream's first frame is the slowest one."""
+        if not (self.hooks.relays and self.cls.passthrough):
+            await self.service.threads.submit(load_media).future
+        warm_up = self.pipeline.warm_up
+        if is_async(warm_up):
+            await warm_up()
+        else:
+            await self.service.threads.submit(warm_up).future
+        self._shared = SharedState(self.pipeline)
+        if "process_video_batch" in self.hooks:
+            self._batches = Gatherer(
+                self.pipeline.process_video_batch,  # type: ignore[attr-defined]
+                listed,
+                size=self.cls.max_batch_size,
+                wait=self.cls.max_batch_wait_ms / 1000,
+                timeout=self.cls.hook_timeout,
+                threads=self.service.threads,
+            )
+            self._batches.start()
+
+    async def drain(self) -> None:
+        """End every stream cleanly."""
+        for session in list(self.running):
+            session.end("the container is shutting down")
+
+    async def cut(self) -> None:
+        for limit in (CUT_SECONDS, 1.0):
+            if running := list(self.running):
+                for session in running:
+                    session.cut()
+                await asyncio.gather(*(session.wait(limit) for session in running))
+        batches, self._batches = self._batches, None
+        if batches is not None:
+            await batches.aclose()
+
+    @property
+    def queued(self) -> int:
+        return self.service.threads.queued
+
+    @property
+    def in_flight(self) -> int:
+        return self.service.lifecycle.slots.taken
+
+    @property
+    def busy(self) -> bool:
+        return self.in_flight > 0
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def open(self, request: StartRequest, calling: ExitStack) -> Session:
+        """Start a stream; one of that id that runs already ends, and hands its slot over.
+
+        Raises `InvalidInput` for its parameters, `OverCapacity` and `NotReady`; nothing has changed
+        then. `calling` is held open as long as the stream lives.
+        """
+        params = self.parameters.first(request.params)
+        old = self.sessions.get(request.stream_id)
+        slot = old.surrender() if old is not None else None
+        if slot is None:
+            slot = self.service.lifecycle.acquire()
+        calling = calling.pop_all()
+        try:
+            session = Session(self, request, params, slot, calling)
+        except BaseException:
+            slot.release()
+            calling.close()
+            raise
+        if old is not None:
+            old.end("the stream was started again")
+        self.sessions[session.id] = session
+        self.running.add(session)
+        session.start(old)
+        logger.info("stream %s has started", session.id)
+        return session
+
+    # --- what a session needs of it --------------------------------------------------------------
+
+    def flow(self, stream: Stream) -> FlowProtocol:
+        """The way of the frames of a new stream."""
+        hooks, cls, request = self.hooks, self.cls, stream.request
+        if hooks.relays and cls.passthrough:
+            from livepeer.trickle import TrickleSubscriber
+
+            source = request.subscribe_url and TrickleSubscriber(
+                request.subscribe_url, start="current", tls=self.tls
+            )
+            sink = stream.channels.output()
+            return RelayFlow(stream.status, source=source or None, sink=sink)
+        passes: Literal["packets", "drop"] = (
+            "packets" if cls.passthrough and request.publish_url else "drop"
+        )
+        reader = None
+        if request.subscribe_url is not None:
+            from livepeer.trickle.media import MediaSubscriber
+
+            reader = MediaSubscriber(
+                request.subscribe_url,
+                policy="latest" if cls.realtime else "all",
+                start="current",
+                video="decode" if hooks.video else "drop" if hooks.generates else passes,
+                audio="decode" if hooks.audio else passes,
+                device="cuda" if cls.gpu else None,
+                tls=self.tls,
+            )
+        return Flow(
+            stream,
+            hooks,
+            source=reader,
+            sink=Sink(cls, stream.channels.output()),
+            batched=self._batched(stream) if self._batches is not None else None,
+        )
+
+    def _batched(self, stream: Stream) -> Call:
+        async def call(frame: Any) -> list[Any]:
+            assert self._batches is not None
+            item = BatchItem(frame, stream.copy.params, stream.request.stream_id)
+            entry = self._batches.submit(item)
+            try:
+                made: list[Any] = await entry.future
+            except JobTimeout as error:
+                raise HookHung("process_video_batch took longer than hook_timeout") from error
+            finally:
+                if not entry.future.done():
+                    entry.stop()
+            return made
+
+        return call
+
+    def ended(self, session: Session) -> None:
+        self.running.discard(session)
+        if self.sessions.get(session.id) is session:
+            del self.sessions[session.id]
+        self.metrics.ended(session)
+
+    # --- routes ----------------------------------------------------------------------------------
+
+    async def _start(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+        refusal = self.service.lifecycle.refusal()
+        if isinstance(refusal, NotReady):
+            raise refusal
+        name = header(scope, b"x-stream-id").decode("latin-1")
+        request = parse_start(body, name, self._hosts(), fallback_id=scope["livepeer.request_id"])
+        return documents.answer(stream_id=self.open(request, calling).id)
+
+    async def _params(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+        session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
+        if session is None or session.ending:
+            raise RouteNotFound("no such stream runs here; X-Stream-Id names one")
+        params = session.update(parse_object(body))
+        return documents.answer(stream_id=session.id, params=params)
+
+    async def _stop(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+        """Its body is anything, and it comes two or three times (go-livepeer: BYOC stream stop)."""
+        session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
+        if session is not None:
+            session.end("it was stopped")
+            await session.wait(STOP_ANSWER_SECONDS)
+        return documents.answer()
+
+    def _hosts(self) -> Collection[str] | None:
+        """Hosts that a registered container may be sent to; None where it is not registered."""
+        registration = self.service.settings.registration
+        if registration is None:
+            return None
+        own = set()
+        for address in registration.orchestrators:
+            parts = urlsplit(address.url)
+            own.add(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
+        return own | set(self.service.settings.trickle_hosts)

@@ -1,0 +1,67 @@
+"""Logs of a served pipeline: plain lines for people or one JSON object a line for machines.
+
+Every record has the id of the job that it belongs to (`job_id`), also records of other libraries
+made inside a job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import IO, Literal
+
+from livepeer.runner.job import JobFilter
+
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "job_id", "taskName"}
+
+
+class PlainFormatter(logging.Formatter):
+    """`12:00:01 INFO  livepeer.runner [job] message`, in UTC."""
+
+    converter = staticmethod(time.gmtime)
+    default_msec_format = "%s.%03d"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s%(job)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        job_id = getattr(record, "job_id", "")
+        record.job = f" [{job_id}]" if job_id else ""
+        return super().format(record)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object: `time` (RFC 3339, UTC), `level`, `logger`, `message`, `job_id`, extras."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        content: dict[str, object] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if job_id := getattr(record, "job_id", ""):
+            content["job_id"] = job_id
+        for name, value in record.__dict__.items():
+            if name not in _OWN and not name.startswith("_"):
+                content.setdefault(name, value)
+        if record.exc_info:
+            content["exception"] = self.formatException(record.exc_info)
+        return json.dumps(content, default=str, ensure_ascii=False)
+
+
+def configure(
+    format: Literal["plain", "json"] = "plain",
+    level: str = "info",
+    stream: IO[str] | None = None,
+) -> None:
+    """Send the logs of the whole process to `stream` (default: stderr). For `serve` and the CLI."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JSONFormatter() if format == "json" else PlainFormatter())
+    handler.addFilter(JobFilter())
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

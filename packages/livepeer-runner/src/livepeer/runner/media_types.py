@@ -1,0 +1,83 @@
+"""Media types from the first bytes of a file, and the file endings that go with them."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import PurePath
+
+GENERIC = "application/octet-stream"
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"ID3", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"%PDF-", "application/pdf"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+)
+_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
+_BRANDS = {
+    b"avif": "image/avif",
+    b"heic": "image/heic",
+    b"mif1": "image/heif",
+    b"M4A ": "audio/mp4",
+    b"qt  ": "video/quicktime",
+}
+_SUFFIXES = {
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "image/webp": ".webp",
+    "video/mp2t": ".ts",
+    "video/webm": ".webm",
+}
+# One container format, two kinds of content: the declared type need not fit what the bytes say.
+_CONTAINERS = frozenset({"ogg", "webm", "mp4", "quicktime", "mpeg", "x-matroska", "3gpp"})
+
+
+def sniff(data: bytes) -> str | None:
+    """The media type that the first bytes show; None where they show none that is well known."""
+    head = data[:16]
+    for magic, media_type in _MAGIC:
+        if head.startswith(magic) and (magic != b"BM" or _is_bitmap(data)):
+            return media_type
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], "video/mp4")
+    if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2:
+        return "audio/mpeg"
+    if data[:1] == b"G" and data[188:189] in (b"G", b"") and len(data) >= 188:
+        return "video/mp2t"
+    return None
+
+
+def _is_bitmap(data: bytes) -> bool:
+    """Two letters are little to go by: the header has the file's size and four zero bytes."""
+    return len(data) >= 14 and data[6:10] == b"\0\0\0\0"
+
+
+def may_hold(media_type: str, family: str) -> bool:
+    """Whether a file of this type can be of that family: `video/webm` may be a sound recording."""
+    kind, _, subtype = media_type.partition("/")
+    if kind == family or media_type == GENERIC:
+        return True
+    return {kind, family} <= {"audio", "video", "application"} and subtype in _CONTAINERS
+
+
+def suffix(media_type: str, name: str | None = None) -> str:
+    """The ending for a temporary file: libraries look at it."""
+    if name and (ending := PurePath(name).suffix) and ending[1:].isalnum() and len(ending) <= 6:
+        return ending
+    return _SUFFIXES.get(media_type) or mimetypes.guess_extension(media_type) or ""

@@ -1,0 +1,60 @@
+"""Who is calling: a bearer token for each orchestrator, and the work each of them has running."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from livepeer.runner.settings import Secret
+
+
+class Caller:
+    """One orchestrator as a caller of this service.
+
+    The token is fresh for each process. An orchestrator that still has an earlier one is answered
+    401, and drops the capability until it is registered again, which the registration notices.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.token = Secret(secrets.token_urlsafe(32))
+        self.in_flight = 0
+        self.started = 0
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a job or stream of this orchestrator as running."""
+        self.in_flight += 1
+        self.started += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def __repr__(self) -> str:
+        return f"Caller({self.url!r}, in_flight={self.in_flight})"
+
+
+class Callers:
+    """The orchestrators that may call, by their tokens."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._callers = tuple(Caller(url) for url in urls)
+
+    def __iter__(self) -> Iterator[Caller]:
+        return iter(self._callers)
+
+    def authenticate(self, authorization: str | None) -> Caller | None:
+        """The orchestrator whose token an `Authorization` header carries, or None: answer 401.
+
+        Takes the same time whatever the header holds.
+        """
+        scheme, _, given = (authorization or "").strip().partition(" ")
+        found = None
+        for caller in self._callers:
+            expected = caller.token.reveal().encode()
+            if hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected):
+                found = caller
+        return found if scheme.lower() == "bearer" else None

@@ -1,0 +1,174 @@
+"""`serve`: a pipeline class as a process that an orchestrator, a platform and Ctrl-C understand.
+
+The port is bound at once. SIGTERM (or Ctrl-C) drains: new work is refused, running jobs get
+`LIVEPEER_DRAIN_TIMEOUT` seconds, the exit status is 0. A second signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from livepeer.runner import logs
+from livepeer.runner.app import create_app
+from livepeer.runner.exceptions import SettingsError, SignatureError
+from livepeer.runner.pipeline import PipelineBase
+from livepeer.runner.service import Service
+from livepeer.runner.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# An orchestrator keeps idle connections for 60 s (go-livepeer: Go's HTTP client), and takes one
+# that we closed under its request for a dead container, which it drops.
+KEEP_ALIVE_SECONDS = 75
+# After the drain, for answers that are still on their way out.
+LINGER_SECONDS = 5
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(cls: type[PipelineBase], settings: Settings | None = None) -> None:
+    """Serve `cls` until SIGTERM or Ctrl-C; then return. With `PREPARE_MODELS=1`, run
+    `prepare_models()` and return instead.
+
+    Ends the process with status 1 and one line on stderr where the class cannot be served, the
+    environment is wrong, or the port is taken.
+    """
+    try:
+        settings = settings if settings is not None else Settings.from_env()
+    except SettingsError as error:
+        sys.exit("\n".join(error.problems))
+    logs.configure(settings.log_format, settings.log_level)
+    if settings.prepare_models:
+        prepare(cls, settings)
+        return
+    try:
+        bound = bind(settings.host, settings.port)
+    except OSError as error:
+        sys.exit(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
+            f"set PORT or HOST"
+        )
+    with bound as listener:
+        host, port = listener.getsockname()[:2]
+        try:
+            app = create_app(cls, dataclasses.replace(settings, port=port))
+        except (SettingsError, SignatureError) as error:
+            sys.exit(str(error))
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        logger.info(
+            "%s %s serves on http://%s:%d (docs at /docs)",
+            cls.pipeline_id,
+            cls.version,
+            f"[{shown}]" if ":" in shown else shown,
+            port,
+        )
+        service: Service = app.state.service
+        for note in service.work.notes():
+            logger.warning("%s", note)
+        config = server_config(app)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(_until_stopped(uvicorn_server(config), service, listener))
+
+
+def prepare(cls: type[PipelineBase], settings: Settings) -> None:
+    """Run the class's `prepare_models()`; the directory for the weights exists then."""
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    logger.info("%s prepares its models in %s", cls.pipeline_id, settings.model_dir)
+    cls.prepare_models()
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """uvicorn as orchestrators need it; uvloop and httptools where they are installed."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=LINGER_SECONDS,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+    )
+
+
+class _Server(uvicorn.Server):
+    """Without signal handlers of its own: they would end the process by the signal, not with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def uvicorn_server(config: uvicorn.Config) -> uvicorn.Server:
+    return _Server(config)
+
+
+async def _until_stopped(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    with _signals(stop):
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
+        stopping = asyncio.create_task(stop.wait(), name="signals")
+        try:
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                logger.info("stopping: no new work, what runs may finish")
+                # Still listening, so that what arrives late hears 503 and not a refused connection,
+                # for which an orchestrator drops the capability.
+                await service.drain()
+        finally:
+            stopping.cancel()
+            server.should_exit = True
+            await serving
+    logger.info("stopped")
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first signal sets `stop`, the second ends the process there and then."""
+    loop = asyncio.get_running_loop()
+
+    def caught(number: int) -> None:
+        if stop.is_set():
+            logger.warning("stopped at once by a second signal")
+            logging.shutdown()
+            os._exit(128 + number)
+        stop.set()
+
+    previous = {
+        number: signal.signal(number, lambda given, frame: loop.call_soon_threadsafe(caught, given))
+        for number in SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises `OSError` where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off, which costs streams 40 ms, only for a socket that is TCP
+    # by name; what is accepted inherits it.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

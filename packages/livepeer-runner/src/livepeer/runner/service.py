@@ -1,0 +1,201 @@
+"""One served pipeline: its instance, and everything that lives exactly as long as it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+
+from livepeer.runner.asgi import Scope, header
+from livepeer.runner.errors import Unauthorized
+from livepeer.runner.lifecycle import Lifecycle
+from livepeer.runner.metrics import Metrics
+from livepeer.runner.pipeline import PipelineBase
+from livepeer.runner.settings import Settings
+from livepeer.runner.threads import WorkerThreads
+from livepeer.runner.work import Work
+
+if TYPE_CHECKING:
+    from livepeer.runner.registration import Registration
+
+logger = logging.getLogger(__name__)
+
+TEARDOWN_SECONDS = 10.0
+# Longer than a registration takes for it; one that hangs must not keep the process.
+UNREGISTER_SECONDS = 15.0
+
+
+class Service:
+    """Starts a pipeline, keeps its state, and stops it. Single use: `start`, `drain`, `aclose`."""
+
+    def __init__(self, cls: type[PipelineBase], settings: Settings) -> None:
+        self.cls = cls
+        self.settings = settings
+        self.capacity = settings.capacity or cls.capacity
+        self.lifecycle = Lifecycle(self.capacity)
+        self.metrics = Metrics()
+        size = self.capacity if cls.thread_safe else 1
+        self.threads = WorkerThreads(size, cls.pipeline_id)
+        self.registration = _registration(cls, settings, self.capacity)
+        self._leaving = asyncio.Event()
+        self._attached: asyncio.Task[None] | None = None
+        self._pipeline: PipelineBase | None = None
+        self._was_ready = False
+        self._drained = False
+        self._loading: asyncio.Task[None] | None = None
+        self._work: Work | None = None
+
+    @property
+    def pipeline(self) -> PipelineBase:
+        if self._pipeline is None:
+            raise RuntimeError("the pipeline has not been set up")
+        return self._pipeline
+
+    @property
+    def work(self) -> Work:
+        if self._work is None:
+            raise RuntimeError("the service has no work yet: see create_app")
+        return self._work
+
+    @work.setter
+    def work(self, work: Work) -> None:
+        self._work = work
+        metrics, slots, threads = self.metrics, self.lifecycle.slots, self.threads
+        metrics.gauge("livepeer_in_flight", "Slots that are taken.", lambda: slots.taken)
+        metrics.gauge("livepeer_capacity", "Slots that there are.", lambda: slots.capacity)
+        metrics.gauge(
+            "livepeer_queue", "Jobs with a slot that wait their turn.", lambda: work.queued
+        )
+        metrics.gauge(
+            "livepeer_abandoned_threads",
+            "Threads given up because their job overran its timeout.",
+            lambda: threads.abandoned,
+        )
+
+    def caller(self, scope: Scope) -> AbstractContextManager[None]:
+        """Hold while answering a request on an orchestrator-facing route.
+
+        Where we are registered, only orchestrators may call, by the token that each was given;
+        their work is counted, since registering again in the middle of it would spoil their count.
+        Raises `Unauthorized`.
+        """
+        if self.registration is None:
+            return nullcontext()
+        caller = self.registration.authenticate(header(scope, b"authorization").decode("latin-1"))
+        if caller is None:
+            raise Unauthorized("the bearer token is missing or is not one that was given out")
+        return caller.working()
+
+    async def start(self) -> None:
+        """Return at once; setup goes on behind, so that the port answers while it runs."""
+        loop = asyncio.get_running_loop()
+        self._loading = loop.create_task(self._load(), name="setup")
+        if self.registration is not None:
+            self._attached = loop.create_task(self._attach(self.registration), name="registration")
+
+    async def drain(self) -> None:
+        """Unregister, refuse new work, give what runs `drain_timeout` seconds to finish. Once."""
+        if self._drained:
+            return
+        self._drained = True
+        self.lifecycle.drain()
+        await self._detach()
+        if self._work is not None:
+            await self._work.drain()
+        limit = self.settings.limits.drain_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self.lifecycle.wait_empty()
+        except TimeoutError:
+            logger.warning(
+                "%d jobs still run %.0f s after the stop was asked for: they are cut off",
+                self.lifecycle.slots.taken,
+                limit,
+            )
+            await self.work.cut()
+
+    async def aclose(self) -> None:
+        """After `drain`: stop loading, tear the pipeline down, end the threads."""
+        self.lifecycle.drain()
+        if self._loading is not None:
+            self._loading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loading
+        if self._work is not None:
+            await self._work.cut()
+        if self._pipeline is not None:
+            self.threads.abandon_running()
+            try:
+                async with asyncio.timeout(TEARDOWN_SECONDS):
+                    await self._call(self._pipeline.teardown)
+            except TimeoutError:
+                logger.error("teardown took longer than %.0f s: left behind", TEARDOWN_SECONDS)
+            except (Exception, SystemExit):
+                logger.exception("teardown raised")
+        self.threads.close()
+
+    async def _attach(self, registration: Registration) -> None:
+        """Registered from when it is ready until it drains."""
+        await self.lifecycle.wait_ready()
+        try:
+            async with registration:
+                await self._leaving.wait()
+        except Exception:
+            logger.exception("the registration has stopped; the pipeline goes on serving")
+
+    async def _detach(self) -> None:
+        self._leaving.set()
+        task, self._attached = self._attached, None
+        if task is None:
+            return
+        if not self._was_ready:
+            task.cancel()
+        _, late = await asyncio.wait((task,), timeout=UNREGISTER_SECONDS)
+        if late:
+            logger.error("unregistering took longer than %.0f s: left behind", UNREGISTER_SECONDS)
+            task.cancel()
+
+    async def _load(self) -> None:
+        started = time.monotonic()
+        try:
+            pipeline = await self.threads.submit(self._make).future
+            await self._call(pipeline.setup)
+            self._pipeline = pipeline
+            await self.work.start()
+        except (Exception, SystemExit) as error:
+            logger.exception("setup raised: the pipeline will not serve")
+            self.lifecycle.fail(f"setup raised {type(error).__name__}: {error}")
+            return
+        seconds = time.monotonic() - started
+        self.metrics.setup_seconds.set(seconds)
+        self._was_ready = True
+        self.lifecycle.loaded()
+        logger.info("%s is ready after %.2f s", self.cls.pipeline_id, seconds)
+
+    def _make(self) -> PipelineBase:
+        pipeline = self.cls()
+        pipeline.__dict__.setdefault("model_dir", self.settings.model_dir)
+        return pipeline
+
+    async def _call(self, hook: Callable[[], Any]) -> None:
+        """Run a hook where the pipeline's other code runs: sync ones in its thread."""
+        if inspect.iscoroutinefunction(hook):
+            await hook()
+        else:
+            await self.threads.submit(hook).future
+
+
+def _registration(
+    cls: type[PipelineBase], settings: Settings, capacity: int
+) -> Registration | None:
+    if settings.registration is None:
+        return None
+    from livepeer.runner.registration import Registration
+
+    return Registration.from_settings(
+        settings, name=cls.pipeline_id, capacity=capacity, description=cls.description
+    )

@@ -1,0 +1,83 @@
+"""Resolving the type hints of a function, with errors that say which one is the matter."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import EncodedBytes
+
+from livepeer.runner.exceptions import SignatureError
+
+
+def unwrapped(function: Any) -> Callable[..., Any]:
+    """The function below decorators that used `functools.wraps`, class- and staticmethods."""
+    inner: Callable[..., Any] = inspect.unwrap(getattr(function, "__func__", function))
+    return inner
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    else:
+        signature = inspect.signature(function)
+    return list(signature.parameters.values())
+
+
+def resolve(
+    function: Callable[..., Any], where: str, namespace: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The evaluated hints by name (`return` too), `Annotated` metadata kept.
+
+    `namespace`: names known besides the globals of the function's module, as those of its class.
+    """
+    local_names = dict(namespace or {})
+    try:
+        return typing.get_type_hints(function, localns=local_names, include_extras=True)
+    except NameError as error:
+        missing = error.name or str(error)
+        raise SignatureError(
+            f"{where}: {_owner(function, missing)} names the type `{missing}`, which cannot be "
+            f"found. Import it at the top of the module (not under `if TYPE_CHECKING:`, since the "
+            f"schema is made from it), and define it outside of any function"
+        ) from error
+    except (SyntaxError, TypeError, AttributeError, ValueError) as error:
+        raise SignatureError(f"{where}: a type hint cannot be evaluated: {error}") from error
+
+
+def _owner(function: Callable[..., Any], name: str) -> str:
+    for parameter in parameters_of(function):
+        annotation = parameter.annotation
+        text = annotation if isinstance(annotation, str) else repr(annotation)
+        if annotation is not parameter.empty and name in text:
+            return f"parameter `{parameter.name}`"
+    return "the return type"
+
+
+def strip_annotated(hint: Any) -> Any:
+    """`T` of `Annotated[T, ...]`, and of `type` aliases (PEP 695)."""
+    while True:
+        if typing.get_origin(hint) is typing.Annotated:
+            hint = typing.get_args(hint)[0]
+        elif type(hint).__name__ == "TypeAliasType" and hasattr(hint, "__value__"):
+            hint = hint.__value__
+        else:
+            return hint
+
+
+def is_bare_bytes(hint: Any) -> bool:
+    """Bytes as they are; pydantic's `Base64Bytes` and the like say how they become text."""
+    if strip_annotated(hint) not in (bytes, bytearray, memoryview):
+        return False
+    metadata = getattr(hint, "__metadata__", ())
+    return not any(isinstance(each, EncodedBytes) for each in metadata)
+
+
+def shown(hint: Any) -> str:
+    """How a type is written in an error message."""
+    return hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")

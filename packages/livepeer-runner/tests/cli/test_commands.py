@@ -1,0 +1,122 @@
+"""The commands as such: listed, light, and helpful."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livepeer.runner.cli import commands
+from livepeer.trickle.cli.host import HOMES
+
+if TYPE_CHECKING:
+    from conftest import Folder
+
+NAMES = [command.name for command in commands]
+# pydantic is not among them: typer itself imports it.
+HEAVY = {"fastapi", "av", "numpy", "uvicorn", "aiohttp", "watchfiles", "yaml"}
+
+
+def ran(code: str) -> tuple[str, set[str]]:
+    """What code prints, and the top-level modules that are imported after it."""
+    script = (
+        f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout, set(ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+def test_the_host_knows_where_each_command_lives() -> None:
+    assert set(HOMES["livepeer-runner"]) == set(NAMES)
+
+
+def test_listing_the_commands_imports_none_of_them() -> None:
+    _, imported = ran("from livepeer.runner.cli import commands")
+    assert not imported & {*HEAVY, "typer", "rich"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_examples_and_imports_nothing_heavy(name: str) -> None:
+    text, imported = ran(f"from livepeer.trickle.cli import main; main(['{name}', '--help'])")
+    assert "Examples:" in text
+    assert f"livepeer {name}" in text
+    assert "livepeer" in imported
+    assert not imported & HEAVY
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_is_wrong_usage(folder: Folder, name: str) -> None:
+    done = folder.livepeer(name, "--no-such-option")
+    assert done.returncode == 2
+    assert "--no-such-option" in done.stderr
+
+
+def test_schema_prints_what_the_served_pipeline_answers(folder: Folder) -> None:
+    folder.write(
+        pipeline="""
+        from livepeer.runner import Pipeline
+        class Double(Pipeline):
+            '''Twice as much.'''
+            def predict(self, x: int) -> int: return 2 * x
+        """
+    )
+    document = json.loads(folder.livepeer("schema").stdout)
+    assert document["id"] == "double"
+    assert document["description"] == "Twice as much."
+    assert document["input"]["properties"]["x"]["type"] == "integer"
+
+
+def test_schema_of_a_class_that_cannot_be_served_says_what_to_write(folder: Folder) -> None:
+    folder.write(
+        pipeline="""
+        from livepeer.runner import Pipeline
+        class Double(Pipeline):
+            def predict(self, x): return 2 * x
+        """
+    )
+    done = folder.livepeer("schema")
+    assert done.returncode == 1
+    assert "Double.predict()" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+PREPARES = """
+    from livepeer.runner import Pipeline
+    class Model(Pipeline):
+        @classmethod
+        def prepare_models(cls) -> None:
+            (cls.model_dir / "weights.bin").write_bytes(b"w" * 1000)
+        def predict(self) -> int: return 1
+"""
+
+
+def test_prepare_fetches_weights_into_the_folder_that_it_names(folder: Folder) -> None:
+    folder.write(pipeline=PREPARES)
+    place = folder.path / "models" / "here"
+    done = folder.livepeer("prepare", LIVEPEER_MODEL_DIR=str(place))
+    assert (place / "weights.bin").stat().st_size == 1000
+    told = json.loads(done.stdout)
+    assert (told["model_dir"], told["bytes"]) == (str(place), 1000)
+
+
+def test_prepare_that_fails_shows_where(folder: Folder) -> None:
+    folder.write(pipeline=PREPARES.replace('w" * 1000', 'w" * (1 // 0)'))
+    done = folder.livepeer("prepare", LIVEPEER_MODEL_DIR=str(folder.path))
+    assert done.returncode == 1
+    assert 'pipeline.py", line 6' in done.stderr
+    assert "prepare_models raised ZeroDivisionError" in done.stderr
+
+
+def test_prepare_says_which_variable_names_a_folder_that_can_be_written(folder: Folder) -> None:
+    folder.write(pipeline=PREPARES)
+    (folder.path / "file").write_text("")
+    done = folder.livepeer("prepare", LIVEPEER_MODEL_DIR=str(folder.path / "file" / "models"))
+    assert done.returncode == 1
+    assert "LIVEPEER_MODEL_DIR" in done.stderr

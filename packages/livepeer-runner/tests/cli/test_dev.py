@@ -1,0 +1,281 @@
+"""`livepeer dev`: a whole local network, of real processes, for one pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+pytest.importorskip("livepeer.client")
+
+if TYPE_CHECKING:
+    from conftest import Folder, Running
+
+FREE = ("--port", "0", "--orch-port", "0", "--gateway-port", "0")
+READY = "Ctrl-C ends it all"
+
+ONE = """
+    from livepeer.runner import Pipeline
+    class Greeter(Pipeline):
+        def predict(self, name: str = "Ada") -> str:
+            self.log.info("greeting %s", name)
+            return f"Hello, {name}!"
+"""
+STREAM = """
+    from collections.abc import Iterator
+    from livepeer.runner import Pipeline
+    class Spell(Pipeline):
+        def predict(self, word: str = "hi") -> Iterator[str]:
+            yield from word
+"""
+LIVE = """
+    from pydantic import BaseModel
+    from livepeer.runner import LivePipeline, VideoFrame
+    class Params(BaseModel):
+        u: int = 128
+    class Tint(LivePipeline):
+        params: Params
+        def process_video(self, frame: VideoFrame) -> VideoFrame:
+            frame.planes[1][:] = self.params.u
+            return frame
+"""
+
+
+@contextmanager
+def dev(folder: Folder, *arguments: str) -> Iterator[Running]:
+    """The network, ready to be called; at the end nothing of it may be left."""
+    with folder.running("dev", *FREE, *arguments) as it:
+        it.wait_for(READY)
+        children = psutil.Process(it.process.pid).children(recursive=True)
+        assert children
+        ports = [
+            int(port) for port in re.findall(r"^  \w+ +https?://127.0.0.1:(\d+)", it.text, re.M)
+        ]
+        assert len(ports) == 3
+        yield it
+        assert it.interrupt() == 0, it.text
+        assert "Traceback" not in it.text
+        assert not psutil.wait_procs(children, timeout=20)[1]
+        for port in ports:
+            with pytest.raises(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def block(text: str, title: str) -> str:
+    """The lines below a title, up to the next one."""
+    found = re.search(
+        rf"^{re.escape(title)}[^\n]*:\n\n(.*?)\n\n?(?=^\S[^\n]*:\n\n|\Z|^One line)",
+        text,
+        re.M | re.S,
+    )
+    assert found is not None, text
+    return found[1]
+
+
+def paste(shell: str, cwd: Path) -> str:
+    """What a printed line prints, in a shell that has the `livepeer` command."""
+    binary = cwd / "bin"
+    binary.mkdir(exist_ok=True)
+    command = binary / "livepeer"
+    command.write_text(f"#!{sys.executable} -P\nfrom livepeer.trickle.cli import main\nmain()\n")
+    command.chmod(0o755)
+    path = f"{binary}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", shell],
+        cwd=cwd,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A caller's folder: not the one that is watched."""
+    return tmp_path_factory.mktemp("caller")
+
+
+def overview(it: Running) -> str:
+    """What was printed to standard output: it is complete once the note behind it is there."""
+    return it.wait_for("curl -s")
+
+
+def test_a_batch_class_is_called_by_each_of_the_printed_lines(
+    folder: Folder, elsewhere: Path
+) -> None:
+    folder.write(pipeline=ONE)
+    with dev(folder) as it:
+        text = overview(it)
+        assert paste(block(text, "The shell"), elsewhere) == "Hello, Ada!\n"
+        (elsewhere / "call.py").write_text(block(text, "Python"))
+        assert paste(f"{sys.executable} call.py", elsewhere) == "Hello, Ada!\n"
+        if shutil.which("curl"):
+            assert json.loads(paste(block(text, "curl"), elsewhere)) == "Hello, Ada!"
+        it.wait_for("greeting Ada")
+        it.wait_for("for greeter: the container answered 200")
+        assert re.search(r"\d\d:\d\d:\d\d registered capability greeter", it.text)
+    assert "removed capability greeter" in it.text
+
+
+@pytest.mark.slow
+def test_a_stream_is_called_by_each_of_the_printed_lines(folder: Folder, elsewhere: Path) -> None:
+    folder.write(pipeline=STREAM)
+    with dev(folder) as it:
+        text = overview(it)
+        assert paste(block(text, "The shell"), elsewhere) == '"h"\n"i"\n'
+        (elsewhere / "call.py").write_text(block(text, "Python"))
+        assert paste(f"{sys.executable} call.py", elsewhere) == "h\ni\n"
+        if shutil.which("curl"):
+            printed = paste(block(text, "curl"), elsewhere)
+            assert 'data: "h"' in printed
+            assert "data: [DONE]" in printed
+
+
+@pytest.mark.slow
+def test_a_live_class_is_called_by_each_of_the_printed_lines(
+    folder: Folder, elsewhere: Path, clip: Path
+) -> None:
+    folder.write(pipeline=LIVE)
+    shutil.copy(clip, elsewhere / "in.mp4")
+    with dev(folder) as it:
+        text = overview(it)
+        paste(block(text, "The shell"), elsewhere)
+        assert (elsewhere / "out.mp4").stat().st_size > 500
+        (elsewhere / "call.py").write_text(block(text, "Python"))
+        assert paste(f"{sys.executable} call.py", elsewhere).count("VideoFrame") > 20
+        if shutil.which("curl"):
+            printed = paste(block(text, "curl"), elsewhere)
+            assert "X-Publish-Url: https://127.0.0.1" in printed
+        it.wait_for("of tint started")
+        it.wait_for("ended")
+
+
+def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
+    folder.write(pipeline=ONE)
+    with dev(folder) as it:
+        folder.write(pipeline="def (")
+        it.wait_for("SyntaxError")
+        it.wait_for("it starts again when a file is saved")
+        folder.write(pipeline=ONE.replace("Hello", "Good day"))
+        it.wait_for("greeter serves again")
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_another_signature_gets_new_lines(folder: Folder) -> None:
+    folder.write(pipeline=ONE)
+    with dev(folder) as it:
+        folder.write(pipeline=ONE.replace('"Ada"', '"Grace"'))
+        assert "name=Grace" in it.wait_for("name=Grace")
+
+
+def test_a_setup_that_fails_is_told_and_mended_by_a_save(folder: Folder) -> None:
+    cold = ONE + "        def setup(self): open(self.model_dir / 'none.bin')\n"
+    folder.write(pipeline=cold)
+    with folder.running("dev", *FREE) as it:
+        it.wait_for("does not serve: setup raised FileNotFoundError")
+        it.wait_for("livepeer prepare")
+        folder.write(pipeline=ONE)
+        it.wait_for(READY)
+        assert it.interrupt() == 0
+
+
+def test_one_call_is_made_and_the_result_printed(folder: Folder) -> None:
+    folder.write(pipeline=ONE)
+    done = folder.livepeer("dev", *FREE, "-i", "name=Grace")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Hello, Grace!\n"
+    assert re.search(r"done after \d", done.stderr)
+
+
+@pytest.mark.slow
+def test_one_live_call_tells_its_figures(folder: Folder, clip: Path) -> None:
+    folder.write(pipeline=LIVE)
+    done = folder.livepeer("dev", *FREE, "--input", str(clip), "--output", "out.mp4", "-p", "u=90")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"30 frames, \d+ fps, p50 .* ms, p95 .* ms, 0 dropped after", done.stderr)
+    from livepeer.trickle.media import VideoFrame, decode
+
+    pictures = [one for one in decode(folder.path / "out.mp4") if isinstance(one, VideoFrame)]
+    assert len(pictures) > 20
+    assert abs(pictures[-1].planes[1].mean() - 90) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "arguments", "status", "words"),
+    [
+        (ONE, ("-i", "nme=x"), 5, "'nme' was unexpected"),
+        (ONE.replace("return", "1 // 0; return"), ("-i", "name=x"), 1, "500"),
+        ("1 / 0", ("-i", "name=x"), 1, "ZeroDivisionError"),
+        (ONE, ("-o", "x"), 2, "--input too"),
+    ],
+)
+def test_a_call_that_cannot_be_made_ends_it_with_the_reason(
+    folder: Folder, source: str, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    folder.write(pipeline=source)
+    done = folder.livepeer("dev", *FREE, *arguments)
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--orch-port",
+        pytest.param("--port", marks=pytest.mark.slow),
+        pytest.param("--gateway-port", marks=pytest.mark.slow),
+    ],
+)
+def test_a_port_in_use_names_its_option(folder: Folder, option: str) -> None:
+    folder.write(pipeline=ONE)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = folder.livepeer("dev", *FREE, option, port)
+    assert done.returncode == 1
+    assert f"Say {option} with another one" in done.stderr
+
+
+@pytest.mark.slow
+def test_killed_it_takes_the_pipeline_with_it(folder: Folder) -> None:
+    folder.write(pipeline=ONE)
+    with folder.running("dev", *FREE) as it:
+        it.wait_for(READY)
+        children = psutil.Process(it.process.pid).children(recursive=True)
+        os.kill(it.process.pid, signal.SIGKILL)
+        assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+@pytest.mark.slow
+def test_another_networks_settings_do_not_lead_it_astray(folder: Folder) -> None:
+    folder.write(pipeline=ONE)
+    with folder.running(
+        "dev", *FREE, ORCH_URL="https://example.invalid", ORCH_SECRET="x", PREPARE_MODELS="1"
+    ) as it:
+        it.wait_for(READY)
+        url = re.search(r"(http://127\.0\.0\.1:\d+)/docs", it.text)
+        assert url is not None
+        try:
+            with urlopen(f"{url[1]}/health", timeout=30) as answer:
+                health = json.load(answer)
+        except URLError as error:
+            pytest.fail(str(error))
+        assert [one["status"] for one in health["registration"]] == ["registered"]
+        assert it.interrupt() == 0

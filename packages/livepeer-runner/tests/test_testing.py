@@ -1,0 +1,79 @@
+"""`livepeer.runner.testing.client`: an author's test is three lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from livepeer.runner import Pipeline, errors
+from livepeer.runner.testing import CallFailed, client
+
+
+class Greeter(Pipeline):
+    def setup(self) -> None:
+        self.greeting = "Hello"
+
+    def predict(self, name: str) -> str:
+        if name == "nobody":
+            raise errors.InvalidInput("nobody is nobody", field="name")
+        return f"{self.greeting}, {name}"
+
+
+class Count(Pipeline):
+    def predict(self, to: int) -> Iterator[int]:
+        for i in range(to):
+            self.progress(i / to, "counting")
+            yield i
+            if i == 5:
+                raise errors.PipelineError("cannot count past five")
+
+
+class Broken(Pipeline):
+    def setup(self) -> None:
+        raise OSError("no weights")
+
+    def predict(self) -> str:
+        return ""
+
+
+def test_a_pipeline_is_tested_in_three_lines() -> None:
+    with client(Greeter) as greeter:
+        assert greeter.predict(name="Ada") == "Hello, Ada"
+
+
+def test_the_client_is_an_http_client_of_the_real_app() -> None:
+    with client(Greeter) as greeter:
+        assert greeter.get("/").json()["id"] == "greeter"
+        assert greeter.post("/predict", json={"name": "Ada"}).json() == "Hello, Ada"
+
+
+def test_an_error_is_raised_with_its_status_and_fields() -> None:
+    with client(Greeter) as greeter, pytest.raises(CallFailed) as caught:
+        greeter.predict(name="nobody")
+    assert (caught.value.status, caught.value.type) == (422, "invalid_input")
+    assert caught.value.fields == [
+        {"name": "name", "message": "nobody is nobody", "type": "value_error"}
+    ]
+
+
+def test_a_stream_is_a_list_or_an_iterator_of_its_events() -> None:
+    with client(Count) as count:
+        assert count.predict(to=3) == [0, 1, 2]
+        assert list(count.events(to=3)) == [0, 1, 2]
+
+
+def test_an_error_in_the_middle_of_a_stream_is_raised_after_the_events_before_it() -> None:
+    got = []
+    with client(Count) as count, pytest.raises(CallFailed, match="cannot count past five"):
+        for item in count.events(to=9):
+            got.append(item)  # noqa: PERF402 — the list has to survive the exception
+    assert got == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_setup_that_raises_is_reported_with_its_reason() -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"Broken cannot be served: .*no weights"),
+        client(Broken),
+    ):
+        pass
