@@ -1,0 +1,100 @@
+"""Call any capability of the Livepeer network: `run`, `stream` and `live`, sync and async.
+
+    from livepeer.client import Gateway
+
+    gw = Gateway(orch_url="https://orch:8935", tls="pin")
+    result = gw.run("sentiment", input={"text": "hello"})
+
+Nothing is imported before it is used: importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from livepeer.client.config import Token
+    from livepeer.client.exceptions import (
+        CallTimeoutError,
+        CertificateChangedError,
+        CertificateError,
+        ConfigurationError,
+        ConnectionFailedError,
+        InsufficientBalanceError,
+        InvalidInputError,
+        LivepeerError,
+        NoCapacityError,
+        NoOrchestratorError,
+        PaymentRequiredError,
+        PipelineError,
+        ProtocolError,
+        SessionEndedError,
+        StreamInterruptedError,
+    )
+    from livepeer.client.files import FileOutput
+    from livepeer.client.gateway import Gateway
+    from livepeer.client.schemas import Schema
+    from livepeer.client.sessions import LiveSession, LiveStats
+    from livepeer.client.streams import AsyncStreamResponse, StreamResponse
+    from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
+
+__all__ = [
+    "AsyncStreamResponse",
+    "CallTimeoutError",
+    "CapabilityInfo",
+    "CertificateChangedError",
+    "CertificateError",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "FieldError",
+    "FileOutput",
+    "Gateway",
+    "InsufficientBalanceError",
+    "InvalidInputError",
+    "LiveSession",
+    "LiveStats",
+    "LivepeerError",
+    "NoCapacityError",
+    "NoOrchestratorError",
+    "Offer",
+    "PaymentRequiredError",
+    "PipelineError",
+    "ProtocolError",
+    "Rejection",
+    "Schema",
+    "SessionEndedError",
+    "StreamEvent",
+    "StreamInterruptedError",
+    "StreamResponse",
+    "Token",
+]
+
+_HOMES = {
+    "AsyncStreamResponse": "streams",
+    "CapabilityInfo": "types",
+    "FieldError": "types",
+    "FileOutput": "files",
+    "Gateway": "gateway",
+    "LiveSession": "sessions",
+    "LiveStats": "sessions",
+    "Offer": "types",
+    "Rejection": "types",
+    "Schema": "schemas",
+    "StreamEvent": "types",
+    "StreamResponse": "streams",
+    "Token": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "exceptions")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,119 @@
+"""What the calling commands have in common: their options, and what an error is for a script.
+
+Exit codes: 0 done. 1 the pipeline failed. 2 wrong usage or settings. 3 nobody to ask, or no room.
+4 payment. 5 the input was refused. 6 time is up. 7 no connection, or it broke. 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
+
+import typer
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionFailedError,
+    InvalidInputError,
+    LivepeerError,
+    NoCapacityError,
+    NoOrchestratorError,
+    PaymentRequiredError,
+)
+from livepeer.client.gateway import Gateway
+from livepeer.trickle.cli.console import fail, note
+
+PANEL: Final = "Where"
+
+Orch = Annotated[
+    str | None,
+    typer.Option(
+        "--orch", metavar="URL", help="Orchestrators, separated by commas.", rich_help_panel=PANEL
+    ),
+]
+ViaGateway = Annotated[
+    str | None,
+    typer.Option("--gateway", metavar="URL", help="A gateway instead.", rich_help_panel=PANEL),
+]
+DiscoveryUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--discovery", metavar="URL", help="A list of orchestrators.", rich_help_panel=PANEL
+    ),
+]
+SignerUrl = Annotated[
+    str | None,
+    typer.Option("--signer", metavar="URL", help="A remote signer.", rich_help_panel=PANEL),
+]
+TokenText = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        help="All of these in one (better as LIVEPEER_TOKEN: arguments are visible to others).",
+        rich_help_panel=PANEL,
+    ),
+]
+Tls = Annotated[
+    str | None,
+    typer.Option(
+        "--tls", metavar="verify|pin|insecure", help="Whom to trust.", rich_help_panel=PANEL
+    ),
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", help="For the whole call.")
+]
+MaxPrice = Annotated[
+    float | None, typer.Option("--max-price", metavar="WEI", help="The most, per second.")
+]
+Model = Annotated[str | None, typer.Option("--model", help="Only where this model is offered.")]
+Route = Annotated[str, typer.Option("--route", help="The path at the container.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i",
+        "--input",
+        metavar="K=V",
+        help="A field: K=TEXT, K=JSON, or K=@FILE. @FILE alone: all of it, as JSON (- is stdin).",
+    ),
+]
+EPILOG: Final = (
+    "Settings not given here come from LIVEPEER_ORCH_URL, LIVEPEER_GATEWAY_URL,"
+    " LIVEPEER_DISCOVERY_URL, LIVEPEER_SIGNER_URL, LIVEPEER_TOKEN and LIVEPEER_TLS.\n\n"
+    "Exit codes: 0 done, 1 the pipeline failed, 2 usage, 3 nobody to ask or no room, 4 payment,"
+    " 5 input refused, 6 timeout, 7 connection, 130 interrupted."
+)
+
+_CODES: Final[tuple[tuple[type[LivepeerError], int], ...]] = (
+    (ConfigurationError, 2),
+    (NoOrchestratorError, 3),
+    (PaymentRequiredError, 4),
+    (InvalidInputError, 5),
+    (CallTimeoutError, 6),
+    (ConnectionFailedError, 7),
+    (LivepeerError, 1),
+)
+
+
+@contextlib.contextmanager
+def gateway(**settings: Any) -> Iterator[Gateway]:
+    """A gateway for one command; an error ends the command with its message and exit code."""
+    try:
+        with Gateway(**settings) as gw:
+            yield gw
+    except LivepeerError as error:
+        if len(error.rejections) > 1:
+            for rejection in error.rejections:
+                note(f"  {rejection}")
+        hint = None
+        if isinstance(error, NoCapacityError) and error.retry_after:
+            hint = f"Try again in {error.retry_after:g} s."
+        fail(str(error), hint=hint, code=code_of(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def code_of(error: LivepeerError) -> int:
+    return next(code for kind, code in _CODES if isinstance(error, kind))

@@ -1,0 +1,78 @@
+"""`livepeer stream`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from livepeer.client.cli import options as opt
+from livepeer.client.cli.values import read_inputs
+from livepeer.client.types import StreamEvent
+from livepeer.trickle.cli.console import note
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+
+@app.command(epilog=opt.EPILOG)
+def stream(
+    capability: Annotated[str, typer.Argument(help="The name of the capability.")],
+    input: opt.Inputs = None,
+    field: Annotated[
+        str | None,
+        typer.Option("--field", help="Print only this field of each event, without line ends."),
+    ] = None,
+    all_events: Annotated[
+        bool, typer.Option("--all", help="Named events too, each as {event, id, data}.")
+    ] = False,
+    model: opt.Model = None,
+    timeout: opt.Timeout = None,
+    max_price: opt.MaxPrice = None,
+    route: opt.Route = "predict",
+    orch: opt.Orch = None,
+    gateway: opt.ViaGateway = None,
+    discovery: opt.DiscoveryUrl = None,
+    signer: opt.SignerUrl = None,
+    token: opt.TokenText = None,
+    tls: opt.Tls = None,
+) -> None:
+    """Call a capability and print its events as they come, one on each line.
+
+    livepeer stream llm -i prompt="Tell me a joke" --field token
+    """
+    value = read_inputs(input)
+    settings = {
+        "orch_url": orch,
+        "gateway_url": gateway,
+        "discovery_url": discovery,
+        "signer_url": signer,
+        "token": token,
+        "tls": tls,
+        "max_price": max_price,
+        "timeout": timeout,
+    }
+    with (
+        opt.gateway(**settings) as gw,
+        gw.stream(capability, input=value, model=model, route=route) as events,
+    ):
+        for event in events:
+            _print(event, field, all_events)
+        if field:
+            print()
+
+
+def _print(event: StreamEvent, field: str | None, all_events: bool) -> None:
+    data: Any = event.data
+    try:
+        data = event.json()
+    except ValueError:
+        pass
+    if all_events:
+        print(json.dumps({"event": event.event, "id": event.id, "data": data}), flush=True)
+    elif event.event != "message":
+        note(f"{event.event}: {event.data}")
+    elif field:
+        print(data.get(field, "") if isinstance(data, dict) else data, end="", flush=True)
+    else:
+        print(event.data.replace("\n", ""), flush=True)

@@ -1,0 +1,256 @@
+"""Where a gateway's settings come from: arguments over token over environment over nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import os
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, cast, get_args
+from urllib.parse import urlsplit
+
+from livepeer.client.exceptions import ConfigurationError
+from livepeer.client.types import TlsMode
+
+DEFAULT_TIMEOUT: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A shareable set of settings: standard base64 of a JSON object (see `parse`).
+
+    The headers are secrets of the signer and of the discovery service: those alone get them.
+    """
+
+    orchestrators: tuple[str, ...] = ()
+    signer: str | None = None
+    signer_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    discovery: str | None = None
+    discovery_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Token:
+        """Read standard base64 of `{"orchestrators": [], "signer": "", "signer_headers": {},
+        "discovery": "", "discovery_headers": {}}`.
+
+        Unknown fields are ignored. Raises `ConfigurationError`, which never quotes the token.
+        """
+        try:
+            raw = json.loads(base64.b64decode(text.strip(), validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise ConfigurationError(
+                "the token is not base64 of a JSON object: was it copied whole?"
+            ) from error
+        if not isinstance(raw, dict):
+            raise ConfigurationError("the token is not a JSON object")
+        orchestrators = raw.get("orchestrators") or []
+        if not isinstance(orchestrators, list) or not all(
+            isinstance(url, str) for url in orchestrators
+        ):
+            raise ConfigurationError("the token's `orchestrators` is not a list of URLs")
+        return cls(
+            orchestrators=urls("the token's orchestrators", orchestrators),
+            signer=_optional_url(raw, "signer"),
+            signer_headers=_headers(raw, "signer_headers"),
+            discovery=_optional_url(raw, "discovery"),
+            discovery_headers=_headers(raw, "discovery_headers"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place to learn orchestrators from: a fixed list, or a service that is asked for one."""
+
+    name: str
+    orchestrators: tuple[str, ...] = ()
+    service: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A gateway's settings, resolved and checked. The repr shows no secret."""
+
+    gateway: str | None = None
+    #: In the order in which they are asked; the first that names anyone is used.
+    sources: tuple[Source, ...] = ()
+    signer: str | None = None
+    signer_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    eth_key: str | None = field(default=None, repr=False)
+    tls: TlsMode | ssl.SSLContext = "verify"
+    max_price: Fraction | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        orch_url: str | Iterable[str] | None = None,
+        gateway_url: str | None = None,
+        discovery_url: str | None = None,
+        signer_url: str | None = None,
+        token: str | Token | None = None,
+        eth_key: str | None = None,
+        tls: TlsMode | ssl.SSLContext | None = None,
+        max_price: float | Fraction | None = None,
+        timeout: float | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Config:
+        env = os.environ if environ is None else environ
+        given = token if token is not None else _env(env, "LIVEPEER_TOKEN")
+        parsed = Token.parse(given) if isinstance(given, str) else given or Token()
+        signer = url("signer_url", signer_url) if signer_url is not None else parsed.signer
+        signer = signer or _env_url(env, "LIVEPEER_SIGNER_URL")
+        # A header belongs to the address it came with: another signer never gets it.
+        signer_headers = parsed.signer_headers if signer == parsed.signer else {}
+
+        explicit = _road(
+            "an argument",
+            urls("orch_url", _split(orch_url)),
+            url("gateway_url", gateway_url) if gateway_url is not None else None,
+            url("discovery_url", discovery_url) if discovery_url is not None else None,
+        )
+        from_token = _token_sources(parsed)
+        # A road that is named at one level hides those of the levels below: whoever passes
+        # `orch_url` must not end up at a gateway that some environment variable names.
+        gateway, sources = explicit
+        if token is not None and not gateway:
+            sources = sources + from_token
+        if not (gateway or sources):
+            sources = from_token
+        if not (gateway or sources):
+            gateway, sources = _road(
+                "the environment",
+                urls("LIVEPEER_ORCH_URL", _split(_env(env, "LIVEPEER_ORCH_URL"))),
+                _env_url(env, "LIVEPEER_GATEWAY_URL"),
+                _env_url(env, "LIVEPEER_DISCOVERY_URL"),
+            )
+        if signer and not gateway:
+            asked = Source("the signer's", service=signer, headers=signer_headers)
+            sources = (*sources, asked)
+
+        price = Fraction(max_price) if max_price is not None else None
+        if price is not None and price < 0:
+            raise ConfigurationError(
+                f"max_price has to be 0 or more (wei per second), not {max_price}"
+            )
+        limit = DEFAULT_TIMEOUT if timeout is None else timeout
+        if not (limit > 0 and math.isfinite(limit)):
+            raise ConfigurationError(
+                f"timeout has to be a positive number of seconds, not {timeout}"
+            )
+        return cls(
+            gateway=gateway,
+            sources=sources,
+            signer=signer,
+            signer_headers=signer_headers,
+            eth_key=eth_key or _env(env, "LIVEPEER_ETH_KEY"),
+            tls=_tls(tls if tls is not None else _env(env, "LIVEPEER_TLS")),
+            max_price=price,
+            timeout=limit,
+        )
+
+
+def url(name: str, value: str) -> str:
+    """`value` as a base URL without a slash at its end, or a precise `ConfigurationError`."""
+    text = value.strip()
+    if "://" not in text:
+        hint = f"https://{text}" if text else "https://host:8935"
+        raise ConfigurationError(f"{name} needs its scheme: {hint!r}, not {text!r}")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is not a URL: {error}") from error
+    if parts.username or parts.password:
+        raise ConfigurationError(f"{name} may not hold a user or a password")
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ConfigurationError(f"{name} is not an http(s) URL: {text!r}")
+    return text.rstrip("/")
+
+
+def urls(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(url(name, value) for value in values if value.strip()))
+
+
+def _road(
+    where: str, orchestrators: tuple[str, ...], gateway: str | None, discovery: str | None
+) -> tuple[str | None, tuple[Source, ...]]:
+    if gateway and (orchestrators or discovery):
+        raise ConfigurationError(
+            f"{where} names a gateway and orchestrators (or discovery) too, which are two different"
+            " roads: set one of gateway_url and orch_url/discovery_url"
+        )
+    sources: tuple[Source, ...] = ()
+    if orchestrators:
+        sources += (Source("orch_url", orchestrators),)
+    if discovery:
+        sources += (Source("discovery_url", service=discovery),)
+    return gateway, sources
+
+
+def _token_sources(token: Token) -> tuple[Source, ...]:
+    sources: tuple[Source, ...] = ()
+    if token.orchestrators:
+        sources += (Source("the token's orchestrators", token.orchestrators),)
+    if token.discovery:
+        headers = token.discovery_headers
+        sources += (Source("the token's discovery", service=token.discovery, headers=headers),)
+    return sources
+
+
+def _split(value: str | Iterable[str] | None) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    return list(value)
+
+
+def _env(env: Mapping[str, str], name: str) -> str | None:
+    if value := env.get(name, "").strip():
+        return value
+    if path := env.get(f"{name}_FILE", "").strip():
+        try:
+            return Path(path).read_text(encoding="utf-8").strip() or None
+        except OSError as error:
+            raise ConfigurationError(f"{name}_FILE cannot be read: {error}") from error
+    return None
+
+
+def _env_url(env: Mapping[str, str], name: str) -> str | None:
+    value = _env(env, name)
+    return url(name, value) if value is not None else None
+
+
+def _tls(value: str | ssl.SSLContext | None) -> TlsMode | ssl.SSLContext:
+    if value is None:
+        return "verify"
+    if isinstance(value, ssl.SSLContext):
+        return value
+    mode = value.lower()
+    if mode not in get_args(TlsMode):
+        raise ConfigurationError(f"tls has to be 'verify', 'pin' or 'insecure', not {value!r}")
+    return cast(TlsMode, mode)
+
+
+def _optional_url(raw: Mapping[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    if not value:
+        return None
+    if not isinstance(value, str):
+        raise ConfigurationError(f"the token's `{key}` is not a URL")
+    return url(f"the token's `{key}`", value)
+
+
+def _headers(raw: Mapping[str, Any], key: str) -> dict[str, str]:
+    value = raw.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ConfigurationError(f"the token's `{key}` is not an object of strings")
+    return dict(value)

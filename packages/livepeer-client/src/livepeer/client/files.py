@@ -1,0 +1,286 @@
+"""Files: what comes out of a call, and how paths, bytes, arrays and pictures get into one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import mimetypes
+import os
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from livepeer.client.exceptions import InvalidInputError
+from livepeer.client.types import FieldError
+
+_DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
+
+
+class FileOutput:
+    """A file that a pipeline returned, in memory.
+
+    `data` are its bytes, `media_type` says what they are (`image/png`), where anybody said so.
+    `bytes(f)`, `len(f)` and `f.save(path)` do what they say.
+    """
+
+    __slots__ = ("data", "media_type")
+
+    def __init__(self, data: bytes, media_type: str = "application/octet-stream") -> None:
+        self.data = data
+        self.media_type = media_type
+
+    @property
+    def suffix(self) -> str:
+        """A file name's ending for this type (`.png`), `.bin` where none is known."""
+        return mimetypes.guess_extension(self.media_type) or ".bin"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the bytes to `path`; a folder gets a file `output` with the right ending."""
+        target = Path(path)
+        if target.is_dir():
+            target = target / f"output{self.suffix}"
+        target.write_bytes(self.data)
+        return target
+
+    def data_uri(self) -> str:
+        return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+    def __bytes__(self) -> bytes:
+        return self.data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileOutput):
+            return NotImplemented
+        return (self.data, self.media_type) == (other.data, other.media_type)
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.media_type))
+
+    def __repr__(self) -> str:
+        return f"FileOutput({len(self.data):,} bytes, {self.media_type})"
+
+
+def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None) -> Any:
+    """`value` as JSON can carry it: files and pictures become base64, or a data URI where the
+    schema names a media type. Raises `InvalidInputError` that names the field."""
+    root = schema if root is None else root
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    part = resolve(schema, root)
+    if isinstance(value, Mapping):
+        return {
+            str(key): encode(item, _property(part, str(key)), where=_join(where, key), root=root)
+            for key, item in value.items()
+        }
+    if _is_array(value) and not _is_binary(part) and not _looks_like_picture(value, part):
+        return value.tolist()
+    if (binary := as_bytes(value, where)) is not None:
+        data, media_type = binary
+        text = base64.b64encode(data).decode("ascii")
+        return f"data:{media_type};base64,{text}" if _wants_data_uri(part) else text
+    if isinstance(value, (list, tuple)):
+        items = part.get("items") if isinstance(part, Mapping) else None
+        return [
+            encode(item, items, where=_join(where, index), root=root)
+            for index, item in enumerate(value)
+        ]
+    if is_model(value):
+        return encode(value.model_dump(mode="json"), schema, where=where, root=root)
+    if hasattr(value, "item") and type(value).__module__ == "numpy":
+        return value.item()
+    raise InvalidInputError(
+        f"{where or 'input'} is a {type(value).__name__}, which cannot be sent: use JSON values,"
+        " bytes, a path, an open file, a numpy image or a PIL image",
+        fields=[FieldError(where, f"{type(value).__name__} cannot be sent")],
+    )
+
+
+def as_bytes(value: Any, where: str = "input") -> tuple[bytes, str] | None:
+    """Bytes and media type of something file-like, or None where it is nothing of the kind."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+        return data, sniff(data)
+    if isinstance(value, FileOutput):
+        return value.data, value.media_type
+    if isinstance(value, os.PathLike):
+        path = Path(value)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InvalidInputError(
+                f"{where or 'input'}: {path} cannot be read: {error.strerror}",
+                fields=[FieldError(where, f"{path}: {error.strerror}")],
+            ) from error
+        return data, mimetypes.guess_type(path.name)[0] or sniff(data)
+    if _is_array(value):
+        return _png(value, where), "image/png"
+    if type(value).__module__.partition(".")[0] == "PIL" and hasattr(value, "save"):
+        import io
+
+        buffer = io.BytesIO()
+        value.save(buffer, format="PNG")
+        return buffer.getvalue(), "image/png"
+    if hasattr(value, "read"):
+        data = value.read()
+        if isinstance(data, str):
+            data = data.encode()
+        name = getattr(value, "name", None)
+        guess = mimetypes.guess_type(name)[0] if isinstance(name, str) else None
+        return data, guess or sniff(data)
+    return None
+
+
+def is_model(value: Any) -> bool:
+    """Is it a Pydantic model? Whoever passes one has imported pydantic, so nobody else has to."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
+
+
+def decode(value: Any, schema: Any = None, *, root: Any = None) -> Any:
+    """`value` with every file in it as a `FileOutput`: data URIs always, bare base64 where the
+    schema says that it is one."""
+    root = schema if root is None else root
+    if isinstance(value, str):
+        if value.startswith("data:") and (match := _DATA_URI.match(value)):
+            data = _unbase64(value[match.end() :])
+            if data is not None:
+                return FileOutput(data, match[1] or sniff(data))
+        part = resolve(schema, root)
+        if _is_binary(part) and (data := _unbase64(value)) is not None:
+            named = _media_type(part)
+            return FileOutput(data, named if named and "*" not in named else sniff(data))
+        return value
+    if isinstance(value, list):
+        part = resolve(schema, root)
+        items = part.get("items") if isinstance(part, Mapping) else None
+        return [decode(item, items, root=root) for item in value]
+    if isinstance(value, dict):
+        part = resolve(schema, root)
+        return {key: decode(item, _property(part, key), root=root) for key, item in value.items()}
+    return value
+
+
+def sniff(data: bytes) -> str:
+    """The media type that the first bytes speak of."""
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    if data[:4] == b"RIFF" and len(data) >= 12:
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], _UNKNOWN)
+    if data[4:8] == b"ftyp":
+        return "video/mp4"
+    return _UNKNOWN
+
+
+_UNKNOWN: Final = "application/octet-stream"
+_MAGIC: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+)
+
+
+def resolve(schema: Any, root: Any) -> Any:
+    """The part of a schema about one value: references followed, `null` branches left out."""
+    for _ in range(16):
+        if not isinstance(schema, Mapping):
+            return {}
+        if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#/"):
+            target: Any = root
+            for key in reference[2:].split("/"):
+                target = target.get(key.replace("~1", "/").replace("~0", "~"), {})
+            schema = target
+            continue
+        branches = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+        if isinstance(branches, list) and "properties" not in schema:
+            real = [each for each in branches if each != {"type": "null"}]
+            binary = [each for each in real if _is_binary(resolve(each, root))]
+            if binary or len(real) == 1:
+                schema = (binary or real)[0]
+                continue
+        return schema
+    return {}
+
+
+def _property(schema: Any, key: str) -> Any:
+    if not isinstance(schema, Mapping):
+        return None
+    return (schema.get("properties") or {}).get(key, schema.get("additionalProperties"))
+
+
+def _media_type(schema: Any) -> str | None:
+    kind = schema.get("contentMediaType") if isinstance(schema, Mapping) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _is_binary(schema: Any) -> bool:
+    if not isinstance(schema, Mapping):
+        return False
+    return (
+        schema.get("format") in ("base64", "binary", "byte", "data-uri", "base64url")
+        or schema.get("contentEncoding") == "base64"
+        or "contentMediaType" in schema
+    )
+
+
+def _wants_data_uri(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and (
+        "contentMediaType" in schema or schema.get("format") == "data-uri"
+    )
+
+
+def _unbase64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _looks_like_picture(array: Any, schema: Any) -> bool:
+    if isinstance(schema, Mapping) and schema.get("type") == "array":
+        return False
+    return array.dtype == "uint8" and array.ndim in (2, 3) and array.shape[-1:] != (0,)
+
+
+def _png(array: Any, where: str) -> bytes:
+    """A uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as PNG."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.dtype != "uint8" or array.ndim not in (2, 3) or channels not in (1, 3, 4):
+        raise InvalidInputError(
+            f"{where or 'input'}: an array of {array.dtype} with shape {array.shape} is no picture:"
+            " use uint8 (H, W), (H, W, 3) or (H, W, 4)",
+            fields=[FieldError(where, f"no picture: {array.dtype} {array.shape}")],
+        )
+    height, width = array.shape[:2]
+    rows = array.reshape(height, width * channels)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    color = {1: 0, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(raw, 1)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _join(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)

@@ -1,0 +1,257 @@
+"""HTTP as this package uses it: one pool per event loop, no redirects, no cookies, and aiohttp's
+exceptions translated once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.deadline import Deadline
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    CertificateChangedError,
+    CertificateError,
+    ConfigurationError,
+    ConnectionFailedError,
+    LivepeerError,
+    ProtocolError,
+)
+from livepeer.client.tls import origin
+
+CONNECT_LIMIT: Final = 10.0
+#: go-livepeer's server ends idle connections late; ours go first, so that none is used as it dies.
+KEEP_ALIVE: Final = 30.0
+SMALL: Final = 1 << 20
+LARGE: Final = 1 << 18
+HEADER_LIMIT: Final = 1 << 17
+
+Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole, small answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http:
+    """The connections of one event loop."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        ssl: Ssl,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        job: bool = False,
+        where: Mapping[str, Any] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the headers of its answer.
+
+        `job` says that the request has effects, so that an error tells whether it may have run.
+        """
+        named = dict(where or {})
+        connect = min(CONNECT_LIMIT, max(0.001, deadline.remaining() - 0.01))
+        try:
+            async with deadline.timeout():
+                return await self._session.request(
+                    method,
+                    url,
+                    data=_payload(body),
+                    headers=headers,
+                    ssl=ssl,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                )
+        except aiohttp.ConnectionTimeoutError as error:
+            if connect < CONNECT_LIMIT:
+                raise CallTimeoutError(
+                    f"no connection to {origin(url)} within the {deadline.seconds:g} s of the call",
+                    phase="connect",
+                    **named,
+                ) from error
+            raise ConnectionFailedError(
+                f"no connection to {origin(url)} within {connect:g} s", **named
+            ) from error
+        except TimeoutError as error:
+            raise CallTimeoutError(
+                f"no answer from {origin(url)} within the {deadline.seconds:g} s of this call",
+                phase="answer",
+                may_have_run=job,
+                **named,
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise translate(error, url, job=job, named=named) from error
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        ssl: Ssl,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Send a request that has no effects and read its whole answer, 1 MiB at most."""
+        response = await self.open(
+            method, url, ssl=ssl, deadline=deadline, headers=headers, body=body, where=where
+        )
+        data = await read(response, deadline, limit=SMALL, where=where)
+        return Reply(response.status, response.headers, data)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body goes out piece by piece, or aiohttp would hold the loop up for all of it."""
+    return io.BytesIO(body) if body is not None and len(body) > LARGE else body
+
+
+async def read(
+    response: aiohttp.ClientResponse,
+    deadline: Deadline,
+    *,
+    limit: int,
+    job: bool = False,
+    where: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The whole body; the connection is given back, or closed where that cannot be."""
+    named = dict(where or {})
+    chunks: list[bytes] = []
+    size = 0
+    whole = False
+    try:
+        async with deadline.timeout():
+            while chunk := await response.content.readany():
+                size += len(chunk)
+                if size > limit:
+                    raise ProtocolError(
+                        f"the answer of {origin(str(response.url))} is over {limit:,} bytes",
+                        may_have_run=job,
+                        **named,
+                    )
+                chunks.append(chunk)
+        whole = True
+    except TimeoutError as error:
+        raise CallTimeoutError(
+            f"the answer of {origin(str(response.url))} was not complete within the"
+            f" {deadline.seconds:g} s of this call",
+            phase="answer",
+            may_have_run=job,
+            **named,
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise translate(error, str(response.url), job=job, named=named, begun=True) from error
+    finally:
+        if whole:
+            response.release()
+        else:
+            response.close()
+    return b"".join(chunks)
+
+
+def translate(
+    error: Exception, url: str, *, job: bool, named: dict[str, Any], begun: bool = False
+) -> LivepeerError:
+    """Our error for one of aiohttp's; `begun`: an answer had already begun."""
+    host = origin(url)
+    match error:
+        case aiohttp.ServerFingerprintMismatch():
+            return CertificateChangedError(
+                f"{error}. If you know that {host} was restarted (go-livepeer makes a new"
+                f" certificate at each start), accept the new one with: livepeer trust {host}",
+                **named,
+            )
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return CertificateError(
+                f"the certificate of {host} could not be verified ({error}). Orchestrators sign"
+                " their own: set tls='pin' (or LIVEPEER_TLS=pin) to trust the one shown first",
+                **named,
+            )
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectionFailedError(f"the host name of {host} does not resolve", **named)
+        case aiohttp.ClientConnectorError():
+            return ConnectionFailedError(
+                f"no connection to {host}: {error.strerror or error.os_error}", **named
+            )
+        case aiohttp.InvalidURL():
+            return ConfigurationError(f"{url!r} is not a URL that can be called", **named)
+        case aiohttp.ClientPayloadError():
+            return ConnectionFailedError(
+                f"the answer of {host} broke off in the middle", may_have_run=job, **named
+            )
+        case aiohttp.ClientResponseError():
+            return ProtocolError(
+                f"{host} did not answer in HTTP: {error.message}", may_have_run=job, **named
+            )
+        case _:
+            when = "in the middle of its answer" if begun else "before it answered"
+            return ConnectionFailedError(
+                f"{host} ended the connection {when}", may_have_run=job, **named
+            )
+
+
+class Pools:
+    """An `Http` for each event loop that a gateway is used in, closed with that loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[asyncio.AbstractEventLoop, tuple[Http, AsyncGenerator[Http]]] = {}
+
+    async def current(self) -> Http:
+        loop = asyncio.get_running_loop()
+        if kept := self._kept.get(loop):
+            return kept[0]
+        # A loop closes the async generators it has met before it is closed itself, and closes one
+        # that is no longer referenced: so neither `asyncio.run` nor a dropped gateway leaves a
+        # connection behind, even where nobody calls `aclose`.
+        keeper = _keep()
+        http = await anext(keeper)
+        with self._lock:
+            for closed in [each for each in self._kept if each.is_closed()]:
+                del self._kept[closed]
+            self._kept[loop] = (http, keeper)
+        return http
+
+    async def aclose(self) -> None:
+        """Close the pool of the running loop."""
+        with self._lock:
+            kept = self._kept.pop(asyncio.get_running_loop(), None)
+        if kept:
+            await kept[1].aclose()
+
+
+async def _keep() -> AsyncGenerator[Http]:
+    http = Http()
+    try:
+        yield http
+    finally:
+        await http.aclose()
+
+
+__all__ = ["Http", "Pools", "Reply", "read", "translate"]

@@ -1,0 +1,235 @@
+"""One job, from the choice of who does it to the headers of the answer."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.config import Config
+from livepeer.client.deadline import Deadline
+from livepeer.client.discovery import Discovery
+from livepeer.client.exceptions import CallTimeoutError, ConnectionFailedError, LivepeerError
+from livepeer.client.http import SMALL, Http, read
+from livepeer.client.payments import Signer
+from livepeer.client.results import error_of
+from livepeer.client.selection import Attempt, FailureMemory, gather, may_try_next, rank
+from livepeer.client.tls import Trust
+from livepeer.client.types import Offer, Phase
+from livepeer.client.wire import JOB, Job, compact_json, job_url
+
+log = logging.getLogger("livepeer.client")
+
+#: A whole answer that is kept in memory; more than any model's output should be.
+ANSWER_LIMIT: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be run, wherever that will be."""
+
+    capability: str
+    body: bytes
+    content_type: str
+    route: str = "predict"
+    model: str | None = None
+    idempotent: bool = False
+    #: Another endpoint than that of jobs, by the road.
+    path: str | None = None
+    job_id: str | None = None
+    parameters: str = "{}"
+    request: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Offers that fit, best first, and everybody who is out of the question, with why."""
+
+    offers: tuple[Offer, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(slots=True)
+class Running:
+    """A job whose answer has begun with a good status."""
+
+    response: aiohttp.ClientResponse
+    where: Mapping[str, Any]
+    gateway: bool
+    deadline: Deadline
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers
+
+    async def body(self) -> bytes:
+        """The whole answer."""
+        try:
+            return await read(
+                self.response, self.deadline, limit=ANSWER_LIMIT, job=True, where=self.where
+            )
+        except LivepeerError as error:
+            raise self.failed(error) from error.__cause__
+
+    def failed(self, error: LivepeerError) -> LivepeerError:
+        """`error`, with the attempts that led to it."""
+        attempts = (*self.attempts, Attempt(error, "response"))
+        error.orchestrator = error.orchestrator or self.where.get("orchestrator")
+        error.rejections = tuple(attempt.rejection for attempt in attempts)
+        log.debug("job %s failed: %s", self.where.get("job_id"), error)
+        return error
+
+    def close(self) -> None:
+        """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""
+        self.response.close()
+
+
+class Dispatcher:
+    """Sends jobs: chooses, signs, fails over where nothing can have run."""
+
+    def __init__(self, config: Config, trust: Trust, signer: Signer, discovery: Discovery) -> None:
+        self._config, self._trust = config, trust
+        self._signer, self._discovery = signer, discovery
+        self._failures = FailureMemory()
+
+    async def start(
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice | None = None
+    ) -> Running:
+        """Send the job and wait for the headers of a good answer."""
+        if self._config.gateway:
+            return await self._by_gateway(http, task, deadline, self._config.gateway)
+        if choice is None:
+            choice = await self.choose(http, task.capability, task.model, deadline)
+        return await self._by_orchestrators(http, task, deadline, choice)
+
+    async def choose(
+        self, http: Http, capability: str, model: str | None, deadline: Deadline
+    ) -> Choice:
+        """Who could do it. Through a gateway nobody knows, and nobody has to."""
+        if self._config.gateway:
+            return Choice()
+        known = await self._discovery.orchestrators(http, capability, model, deadline)
+        offers, attempts = await self._discovery.offers(http, capability, known, deadline)
+        ranked, unfit = rank(
+            offers,
+            max_price=self._config.max_price,
+            can_pay=self._signer.can_pay,
+            failures=self._failures.weights(),
+        )
+        for attempt in attempts:
+            if isinstance(attempt.error, ConnectionFailedError):
+                self._failures.failed(attempt.rejection.orchestrator)
+        return Choice(tuple(ranked), (*attempts, *unfit))
+
+    async def ask(self, http: Http, task: Task, base: str, deadline: Deadline) -> Running:
+        """Send it to this one and no other: something that is there already is spoken of."""
+        job = self._job(task, deadline)
+        where = {"capability": task.capability, "orchestrator": base, "job_id": job.id}
+        gateway = base == self._config.gateway
+        header = job.header() if gateway else await self._signer.sign(http, job, deadline)
+        return await self._send(http, task, base, {JOB: header}, deadline, where, gateway=gateway)
+
+    async def _by_orchestrators(
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice
+    ) -> Running:
+        attempts = list(choice.attempts)
+        for attempt in attempts:
+            log.debug("%s: %s", task.capability, attempt.rejection)
+        for offer in choice.offers:
+            job = self._job(task, deadline)
+            where = {
+                "capability": task.capability,
+                "orchestrator": offer.orchestrator,
+                "job_id": job.id,
+            }
+            try:
+                headers = await self._signer.payment(http, job, offer, deadline)
+                headers[JOB] = await self._signer.sign(http, job, deadline)
+                running = await self._send(http, task, offer.orchestrator, headers, deadline, where)
+            except LivepeerError as error:
+                attempts.append(Attempt(error, _phase(error)))
+                self._note_failure(error, offer)
+                log.debug("%s: %s", task.capability, attempts[-1].rejection)
+                if may_try_next(error, idempotent=task.idempotent) and not deadline.passed:
+                    continue
+                raise gather(task.capability, [*attempts]) from error.__cause__
+            self._failures.succeeded(offer.orchestrator)
+            running.attempts = tuple(attempts)
+            return running
+        raise gather(task.capability, attempts)
+
+    async def _by_gateway(
+        self, http: Http, task: Task, deadline: Deadline, gateway: str
+    ) -> Running:
+        job = self._job(task, deadline)
+        where = {"capability": task.capability, "orchestrator": gateway, "job_id": job.id}
+        try:
+            return await self._send(
+                http, task, gateway, {JOB: job.header()}, deadline, where, gateway=True
+            )
+        except LivepeerError as error:
+            raise gather(task.capability, [Attempt(error, _phase(error))]) from error.__cause__
+
+    async def _send(
+        self,
+        http: Http,
+        task: Task,
+        base: str,
+        headers: dict[str, str],
+        deadline: Deadline,
+        where: dict[str, str],
+        *,
+        gateway: bool = False,
+    ) -> Running:
+        headers["Content-Type"] = task.content_type
+        response = await http.open(
+            "POST",
+            base + task.path if task.path else job_url(base, task.route),
+            ssl=self._trust.for_peer(),
+            deadline=deadline,
+            headers=headers,
+            body=task.body,
+            job=True,
+            where=where,
+        )
+        if response.status == 200 or (task.path and 200 < response.status < 300):
+            return Running(response, where, gateway, deadline)
+        body = await read(response, deadline, limit=SMALL, job=True, where=where)
+        error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
+        if deadline.passed and error.status == 500:
+            # Both clocks ran out together: the orchestrator was the first to say so.
+            error = CallTimeoutError(
+                f"no answer within the {deadline.seconds:g} s of this call",
+                phase="answer",
+                may_have_run=True,
+                status=500,
+                **where,
+            )
+        raise error
+
+    def _job(self, task: Task, deadline: Deadline) -> Job:
+        request = task.request or compact_json({"model": task.model} if task.model else {})
+        return Job(
+            id=task.job_id or uuid.uuid4().hex,
+            capability=task.capability,
+            timeout_seconds=deadline.whole_seconds(),
+            request=request,
+            parameters=task.parameters,
+        )
+
+    def _note_failure(self, error: LivepeerError, offer: Offer) -> None:
+        if error.status is not None and error.status < 500 and error.status != 429:
+            return  # it answered, and blamed the caller
+        self._failures.failed(offer.orchestrator)
+        self._discovery.forget(offer.orchestrator, offer.capability)
+
+
+def _phase(error: LivepeerError) -> Phase:
+    if error.status is not None:
+        return "response"
+    return "request" if error.may_have_run else "connect"

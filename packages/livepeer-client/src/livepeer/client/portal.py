@@ -1,0 +1,117 @@
+"""An event loop in a thread of its own, for the sync methods.
+
+A loop of its own, and not one per call: connections stay open between calls, the end of an idle
+one is noticed when it happens, and a sync call works from any thread, also one whose own loop runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: What may still be closing when the loop ends (connections of a gateway that was dropped).
+_GRACE = 2.0
+
+
+class _Thread:
+    """The thread and its loop. Refers to nothing that refers to it, so that both can be dropped."""
+
+    def __init__(self) -> None:
+        self.calls: set[asyncio.Task[Any]] = set()
+        self._ready = threading.Event()
+        self._stop: asyncio.Event
+        self.loop: asyncio.AbstractEventLoop
+        self.pid = os.getpid()
+        self.thread = threading.Thread(target=self._run, name="livepeer-client", daemon=True)
+        self.thread.start()
+        self._ready.wait()
+
+    def _run(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+        for call in self.calls:
+            call.cancel()
+        if rest := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(rest, timeout=_GRACE)
+
+    def stop(self) -> None:
+        if self.pid != os.getpid():
+            return  # after a fork the thread exists in the parent alone
+        with contextlib.suppress(RuntimeError):  # the loop ended by itself, at interpreter exit
+            self.loop.call_soon_threadsafe(self._stop.set)
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
+
+
+class Portal:
+    """Runs coroutines to their end for callers without a loop; starts its thread at first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: _Thread | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result. Ctrl-C while waiting cancels it."""
+        thread = self._started()
+        if threading.current_thread() is thread.thread:
+            coroutine.close()
+            raise RuntimeError(
+                "a sync method was called on the client's own thread: use its _async twin"
+            )
+        future: Future[T] = asyncio.run_coroutine_threadsafe(
+            _tracked(thread, coroutine), thread.loop
+        )
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Run `callback` on the thread, if it still exists, without waiting."""
+        thread = self._thread
+        if thread is not None and thread.pid == os.getpid():
+            with contextlib.suppress(RuntimeError):
+                thread.loop.call_soon_threadsafe(callback)
+
+    def close(self) -> None:
+        """End the thread; a call after it starts a new one."""
+        with self._lock:
+            finalizer, self._thread, self._finalizer = self._finalizer, None, None
+        if finalizer:
+            finalizer()
+
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
+
+    def _started(self) -> _Thread:
+        with self._lock:
+            if self._thread is None or self._thread.pid != os.getpid():
+                self._thread = _Thread()
+                self._finalizer = weakref.finalize(self, self._thread.stop)
+            return self._thread
+
+
+async def _tracked(thread: _Thread, coroutine: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    thread.calls.add(task)
+    try:
+        return await coroutine
+    finally:
+        thread.calls.discard(task)

@@ -1,0 +1,165 @@
+"""What an answer means: a value, or the error that it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    InsufficientBalanceError,
+    InvalidInputError,
+    LivepeerError,
+    NoCapacityError,
+    NoOrchestratorError,
+    PaymentRequiredError,
+    PipelineError,
+    ProtocolError,
+)
+from livepeer.client.files import FileOutput, decode
+from livepeer.client.wire import ErrorBody, error_body
+
+EVENT_STREAM: Final = "text/event-stream"
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def value_of(
+    body: bytes, headers: Mapping[str, str], *, gateway: bool, schema: Any, where: Mapping[str, Any]
+) -> Any:
+    """The value that a whole, good answer carries.
+
+    A gateway guesses the type from the bytes (JSON arrives as `text/plain`), so there the content
+    decides. An empty body is `None` from an orchestrator, and an error from a gateway, which
+    answers an empty 200 where every orchestrator failed.
+    """
+    if not body:
+        if gateway:
+            raise ProtocolError(
+                "the gateway answered 200 without a body, as it does where every orchestrator that"
+                " it tried failed: the job may have run",
+                may_have_run=True,
+                **where,
+            )
+        return None
+    kind = media_type(headers)
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            return decode(json.loads(body), schema)
+        except ValueError as error:
+            raise ProtocolError(
+                f"the answer says that it is JSON, and is not: {_head(body)}",
+                may_have_run=True,
+                **where,
+            ) from error
+    if kind == "" or (gateway and kind in ("text/plain", "application/octet-stream")):
+        try:
+            return decode(json.loads(body), schema)
+        except ValueError:
+            pass
+    if kind.startswith("text/") or (not kind and _is_text(body)):
+        return body.decode("utf-8", "replace")
+    return FileOutput(body, kind or "application/octet-stream")
+
+
+def error_of(
+    status: int, headers: Mapping[str, str], body: bytes, *, gateway: bool, where: Mapping[str, Any]
+) -> LivepeerError:
+    """The error that an answer is, by its status and its text."""
+    told = error_body(body)
+    named = dict(where) | {"status": status}
+    text = told.message or "no reason given"
+    low = text.lower()
+    capability = where.get("capability")
+    if gateway and status == 400 and low.startswith("no orchestrators found"):
+        return NoOrchestratorError(
+            f"the gateway found nobody for {capability!r}: not registered, no free capacity, or not"
+            " reachable (a gateway does not tell which)",
+            **named,
+        )
+    if low.startswith("no capacity available"):  # 503 for a job, 400 for a live stream
+        return NoCapacityError(f"no room, or not registered there: {text}", **named)
+    if "insufficient balance" in low:
+        return InsufficientBalanceError(
+            f"the balance does not cover {capability!r}: {text}", **named
+        )
+    match status:
+        case 402:
+            return PaymentRequiredError(f"{capability!r} has to be paid for: {text}", **named)
+        case 429 | 503:
+            retry_after = told.retry_after or _seconds(headers.get("Retry-After"))
+            wait = f"; try again in {retry_after:g} s" if retry_after is not None else ""
+            return NoCapacityError(f"no room: {text}{wait}", retry_after=retry_after, **named)
+        case 408 | 504:
+            return CallTimeoutError(
+                f"the pipeline overran its own limit: {text}",
+                phase="pipeline",
+                may_have_run=True,
+                **named,
+            )
+        case 404:
+            return PipelineError(
+                f"nothing there answers this route of {capability!r}: {text}",
+                type=told.type,
+                **named,
+            )
+        case _ if 400 <= status < 500 and status not in (401, 403):
+            return InvalidInputError(_with_fields(told, text), fields=told.fields, **named)
+        case _ if status >= 400:
+            hint = ""
+            if "removing capability" in low:
+                hint = " (the orchestrator lost its container and has dropped the capability)"
+            return PipelineError(
+                f"{capability!r} failed with {status}: {text}{hint}",
+                type=told.type,
+                may_have_run=True,
+                **named,
+            )
+    return ProtocolError(
+        f"answered {status}, which no orchestrator or gateway does"
+        + (" (redirects are not followed)" if 300 <= status < 400 else ""),
+        **named,
+    )
+
+
+def error_of_event(told: ErrorBody, event: str, *, where: Mapping[str, Any]) -> LivepeerError:
+    """The error that an event in a stream is."""
+    named: dict[str, Any] = dict(where) | {"may_have_run": True}
+    if event == "insufficient balance":
+        return InsufficientBalanceError("the balance was used up while the stream ran", **named)
+    if told.fields or told.type in ("invalid_input", "validation_error"):
+        return InvalidInputError(_with_fields(told, told.message), fields=told.fields, **named)
+    if told.type in ("over_capacity", "not_ready"):
+        named["may_have_run"] = False
+        return NoCapacityError(told.message, retry_after=told.retry_after, **named)
+    if told.type == "timeout":
+        return CallTimeoutError(told.message, phase="pipeline", **named)
+    return PipelineError(told.message or "the pipeline failed", type=told.type, **named)
+
+
+def _with_fields(told: ErrorBody, text: str) -> str:
+    if not told.fields:
+        return f"the input was refused: {text}"
+    return "the input was refused: " + "; ".join(str(field) for field in told.fields)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        return body.decode("utf-8").isprintable() or b"\0" not in body
+    except UnicodeDecodeError:
+        return False
+
+
+def _head(body: bytes) -> str:
+    text = body[:60].decode("utf-8", "replace")
+    return repr(text + ("…" if len(body) > 60 else ""))

@@ -1,0 +1,182 @@
+"""Who is asked to do a job, and who is asked next: decisions apart from any I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    CertificateChangedError,
+    CertificateError,
+    ConnectionFailedError,
+    LivepeerError,
+    NoCapacityError,
+    NoOrchestratorError,
+    PaymentRequiredError,
+)
+from livepeer.client.types import Offer, Phase, Rejection
+
+#: How long a failure weighs against an orchestrator, in seconds: its weight halves in this time.
+FAILURE_HALF_LIFE = 30.0
+#: Two latencies count as equal within this many seconds, so that noise does not outweigh capacity.
+LATENCY_STEP = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One orchestrator that did not give the result, and the error that says why."""
+
+    error: LivepeerError
+    phase: Phase
+
+    @property
+    def rejection(self) -> Rejection:
+        error = self.error
+        return Rejection(error.orchestrator or "?", error.message, self.phase, error.status)
+
+
+def rank(
+    offers: Iterable[Offer],
+    *,
+    max_price: Fraction | None = None,
+    can_pay: bool = False,
+    failures: Mapping[str, float] | None = None,
+) -> tuple[list[Offer], list[Attempt]]:
+    """The offers that fit, best first, and why the others do not.
+
+    Those without recent failures come first, then the cheaper, the nearer, and the emptier.
+    """
+    weights = failures or {}
+    fit: list[Offer] = []
+    others: list[Attempt] = []
+    for offer in offers:
+        attempt = unfit(offer, max_price=max_price, can_pay=can_pay)
+        if attempt:
+            others.append(attempt)
+        else:
+            fit.append(offer)
+
+    def order(offer: Offer) -> tuple[int, Fraction, int, int, float]:
+        return (
+            round(weights.get(offer.orchestrator, 0.0)),
+            offer.price,
+            int(offer.latency / LATENCY_STEP),
+            -offer.capacity,
+            offer.latency,
+        )
+
+    return sorted(fit, key=order), others
+
+
+def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt | None:
+    """Why this offer is out of the question, or None."""
+    where: dict[str, Any] = {
+        "capability": offer.capability,
+        "orchestrator": offer.orchestrator,
+    }
+    asks = f"asks {float(offer.price):g} wei per second"
+    if offer.capacity <= 0:
+        return Attempt(
+            NoCapacityError("no free capacity, or the capability is not registered there", **where),
+            "token",
+        )
+    if max_price is not None and offer.price > max_price:
+        told = f"{asks}, more than max_price {float(max_price):g}"
+        return Attempt(NoOrchestratorError(told, **where), "token")
+    if not offer.free and not can_pay:
+        return Attempt(
+            PaymentRequiredError(
+                f"{asks}, and this gateway has no means to pay: call through a gateway_url that"
+                " pays, or choose a free capability",
+                **where,
+            ),
+            "payment",
+        )
+    return None
+
+
+def may_try_next(error: LivepeerError, *, idempotent: bool) -> bool:
+    """May the same job go to another orchestrator after this error?
+
+    Only where it has certainly not run, or where the caller said that running twice does no harm;
+    and never once a byte of an answer came. What the caller did wrong is wrong everywhere.
+    """
+    match error:
+        case CallTimeoutError():
+            return False  # the deadline is the call's, not the try's
+        case NoCapacityError() | PaymentRequiredError():
+            return not error.may_have_run
+        case ConnectionFailedError():
+            return not error.may_have_run or idempotent
+        case _:
+            return idempotent and (error.status or 0) >= 500
+
+
+def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
+    """The one error that says best why nobody gave a result."""
+    rejections = tuple(attempt.rejection for attempt in attempts)
+    if not attempts:
+        return NoOrchestratorError(f"nobody to ask for {capability!r}", capability=capability)
+    last = attempts[-1]
+    if len(attempts) == 1 or last.phase in ("request", "response"):
+        # Where a job went out, its own error is the news; the ones before it are in the list.
+        last.error.rejections = rejections
+        last.error.capability = last.error.capability or capability
+        return last.error
+    listing = "; ".join(str(rejection) for rejection in rejections)
+    told = f"none of {len(attempts)} orchestrators took {capability!r}: {listing}"
+    errors = [attempt.error for attempt in attempts]
+    waits = [error.retry_after for error in errors if isinstance(error, NoCapacityError)]
+    if waits:
+        known = [seconds for seconds in waits if seconds is not None]
+        return NoCapacityError(
+            told,
+            retry_after=min(known, default=None),
+            capability=capability,
+            rejections=rejections,
+        )
+    kinds: tuple[type[LivepeerError], ...] = (
+        PaymentRequiredError,
+        CertificateChangedError,
+        CertificateError,
+        CallTimeoutError,
+        ConnectionFailedError,
+    )
+    for kind in kinds:
+        if all(isinstance(error, kind) for error in errors):
+            return kind(told, capability=capability, rejections=rejections)
+    return NoOrchestratorError(told, capability=capability, rejections=rejections)
+
+
+@dataclass(slots=True)
+class _Record:
+    weight: float
+    at: float
+
+
+class FailureMemory:
+    """Past failures by orchestrator, fading with time. Single dict operations: thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._records: dict[str, _Record] = {}
+
+    def failed(self, orchestrator: str) -> None:
+        self._records[orchestrator] = _Record(self._weight(orchestrator) + 1.0, self._clock())
+
+    def succeeded(self, orchestrator: str) -> None:
+        self._records.pop(orchestrator, None)
+
+    def weights(self) -> dict[str, float]:
+        return {name: self._weight(name) for name in list(self._records)}
+
+    def _weight(self, orchestrator: str) -> float:
+        record = self._records.get(orchestrator)
+        if record is None:
+            return 0.0
+        age: float = self._clock() - record.at
+        return float(record.weight * 0.5 ** (age / FAILURE_HALF_LIFE))

@@ -1,0 +1,150 @@
+"""The commands, as processes: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livepeer.client.testing import HANG, events, reply
+
+Start = Callable[..., Any]
+
+
+async def livepeer(
+    *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> tuple[int, bytes, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from livepeer.trickle.cli import main; main()",
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "200"} | (env or {}),
+    )
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    assert process.returncode is not None
+    return process.returncode, out, err.decode()
+
+
+async def test_run_prints_json_on_a_pipe_and_takes_fields_of_every_kind(
+    start: Start, tmp_path: Path
+) -> None:
+    orch = await start(job=lambda request: reply(request.json()))
+    (tmp_path / "a.txt").write_bytes(b"hi")
+    code, out, err = await livepeer(
+        "run",
+        "echo",
+        *("-i", "text=hello world", "-i", "n=3", "-i", 's="3"', "-i", 'l=["a"]'),
+        *("-i", f"file=@{tmp_path / 'a.txt'}"),
+        *("--orch", orch.url),
+    )
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"text": "hello world", "n": 3, "s": "3", "l": ["a"], "file": "aGk="}
+    code, out, _ = await livepeer(
+        "run", "echo", "-i", "@-", stdin=b'{"a":1}', env={"LIVEPEER_ORCH_URL": orch.url}
+    )
+    assert (code, json.loads(out)) == (0, {"a": 1})
+
+
+async def test_run_writes_files_to_a_file_or_a_pipe(start: Start, tmp_path: Path) -> None:
+    orch = await start(job=reply(b"\x89PNG", content_type="image/png"))
+    target = tmp_path / "out.png"
+    code, out, err = await livepeer("run", "paint", "-o", str(target), "--orch", orch.url)
+    assert (code, out, target.read_bytes()) == (0, b"", b"\x89PNG") and str(target) in err
+    assert (await livepeer("run", "paint", "--orch", orch.url))[1] == b"\x89PNG"
+    orch.job = reply({"a": 1})
+    await livepeer("run", "paint", "-o", str(target), "--orch", orch.url)
+    assert json.loads(target.read_text()) == {"a": 1}
+
+
+async def test_stream_prints_each_event_or_one_field_of_it(start: Start) -> None:
+    orch = await start(
+        job=events(
+            'data: {"t":"Hel"}\n\nevent: progress\ndata: {"progress":1}\n\ndata: {"t":"lo"}\n\n',
+            "data: [DONE]\n\n",
+        )
+    )
+    code, out, err = await livepeer("stream", "llm", "--orch", orch.url)
+    assert (code, out, err) == (0, b'{"t":"Hel"}\n{"t":"lo"}\n', 'progress: {"progress":1}\n')
+    assert (await livepeer("stream", "llm", "--field", "t", "--orch", orch.url))[1] == b"Hello\n"
+    out = (await livepeer("stream", "llm", "--all", "--orch", orch.url))[1]
+    assert [json.loads(line)["event"] for line in out.splitlines()] == [
+        "message",
+        "progress",
+        "message",
+    ]
+
+
+async def test_each_kind_of_failure_has_its_exit_code(start: Start) -> None:
+    orch = await start()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        cases: list[tuple[list[str], Any, int, str]] = [
+            (["--orch", orch.url], reply("boom", 500), 1, "failed with 500"),
+            (["--orch", "orch:8935"], None, 2, "needs its scheme"),
+            ([], None, 2, "LIVEPEER_ORCH_URL"),
+            (["--orch", orch.url, "-i", "nonsense"], None, 2, "not K=V"),
+            (["--orch", orch.url, "-i", "a=@none"], None, 2, "no file none"),
+            (["--orch", orch.url], reply("busy", 503), 3, "no room"),
+            (["--orch", orch.url], reply("pay", 402), 4, "paid for"),
+            (["--orch", orch.url], reply("bad", 422), 5, "refused"),
+            (["--orch", orch.url, "--timeout", "0.5"], [HANG], 6, "within the 0.5 s"),
+            (["--orch", dead], None, 7, "no connection"),
+        ]
+
+        async def one(arguments: list[str], answer: Any, code: int, told: str) -> None:
+            if answer is not None:
+                orch.job = answer
+            got, out, err = await livepeer("run", "echo", *arguments)
+            assert (got, out) == (code, b""), (arguments, err)
+            assert told in err and "Traceback" not in err
+
+        for case in cases:
+            await one(*case)
+
+
+async def test_discover_tells_who_has_room_at_which_price(start: Start) -> None:
+    orch = await start(capacity=3)
+    code, out, _ = await livepeer("discover", "a", "b", "--orch", orch.url)
+    found = json.loads(out)
+    assert code == 0 and [each["capability"] for each in found] == ["a", "b"]
+    (offer,) = found[0]["offers"]
+    assert (offer["capacity"], offer["price_wei_per_second"]) == (3, 0.0)
+    code, out, err = await livepeer("discover", "--orch", orch.url)
+    assert (code, out) == (0, b"[]\n") and "Name the capabilities" in err
+
+
+async def test_trust_is_the_one_command_that_accepts_a_changed_certificate(
+    start: Start, certificate: Callable[[], ssl.SSLContext], tmp_path: Path
+) -> None:
+    env = {"LIVEPEER_PINS": str(tmp_path / "pins.json"), "LIVEPEER_TLS": "pin"}
+    orch = await start(ssl_context=certificate())
+    assert (await livepeer("run", "echo", "--orch", orch.url, env=env))[0] == 0
+    await orch.stop()
+    await start(port=orch.port, ssl_context=certificate())
+    code, _, err = await livepeer("run", "echo", "--orch", orch.url, env=env)
+    command = f"livepeer trust 127.0.0.1:{orch.port}"
+    assert code == 7 and command in " ".join(err.split())
+    assert (await livepeer(*command.split()[1:], env=env))[0] != 0  # it asks, and nobody answered
+    code, _, err = await livepeer(*command.split()[1:], "--yes", env=env)
+    assert code == 0 and "pinned:" in err and "shown:" in err
+    assert (await livepeer("run", "echo", "--orch", orch.url, env=env))[0] == 0
+
+
+@pytest.mark.parametrize("command", ["run", "stream", "live", "discover", "trust"])
+async def test_help_explains_itself_with_exit_codes(command: str) -> None:
+    code, out, _ = await livepeer(command, "--help")
+    assert code == 0 and b"Usage" in out
+    assert command == "trust" or b"Exit codes" in out

@@ -1,0 +1,170 @@
+"""Starting, changing and ending live streams: requests, failures, and what is told to stop."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from livepeer.client import (
+    CallTimeoutError,
+    ConfigurationError,
+    ConnectionFailedError,
+    Gateway,
+    InvalidInputError,
+    NoCapacityError,
+    ProtocolError,
+    SessionEndedError,
+)
+from livepeer.client.testing import CUT, HANG, ScriptedOrchestrator, reply
+
+Start = Callable[..., Any]
+
+
+def answers(**by_path: list[Any]) -> Callable[[Any], list[Any]]:
+    """Scripts by the last part of the path; a start gets channels that nobody serves."""
+
+    def other(request: Any) -> list[Any]:
+        name = request.path.rpartition("/")[2]
+        if name in by_path:
+            return by_path[name]
+        if request.path == "/ai/stream/start":
+            return started(f"http://{request.headers['host']}", request.job["id"])
+        if request.path in ("/ai/stream/update", "/ai/stream/stop"):
+            return reply({"ok": True})
+        return reply("Stream not found\n", 404, "text/plain")
+
+    return other
+
+
+def started(base: str, stream_id: str) -> list[Any]:
+    channel = f"{base}/ai/trickle/{stream_id}"
+    return reply(
+        b"",
+        X_Publish_Url=channel,
+        X_Subscribe_Url=f"{channel}-out",
+        X_Control_Url=f"{channel}-control",
+        X_Events_Url=f"{channel}-events",
+        X_Data_Url=f"{channel}-data",
+    )
+
+
+def asked(server: ScriptedOrchestrator, name: str) -> list[Any]:
+    return [each for each in server.others if each.path.endswith(f"/{name}")]
+
+
+async def test_a_stream_is_started_changed_and_stopped_as_go_livepeer_wants_it(
+    start: Start,
+) -> None:
+    orch = await start(other=answers())
+    async with Gateway(orch_url=orch.url) as gw:
+        async with gw.live("tint", params={"u": 9}, model="m", data=False) as session:
+            assert session.orchestrator == orch.url
+            assert await session._calls.update(session._running(), {"u": 1}) == {"ok": True}
+    (begun,) = asked(orch, "start")
+    assert begun.json() == {"params": {"u": 9}}
+    assert begun.job["id"] == session.stream_id and begun.job["capability"] == "tint"
+    assert json.loads(begun.job["parameters"]) == {
+        "enable_video_ingress": True,
+        "enable_video_egress": True,
+    }
+    assert json.loads(begun.job["request"]) == {"model": "m"}
+    (changed,) = asked(orch, "update")
+    assert changed.path == "/ai/stream/update" and changed.json() == {"u": 1}
+    assert json.loads(changed.job["request"]) == {"stream_id": session.stream_id}
+    (stopped,) = asked(orch, "stop")
+    assert json.loads(stopped.job["request"]) == {"stream_id": session.stream_id}
+
+
+async def test_by_a_gateway_the_urls_are_built_from_the_id(start: Start) -> None:
+    claimed = {
+        "stream_id": "cam-1",
+        "whip_url": "https://wrong/whip",
+        "whep_url": "http://media:8889/cam-1/whep",
+        "rtmp_url": "",
+        "data_url": "https://wrong/data",
+        "stop_url": "https://wrong/stop",
+    }
+    gateway = await start(other=answers(start=reply(claimed), stop=reply("{}"), status=reply("{}")))
+    async with Gateway(gateway_url=gateway.url) as gw:
+        async with gw.live("tint", params={"u": 9}) as session:
+            assert session.stream_id == "cam-1" and await session.status() == {}
+            assert session.urls == {
+                "whip_url": f"{gateway.url}/process/stream/cam-1/whip",
+                "whep_url": "http://media:8889/cam-1/whep",
+            }
+            with pytest.raises(SessionEndedError, match="never started"):
+                await session.update({})
+            assert session.ended
+    (begun,) = asked(gateway, "start")
+    assert begun.path == "/process/stream/start" and "sender" not in begun.job
+    assert json.loads(begun.json()["params"]) == {"u": 9}
+    assert [each.path for each in asked(gateway, "stop")] == ["/process/stream/cam-1/stop"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "stops"),
+    [
+        (reply('{"detail":"x"}\n', 422, "text/plain"), InvalidInputError, 0),
+        (
+            reply("No capacity available for capability\n", 400, "text/plain"),
+            NoCapacityError,
+            0,
+        ),
+        (reply("full\n", 503, "text/plain"), NoCapacityError, 0),
+        ([CUT], ConnectionFailedError, 1),
+        ([HANG], CallTimeoutError, 1),
+        (reply(b""), ProtocolError, 1),
+    ],
+    ids=["422", "400", "503", "cut", "hang", "no channels"],
+)
+async def test_a_start_that_fails_says_why_and_one_that_may_have_worked_is_stopped(
+    start: Start, answer: list[Any], kind: type[Exception], stops: int
+) -> None:
+    orch = await start(other=answers(start=answer))
+    async with Gateway(orch_url=orch.url) as gw:
+        with pytest.raises(kind):
+            async with gw.live("tint", timeout=0.5):
+                raise AssertionError("it has not started")
+    assert (len(asked(orch, "start")), len(asked(orch, "stop"))) == (1, stops)
+    if stops:
+        stopped = asked(orch, "stop")[0].job
+        assert json.loads(stopped["request"]) == {"stream_id": asked(orch, "start")[0].job["id"]}
+
+
+async def test_a_full_orchestrator_is_passed_over_for_the_next(start: Start) -> None:
+    full = await start(other=answers(start=reply("full\n", 503, "text/plain")), capacity=9)
+    free = await start(other=answers())
+    async with Gateway(orch_url=[full.url, free.url]) as gw:
+        async with gw.live("tint") as session:
+            assert session.orchestrator == free.url
+    assert (len(asked(full, "start")), len(asked(full, "stop"))) == (1, 0)
+    assert (len(asked(free, "start")), len(asked(free, "stop"))) == (1, 1)
+
+
+async def test_without_the_channels_of_an_orchestrator_the_session_ends_and_says_so(
+    start: Start,
+) -> None:
+    orch = await start(other=answers())
+    async with Gateway(orch_url=orch.url) as gw, gw.live("tint") as session:
+        why = await session.wait()
+        assert "no longer has the stream" in why and why in repr(session)
+        for call in (session.update, session.control):
+            with pytest.raises(SessionEndedError, match="no longer has the stream"):
+                await call({"u": 1})
+        with pytest.raises(SessionEndedError):
+            session.publish_segments([b""])
+
+
+async def test_frames_without_pyav_say_what_to_install(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    orch = await start(other=answers())
+    async with Gateway(orch_url=orch.url) as gw, gw.live("tint") as session:
+        for use in (session.subscribe, lambda: session.publish([])):
+            with pytest.raises(ConfigurationError, match=r"livepeer-client\[media\]"):
+                use()
