@@ -1,0 +1,161 @@
+"""The client against what orchestrators and gateways were recorded to answer (replayer 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from livepeer.client import Gateway
+from livepeer.client.live_calls import LiveCalls
+
+from .replay import live_caller
+from .replay.caller import Played, replay
+from .replay.scripted import ScriptedServer
+from .replay.transcript import Mismatch, Scenario, load
+
+FILES = ("batch", "sse", "gateway")
+AT_ONCE = 16
+
+#: Scenarios that the client meets otherwise, and why. One that passes must leave this table.
+DIFFERENCES = {
+    ("sse", "cr"): (
+        "A bare CR ends a line by the HTML standard, and none for an orchestrator: so its balance"
+        " line, put before what it takes for one line with [DONE], reads as an event."
+    ),
+}
+
+Outcome = dict[tuple[str, str], list[Played] | Exception]
+
+
+def recorded() -> list[tuple[str, Scenario]]:
+    """Those in which a caller runs a job; streams come with the live session."""
+    return [
+        (name, scenario)
+        for name in FILES
+        for scenario in load(name).scenarios
+        if any(
+            step.get("send", {}).get("path", "").startswith("/process/request")
+            for step in scenario.steps
+            if "caller" in step
+        )
+    ]
+
+
+async def play() -> Outcome:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def attempt(name: str, scenario: Scenario) -> list[Played]:
+        async with room, asyncio.timeout(60), ScriptedServer() as server:
+            return await replay(scenario, server, gateway=name == "gateway")
+
+    pairs = recorded()
+    results = await asyncio.gather(*(attempt(*pair) for pair in pairs), return_exceptions=True)
+    outcome: Outcome = {}
+    for (name, scenario), result in zip(pairs, results, strict=True):
+        if isinstance(result, BaseException) and not isinstance(result, Mismatch):
+            raise RuntimeError(f"{name}: {scenario.name}") from result
+        outcome[name, scenario.name] = result
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [(name, scenario.name) for name, scenario in recorded()],
+    ids=lambda key: "-".join(key),
+)
+def test_the_client_does_what_was_recorded(outcome: Outcome, key: tuple[str, str]) -> None:
+    result = outcome[key]
+    if key in DIFFERENCES:
+        assert isinstance(result, Mismatch), "this difference is none any more"
+    elif isinstance(result, Exception):
+        raise AssertionError(str(result)) from result
+
+
+def test_most_recorded_requests_are_what_the_client_sends(outcome: Outcome) -> None:
+    sends = [sent for result in outcome.values() if isinstance(result, list) for sent in result]
+    ours = [sent for sent in sends if sent.foreign is None]
+    foreign = Counter(sent.foreign for sent in sends if sent.foreign)
+    print(
+        f"\n{len(outcome)} scenarios, {len(sends)} requests, {len(ours)} as the client sends them"
+    )
+    for reason, count in foreign.most_common():
+        print(f"{count:4}  {reason}")
+    assert len(ours) >= 200
+
+
+# -- live streams ---------------------------------------------------------------------------------
+
+
+def recorded_live() -> list[tuple[str, Scenario]]:
+    return [
+        (name, scenario)
+        for name in ("stream", "gateway")
+        for scenario in load(name).scenarios
+        if any(
+            live_caller.ROUTE.fullmatch(step.get("send", {}).get("path", ""))
+            for step in scenario.steps
+            if "caller" in step
+        )
+    ]
+
+
+async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def attempt(name: str, scenario: Scenario) -> list[str | None]:
+        by_gateway = name == "gateway"
+        async with room, asyncio.timeout(60), ScriptedServer() as server:
+            url = f"http://{server.address}"
+            async with Gateway(**{"gateway_url" if by_gateway else "orch_url": url}) as gw:  # type: ignore[arg-type]
+                calls = LiveCalls(gw._dispatcher, gw._pools, gw._trust, gw._config.gateway)
+                return await live_caller.replay(scenario, server, calls, gateway=by_gateway)
+
+    pairs = recorded_live()
+    results = await asyncio.gather(*(attempt(*pair) for pair in pairs), return_exceptions=True)
+    outcome: dict[tuple[str, str], list[str | None] | Mismatch] = {}
+    for (name, scenario), result in zip(pairs, results, strict=True):
+        if isinstance(result, BaseException) and not isinstance(result, Mismatch):
+            raise RuntimeError(f"{name}: {scenario.name}") from result
+        outcome[name, scenario.name] = result
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def live_outcome() -> dict[tuple[str, str], list[str | None] | Mismatch]:
+    return asyncio.run(play_live())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [(name, scenario.name) for name, scenario in recorded_live()],
+    ids=lambda key: "-".join(key),
+)
+def test_live_streams_are_started_changed_and_ended_as_recorded(
+    live_outcome: dict[tuple[str, str], list[str | None] | Mismatch], key: tuple[str, str]
+) -> None:
+    result = live_outcome[key]
+    if isinstance(result, Mismatch):
+        raise AssertionError(str(result)) from result
+
+
+def test_most_recorded_stream_requests_are_what_the_client_sends(
+    live_outcome: dict[tuple[str, str], list[str | None] | Mismatch],
+) -> None:
+    sends = [
+        sent for result in live_outcome.values() if isinstance(result, list) for sent in result
+    ]
+    foreign = Counter(sent for sent in sends if sent)
+    ours = sends.count(None)
+    print(
+        f"\n{len(live_outcome)} scenarios, {len(sends)} requests, {ours} as the client sends them"
+    )
+    for reason, count in foreign.most_common():
+        print(f"{count:4}  {reason}")
+    assert ours >= 150

@@ -1,0 +1,413 @@
+"""Live sessions: our client, the local network over TLS, our runner, real H.264."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from livepeer.client import (
+    ConfigurationError,
+    Gateway,
+    InvalidInputError,
+    LiveSession,
+    NoCapacityError,
+    SessionEndedError,
+)
+from livepeer.runner import LivePipeline, VideoFrame, create_app
+from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
+from livepeer.runner.settings import Settings
+from livepeer.runner.testing import LocalServer
+from livepeer.trickle.media import decode, encode
+
+LIMIT = 60.0
+WIDTH, HEIGHT = 160, 96
+
+
+class TintParams(BaseModel):
+    u: int = Field(128, ge=0, le=255)
+
+
+class Tint(LivePipeline):
+    """Colours the picture."""
+
+    params: TintParams
+    capacity = 8
+
+    async def on_stream_start(self, params: TintParams) -> None:
+        self.seen = 0
+        await self.emit_data({"started": params.u})
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        self.seen += 1
+        frame.planes[1][:] = self.params.u
+        if self.seen % 10 == 0:
+            self.emit_data({"seen": self.seen})
+        return frame
+
+
+class Lossless(Tint):
+    """The same for those who would rather wait than miss a picture."""
+
+    realtime = False
+
+    async def on_params_update(self, params: TintParams) -> None:
+        await self.emit_data({"u": params.u})
+
+
+class Failing(LivePipeline):
+    """Gives up at the first picture."""
+
+    max_errors = 1
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        raise RuntimeError("a bug")
+
+
+PIPELINES = {"tint": Tint, "lossless": Lossless, "failing": Failing}
+
+
+@pytest.fixture(scope="module")
+def containers() -> Iterator[dict[str, str]]:
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(LocalServer(create_app(cls, Settings())))
+            for name, cls in PIPELINES.items()
+        }
+        for server in servers.values():
+            server.wait_settled(30)
+        yield {name: server.url for name, server in servers.items()}
+
+
+async def register(orchestrator: str, secret: str, containers: dict[str, str]) -> None:
+    async with aiohttp.ClientSession() as session:
+        for name, url in containers.items():
+            async with session.post(
+                f"{orchestrator}/capability/register",
+                headers={"Authorization": secret},
+                json={"name": name, "url": url, "capacity": 4, "price_per_unit": 0},
+                ssl=False,
+            ) as response:
+                assert response.status == 200
+
+
+@pytest.fixture
+async def network(
+    containers: dict[str, str],
+) -> AsyncIterator[Callable[..., Any]]:
+    """Starts local orchestrators that know the pipelines."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> LocalOrchestrator:
+            orchestrator = await stack.enter_async_context(LocalOrchestrator(**options))
+            await register(orchestrator.url, orchestrator.secret, containers)
+            return orchestrator
+
+        yield start
+
+
+@pytest.fixture
+async def gw(
+    network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> AsyncIterator[Gateway]:
+    monkeypatch.setenv("LIVEPEER_PINS", str(tmp_path / "pins.json"))
+    orchestrator = await network()
+    async with Gateway(orch_url=orchestrator.url, tls="pin", timeout=30) as gw:
+        yield gw
+
+
+def pictures(count: int, fps: int = 30) -> Iterator[VideoFrame]:
+    for i in range(count):
+        array = np.full((HEIGHT, WIDTH, 3), (i * 5) % 255, np.uint8)
+        yield VideoFrame.from_ndarray(array, time=i / fps)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    encode(pictures(60), str(path), format="mp4")
+    return path
+
+
+def u_of(frame: VideoFrame) -> float:
+    return float(np.mean(frame.planes[1]))
+
+
+async def take(frames: Any, most: int = 1 << 30) -> list[Any]:
+    found: list[Any] = []
+    async with asyncio.timeout(LIMIT):
+        async for frame in frames:
+            found.append(frame)
+            if len(found) == most:
+                break
+    return found
+
+
+async def test_a_file_goes_through_the_pipeline_and_every_frame_comes_out(
+    gw: Gateway, clip: Path
+) -> None:
+    async with gw.live("lossless", params={"u": 90}) as session:
+        session.publish_file(clip)
+        frames = await take(session.subscribe(policy="all"))
+        assert session.stats().subscribed is not None
+    assert len(frames) == 60
+    assert all(abs(u_of(frame) - 90) < 3 for frame in frames[1:])
+    assert {(frame.width, frame.height) for frame in frames} == {(WIDTH, HEIGHT)}
+
+
+async def test_parameters_change_while_it_runs_and_bad_ones_change_nothing(gw: Gateway) -> None:
+    async def endless() -> AsyncIterator[np.ndarray[Any, Any]]:
+        while True:
+            yield np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+
+    async with gw.live("tint", params={"u": 90}) as session:
+        session.publish(endless())
+        frames = session.subscribe()
+        assert abs(u_of((await take(frames, 1))[0]) - 90) < 3
+        with pytest.raises(InvalidInputError) as caught:
+            await session.update({"u": 999})
+        assert [field.field for field in caught.value.fields] == ["u"]
+        await session.update({"u": 200})
+        async with asyncio.timeout(LIMIT):
+            async for frame in frames:
+                assert u_of(frame) < 94 or u_of(frame) > 196
+                if abs(u_of(frame) - 200) < 3:
+                    break
+        await session.control({"u": 30})
+        async with asyncio.timeout(LIMIT):
+            async for frame in frames:
+                if abs(u_of(frame) - 30) < 3:
+                    break
+        assert session.ended is None
+
+
+async def test_records_and_events_come_out_beside_the_pictures(gw: Gateway, clip: Path) -> None:
+    async with gw.live("lossless", params={"u": 90}) as session:
+        events = session.events()
+        data = session.data()
+        session.publish_file(clip)
+        assert [record async for record in _limited(data, 7)] == [
+            {"started": 90},
+            *({"seen": n} for n in range(10, 61, 10)),
+        ]
+        await data.aclose()
+        async with asyncio.timeout(LIMIT):
+            async for event in events:
+                if event["type"] == "status":
+                    break
+        assert (await session.status())["type"] == "status"
+        assert session.stats().events > 0
+
+
+async def _limited(items: Any, most: int) -> AsyncIterator[Any]:
+    count = 0
+    async with asyncio.timeout(LIMIT):
+        async for item in items:
+            yield item
+            count += 1
+            if count == most:
+                return
+
+
+async def test_whole_segments_pass_without_a_codec_on_this_side(gw: Gateway) -> None:
+    segments = []
+    for i in range(4):
+        frames = (
+            VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 9, np.uint8), time=i + n / 30)
+            for n in range(30)
+        )
+        segments.append(encode(frames, None, format="mpegts"))
+
+    async def paced() -> AsyncIterator[bytes]:
+        for segment in segments:
+            yield segment
+            await asyncio.sleep(0.5)
+
+    async with gw.live("lossless", params={"u": 50}) as session:
+        publication = session.publish_segments(paced())
+        frames = await take(session.subscribe(policy="all"))
+        await publication
+    assert len(frames) >= 90 and all(abs(u_of(frame) - 50) < 3 for frame in frames[1:])
+
+
+async def test_the_end_of_a_session_frees_the_place_and_leaves_no_channel(
+    network: Callable[..., Any],
+) -> None:
+    orchestrator = await network()
+    async with Gateway(orch_url=orchestrator.url, tls="insecure") as gw:
+        async with gw.live("tint") as session:
+            stream_id = session.stream_id
+            assert (await gw.capabilities_async(["tint"]))[0].capacity == 3
+            assert orchestrator.trickle.get(f"{stream_id}-control") is not None
+        assert session.ended == "ended by this side"
+        assert (await gw.capabilities_async(["tint"]))[0].capacity == 4
+        assert orchestrator.trickle.get(f"{stream_id}-control") is None
+        with pytest.raises(SessionEndedError):
+            await session.update({})
+        await session.aclose()
+
+
+async def test_a_stream_that_is_refused_says_so_with_its_fields(gw: Gateway) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        async with gw.live("tint", params={"u": "green"}):
+            pass
+    assert [field.field for field in caught.value.fields] == ["u"]
+    assert caught.value.rejections[0].phase == "response"
+    with pytest.raises(NoCapacityError):
+        async with gw.live("never-registered"):
+            pass
+
+
+async def test_a_pipeline_that_gives_up_ends_the_session_with_its_reason(
+    gw: Gateway, clip: Path
+) -> None:
+    async with gw.live("failing") as session:
+        session.publish_file(clip)
+        with pytest.raises(SessionEndedError) as caught:
+            await take(session.subscribe())
+            await asyncio.wait_for(session.wait(), LIMIT)
+            await session.update({})
+        assert session.ended and session.ended in str(caught.value)
+
+
+@asynccontextmanager
+async def orchestrator_process(port: int = 0) -> AsyncIterator[Any]:
+    """A local orchestrator that can be killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, str(port), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        url = (await asyncio.wait_for(process.stdout.readline(), LIMIT)).decode().strip()
+        yield url, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+PROGRAM = """
+import asyncio, sys
+from livepeer.runner.devnet import LocalOrchestrator
+
+async def main():
+    async with LocalOrchestrator(port=int(sys.argv[1]), secret="s") as orchestrator:
+        print(orchestrator.url, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("tls", ["insecure", "pin"])
+async def test_an_orchestrator_that_is_killed_and_restarted_ends_the_session_with_its_reason(
+    containers: dict[str, str], tls: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LIVEPEER_PINS", str(tmp_path / "pins.json"))
+    async with orchestrator_process() as (url, process):
+        await register(url, "s", containers)
+        async with Gateway(orch_url=url, tls=tls) as gw, gw.live("tint") as session:
+            publication = session.publish(pictures(1_000_000), end=False)
+            frames = session.subscribe()
+            await take(frames, 3)
+            process.kill()
+            await process.wait()
+            async with orchestrator_process(int(url.rpartition(":")[2])):
+                async with asyncio.timeout(LIMIT):
+                    why = await session.wait()
+                assert ("certificate" if tls == "pin" else "no longer has the stream") in why
+                with pytest.raises(SessionEndedError, match="live session is over"):
+                    await take(frames)
+                for call in (session.update({"u": 1}), session.control({}), publication):
+                    with pytest.raises(SessionEndedError):
+                        await asyncio.wait_for(_awaited(call), LIMIT)
+
+
+async def _awaited(thing: Any) -> Any:
+    return await thing
+
+
+async def test_what_was_not_asked_for_is_named(gw: Gateway) -> None:
+    async with gw.live("tint", publish=False, subscribe=False, data=False) as session:
+        with pytest.raises(ConfigurationError, match="subscribe=False"):
+            session.subscribe()
+        with pytest.raises(ConfigurationError, match="data=False"):
+            session.data()
+        with pytest.raises(ConfigurationError, match="publish=False"):
+            session.publish_segments([])
+    with pytest.raises(RuntimeError, match="async with"):
+        gw.live("tint").subscribe()
+    async with gw.live("tint") as session:
+        with pytest.raises(FileNotFoundError):
+            session.publish_file("no-such-file.mp4")
+
+
+async def test_by_a_gateway_parameters_status_and_data_work_and_media_says_where(
+    network: Callable[..., Any],
+) -> None:
+    orchestrator = await network()
+    async with (
+        LocalGateway([orchestrator.url]) as gateway,
+        Gateway(gateway_url=gateway.url) as gw,
+        gw.live("lossless", params={"u": 90}, publish=False, subscribe=False) as session,
+    ):
+        async with asyncio.timeout(LIMIT):
+            found = asyncio.create_task(take(session.data(), 1))
+            while not found.done():  # it begins near the live edge, so not with the first record
+                await session.update({"u": 91})
+                await asyncio.wait((found,), timeout=0.2)
+            assert found.result()[0] in ({"started": 90}, {"u": 91})
+            while (await session.status()).get("type") != "status":  # noqa: ASYNC110 — a request
+                await asyncio.sleep(0.05)
+        assert (await session.update({"u": 7}))["params"]["u"] == 7
+        with pytest.raises(InvalidInputError):
+            await session.update({"u": -1})
+        with pytest.raises(ConfigurationError, match="WHIP"):
+            session.subscribe()
+        with pytest.raises(ConfigurationError, match="update"):
+            await session.control({"u": 1})
+        with pytest.raises(ConfigurationError, match="status"):
+            session.events()
+
+
+async def test_the_first_frame_comes_soon_and_keepalives_are_written(
+    gw: Gateway, clip: Path
+) -> None:
+    async with gw.live("tint") as session:
+        begun = time.monotonic()
+        session.publish_file(clip)
+        await take(session.subscribe(), 1)
+        assert time.monotonic() - begun < 10
+        assert isinstance(session, LiveSession) and "running" in repr(session)
+
+
+async def test_the_command_sends_a_file_and_keeps_what_comes_out(
+    network: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    orchestrator = await network()
+    target = tmp_path / "out.mp4"
+    arguments = ["live", "lossless", "-i", str(clip), "-o", str(target), "-p", "u=60"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from livepeer.trickle.cli import main; main()",
+        *arguments,
+        *("--orch", orchestrator.url, "--tls", "insecure"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), LIMIT)
+    assert process.returncode == 0, err.decode()
+    frames = [frame for frame in decode(target) if isinstance(frame, VideoFrame)]
+    assert len(frames) == 60 and all(abs(u_of(frame) - 60) < 4 for frame in frames[1:])
+    assert b'{"started": 60}' in out and b"60 frames" in err
