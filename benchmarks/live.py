@@ -1,0 +1,409 @@
+"""How close is a live pipeline to the limit? One table: a served runner in a process of its own.
+
+    python benchmarks/live.py [--quick] [--only hop]
+
+A trickle server, the runner and its caller are three processes on this machine. The caller starts
+the stream over HTTP as an orchestrator does.
+
+- hop: 720p at 30 fps through an identity class, two hops. Latency is from the clock drawn into the
+  picture before `write` (see glass.py) to the decoded picture that comes out, so two encodings and
+  two decodings are in it. "first frame" counts from `stream/start`, channels and codecs included.
+  CPU and memory are the runner's alone, beside a bare PyAV script that decodes and encodes the
+  same pictures at the same pace.
+- overload: the same through a model of 50 ms; the last quarter beside the first.
+- identity: 720p as fast as it goes, lossless, beside bare PyAV on one core.
+- streams: how many 640x360 streams at 15 fps this machine holds. What goes in was encoded before,
+  and what comes out is not decoded, so nearly all of the work is the runner's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import glass
+import media
+
+FPS = 30
+HELD_MS = 100
+SETTLE = 1.5
+"""Seconds at the start of a run that are not measured: codecs open, connections are made."""
+
+
+# --- the runner, in its own process --------------------------------------------------------------
+
+
+def serve(kind: str, pipe: Any) -> None:
+    import dataclasses
+
+    from livepeer.runner import LivePipeline, VideoFrame, create_app
+    from livepeer.runner.server import bind, server_config, uvicorn_server
+    from livepeer.runner.settings import Settings
+
+    class Identity(LivePipeline):
+        thread_safe = True
+        capacity = 64
+        realtime = kind != "lossless"
+
+        def process_video(self, frame: VideoFrame) -> VideoFrame:
+            if kind == "slow":
+                time.sleep(0.05)
+            return frame
+
+    app = create_app(Identity, dataclasses.replace(Settings.from_env({}), host="127.0.0.1"))
+    listener = bind("127.0.0.1", 0)
+    server = uvicorn_server(server_config(app))
+
+    async def main() -> None:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await app.state.service.lifecycle.wait_ready()
+        pipe.send((listener.getsockname()[1], os.getpid()))
+        await task
+
+    asyncio.run(main())
+
+
+class Stage:
+    """The runner of one measurement and its trickle server."""
+
+    def __init__(self, base: str, port: int, pid: int) -> None:
+        import psutil
+
+        self.base = base
+        self.port = port
+        self.process = psutil.Process(pid)
+
+    async def start(self, name: str) -> None:
+        import httpx
+
+        from livepeer.trickle import TricklePublisher
+
+        for ending in ("", "-out", "-control", "-events"):
+            channel = TricklePublisher(
+                f"{self.base}/{name}{ending}", create=True, delete_on_close=False, linger=0
+            )
+            async with channel:
+                pass
+        keys = {"subscribe_url": "", "publish_url": "-out"}
+        keys |= {"control_url": "-control", "events_url": "-events"}
+        body = {key: f"{self.base}/{name}{ending}" for key, ending in keys.items()}
+        async with httpx.AsyncClient(trust_env=False) as http:
+            url = f"http://127.0.0.1:{self.port}/stream/start"
+            answer = await http.post(url, json=body, headers={"X-Stream-Id": name})
+            answer.raise_for_status()
+
+    def usage(self) -> tuple[float, float]:
+        """CPU seconds so far, and resident MB."""
+        times = self.process.cpu_times()
+        return times.user + times.system, self.process.memory_info().rss / 1e6
+
+
+@contextmanager
+def stage(kind: str) -> Any:
+    with glass.process(glass.serve) as server:
+        base = glass.told(server)
+        with glass.process(serve, kind) as runner:
+            yield Stage(base, *glass.told(runner))
+
+
+# --- one stream, from glass to glass -------------------------------------------------------------
+
+
+async def watch(url: str, seen: list[tuple[int, float]]) -> None:
+    """Read pictures up to the end: when each was drawn, and its latency in ms."""
+    from livepeer.trickle.media import MediaSubscriber
+
+    async with MediaSubscriber(url, start=0) as frames:
+        async for frame in frames:
+            now = glass.microseconds()
+            drawn = glass.read(frame.view()[0])
+            if drawn is not None:
+                seen.append((drawn, (now - drawn) / 1000))
+
+
+class Glass(NamedTuple):
+    """Latencies in ms but for the first moments, the first frame's in ms, the runner's usage."""
+
+    ms: list[float]
+    first: float
+    cpu: float
+    memory: float
+    count: int
+
+
+async def glass_to_glass(it: Stage, seconds: float) -> Glass:
+    import httpx  # noqa: F401 — the caller's own imports are not what is measured
+
+    from livepeer.runner.live.warm import load_media
+
+    load_media()
+    pictures = glass.scenery(30)
+    seen: list[tuple[int, float]] = []
+    begin = glass.microseconds()
+    await it.start("s")
+    reading = asyncio.create_task(watch(f"{it.base}/s-out", seen))
+    sampling = asyncio.create_task(sample(it, SETTLE, seconds - 0.5))
+    await glass.publish_live(f"{it.base}/s", pictures, seconds)
+    async with asyncio.timeout(20):
+        await reading
+    cpu, memory = await sampling
+    first = (seen[0][0] - begin) / 1000 + seen[0][1]
+    settled = [ms for drawn, ms in seen if drawn > begin + SETTLE * 1e6]
+    return Glass(settled, first, cpu, memory, len(seen))
+
+
+async def sample(it: Stage, begin: float, end: float) -> tuple[float, float]:
+    await asyncio.sleep(begin)
+    before, began = it.usage()[0], time.monotonic()
+    await asyncio.sleep(end - begin)
+    cpu, memory = it.usage()
+    return 100 * (cpu - before) / (time.monotonic() - began), memory
+
+
+def hop(quick: bool) -> list[list[str]]:
+    seconds = 5 if quick else 12
+    with glass.process(bare_live, media.clip(seconds * FPS)) as pipe:
+        bare_cpu, bare_memory = glass.told(pipe)
+    with stage("identity") as it:
+        ms, first, cpu, memory, count = asyncio.run(glass_to_glass(it, seconds))
+    return [
+        limit("720p30 identity, two hops, p50 ms", glass.percentile(ms, 50), 40),
+        limit("720p30 identity, two hops, p95 ms", glass.percentile(ms, 95), 60),
+        limit("first frame after stream/start, ms", first, 300),
+        [
+            "pictures that came out",
+            f"{count} of {seconds * FPS}",
+            "",
+            "",
+            "",
+        ],
+        beside("runner, CPU % of a core", cpu, bare_cpu, "≤ 20 %", cpu <= 20),
+        beside("runner, RSS MB", memory, bare_memory, "≤ 1.25×", memory <= 1.25 * bare_memory),
+    ]
+
+
+def bare_live(data: bytes, pipe: Any) -> None:
+    """Decode and encode the clip at its own pace with PyAV alone."""
+    import io
+
+    import av
+
+    begin, cpu, count = 0.0, 0.0, 0
+    with (
+        av.open(io.BytesIO(data), format="mpegts") as source,
+        open(os.devnull, "wb") as null,
+        av.open(null, "w", format="mpegts") as sink,
+    ):
+        source.streams.video[0].codec_context.thread_count = 1
+        stream = media.bare_stream(sink)
+        first = time.monotonic()
+        for frame in source.decode(video=0):
+            time.sleep(max(0.0, first + count / FPS - time.monotonic()))
+            frame.pict_type = 0
+            sink.mux(stream.encode(frame))
+            count += 1
+            if count == FPS:
+                begin, cpu = time.monotonic(), time.process_time()
+        used = 100 * (time.process_time() - cpu) / (time.monotonic() - begin)
+        pipe.send((used, glass.resident_mb()))
+
+
+def overload(quick: bool) -> list[list[str]]:
+    seconds = 8 if quick else 16
+    with stage("slow") as it:
+        ms, _, _, memory, count = asyncio.run(glass_to_glass(it, seconds))
+    quarter = len(ms) // 4
+    begin, end = (glass.percentile(part, 95) for part in (ms[:quarter], ms[-quarter:]))
+    return [
+        limit("50 ms model on 30 fps, p95 ms", glass.percentile(ms, 95), 150),
+        beside("its last quarter beside its first, p95 ms", end, begin, "flat", end <= begin * 1.3),
+        ["pictures a second that came out", f"{count / seconds:.1f}", "", "", ""],
+        ["its RSS, MB", f"{memory:.0f}", "", "", ""],
+    ]
+
+
+# --- what was encoded before ---------------------------------------------------------------------
+
+
+def encoded(count: int, fps: int, width: int, height: int) -> list[tuple[bytes, bool]]:
+    """For each picture its bytes of a transport stream, and whether they begin a segment."""
+    from livepeer.trickle.media import VideoFrame, VideoOutput
+    from livepeer.trickle.media.encoder import SegmentEncoder
+
+    pictures = glass.scenery(min(count, 60), width, height)
+    encoder = SegmentEncoder(VideoOutput(fps=fps), None)
+    result = []
+    for i in range(count):
+        picture = pictures[i % len(pictures)]
+        frame = VideoFrame.from_ndarray(picture, "yuv420p", time=Fraction(i, fps))
+        pieces = encoder.encode(frame)
+        data = b"".join(piece.data for piece in pieces)
+        result.append((data, any(piece.new_segment for piece in pieces)))
+    return result
+
+
+async def send(
+    url: str,
+    clip: Sequence[tuple[bytes, bool]],
+    wait: Callable[[int], Any],
+    sent: dict[int, float],
+) -> None:
+    """Publish the pieces; `wait(i)` is awaited before the i-th, `sent` is when each left."""
+    from livepeer.trickle import TricklePublisher
+
+    async with TricklePublisher(url, linger=0.3) as publisher:
+        segment = None
+        for i, (data, new) in enumerate(clip):
+            await wait(i)
+            if new or segment is None:
+                if segment is not None:
+                    await segment.aclose()
+                segment = publisher.segment()
+                await segment.__aenter__()
+            sent[i] = time.monotonic()
+            await segment.write(data)
+        if segment is not None:
+            await segment.aclose()
+
+
+async def arrivals(url: str, fps: int, came: dict[int, float]) -> None:
+    """When each picture came out, by its number; nothing is decoded."""
+    from livepeer.trickle.media import MediaSubscriber
+
+    origin = None
+    async with MediaSubscriber(url, start=0, policy="all", video="packets") as packets:
+        async for packet in packets:
+            origin = packet.time if origin is None else origin
+            came[round((packet.time - origin) * fps)] = time.monotonic()
+
+
+def identity(quick: bool) -> list[list[str]]:
+    count = 120 if quick else 450
+    clip = encoded(count, FPS, 1280, 720)
+    data = b"".join(piece for piece, _ in clip)
+    media.identity_bare(data)  # warm
+    began, cpu_began = time.monotonic(), time.process_time()
+    bare_count = media.identity_bare(data)
+    bare = bare_count / (time.monotonic() - began)
+    bare_cpu = bare_count / (time.process_time() - cpu_began)
+
+    async def main(it: Stage) -> tuple[float, float, int]:
+        await it.start("s")
+        sent: dict[int, float] = {}
+        came: dict[int, float] = {}
+        reading = asyncio.create_task(arrivals(f"{it.base}/s-out", FPS, came))
+
+        async def near(i: int) -> None:
+            # The ring of a trickle server holds four segments.
+            while i - len(came) > FPS * 3:  # noqa: ASYNC110 — another task's list
+                await asyncio.sleep(0.001)
+
+        before = it.usage()[0]
+        async with asyncio.timeout(60):
+            await send(f"{it.base}/s", clip, near, sent)
+            await reading
+        used = it.usage()[0] - before
+        steady = sorted(came.values())
+        half = len(steady) // 4
+        rate = (len(steady) - half - 1) / (steady[-1] - steady[half])
+        return rate, len(came) / used, len(came)
+
+    with stage("lossless") as it:
+        ours, per_cpu, whole = asyncio.run(main(it))
+    return [
+        beside("identity 720p, fps", ours, bare, "≥ 0.9×", ours >= 0.9 * bare),
+        beside("identity 720p, pictures per CPU second", per_cpu, bare_cpu, "", True),
+        ["pictures that came out", f"{whole} of {count}", "", "", ""],
+    ]
+
+
+def streams(quick: bool) -> list[list[str]]:
+    fps, seconds = 15, 5 if quick else 8
+    clip = encoded(fps * seconds, fps, 640, 360)
+
+    async def one(it: Stage, name: str, begin: float) -> list[float]:
+        sent: dict[int, float] = {}
+        came: dict[int, float] = {}
+        await it.start(name)
+        reading = asyncio.create_task(arrivals(f"{it.base}/{name}-out", fps, came))
+
+        async def due(i: int) -> None:
+            await asyncio.sleep(begin + i / fps - time.monotonic())
+
+        await send(f"{it.base}/{name}", clip, due, sent)
+        async with asyncio.timeout(20):
+            await reading
+        skip = round(2 * fps)
+        lost = len(clip) - len(came)
+        return [1000 * (came[i] - sent[i]) for i in came if i >= skip] + [1e4] * max(0, lost - 2)
+
+    async def many(it: Stage, count: int) -> tuple[list[float], float, float]:
+        begin = time.monotonic() + 1.0
+        sampling = asyncio.create_task(sample(it, 3.0, seconds))
+        found = await asyncio.gather(
+            *(one(it, f"n{k}", begin + k / count / fps) for k in range(count))
+        )
+        return [ms for each in found for ms in each], *(await sampling)
+
+    rows, held = [], 0
+    for count in (1, 8, 16, 24, 32, 40, 48, 56, 64):
+        with stage("identity") as it:
+            empty = it.usage()[1]
+            ms, cpu, memory = asyncio.run(many(it, count))
+        p50, p95 = glass.percentile(ms, 50), glass.percentile(ms, 95)
+        fits = p95 <= HELD_MS
+        held = count if fits else held
+        rows.append(
+            [
+                f"360p15 × {count}: p50 / p95 ms",
+                f"{p50:.0f} / {p95:.0f}",
+                f"{cpu / count:.0f} % CPU, {(memory - empty) / count:.0f} MB each",
+                "",
+                "held" if fits else "not held",
+            ]
+        )
+        if not fits:
+            break
+    cores = len(os.sched_getaffinity(0))
+    return [*rows, [f"360p15 streams held by {cores} cores", str(held), "", "p95 ≤ 100 ms", ""]]
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def limit(what: str, value: float, most: float) -> list[str]:
+    return [what, f"{value:.1f}", "", f"≤ {most:g}", "met" if value <= most else "MISSED"]
+
+
+def beside(what: str, ours: float, bare: float, goal: str, met: bool) -> list[str]:
+    verdict = ("met" if met else "MISSED") if goal else ""
+    return [what, f"{ours:.1f}", f"{bare:.1f} ({ours / bare:.2f}×)", goal, verdict]
+
+
+PARTS: dict[str, Callable[[bool], list[list[str]]]] = {
+    "hop": hop,
+    "overload": overload,
+    "identity": identity,
+    "streams": streams,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Live pipelines, beside bare PyAV.")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be repeated")
+    options = parser.parse_args()
+    rows: list[list[str]] = []
+    for name in options.only or PARTS:
+        rows += PARTS[name](options.quick)
+    glass.table(rows, ("what", "ours", "beside", "goal", ""))
+
+
+if __name__ == "__main__":
+    main()
