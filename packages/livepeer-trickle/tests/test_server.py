@@ -11,6 +11,7 @@ import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from livepeer.trickle import wire
 from livepeer.trickle.exceptions import ChannelClosed
@@ -564,6 +565,44 @@ async def test_it_can_be_mounted_beside_other_routes(http: aiohttp.ClientSession
         response = await waiting
     assert response.headers[wire.CLOSED] == wire.TERMINATED
     response.close()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_where_it_is_mounted_a_client_that_leaves_is_no_error_and_other_errors_are(
+    caplog: pytest.LogCaptureFixture, leaves: bool
+) -> None:
+    ended = asyncio.Event()
+
+    async def authorize(access: Access) -> bool:
+        if leaves:
+            return True
+        raise ConnectionResetError("of something else")
+
+    @web.middleware
+    async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            ended.set()
+
+    server = TrickleServer(autocreate=False, authorize=authorize)
+    app = web.Application(middlewares=[watch])
+    server.mount(app, url="http://localhost")
+    server.create("camera")
+    runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=LIMIT)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    connection = await RawConnection.open("127.0.0.1", runner.addresses[0][1])
+    connection.begin("DELETE")
+    connection.send(b"DELETE /camera HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+    if leaves:
+        await until(lambda: server.get("camera") is None)
+        await connection.close()
+    async with asyncio.timeout(LIMIT):
+        await ended.wait()
+        await connection.close()
+        await runner.cleanup()
+    assert ("Error handling request" in caplog.text) is not leaves
 
 
 async def test_idle_channels_are_swept_and_announced(http: aiohttp.ClientSession) -> None:

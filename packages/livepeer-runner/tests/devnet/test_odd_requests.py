@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import socket
 
 import pytest
 from aiohttp import web
 
-from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.devnet import LocalOrchestrator, listener, sse
 from livepeer.runner.devnet.urls import BadURL, clean_path, join_path, parse_url
 
 LIMIT = 10
@@ -27,17 +29,20 @@ def job(**fields: object) -> bytes:
     return b"Livepeer: " + base64.b64encode(json.dumps(values).encode()) + b"\r\n"
 
 
-async def ask(orchestrator: LocalOrchestrator, request: bytes) -> bytes:
+async def ask(url: str, request: bytes) -> bytes:
     """The status line of the answer, empty where the connection just ends."""
-    host, _, port = orchestrator.url.removeprefix("http://").rpartition(":")
+    host, _, port = url.removeprefix("http://").rpartition(":")
     async with asyncio.timeout(LIMIT):
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             writer.write(request)
             return (await reader.readline()).strip()
+        except ConnectionError:
+            return b""
         finally:
             writer.close()
-            await writer.wait_closed()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def answer_oddly(request: web.Request) -> web.Response:
@@ -78,7 +83,7 @@ async def test_an_odd_request_has_an_answer_and_costs_nobody_the_capability(
 ) -> None:
     async with LocalOrchestrator(tls=False) as orchestrator, container(answer_oddly) as url:
         orchestrator.capabilities.register(json.dumps({"name": "c", "url": url}).encode())
-        line = await ask(orchestrator, request_bytes)
+        line = await ask(orchestrator.url, request_bytes)
         assert line.split(b" ")[1:2] == [status], line
         assert orchestrator.capabilities.get("c") is not None
 
@@ -89,7 +94,7 @@ async def test_a_redirect_to_a_broken_address_is_a_container_that_cannot_be_reac
     async with LocalOrchestrator(tls=False) as orchestrator, container(redirect_nowhere) as url:
         orchestrator.capabilities.register(json.dumps({"name": "c", "url": url}).encode())
         request = b"POST /process/request/x HTTP/1.1\r\n" + HEAD + job() + b"\r\n{}"
-        assert b" 500 " in await ask(orchestrator, request)
+        assert b" 500 " in await ask(orchestrator.url, request)
         assert orchestrator.capabilities.get("c") is None
 
 
@@ -107,8 +112,31 @@ async def test_a_token_does_not_follow_a_redirect_to_another_host(container) -> 
         registration = {"name": "c", "url": url, "token": "t"}
         orchestrator.capabilities.register(json.dumps(registration).encode())
         request = b"POST /process/request/x HTTP/1.1\r\n" + HEAD + job() + b"\r\n{}"
-        assert b" 200 " in await ask(orchestrator, request)
+        assert b" 200 " in await ask(orchestrator.url, request)
     assert seen == [("/x", "Bearer t"), ("/elsewhere", None)]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_caller_that_leaves_before_a_write_is_no_error_and_other_errors_are(
+    caplog: pytest.LogCaptureFixture, leaves: bool
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if not leaves:
+            raise ConnectionResetError("of something else")
+        assert request.transport is not None
+        request.transport.abort()  # aiohttp cancels the handler a moment later
+        response = web.StreamResponse()
+        await sse.write(request, response, b"data: 1\n")
+        return await sse.end(request, response)
+
+    app = listener.application()
+    listener.handle(app, handler)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with listener.serve(app, listening):
+            line = await ask(url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert line == (b"" if leaves else b"HTTP/1.1 500 Internal Server Error")
+    assert ("Error handling request" in caplog.text) is not leaves
 
 
 @pytest.mark.parametrize(

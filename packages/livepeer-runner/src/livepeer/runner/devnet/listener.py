@@ -44,6 +44,11 @@ def handle(app: web.Application, handler: Handler) -> None:
             return await handler(request)
         except DropConnection:
             return end_connection(request)
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            # Callers leave: nothing that aiohttp has to log.
+            return end_connection(request)
 
     app.router.add_route("*", "/{path:.*}", guarded, expect_handler=no_continue)
 

@@ -48,6 +48,15 @@ class TrickleHandler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         begin(request)
+        try:
+            return await self._answer(request)
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            # Clients come and go: nothing that aiohttp has to log. The answer goes nowhere.
+            return web.Response()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = cross_origin(self._cors, request) if self._cors is not None else {}
         path = _path(request)
         target = None if _bad_escape(path) else wire.parse_path(path, self._base_path)
@@ -125,13 +134,7 @@ class TrickleHandler:
         seq = target.seq
         if seq is None or seq < wire.CURRENT_WRITE:
             return answer(400, wire.TEXT_BAD_SEQUENCE, headers)
-        try:
-            return await subscribe(request, channel, seq, headers)
-        except ConnectionError:
-            # Readers come and go: nothing that aiohttp has to log. The answer goes nowhere.
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
+        return await subscribe(request, channel, seq, headers)
 
     async def _publish(
         self, request: web.BaseRequest, target: wire.Target, headers: dict[str, str]
