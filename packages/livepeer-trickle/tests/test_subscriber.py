@@ -12,6 +12,7 @@ from livepeer.trickle import (
     ProtocolError,
     SegmentFailed,
     Timeouts,
+    Transport,
     TrickleConnectionError,
     TrickleServer,
     TrickleSubscriber,
@@ -380,6 +381,33 @@ async def test_a_cancelled_wait_loses_nothing(server: TrickleServer) -> None:
                 segment = await anext(subscriber)
             assert await segment.read() == b"%d" % number
         assert subscriber.stats.gaps == 0
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_wait_cancelled_as_its_answer_comes_loses_nothing(
+    scripted: ScriptedServer, goes_on: bool
+) -> None:
+    class Cancelling(TrickleSubscriber):
+        def _headers_came(self) -> None:
+            super()._headers_came()
+            waiting.cancel()
+
+    async with Transport() as session:
+        subscriber = Cancelling(f"{scripted.url}/cam", start=0, session=session)
+        waiting = asyncio.create_task(anext(subscriber))
+        exchange = await scripted.request("GET", "/cam/0")
+        await exchange.answer(200, _seq(0), None)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await scripted.request("GET", "/cam/1")
+        if goes_on:
+            segment = await anext(subscriber)
+            await exchange.send(b"one")
+            assert (segment.seq, await segment.receive()) == (0, b"one")
+        await subscriber.aclose()
+        await exchange.gone()
+        assert session.connections == 0
+        assert scripted.waiting == 0
 
 
 async def test_leaving_mid_segment_leaves_no_connection(

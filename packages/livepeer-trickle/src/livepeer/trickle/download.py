@@ -1,5 +1,7 @@
 """A request whose answer is read while it comes: `Download`."""
 
+from collections.abc import Callable
+
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleTimeout
 from livepeer.trickle.exchange import MAX_REPLY, Exchange
 from livepeer.trickle.wire import Answer, Headers, classify
@@ -11,10 +13,33 @@ class Download(Exchange):
     """One answer that is read while it comes."""
 
     _trickle: Headers | None = None
+    _on_headers: Callable[[], object] | None = None
 
-    async def wait(self, limit: float) -> bool:
-        """Wait until the headers are there, or it is over; False after `limit` seconds."""
-        return await self.until(lambda: self.parser.head, limit)
+    async def wait(self, limit: float, on_headers: Callable[[], object] | None = None) -> bool:
+        """Wait until the headers are there, or it is over; False after `limit` seconds.
+
+        `on_headers` is called as soon as they are there, before this returns: a whole turn of the
+        event loop earlier. It is forgotten when this returns.
+        """
+        if self.parser.head is None:
+            self._on_headers = on_headers
+            try:
+                return await self.until(self._headers_there, limit)
+            finally:
+                self._on_headers = None
+        if on_headers is not None:
+            on_headers()
+        return True
+
+    def _headers_there(self) -> bool:
+        return self.parser.head is not None
+
+    def _notify(self) -> None:
+        on_headers = self._on_headers
+        if on_headers is not None and self.parser.head is not None:
+            self._on_headers = None
+            on_headers()
+        super()._notify()
 
     @property
     def status(self) -> int:

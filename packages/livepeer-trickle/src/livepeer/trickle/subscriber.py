@@ -75,6 +75,7 @@ class TrickleSubscriber:
         self._transport: Transport | None = None
         self._mender: Mender | None = None
         self._pending: Download | None = None
+        self._arrived: tuple[Download, Rule] | None = None
         self._segment: SegmentReader | None = None
         self._backoff = Backoff(timeouts.outage)
         self._pace = Backoff(None, initial=0.005, maximum=0.1)
@@ -117,9 +118,12 @@ class TrickleSubscriber:
             if self._segment is not None:
                 await self._segment.aclose()
         finally:
+            arrived, self._arrived = self._arrived, None
             pending, self._pending = self._pending, None
             transport, self._transport = self._transport, None
             try:
+                if arrived is not None:
+                    arrived[0].abort()
                 if pending is not None:
                     await pending.aclose()
             finally:
@@ -129,8 +133,9 @@ class TrickleSubscriber:
     def __del__(self) -> None:
         if getattr(self, "_transport", None) is not None and not self._closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            if self._pending is not None:
-                self._pending.abandon()
+            for download in (self._pending, self._arrived and self._arrived[0]):
+                if download is not None:
+                    download.abandon()
             assert self._transport is not None
             Transport.forget(self._transport)
 
@@ -153,19 +158,30 @@ class TrickleSubscriber:
         url = wire.segment_url(self.url, self._state.ask)
         self._pending = self._transport.download(url, tls=self._tls, connect=self.timeouts.connect)
 
+    def _headers_came(self) -> None:
+        """Take the pending answer, whose headers are there; called for a reader that waits for it.
+
+        The next segment is asked for at once rather than when that reader wakes.
+        """
+        download, self._pending = self._pending, None
+        assert download is not None
+        told = download.trickle
+        rule = self._state.answered(
+            Stage.WAITING, download.answer, seq=told.seq, latest=told.latest
+        )
+        self._arrived = download, rule
+        if rule.action is Action.DELIVER:
+            self._ask_ahead()
+
     async def _next(self) -> SegmentReader | None:
         """One answer: a segment, or None after the cursor moved, or a pause was made."""
-        self._ask_ahead()
-        download, answer, error = await self._answer()
-        trickle = download.trickle if download is not None else wire.Headers()
-        rule = self._state.answered(Stage.WAITING, answer, seq=trickle.seq, latest=trickle.latest)
+        download, rule, error = await self._answer()
         self.stats.gaps = self._state.gaps
         try:
             match rule.action:
                 case Action.DELIVER:
                     assert download is not None
                     self._backoff.reset()
-                    self._ask_ahead()
                     return await self._delivered(download)
                 case Action.RESYNC:
                     self.stats.resyncs += 1
@@ -204,23 +220,29 @@ class TrickleSubscriber:
         self._mender.begin()
         return SegmentReader(self._mender, seq, download)
 
-    async def _answer(self) -> tuple[Download | None, Answer, TrickleError | None]:
-        """What became of the pending request. Cancelled, it stays pending for the next call."""
-        pending = self._pending
-        assert pending is not None
-        if not await pending.wait(self.timeouts.silence):
-            if self._state.ask == wire.NEXT_WRITE:
+    async def _answer(self) -> tuple[Download | None, Rule, TrickleError | None]:
+        """The next answer, or what became of the request, and what to do about it.
+
+        Cancelled, the request stays pending, and an answer that has come waits for the next call.
+        """
+        if self._arrived is None:
+            self._ask_ahead()
+            pending = self._pending
+            assert pending is not None
+            news = await pending.wait(self.timeouts.silence, self._headers_came)
+            if not news and self._state.ask == wire.NEXT_WRITE:
                 await self._pin_down(pending)
-            if not await pending.wait(0.0):
+            if not news and not await pending.wait(0.0, self._headers_came):
                 self._pending = None
                 pending.abort()
-                return None, Answer.SILENT, None
-        self._pending = None
-        if isinstance(pending.error, CertificateError | ProtocolError):
-            raise pending.error
-        if pending.parser.head is None:
-            return None, Answer.LOST, pending.error
-        return pending, pending.answer, None
+                return None, self._state.answered(Stage.WAITING, Answer.SILENT), None
+            if self._arrived is None:
+                self._pending = None
+                if isinstance(pending.error, CertificateError | ProtocolError):
+                    raise pending.error
+                return None, self._state.answered(Stage.WAITING, Answer.LOST), pending.error
+        (download, rule), self._arrived = self._arrived, None
+        return download, rule, None
 
     async def _pin_down(self, pending: Download) -> None:
         """Give "next" its number before it is asked for again: a segment that begins between the
