@@ -13,6 +13,9 @@ from typing import Any
 
 __all__ = ["DevicePlane"]
 
+#: kDLCUDA of the DLPack protocol.
+_CUDA = 2
+
 
 class DevicePlane:
     """One plane of a picture on a GPU, for ``torch.from_dlpack``, CuPy and JAX.
@@ -38,9 +41,10 @@ class DevicePlane:
     ) -> Any:
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError("a plane is handed over where it is: copy it on your side")
+        kind, index = self.__dlpack_device__()
         # -1 is the consumer's word that it needs no order.
-        if stream != -1:
-            synchronize(self.__dlpack_device__()[1])
+        if kind == _CUDA and stream != -1:
+            synchronize(index)
         return self._plane.__dlpack__()
 
 

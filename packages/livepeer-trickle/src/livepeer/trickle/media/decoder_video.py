@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from av import Packet
+from av import CodecContext, Packet
 from av.error import FFmpegError
 
+from . import gpu
 from .access_units import AccessUnit
 from .clock import MPEG_TIME_BASE, Timeline
 from .framers import framer_for
@@ -41,6 +42,7 @@ class VideoDecoder:
         self._stats = stats
         self._framer = framer_for(track)
         self._context = open_video(track.codec, device, threads)
+        self._device = device if self._context.is_hwaccel else None
         self._waiting = True
         self._started = False
         #: The time of the newest keyframe that the decoder has, and up to where none is good.
@@ -130,14 +132,13 @@ class VideoDecoder:
         elif self._last is not None and 0 < pts - self._last < 90_000:
             self._step = pts - self._last
         self._last = pts
+        if self._device is not None and picture.format.name != "cuda":
+            gpu.warn_of_fallback(self.track.codec, picture.format.name, self._device)
+            self._device = None
         return VideoFrame(picture, pts=pts, key_frame=bool(picture.key_frame))
 
 
 def open_video(codec: str, device: str | None, threads: int) -> Any:
-    from av import CodecContext
-
-    from . import gpu
-
     context = None if device is None else gpu.decoder(codec, device)
     if context is None:
         context = CodecContext.create(codec, "r")

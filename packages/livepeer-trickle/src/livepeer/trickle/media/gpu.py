@@ -10,21 +10,23 @@ import logging
 import re
 from typing import Any
 
-__all__ = ["decoder", "device_index", "is_available"]
+__all__ = ["decoder", "device_index", "is_available", "warn_of_fallback"]
 
 _log = logging.getLogger(__name__)
 
-#: Surfaces beside those the codec needs: frames that wait or that a pipeline holds. A decoder
-#: without a free surface fails.
-_EXTRA_SURFACES = 24
+_WHAT_TO_DO = (
+    "an NVIDIA driver is needed, and in a container the GPU (--gpus) with the capability 'video' "
+    "(NVIDIA_DRIVER_CAPABILITIES=compute,video,utility)"
+)
 
 
 def decoder(codec: str, device: str) -> Any | None:
     """A decoder of FFmpeg's ``codec`` on ``device`` (``cuda``, ``cuda:1``), or ``None``.
 
     Its pictures have the format ``cuda`` and are NV12 or P010 on the device, in the process's
-    primary CUDA context, which torch, CuPy and JAX use as well. Raises ``ValueError`` for a device
-    that is not spelt like that.
+    primary CUDA context, which torch, CuPy and JAX use as well. Each is a copy of its own, as
+    FFmpeg makes it unless told otherwise, so any number may be held. Raises ``ValueError`` for a
+    device that is not spelt like that.
     """
     index = device_index(device)
     from av import CodecContext
@@ -40,14 +42,30 @@ def decoder(codec: str, device: str) -> Any | None:
     try:
         context: Any = CodecContext.create(codec, "r", hwaccel=acceleration)
     except (FFmpegError, NotImplementedError) as error:
-        _log.warning("%s is decoded on the CPU: %s cannot be used (%s)", codec, device, error)
+        _log.warning(
+            "%s is decoded on the CPU: %s cannot be used (%s); %s",
+            codec,
+            device,
+            error,
+            _WHAT_TO_DO,
+        )
         return None
     if not context.is_hwaccel:
         _log.warning("%s is decoded on the CPU: no GPU decoder is known for it", codec)
         return None
     context.thread_count = 1
-    context.options = {"extra_hw_frames": str(_EXTRA_SURFACES)}
     return context
+
+
+def warn_of_fallback(codec: str, format: str, device: str) -> None:
+    """A picture that came out of :func:`decoder` in memory: FFmpeg has gone back to software."""
+    _log.warning(
+        "%s (%s) is decoded on the CPU: %s does not take this stream; if no stream works, %s",
+        codec,
+        format,
+        device,
+        _WHAT_TO_DO,
+    )
 
 
 def device_index(device: str) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "PLANAR",
     "array_and_format",
     "converted",
+    "copy_colours",
     "picture_from",
     "plane_arrays",
     "writable_copy",
@@ -88,9 +89,14 @@ def writable_copy(picture: Picture) -> Picture:
     copy = NewPicture(picture.width, picture.height, picture.format.name)
     for target, source in zip(plane_arrays(copy), plane_arrays(picture), strict=True):
         np.copyto(target, source)
-    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
-        setattr(copy, name, getattr(picture, name))
+    copy_colours(picture, copy)
     return copy
+
+
+def copy_colours(source: Picture, target: Picture) -> None:
+    """What the numbers of a picture mean: matrix, range, transfer, primaries."""
+    for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
+        setattr(target, name, getattr(source, name))
 
 
 def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) -> Picture:
@@ -112,8 +118,7 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
         raise ValueError(f"a picture cannot be empty, as this array of shape {array.shape} is")
     picture = NewPicture.from_ndarray(np.ascontiguousarray(array), format=format)
     if like is not None:
-        for name in ("colorspace", "color_range", "color_trc", "color_primaries"):
-            setattr(picture, name, getattr(like, name))
+        copy_colours(like, picture)
     return picture
 
 

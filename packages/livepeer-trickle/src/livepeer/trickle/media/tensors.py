@@ -6,17 +6,21 @@ The arithmetic is that of ITU-T H.273: a matrix by its two luma weights, full or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .cuda import DevicePlane
-from .pixels import array_and_format, picture_from
+from .pixels import array_and_format, copy_colours, picture_from
 
 if TYPE_CHECKING:
     import av
 
     from .video_frame import VideoFrame
 
-__all__ = ["Coefficients", "picture_of", "rgb"]
+__all__ = ["Coefficients", "nv12_picture", "picture_of", "rgb", "rgb_of_planes"]
+
+#: Bytes to which the rows of a picture on a GPU are filled up, as FFmpeg's own are.
+_ALIGNED = 256
 
 #: AVColorSpace to the weights of red and blue in luma; BT.601 where the stream does not tell,
 #: as libswscale has it.
@@ -62,10 +66,9 @@ def rgb(frame: VideoFrame, device: Any, layout: str) -> Any:
     """See :meth:`VideoFrame.to_tensor`."""
     if layout not in ("hwc", "chw"):
         raise ValueError(f"layout has to be 'hwc' or 'chw', not {layout!r}")
-    torch = _torch("to_tensor")
+    torch = _torch()
     picture = frame.to_av()
-    # PyAV exports no half row or column of chroma: odd sizes take the way over the planes.
-    on_gpu = picture.format.name == "cuda" and picture.width % 2 == picture.height % 2 == 0
+    on_gpu = _has_planes_on_gpu(picture)
     target = torch.device(device if device is not None else frame.device)
     if not on_gpu and target.type == "cpu":
         tensor = torch.from_numpy(frame.to_ndarray("rgb24"))
@@ -75,20 +78,29 @@ def rgb(frame: VideoFrame, device: Any, layout: str) -> Any:
     else:
         # Pageable copies of the planes: 1.5 bytes a pixel travel, not 3 or 12.
         y, u, v = (torch.from_numpy(plane.copy()).to(target) for plane in frame.view())
+    tensor = rgb_of_planes(torch, y, u, v, Coefficients.of(picture), layout).to(target)
+    if on_gpu:
+        # The decoder writes into this memory again, on a stream of its own, once the frame is gone.
+        torch.cuda.current_stream(y.device).synchronize()
+    return tensor
+
+
+def rgb_of_planes(torch: Any, y: Any, u: Any, v: Any, numbers: Coefficients, layout: str) -> Any:
+    """RGB, ``uint8``, of 8-bit planes (U and V at half the size), on the device where they are."""
     height, width = y.shape
     u, v = (_upsampled(plane.float(), height, width) for plane in (u, v))
-    parts = Coefficients.of(picture).to_rgb(y.float(), u, v)
+    parts = numbers.to_rgb(y.float(), u, v)
     tensor = torch.stack(parts, dim=2 if layout == "hwc" else 0)
-    return tensor.round_().clamp_(0, 255).to(torch.uint8).to(target)
+    return tensor.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.VideoFrame:
     """See :meth:`VideoFrame.replace`: the picture of a tensor, on the GPU where the tensor is."""
-    torch = _torch("replace")
+    torch = _torch()
     tensor = tensor.detach()
     if tensor.ndim == 3 and tensor.shape[2] not in (1, 3, 4) and tensor.shape[0] in (1, 3, 4):
         tensor = tensor.permute(1, 2, 0)
-    on_gpu = (
+    stays = (
         tensor.is_cuda
         and format in (None, "rgb24", "bgr24")
         and tensor.dtype == torch.uint8
@@ -96,33 +108,58 @@ def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.Video
         and tensor.shape[2] == 3
         and tensor.shape[0] % 2 == tensor.shape[1] % 2 == 0
     )
-    if not on_gpu:
+    if not stays:
         array, name = array_and_format(tensor.cpu().numpy(), format)
         return picture_from(array, name, like=like)
-    r, g, b = tensor.float().unbind(2)
-    if format == "bgr24":
-        r, b = b, r
-    y, u, v = Coefficients.of(like).to_yuv(r, g, b)
-    height, width = y.shape
-    chroma = torch.stack((u, v))
-    chroma = chroma.reshape(2, height // 2, 2, width // 2, 2).mean(dim=(2, 4)).permute(1, 2, 0)
-    planes = tuple(
-        plane.round().clamp(0, 255).to(torch.uint8).contiguous() for plane in (y, chroma)
-    )
-    # Whoever reads the frame next does so on another stream, which PyAV cannot be told.
-    torch.cuda.synchronize(tensor.device)
+    return nv12_picture(torch, tensor.flip(2) if format == "bgr24" else tensor, like)
+
+
+def nv12_picture(torch: Any, tensor: Any, like: av.VideoFrame) -> av.VideoFrame:
+    """NV12 of an (H, W, 3) ``uint8`` RGB tensor of even size, on the device where it is."""
     from av import VideoFrame as NewPicture
 
-    picture = NewPicture.from_dlpack(planes, format="nv12")
-    picture.colorspace, picture.color_range = like.colorspace, like.color_range
+    height, width, _ = tensor.shape
+    y, u, v = Coefficients.of(like).to_yuv(*tensor.float().unbind(2))
+    chroma = torch.stack((u, v)).reshape(2, height // 2, 2, width // 2, 2).mean(dim=(2, 4))
+    chroma = chroma.permute(1, 2, 0).reshape(height // 2, width)
+    # One allocation, as a decoder makes it: NVENC is told where Y begins and the distance of rows,
+    # and takes UV to follow.
+    pitch = -(-width // _ALIGNED) * _ALIGNED
+    memory = torch.empty((height * 3 // 2, pitch), dtype=torch.uint8, device=tensor.device)
+    planes = memory[:height, :width], memory[height:, :width]
+    for plane, values in zip(planes, (y, chroma), strict=True):
+        plane.copy_(values.round_().clamp_(0, 255))
+    context = None
+    if tensor.is_cuda:
+        # Whoever reads the frame next does so on another stream, which PyAV cannot be told.
+        torch.cuda.synchronize(tensor.device)
+        context = _cuda_context(tensor.device.index)
+    picture = NewPicture.from_dlpack(planes, format="nv12", cuda_context=context)
+    copy_colours(like, picture)
     return picture
+
+
+@cache
+def _cuda_context(index: int) -> Any:
+    """Of the whole process, as making one for each frame would cost more than the frame."""
+    from av.video.frame import CudaContext
+
+    return CudaContext(device_id=index, primary_ctx=True)
+
+
+def _has_planes_on_gpu(picture: av.VideoFrame) -> bool:
+    """Whether PyAV exports its planes: no half row or column of chroma, and no 4:4:4."""
+    if picture.format.name != "cuda" or picture.width % 2 or picture.height % 2:
+        return False
+    stored = picture.sw_format
+    return stored is not None and stored.name in ("nv12", "p010le", "p016le")
 
 
 def _device_planes(torch: Any, picture: av.VideoFrame) -> tuple[Any, Any, Any]:
     """Y, U and V on the device, as 8-bit values; U and V at half the size."""
     y, uv = (torch.from_dlpack(DevicePlane(plane)) for plane in picture.planes)
     if y.dtype != torch.uint8:
-        # P010: ten bits in the upper ones of sixteen.
+        # P010 and P016: the value in the upper bits of sixteen.
         y, uv = (plane.to(torch.int32) >> 8 for plane in (y, uv))
     return y, uv[:, :, 0], uv[:, :, 1]
 
@@ -131,11 +168,12 @@ def _upsampled(plane: Any, height: int, width: int) -> Any:
     return plane.repeat_interleave(2, 0)[:height].repeat_interleave(2, 1)[:, :width]
 
 
-def _torch(method: str) -> Any:
+def _torch() -> Any:
     try:
         import torch  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError(
-            f"{method} of a tensor needs torch: install it, or use to_ndarray() and numpy arrays"
+            "to_tensor needs torch, which is not a dependency: `pip install torch`, "
+            "or use to_ndarray() and numpy arrays"
         ) from error
     return torch
