@@ -3,7 +3,6 @@
 import asyncio
 import re
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Self
@@ -20,8 +19,8 @@ QUICK = Timing(
     probe=0.03,
     renew=0.06,
     confirm=0.01,
-    request=0.5,
-    unregister=0.3,
+    request=2.0,
+    unregister=2.0,
     retry_first=0.01,
     retry_most=0.05,
 )
@@ -146,7 +145,7 @@ async def orchestrator() -> AsyncIterator[Scripted]:
         (answer("500 Internal Server Error", "oh no\n"), "500 oh no"),
         (answer("502 Bad Gateway"), "502"),
         (answer("429 Too Many Requests"), "429"),
-        (HANG, "no answer within 0.5 s"),
+        (HANG, "no answer within 2 s"),
         (RESET, "it closed the connection|reset"),
         (answer("nonsense"), "BadStatusLine|400"),
     ],
@@ -280,10 +279,8 @@ async def test_the_secret_goes_out_for_registration_only(orchestrator: Scripted)
 
 async def test_leaving_waits_no_longer_than_its_limit(orchestrator: Scripted) -> None:
     orchestrator.unregister = [HANG]
-    async with registration(orchestrator) as kept:
+    async with asyncio.timeout(LIMIT), registration(orchestrator) as kept:
         await settled(kept)
-        started = time.monotonic()
-    assert time.monotonic() - started < LIMIT / 2
     assert kept.state[0].status == "unregistered"
 
 

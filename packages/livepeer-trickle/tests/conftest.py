@@ -42,10 +42,10 @@ def quick() -> Timeouts:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """Wait until a condition holds; fails after ten seconds."""
+    """Wait until a condition holds; fails after thirty seconds."""
 
     async def wait(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 — conditions of any kind
                 await asyncio.sleep(0.005)
 

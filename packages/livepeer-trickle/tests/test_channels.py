@@ -1,7 +1,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,9 @@ from livepeer.trickle import (
 from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
 from livepeer.trickle.testing import FaultProxy
 
-Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+LIMIT = 30.0
+"""Seconds; far more than anything here takes."""
+
 
 _KEEP = {"keep": "alive"}
 _json = st.recursive(
@@ -34,9 +36,43 @@ _records = st.dictionaries(
 )
 
 
-async def _collect(url: str, **options: object) -> tuple[list[Record], JSONLSubscriber]:
-    async with JSONLSubscriber(url, **options) as subscriber:  # type: ignore[arg-type]
-        return [record async for record in subscriber], subscriber
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not condition():  # noqa: ASYNC110 — conditions of any kind
+            await asyncio.sleep(0.005)
+
+
+class Reader:
+    """Reads a channel to its end."""
+
+    def __init__(self, url: str, *, keepalives: bool = False) -> None:
+        self.subscriber = JSONLSubscriber(url, keepalives=keepalives)
+        self.records: list[Record] = []
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def waiting(cls, server: TrickleServer, name: str, **options: bool) -> "Reader":
+        """One that the server knows of, so that what is written from now on comes to it."""
+        channel = server.get(name)
+        assert channel is not None
+        before = sum(channel._readers.values())
+        reader = cls(server.channel_url(name), **options)
+        await until(lambda: sum(channel._readers.values()) > before)
+        return reader
+
+    async def _read(self) -> None:
+        async with self.subscriber:
+            async for record in self.subscriber:
+                self.records.append(record)
+
+    async def count(self, wanted: int) -> None:
+        """Wait for so many records. A channel that is deleted earlier takes the rest with it."""
+        await until(lambda: len(self.records) >= wanted or self._reading.done())
+
+    async def ended(self) -> list[Record]:
+        """All its records, once the channel has ended."""
+        await asyncio.wait_for(self._reading, LIMIT)
+        return self.records
 
 
 # --- the format ----------------------------------------------------------------------------------
@@ -128,15 +164,15 @@ def test_only_the_keepalive_is_a_keepalive() -> None:
 
 async def test_a_burst_arrives_whole_and_in_order(server: TrickleServer) -> None:
     url = server.channel_url("burst")
-    async with JSONLPublisher(url, create=True, linger=0.5) as publisher:
-        reading = asyncio.create_task(_collect(url))
-        await asyncio.sleep(0.05)
+    async with JSONLPublisher(url, create=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "burst")
         for number in range(30_000):
             await publisher.write({"n": number})
-    records, subscriber = await asyncio.wait_for(reading, 20)
-    assert [record["n"] for record in records] == list(range(30_000))
-    assert publisher.stats.records == subscriber.stats.records == 30_000
-    assert subscriber.transport.stats.gaps == 0
+        await publisher.flush()
+        await reader.count(30_000)
+    assert [record["n"] for record in await reader.ended()] == list(range(30_000))
+    assert publisher.stats.records == reader.subscriber.stats.records == 30_000
+    assert reader.subscriber.transport.stats.gaps == 0
 
 
 async def test_a_record_arrives_while_its_segment_is_open(server: TrickleServer) -> None:
@@ -147,64 +183,65 @@ async def test_a_record_arrives_while_its_segment_is_open(server: TrickleServer)
     ):
         for number in range(5):
             await publisher.write({"n": number})
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(LIMIT):
                 assert await anext(subscriber) == {"n": number}
         assert subscriber.transport.stats.segments == 1
 
 
 async def test_a_segment_of_lines_is_ended_by_time_without_another_record(
-    server: TrickleServer, eventually: Eventually
+    server: TrickleServer,
 ) -> None:
     url = server.channel_url("time")
     async with JSONLPublisher(url, create=True, linger=0) as publisher:
         await publisher.write({"n": 0})
-        await eventually(lambda: publisher.transport.stats.segments == 1)
+        await until(lambda: publisher.transport.stats.segments == 1)
         await publisher.write({"n": 1})
-        await eventually(lambda: publisher.transport.stats.segments == 2)
+        await until(lambda: publisher.transport.stats.segments == 2)
 
 
 async def test_a_segment_of_lines_is_ended_by_size(server: TrickleServer) -> None:
     url = server.channel_url("size")
-    async with JSONLPublisher(url, create=True, linger=0.5) as publisher:
-        reading = asyncio.create_task(_collect(url))
+    async with JSONLPublisher(url, create=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "size")
         for number in range(64):
             await publisher.write({"n": number, "pad": "x" * 60_000})
-    records, subscriber = await asyncio.wait_for(reading, 20)
-    assert [record["n"] for record in records] == list(range(64))
-    assert 3 <= subscriber.transport.stats.segments <= 8
+        await publisher.flush()
+        await reader.count(64)
+    assert [record["n"] for record in await reader.ended()] == list(range(64))
+    # Of a megabyte each; on a busy machine time ends some earlier.
+    assert 3 <= reader.subscriber.transport.stats.segments < 32
 
 
 async def test_a_record_that_is_too_large_changes_nothing(server: TrickleServer) -> None:
     url = server.channel_url("large")
-    async with JSONLPublisher(url, create=True, linger=0.3) as publisher:
-        reading = asyncio.create_task(_collect(url))
+    async with JSONLPublisher(url, create=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "large")
         await publisher.write({"n": 0})
         with pytest.raises(RecordTooLarge, match="large"):
             await publisher.write({"pad": "x" * 70_000})
         await publisher.write({"n": 1})
-    records, _ = await asyncio.wait_for(reading, 10)
-    assert records == [{"n": 0}, {"n": 1}]
+        await reader.count(2)
+    assert await reader.ended() == [{"n": 0}, {"n": 1}]
 
 
 async def test_a_cut_is_counted_in_records_and_writing_goes_on(
-    server: TrickleServer, proxy: FaultProxy, eventually: Eventually
+    server: TrickleServer, proxy: FaultProxy
 ) -> None:
     url = server.channel_url("cut")
-    async with JSONLPublisher(proxy.rewrite(url), create=True, linger=0.3) as publisher:
-        reading = asyncio.create_task(_collect(url))
+    async with JSONLPublisher(proxy.rewrite(url), create=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "cut")
         for number in range(10):
             await publisher.write({"n": number})
         await publisher.flush()
         proxy.cut()
-        await asyncio.sleep(0.05)
         number = 10
         while publisher.stats.uncertain == 0:
             await publisher.write({"n": number})
             await asyncio.sleep(0.01)
             number += 1
         await publisher.write({"n": number})
-    records, _ = await asyncio.wait_for(reading, 10)
-    seen = [record["n"] for record in records]
+        await until(lambda: {"n": number} in reader.records)
+    seen = [record["n"] for record in await reader.ended()]
     assert seen == sorted(set(seen))
     assert seen[-1] == number
     assert number + 1 - len(seen) <= publisher.stats.uncertain
@@ -218,7 +255,7 @@ async def test_a_writer_whose_server_stays_away_is_told_at_the_next_write(
         await publisher.write({"n": 0})
         await proxy.refuse()
         with pytest.raises(ConnectionError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT):
                 while True:
                     await publisher.write({"n": 1})
                     await asyncio.sleep(0.01)
@@ -226,14 +263,13 @@ async def test_a_writer_whose_server_stays_away_is_told_at_the_next_write(
 
 async def test_closing_sends_what_was_gathered_and_ends_the_writer(server: TrickleServer) -> None:
     url = server.channel_url("last")
-    publisher = JSONLPublisher(url, create=True, linger=0.3)
+    publisher = JSONLPublisher(url, create=True, linger=2)
     await publisher.__aenter__()
-    reading = asyncio.create_task(_collect(url))
+    reader = await Reader.waiting(server, "last")
     await publisher.write({"n": 1})
     await publisher.aclose()
     await publisher.aclose()
-    records, _ = await asyncio.wait_for(reading, 10)
-    assert records == [{"n": 1}]
+    assert await reader.ended() == [{"n": 1}]
     with pytest.raises(ChannelClosed):
         await publisher.write({"n": 2})
 
@@ -243,14 +279,13 @@ async def test_closing_sends_what_was_gathered_and_ends_the_writer(server: Trick
 
 async def test_a_reader_that_keeps_up_misses_no_event_of_a_burst(server: TrickleServer) -> None:
     url = server.channel_url("events")
-    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0.3) as publisher:
-        reading = asyncio.create_task(_collect(url))
-        await asyncio.sleep(0.1)
+    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "events")
         for number in range(40):
             await publisher.write({"type": "status", "n": number})
-    records, subscriber = await asyncio.wait_for(reading, 10)
-    assert [record["n"] for record in records] == list(range(40))
-    assert subscriber.transport.stats.segments == 40
+        await reader.count(40)
+    assert [record["n"] for record in await reader.ended()] == list(range(40))
+    assert reader.subscriber.transport.stats.segments == 40
 
 
 async def test_an_event_is_the_whole_segment_and_acknowledged(server: TrickleServer) -> None:
@@ -268,12 +303,11 @@ async def test_an_event_is_the_whole_segment_and_acknowledged(server: TrickleSer
 
 async def test_events_of_several_tasks_do_not_collide(server: TrickleServer) -> None:
     url = server.channel_url("tasks")
-    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0.3) as publisher:
-        reading = asyncio.create_task(_collect(url))
-        await asyncio.sleep(0.1)
+    async with JSONLPublisher(url, create=True, one_per_segment=True, linger=0) as publisher:
+        reader = await Reader.waiting(server, "tasks")
         await asyncio.gather(*(publisher.write({"n": number}) for number in range(10)))
-    records, _ = await asyncio.wait_for(reading, 10)
-    assert sorted(record["n"] for record in records) == list(range(10))
+        await reader.count(10)
+    assert sorted(record["n"] for record in await reader.ended()) == list(range(10))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -281,18 +315,15 @@ async def test_events_of_several_tasks_do_not_collide(server: TrickleServer) -> 
 
 async def test_keepalives_are_passed_over_and_counted(server: TrickleServer) -> None:
     channel = server.create("control", "application/json")
-    url = server.channel_url("control")
-    readers = [asyncio.create_task(_collect(url, keepalives=keep)) for keep in (False, True)]
-    await asyncio.sleep(0.1)
+    plain = await Reader.waiting(server, "control")
+    everything = await Reader.waiting(server, "control", keepalives=True)
     for record in (_KEEP, {"a": 1}, _KEEP):
         await channel.write(json.dumps(record).encode())
-        await asyncio.sleep(0.03)
-    await asyncio.sleep(0.1)
+    await everything.count(3)
+    await until(lambda: plain.subscriber.stats.keepalives == 2)
     await server.close_channel("control")
-    (plain, subscriber), (everything, _) = await asyncio.gather(*readers)
-    assert plain == [{"a": 1}]
-    assert everything == [_KEEP, {"a": 1}, _KEEP]
-    assert subscriber.stats.keepalives == 2
+    assert await plain.ended() == [{"a": 1}]
+    assert await everything.ended() == [_KEEP, {"a": 1}, _KEEP]
 
 
 async def test_bad_lines_are_passed_over_counted_and_reported(
@@ -300,12 +331,12 @@ async def test_bad_lines_are_passed_over_counted_and_reported(
 ) -> None:
     url = server.channel_url("bad")
     with caplog.at_level(logging.WARNING):
-        async with TricklePublisher(url, create=True, linger=0.3) as publisher:
-            reading = asyncio.create_task(_collect(url))
+        async with TricklePublisher(url, create=True, linger=0) as publisher:
+            reader = await Reader.waiting(server, "bad")
             async with publisher.segment() as segment:
                 await segment.write(b'{"n":1}\nsecret nonsense\n{"n":2}\n')
-        records, subscriber = await asyncio.wait_for(reading, 10)
-    assert records == [{"n": 1}, {"n": 2}]
-    assert subscriber.stats.bad == 1
+            await reader.count(2)
+        assert await reader.ended() == [{"n": 1}, {"n": 2}]
+    assert reader.subscriber.stats.bad == 1
     assert "1 lines of segment 0" in caplog.text
     assert "secret" not in caplog.text

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet import LocalOrchestrator
 
-LIMIT = 10
+LIMIT = 30
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def register(
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
     async def wait(check: Callable[[], bool]) -> None:
-        for _ in range(500):
+        for _ in range(1500):
             if check():
                 return
             await asyncio.sleep(0.02)

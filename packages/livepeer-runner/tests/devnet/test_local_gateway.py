@@ -11,7 +11,7 @@ from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
 from livepeer.runner.devnet.gateway.feeds import DataFeed
 from livepeer.trickle import TricklePublisher
 
-LIMIT = 10
+LIMIT = 30
 
 
 async def test_a_job_goes_through_gateway_and_orchestrator_and_back(

@@ -14,7 +14,7 @@ from aiohttp import web
 from livepeer.runner.devnet import LocalOrchestrator, listener, sse
 from livepeer.runner.devnet.urls import BadURL, clean_path, join_path, parse_url
 
-LIMIT = 10
+LIMIT = 30
 
 
 def job(**fields: object) -> bytes:

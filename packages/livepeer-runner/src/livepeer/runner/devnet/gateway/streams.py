@@ -30,7 +30,7 @@ _JSON = {"Content-Type": "application/json"}
 #: As ill-formed as it comes from the reference: backslashes where line ends were meant.
 _END_OF_DATA = b'data: \n\nevent: end\\ndata: {"type":"stream_ended"}\\n\\n'
 #: Seconds that orchestrators get to hear of the end when the gateway ends.
-_FAREWELL = 2.0
+_FAREWELL = 5.0
 
 
 class GatewayStreams:
