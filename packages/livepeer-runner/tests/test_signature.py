@@ -385,6 +385,12 @@ class TestOutput:
         encoded = PredictSignature.of(predict).encode({"a": b"\xff\x00"})
         assert json.loads(encoded.body) == {"a": "_wA="}
 
+    def test_base64_of_a_type_of_its_own_is_encoded_once(self) -> None:
+        def predict() -> list[Base64Bytes | None]: ...
+
+        encoded = PredictSignature.of(predict).encode([b"\xff\xef\x00", None])
+        assert json.loads(encoded.body) == ["/+8A", None]
+
 
 class TestForms:
     class Edit:

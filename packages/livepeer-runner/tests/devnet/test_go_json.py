@@ -57,11 +57,12 @@ def test_a_number_of_a_free_form_object_comes_out_as_go_writes_its_float(
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
 )
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_a_free_form_object_means_the_same_afterwards(value: dict[str, object]) -> None:
     written = go_json.dumps(go_json.decode_object(go_json.parse(json.dumps(value))))
     assert json.loads(written) == value

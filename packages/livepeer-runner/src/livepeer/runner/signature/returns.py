@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from pydantic import ConfigDict, EncodedBytes, EncodedStr, TypeAdapter
+from pydantic import ConfigDict, EncodedBytes, EncodedStr, PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE
 
@@ -93,6 +93,7 @@ class Output:
         try:
             self.adapter: TypeAdapter[Any] = _adapter(hint)
             self._checks: TypeAdapter[Any] = _adapter(_decoded(hint))
+            self._writer: TypeAdapter[Any] = _adapter(_written(hint))
             self.adapter.json_schema(mode="serialization")
         except (PydanticInvalidForJsonSchema, PydanticUserError, TypeError, NameError) as error:
             what = "an event of its stream" if stream else "its return type"
@@ -116,11 +117,11 @@ class Output:
             if isinstance(checked, File):
                 return Encoded(checked.data, checked.media_type)
             return Encoded(bytes(checked), self.raw_media_type)
-        return Encoded(self.adapter.dump_json(checked, by_alias=True), "application/json")
+        return Encoded(self._writer.dump_json(checked, by_alias=True), "application/json")
 
     def encode_json(self, value: Any) -> bytes:
         """The value as JSON, a file as its `data:` URI: for events and collected streams."""
-        return self.adapter.dump_json(self._checks.validate_python(value), by_alias=True)
+        return self._writer.dump_json(self._checks.validate_python(value), by_alias=True)
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
@@ -134,15 +135,32 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _decoded(hint: Any) -> Any:
     """The hint of a value in Python's hands: base64 is decoded there, and not once more."""
+    return _changed(hint, lambda one: None if isinstance(one, EncodedBytes | EncodedStr) else one)
+
+
+def _written(hint: Any) -> Any:
+    """The hint of a value that leaves: base64 is text there, and not encoded once more."""
+
+    def change(one: Any) -> Any:
+        if not isinstance(one, EncodedBytes):
+            return one
+        encode = one.encoder.encode
+        return PlainSerializer(lambda data: encode(data).decode(), return_type=str)
+
+    return _changed(hint, change)
+
+
+def _changed(hint: Any, change: Callable[[Any], Any]) -> Any:
+    """The hint with each annotation changed, or without it where that gives None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         inner, *metadata = arguments
-        kept = [one for one in metadata if not isinstance(one, EncodedBytes | EncodedStr)]
-        inner = _decoded(inner)
+        kept = [new for new in map(change, metadata) if new is not None]
+        inner = _changed(inner, change)
         return Annotated[(inner, *kept)] if kept else inner
     if origin is None or origin is Literal:
         return hint
-    changed = tuple(_decoded(one) for one in arguments)
+    changed = tuple(_changed(one, change) for one in arguments)
     if changed == arguments:
         return hint
     return Union[changed] if origin in (Union, UnionType) else origin[changed]  # noqa: UP007
