@@ -18,8 +18,10 @@ from livepeer.trickle.media import (
     StreamDecoder,
     VideoFrame,
 )
+from livepeer.trickle.media.demux import Demuxer
 from livepeer.trickle.media.encoder import Piece
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.psi import Track
 
 TICK = Fraction(1, 90_000)
 
@@ -168,6 +170,58 @@ def test_expected_sound_is_in_the_first_tables() -> None:
     (piece,) = encoder.encode(timed(picture(0), Fraction(1)))
     with av.open(io.BytesIO(piece.data), options={"probesize": "10000"}) as container:
         assert [s.type for s in container.streams] == ["video", "audio"]
+
+
+def tables(segment: bytes) -> tuple[Track, ...]:
+    demuxer = Demuxer()
+    demuxer.feed(segment[: 2 * 188])
+    return demuxer.tracks
+
+
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+def test_a_first_segment_whose_sound_is_expected_is_as_long_as_any_and_has_it(codec: Any) -> None:
+    encoder = SegmentEncoder(audio=AudioOutput(codec=codec))
+    encoder.expect("audio")
+    parts = encoded(encoder, audio_from=0.2)
+    assert [len(decoded(part)) for part in parts] == [30, 30, 30]
+    for part in parts:
+        assert [track.kind for track in tables(part)] == ["video", "audio"]
+        with av.open(io.BytesIO(part)) as container:
+            assert sum(frame.samples for frame in container.decode(audio=0)) > 35_000
+
+
+def test_sound_that_came_and_is_not_encoded_yet_is_in_the_first_tables() -> None:
+    encoder = SegmentEncoder()
+    assert encoder.encode(tone(Fraction(1), samples=400)) == []
+    (piece,) = encoder.encode(timed(picture(0), Fraction(1)))
+    assert [track.kind for track in tables(piece.data)] == ["video", "audio"]
+
+
+def test_expected_sound_that_never_comes_is_withdrawn_from_the_next_segment_on() -> None:
+    parts = encoded(SegmentEncoder(expect=["audio"]), audio_from=None)
+    assert [len(decoded(part)) for part in parts] == [30, 30, 30]
+    assert [len(tables(part)) for part in parts] == [2, 1, 1]
+
+
+def test_expected_sound_that_is_very_late_is_news_with_a_segment_of_its_own() -> None:
+    parts = encoded(SegmentEncoder(expect=["audio"]), seconds=4, audio_from=2.3)
+    names = [[track.kind for track in tables(part)] for part in parts]
+    assert names[0] == names[-1] == ["video", "audio"]
+    assert names[1] == ["video"]
+    assert sum(len(decoded(part)) for part in parts) == 120
+    with av.open(io.BytesIO(parts[-1])) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) > 20_000
+
+
+def test_sound_that_is_expected_to_pass_through_is_named_by_its_own_codec() -> None:
+    encoder = SegmentEncoder()
+    encoder.expect("audio", "mp2")
+    (piece,) = encoder.encode(timed(picture(0), Fraction(1)))
+    assert [track.codec for track in tables(piece.data)] == ["h264", "mp2"]
+    encoder = SegmentEncoder()
+    encoder.expect("audio", "vorbis")
+    (piece,) = encoder.encode(timed(picture(0), Fraction(1)))
+    assert [track.codec for track in tables(piece.data)] == ["h264"]
 
 
 def test_sound_without_pictures_is_cut_by_time() -> None:

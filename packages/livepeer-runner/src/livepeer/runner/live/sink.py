@@ -47,6 +47,11 @@ class Sink:
         if self._media is not None:
             await self._media.aclose()
 
+    def expect_sound(self, codec: str | None) -> None:
+        """Say that sound will come: undecoded in `codec`, or to be encoded."""
+        if self._media is not None:
+            self._media.expect("audio", codec)
+
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
         """Raises `StreamFailed` where the channel is gone, `ValueError`, `TypeError` or
         `EncoderUnavailable` for what cannot be encoded."""

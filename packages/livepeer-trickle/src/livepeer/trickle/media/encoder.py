@@ -34,10 +34,9 @@ class SegmentEncoder:
     encoded. Every segment begins with PAT, PMT and a keyframe and can be decoded alone. Timestamps
     are the input's, to the tick of 1/90000 s.
 
-    ``video`` or ``audio`` of ``None`` leaves that track out. Tables name the tracks in ``expect``
-    and those that came so far; another one begins with the next segment, for which pictures do not
-    wait but its sound does, half a second at most. Naming what will come spares readers that look
-    only at the beginning; what is named and never comes makes some of them wait for it.
+    ``video`` or ``audio`` of ``None`` leaves that track out. Tables name the tracks that came so
+    far and those in ``expect`` (see :meth:`expect`); another one begins with a segment of its own,
+    for which pictures do not wait but its sound does, half a second at most.
     Not thread-safe.
     """
 
@@ -60,7 +59,7 @@ class SegmentEncoder:
         self._broken: set[str] = set()
         self._begun: int | None = None
         self._last_key = 0
-        self._expect = frozenset(expect)
+        self._expected: dict[Kind, str | None] = dict.fromkeys(expect)
         # A new segment is wanted; and pictures that need an earlier one are of no use.
         self._cut = self._blocked = True
         self._asked = self._asked_lost = False
@@ -89,6 +88,17 @@ class SegmentEncoder:
         raise TypeError(
             f"expected a VideoFrame, an AudioFrame or a MediaPacket, not {type(item).__name__}"
         )
+
+    def expect(self, kind: Kind, codec: str | None = None) -> None:
+        """Say that a track will come: the next segment names it in its tables.
+
+        Told before the first frame, this keeps the first segment from being cut short as soon as
+        there is sound, and spares readers that look for tracks only at the beginning. What has not
+        come by the end of that segment is not named any longer, and is news when it comes.
+        ``codec``: FFmpeg's name, for packets that pass through; else it is what this encoder makes.
+        """
+        if codec is None or self._muxer.carries(codec):
+            self._expected[kind] = codec
 
     @property
     def tables(self) -> bytes:
@@ -227,12 +237,24 @@ class SegmentEncoder:
     def _put_video(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
         if not (unit.key and self._cut):
             return [self._piece("video", unit, tables=self._muxer.announce(track))]
-        for _, sound in self._early:
-            self._muxer.announce(sound)
-        if "audio" in self._expect and self._audio is not None and not self._early:
-            self._muxer.announce(self._audio_track())
+        self._announce_sound()
         self._muxer.announce(track)
         return [self._piece("video", unit, new=True), *self._release_early()]
+
+    def _announce_sound(self) -> None:
+        """Bring the tables of a segment that begins with a picture up to date with its sound."""
+        for _, track in self._early:
+            self._muxer.announce(track)
+        if self.audio is None or self._early:
+            return
+        came = "audio" in self._last
+        if any(track.kind == "audio" for track in self._muxer.tracks):
+            if not came:
+                self._expected.pop("audio", None)
+                self._muxer.withdraw("audio")
+        elif came or "audio" in self._expected:
+            codec = self._expected.get("audio")
+            self._muxer.announce(_track("audio", codec, 0) if codec else self._audio_track())
 
     def _put_audio(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
         seen = self._last.get("video")

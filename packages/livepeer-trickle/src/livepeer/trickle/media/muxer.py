@@ -73,9 +73,13 @@ class TransportStreamMuxer:
         return tuple(self._tracks.values())
 
     @staticmethod
-    def check(track: TsTrack) -> None:
+    def carries(codec: str) -> bool:
+        """Whether MPEG-TS has a place for it."""
+        return codec in _TYPES
+
+    def check(self, track: TsTrack) -> None:
         """Raise ``ValueError`` for a codec that MPEG-TS has no place for."""
-        if track.codec not in _TYPES:
+        if not self.carries(track.codec):
             raise ValueError(
                 f"{track.codec} has no place in MPEG-TS; it carries {', '.join(sorted(_TYPES))}"
             )
@@ -86,9 +90,17 @@ class TransportStreamMuxer:
         if self._tracks.get(track.kind) == track:
             return False
         self._tracks[track.kind] = track
+        self._renew_tables()
+        return True
+
+    def withdraw(self, kind: Literal["video", "audio"]) -> None:
+        """Take a track that does not come out of the tables."""
+        del self._tracks[kind]
+        self._renew_tables()
+
+    def _renew_tables(self) -> None:
         self._version = (self._version + 1) % 32
         self._tables = [(0, self._pat()), (PMT_PID, self._pmt())]
-        return True
 
     def tables(self) -> bytes:
         """PAT and PMT: what a decoder needs to begin."""

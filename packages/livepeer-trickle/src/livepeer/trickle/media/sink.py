@@ -77,7 +77,7 @@ class MediaPublisher:
         publisher: TricklePublisher | None = None,
         tls: TLS = True,
     ) -> None:
-        """``expect``: tracks that will come for certain; see :class:`SegmentEncoder`.
+        """``expect``: tracks that will come; see :meth:`SegmentEncoder.expect`.
 
         ``drain_timeout``: seconds that closing gives the network to take what is left.
         ``publisher``: one with options of its own (headers, session); it is closed with this one.
@@ -122,6 +122,10 @@ class MediaPublisher:
         if kind is None and self._sender is not None and not self._sender.cancelled():
             # Not foreseen, and so not to be hidden.
             self._sender.result()
+
+    def expect(self, kind: Literal["video", "audio"], codec: str | None = None) -> None:
+        """Say that a track will come, best before the first frame. :meth:`SegmentEncoder.expect`"""
+        self._encoder.expect(kind, codec)
 
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
         """Encode ``item`` and hand it to the network; then it is the caller's again.

@@ -17,6 +17,7 @@ from .decode_thread import DecodeThread
 from .decoder import DecoderStats, Mode, StreamDecoder
 from .frames import Frame, MediaPacket
 from .handover import Handover, Policy
+from .psi import Track
 
 if TYPE_CHECKING:
     from typing import Self
@@ -108,6 +109,12 @@ class MediaSubscriber:
             decoder=self._decoder.stats,
             transport=self._subscriber.stats,
         )
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that the stream has announced, those left out included; known with the first
+        frame."""
+        return self._decoder.tracks
 
     async def __aenter__(self) -> Self:
         if self._handover is not None:
