@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 from livepeer.runner.job import JobFilter, current_job
+from livepeer.runner.metadata import check, is_count, is_number
 
 _ID = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _VERSION = re.compile(r"[!-~]+")
@@ -20,22 +20,6 @@ _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 def kebab_case(name: str) -> str:
     """`TextToImage` -> `text-to-image`, `HTTPEcho` -> `http-echo`."""
     return "-".join(word.lower() for word in _WORD.findall(name))
-
-
-def _check(cls: type[PipelineBase], name: str, good: bool, what: str) -> None:
-    if not good:
-        value = getattr(cls, name)
-        raise ValueError(f"{cls.__name__}.{name} is {value!r}: write {what}")
-
-
-def _number(value: object, *, zero: bool = False) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and (value > 0 or (zero and value == 0))
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and _number(value)
 
 
 class _ModelDir:
@@ -77,20 +61,20 @@ class PipelineBase:
 
     @classmethod
     def _check_metadata(cls) -> None:
-        _check(
+        check(
             cls,
             "pipeline_id",
             _ID.fullmatch(str(cls.pipeline_id)) is not None,
             "small letters, digits and single dashes, such as 'text-to-image'",
         )
-        _check(
+        check(
             cls,
             "version",
             _VERSION.fullmatch(str(cls.version)) is not None,
             "a text such as '1.0.0'",
         )
-        _check(cls, "capacity", _whole(cls.capacity), "a whole number, 1 or more")
-        _check(cls, "min_vram_gb", _number(cls.min_vram_gb, zero=True), "GB, 0 or more")
+        check(cls, "capacity", is_count(cls.capacity), "a whole number, 1 or more")
+        check(cls, "min_vram_gb", is_number(cls.min_vram_gb, zero=True), "GB, 0 or more")
 
     @classmethod
     def prepare_models(cls) -> None:
@@ -144,13 +128,16 @@ class Pipeline(PipelineBase):
     def _check_metadata(cls) -> None:
         super()._check_metadata()
         timeout = cls.timeout
-        _check(
-            cls, "timeout", timeout is None or _number(timeout), "seconds above 0, or None for none"
+        check(
+            cls,
+            "timeout",
+            timeout is None or is_number(timeout),
+            "seconds above 0, or None for none",
         )
-        _check(cls, "max_batch_size", _whole(cls.max_batch_size), "a whole number, 1 or more")
-        _check(
+        check(cls, "max_batch_size", is_count(cls.max_batch_size), "a whole number, 1 or more")
+        check(
             cls,
             "max_batch_wait_ms",
-            _number(cls.max_batch_wait_ms, zero=True),
+            is_number(cls.max_batch_wait_ms, zero=True),
             "milliseconds, 0 or more",
         )

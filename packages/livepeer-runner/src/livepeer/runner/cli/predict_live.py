@@ -13,13 +13,14 @@ import typer
 from livepeer.runner.cli import inputs
 from livepeer.runner.cli.recording import FORMATS, Recording
 from livepeer.runner.errors import InvalidInput
-from livepeer.runner.live.harness import LiveResult, run_live
 from livepeer.runner.live.hooks import Hooks
+from livepeer.runner.testing.live import LiveResult, run_live
+from livepeer.trickle import TrickleError
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
 
 if TYPE_CHECKING:
-    from livepeer.runner.live.harness import Frame
     from livepeer.runner.live.pipeline import LivePipeline
+    from livepeer.runner.testing.live import Frame
 
 RECORDS = (".jsonl", ".json")
 ENDED_WELL = ("the input ended", "it has run as long as it should")
@@ -48,7 +49,7 @@ def predict(
         result, frames = asyncio.run(
             _run(cls, source, given, recording, duration, realtime=realtime, seconds=seconds)
         )
-    except (ExceptionGroup, InvalidInput, RuntimeError, OSError, ValueError) as error:
+    except (InvalidInput, TrickleError, RuntimeError, OSError, ValueError) as error:
         _failed(error)
     _records(result, output if video is None else None)
     for told in result.errors:
@@ -106,9 +107,7 @@ async def _run(
 
 
 def _failed(error: Exception) -> NoReturn:
-    """Say why nothing ran. What a task group wraps is what went wrong."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    """Say why nothing ran."""
     if isinstance(error, InvalidInput):
         for field in error.fields:
             note(f"  {field.name}: {field.message}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from livepeer.runner.live.harness import Frame
+    from livepeer.runner.testing.live import Frame
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
 """FFmpeg's container for a file's ending."""

@@ -66,6 +66,14 @@ class ErrorBudget:
         self._untold, self._told_at = 0, now
 
 
+def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of a task group: the others came of its end."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def described(where: str, error: BaseException) -> str:
     """What the caller is told: its own kind of error in full, of any other only the type."""
     if isinstance(error, JobError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.errors import JobError, PipelineError
 from livepeer.runner.live.calls import HookHung
-from livepeer.runner.live.failures import StreamFailed, described
+from livepeer.runner.live.failures import StreamFailed, described, first_error
 from livepeer.runner.live.generated import END, Generated, until
 from livepeer.runner.live.hooks import Hooks
 from livepeer.runner.live.sink import Sink, check_frame
@@ -92,7 +92,7 @@ class Flow:
                 failed = group.subgroup(StreamFailed)
                 if failed is None:
                     raise
-                raise _first(failed) from None
+                raise first_error(failed) from None
         self.refresh()
 
     async def _process(self, source: MediaSubscriber) -> None:
@@ -103,6 +103,8 @@ class Flow:
                     if item is END:
                         break
                     kind = _kind(item)
+                    if self._status.input.count == 0:
+                        self._expect_sound(source)
                     self._has_video |= kind == "video"
                     # Rates are those of the picture, or of the sound where there is none.
                     if kind == "video" or not self._has_video:
@@ -119,6 +121,14 @@ class Flow:
                 writing.cancel()
                 await asyncio.wait((writing,))
         self.stop()  # what is generated beside an input ends with it
+
+    def _expect_sound(self, source: MediaSubscriber) -> None:
+        """Let the first segment of the output name its sound, where the input has some."""
+        for track in source.tracks:
+            if track.kind == "audio" and self._hooks.audio:
+                self._sink.expect_sound(None)
+            elif track.kind == "audio" and self._copy.passthrough:
+                self._sink.expect_sound(track.codec)
 
     async def _generate(self) -> None:
         generate = self._copy.generate  # type: ignore[attr-defined]
@@ -218,13 +228,6 @@ class Flow:
 
 async def _done(future: asyncio.Future[None]) -> None:
     await future
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _kind(item: Frame | MediaPacket) -> str:

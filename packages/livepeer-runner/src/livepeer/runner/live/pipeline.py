@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from livepeer.runner.live.handle import StreamHandle
-from livepeer.runner.pipeline import PipelineBase, _check, _number, _whole
+from livepeer.runner.metadata import check, is_count, is_number
+from livepeer.runner.pipeline import PipelineBase
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import AudioOutput, VideoFrame, VideoOutput
@@ -88,12 +89,12 @@ class LivePipeline(PipelineBase):
     def _check_metadata(cls) -> None:
         super()._check_metadata()
         for name in ("hook_timeout", "idle_timeout"):
-            _check(cls, name, _number(getattr(cls, name)), "seconds above 0")
-        _check(cls, "max_errors", _whole(cls.max_errors), "a whole number, 1 or more")
-        _check(cls, "max_batch_size", _whole(cls.max_batch_size), "a whole number, 1 or more")
+            check(cls, name, is_number(getattr(cls, name)), "seconds above 0")
+        check(cls, "max_errors", is_count(cls.max_errors), "a whole number, 1 or more")
+        check(cls, "max_batch_size", is_count(cls.max_batch_size), "a whole number, 1 or more")
         wait = cls.max_batch_wait_ms
-        _check(cls, "max_batch_wait_ms", _number(wait, zero=True), "milliseconds, 0 or more")
-        _check(cls, "on_error", cls.on_error in ("pass", "drop"), "'pass' or 'drop'")
+        check(cls, "max_batch_wait_ms", is_number(wait, zero=True), "milliseconds, 0 or more")
+        check(cls, "on_error", cls.on_error in ("pass", "drop"), "'pass' or 'drop'")
 
     def warm_up(self) -> Any:
         """Run the model once, after `setup` and before the first stream."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from livepeer.runner.app import create_app
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.lifecycle import State
+from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
 from livepeer.runner.live.pipeline import LivePipeline
 from livepeer.runner.live.request import StartRequest
@@ -81,52 +82,56 @@ async def run_live(
     whatever `realtime` says. `source` may be None for a class with `generate`, which `seconds`
     ends. `on_frame` gets each frame instead of its being collected.
 
-    Raises `RuntimeError` where setup fails, `InvalidInput` for the first parameters.
+    Raises `RuntimeError` where setup fails, `InvalidInput` for the first parameters, and what the
+    source or `on_frame` raises.
     """
     if speed is None:
         cls = _lossless(cls)
     settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
     result = LiveResult()
     began = time.monotonic()
-    async with (
-        _ready(cls, settings) as work,
-        TrickleServer(autocreate=False) as server,
-        asyncio.TaskGroup() as collecting,
-    ):
-        urls = {name: server.channel_url(name) for name in _channels(source)}
-        for name in urls:
-            server.create(name)
-        for coroutine in (
-            _collect_records(urls["events"], result.events),
-            _collect_records(urls["data"], result.data),
-            _collect_frames(urls["out"], result, on_frame),
+    try:
+        async with (
+            _ready(cls, settings) as work,
+            TrickleServer(autocreate=False) as server,
+            asyncio.TaskGroup() as collecting,
         ):
-            collecting.create_task(coroutine)
-        request = StartRequest(
-            "run-live",
-            params,
-            control_url=urls["control"],
-            events_url=urls["events"],
-            subscribe_url=urls.get("in"),
-            publish_url=urls["out"],
-            data_url=urls["data"],
-        )
-        session = work.open(request, ExitStack())
-        try:
-            flow = await session.flowing()
-            if isinstance(flow, Flow):
-                flow.before = _update_at(session, list(updates))
-            if source is not None:
-                await _feed(urls["in"], source, session, speed)
-                await server.close_channel("in")
-            elif seconds is not None and not await session.wait(seconds):
-                session.end("it has run as long as it should")
-            await session.wait()
-        finally:
-            session.end("the caller stopped it")
-            await session.wait(COLLECT_SECONDS)
-            await server.close_channels()
-        result.reason = session.reason
+            urls = {name: server.channel_url(name) for name in _channels(source)}
+            for name in urls:
+                server.create(name)
+            for coroutine in (
+                _collect_records(urls["events"], result.events),
+                _collect_records(urls["data"], result.data),
+                _collect_frames(urls["out"], result, on_frame),
+            ):
+                collecting.create_task(coroutine)
+            request = StartRequest(
+                "run-live",
+                params,
+                control_url=urls["control"],
+                events_url=urls["events"],
+                subscribe_url=urls.get("in"),
+                publish_url=urls["out"],
+                data_url=urls["data"],
+            )
+            session = work.open(request, ExitStack())
+            try:
+                flow = await session.flowing()
+                if isinstance(flow, Flow):
+                    flow.before = _update_at(session, list(updates))
+                if source is not None:
+                    await _feed(urls["in"], source, session, speed)
+                    await server.close_channel("in")
+                elif seconds is not None and not await session.wait(seconds):
+                    session.end("it has run as long as it should")
+                await session.wait()
+            finally:
+                session.end("the caller stopped it")
+                await session.wait(COLLECT_SECONDS)
+                await server.close_channels()
+            result.reason = session.reason
+    except BaseExceptionGroup as group:
+        raise first_error(group) from None
     result.seconds = time.monotonic() - began
     return result
 

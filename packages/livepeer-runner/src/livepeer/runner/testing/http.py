@@ -1,13 +1,4 @@
-"""Testing a pipeline over real HTTP, with nothing to configure. Needs the extra `testing`.
-
-    from livepeer.runner.testing import client
-
-    def test_it_greets():
-        with client(Greeter) as greeter:
-            assert greeter.predict(name="Ada") == "Hello, Ada"
-
-The app is the real one, served by the real server on a free port of the loopback.
-"""
+"""A pipeline served on the loopback, and a client for it."""
 
 from __future__ import annotations
 
@@ -25,13 +16,10 @@ from fastapi import FastAPI
 
 from livepeer.runner.app import create_app
 from livepeer.runner.lifecycle import State
-from livepeer.runner.live.harness import LiveResult, run_live
 from livepeer.runner.pipeline import PipelineBase
 from livepeer.runner.server import bind, server_config, uvicorn_server
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
-
-__all__ = ["CallFailed", "LiveResult", "LocalServer", "PipelineClient", "client", "run_live"]
 
 
 class CallFailed(Exception):

@@ -1,0 +1,43 @@
+"""Testing a pipeline over real HTTP and real trickle, with nothing to configure.
+
+    from livepeer.runner.testing import client
+
+    def test_it_greets():
+        with client(Greeter) as greeter:
+            assert greeter.predict(name="Ada") == "Hello, Ada"
+
+The app is the real one, served by the real server on a free port of the loopback. `client` needs
+the extra `testing`; `run_live`, for live classes, needs nothing more.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
+    from livepeer.runner.testing.live import LiveResult, run_live
+
+_HOMES = {
+    "CallFailed": "livepeer.runner.testing.http",
+    "LiveResult": "livepeer.runner.testing.live",
+    "LocalServer": "livepeer.runner.testing.http",
+    "PipelineClient": "livepeer.runner.testing.http",
+    "client": "livepeer.runner.testing.http",
+    "run_live": "livepeer.runner.testing.live",
+}
+
+__all__ = ["CallFailed", "LiveResult", "LocalServer", "PipelineClient", "client", "run_live"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
