@@ -125,12 +125,13 @@ def test_a_name_that_is_no_path_segment_is_refused(name: str) -> None:
     ],
 )
 def test_a_status_has_one_meaning(status: int, answer: Answer) -> None:
-    assert wire.classify(status, {}) is answer
+    assert wire.classify(status) is answer
 
 
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_the_mark_of_the_end_wins_over_the_status(status: int) -> None:
-    assert wire.classify(status, {wire.CLOSED: "anything"}) is Answer.TERMINATED
+    told = Headers.parse({wire.CLOSED: "anything"})
+    assert wire.classify(status, closed=told.closed) is Answer.TERMINATED
 
 
 def test_headers_come_back_from_what_was_written() -> None:

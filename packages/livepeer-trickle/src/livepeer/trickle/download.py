@@ -48,7 +48,7 @@ class Download(Exchange):
     @property
     def answer(self) -> Answer:
         head = self.parser.head
-        return Answer.LOST if head is None else classify(head.status, head.fields)
+        return Answer.LOST if head is None else classify(head.status, closed=self.trickle.closed)
 
     @property
     def trickle(self) -> Headers:
@@ -78,7 +78,8 @@ class Download(Exchange):
         Raises `TrickleTimeout` after `limit` seconds of silence; reading on is possible then.
         """
         parser = self.parser
-        if not parser.pieces and not await self.until(lambda: parser.pieces, limit):
+        ready = parser.pieces or self.over
+        if not ready and not await self.until(lambda: parser.pieces, limit):
             raise TrickleTimeout(f"nothing came for {limit:g} s", url=self.url)
         data = parser.take()
         if self._paused and self._connection is not None and parser.buffered < MAX_REPLY:

@@ -134,10 +134,11 @@ class Exchange:
         head = self.parser.head
         if head is None:
             raise TrickleConnectionError("no answer came in time", url=self.url)
+        trickle = Headers.parse(head.fields)
         return Reply(
             head.status,
-            classify(head.status, head.fields),
-            Headers.parse(head.fields),
+            classify(head.status, closed=trickle.closed),
+            trickle,
             b"".join(self.parser.pieces)[:MAX_REPLY].decode("utf-8", "replace"),
         )
 

@@ -6,9 +6,8 @@ up to the end of the connection. It is strict where a lenient reading could lose
 
 import functools
 import re
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["Head", "MalformedAnswer", "ResponseParser"]
 
@@ -16,9 +15,11 @@ _MAX_HEAD: Final = 64 * 1024
 _MAX_LINE: Final = 4096
 _LARGE: Final = 32 * 1024
 """Bytes of a piece that are handed out without being joined with others."""
+_SHORT: Final = 256
+"""Longest line whose meaning is remembered: the answers of a channel differ in one or two lines."""
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\r\n\0]*)?")
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?")
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r\n\0]*)")
 
 
 class MalformedAnswer(ValueError):
@@ -32,14 +33,7 @@ class Fields(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-@functools.lru_cache(maxsize=256)
-def _key(name: bytes) -> str | None:
-    """The name of a field as it is looked up, None where it is none."""
-    return name.decode("ascii").lower() if _TOKEN.fullmatch(name) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The first part of an answer."""
 
     status: int
@@ -106,50 +100,64 @@ class ResponseParser:
         end = len(data)
         while position < end:
             part = self._part
-            if part is _Part.CHUNK or part is _Part.LENGTH:
+            if part is _Part.SIZE:
+                found = self._find(data, b"\r\n", position, _MAX_LINE)
+                if found < 0:
+                    return
+                line = data[position:found]
+                position = found + 2
+                self._left = _known_size(line) if len(line) <= _SHORT else _size(line)
+                self._part = _Part.CHUNK if self._left else _Part.TRAILER
+            elif part is _Part.CHUNK or part is _Part.LENGTH:
                 size = min(self._left, end - position)
                 self._piece(data, position, size)
                 position += size
                 self._left -= size
-                if not self._left:
-                    if part is _Part.LENGTH:
-                        self._end()
-                    else:
-                        self._part = _Part.CHUNK_END
+                if self._left:
+                    return
+                if part is _Part.LENGTH:
+                    self._end()
+                elif data.startswith(b"\r\n", position):
+                    position += 2
+                    self._part = _Part.SIZE
+                else:
+                    self._part = _Part.CHUNK_END
+            elif part is _Part.HEAD:
+                found = self._find(data, b"\r\n\r\n", position, _MAX_HEAD)
+                if found < 0:
+                    return
+                self._parse_head(data[position:found])
+                position = found + 4
             elif part is _Part.UNTIL_CLOSE:
                 self._piece(data, position, end - position)
                 return
             elif part is _Part.DONE:
                 raise MalformedAnswer("more bytes than the answer has")
             else:
-                mark, limit = (
-                    (b"\r\n\r\n", _MAX_HEAD) if part is _Part.HEAD else (b"\r\n", _MAX_LINE)
-                )
-                found = data.find(mark, position)
-                if (end if found < 0 else found) - position > limit:
-                    raise MalformedAnswer(f"the {part.value} is too long")
+                found = self._find(data, b"\r\n", position, _MAX_LINE)
                 if found < 0:
-                    self._rest = data[position:]
                     return
-                line = data[position:found]
-                position = found + len(mark)
-                if part is _Part.HEAD:
-                    self._parse_head(line)
-                elif part is _Part.SIZE:
-                    self._parse_size(line)
-                elif part is _Part.CHUNK_END:
-                    if line:
+                size = found - position
+                position = found + 2
+                if part is _Part.CHUNK_END:
+                    if size:
                         raise MalformedAnswer("a chunk is longer than its size")
                     self._part = _Part.SIZE
-                elif line:
-                    self._trailer(line)
+                elif size:
+                    self._left += size
+                    if self._left > _MAX_HEAD:
+                        raise MalformedAnswer("the trailer is too long")
                 else:
                     self._end()
 
-    def _trailer(self, line: bytes) -> None:
-        self._left += len(line)
-        if self._left > _MAX_HEAD:
-            raise MalformedAnswer("the trailer is too long")
+    def _find(self, data: bytes, mark: bytes, position: int, limit: int) -> int:
+        """Where `mark` is; below 0 where it has not come, and then the rest of `data` is kept."""
+        found = data.find(mark, position)
+        if (len(data) if found < 0 else found) - position > limit:
+            raise MalformedAnswer(f"the {self._part.value} is too long")
+        if found < 0:
+            self._rest = data[position:]
+        return found
 
     def _piece(self, data: bytes, position: int, size: int) -> None:
         self.pieces.append(data if size == len(data) else data[position : position + size])
@@ -159,37 +167,20 @@ class ResponseParser:
         self._part = _Part.DONE
         self.complete = True
 
-    def _parse_size(self, line: bytes) -> None:
-        match = _SIZE.fullmatch(line)
-        if match is None:
-            raise MalformedAnswer(f"{line[:40]!r} is no size of a chunk")
-        self._left = int(match[1], 16)
-        self._part = _Part.CHUNK if self._left else _Part.TRAILER
-
     def _parse_head(self, block: bytes) -> None:
         first, *lines = block.split(b"\r\n")
-        if b"\0" in block or not len(lines) == block.count(b"\n") == block.count(b"\r"):
-            raise MalformedAnswer("a header field has a line break or a NUL in it")
-        match = _STATUS.fullmatch(first)
-        if match is None:
-            raise MalformedAnswer(f"{first[:40]!r} is no status line of HTTP/1.1")
-        status = int(match[2])
-        fields = Fields()
+        status, modern = _known_status(first) if len(first) <= _SHORT else _status(first)
+        fields: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(b":")
-            key = _key(name) if colon else None
-            if key is None:
-                raise MalformedAnswer(f"{line[:40]!r} is no header field")
-            text = value.strip(b" \t").decode("utf-8", "surrogateescape")
-            known = dict.get(fields, key)
-            fields[key] = text if known is None else f"{known}, {text}"
+            name, value = _known_field(line) if len(line) <= _SHORT else _field(line)
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
         if status < 200:
             if status == 101:
                 raise MalformedAnswer("the server switched protocols, which nobody asked for")
             return  # 100 Continue and its like say nothing
-        self._body_of(status, fields, match[1] == b"1")
+        self._body_of(status, fields, modern)
 
-    def _body_of(self, status: int, fields: Fields, modern: bool) -> None:
+    def _body_of(self, status: int, fields: dict[str, str], modern: bool) -> None:
         coding = fields.get("transfer-encoding")
         told = fields.get("content-length")
         length: int | None = None
@@ -205,14 +196,44 @@ class ResponseParser:
             self._part = _Part.UNTIL_CLOSE
         if status in (204, 304):
             length, self._part = 0, _Part.HEAD
-        connection = (fields.get("connection") or "").lower()
+        connection = fields.get("connection", "").lower()
         keep = "close" not in connection if modern else "keep-alive" in connection
         if self._part is _Part.UNTIL_CLOSE or (coding is not None and (told or not modern)):
             # Whoever sent two lengths, or chunks before HTTP/1.1, may see its end elsewhere.
             keep = False
-        self.head = Head(status, fields, keep, length)
+        self.head = Head(status, Fields(fields), keep, length)
         if self._part is _Part.HEAD:
             self._left = length or 0
             self._part = _Part.LENGTH
             if not self._left:
                 self._end()
+
+
+def _status(line: bytes) -> tuple[int, bool]:
+    """The status of an answer, and whether it speaks HTTP/1.1."""
+    match = _STATUS.fullmatch(line)
+    if match is None:
+        raise MalformedAnswer(f"{line[:40]!r} is no status line of HTTP/1.1")
+    return int(match[2]), match[1] == b"1"
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    """The name of a header field, in lower case, and its value."""
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise MalformedAnswer(f"{line[:40]!r} is no header field")
+    value = match[2].strip(b" \t").decode("utf-8", "surrogateescape")
+    return match[1].decode("ascii").lower(), value
+
+
+def _size(line: bytes) -> int:
+    """The size of a chunk."""
+    match = _SIZE.fullmatch(line)
+    if match is None:
+        raise MalformedAnswer(f"{line[:40]!r} is no size of a chunk")
+    return int(match[1], 16)
+
+
+_known_status = functools.lru_cache(maxsize=64)(_status)
+_known_field = functools.lru_cache(maxsize=256)(_field)
+_known_size = functools.lru_cache(maxsize=256)(_size)

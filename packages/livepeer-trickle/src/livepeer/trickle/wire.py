@@ -134,12 +134,12 @@ class Answer(Enum):
     SILENT = "no news within the limit"
 
 
-def classify(status: int, headers: Mapping[str, str]) -> Answer:
-    """Give an answer its meaning. `headers` has to be case-insensitive.
+def classify(status: int, *, closed: bool = False) -> Answer:
+    """Give an answer its meaning.
 
     `Lp-Trickle-Closed` wins over the status, as it does in go-livepeer's clients.
     """
-    if headers.get(CLOSED):
+    if closed:
         return Answer.TERMINATED
     if 200 <= status < 300:
         return Answer.OK
