@@ -98,6 +98,46 @@ def test_a_clock_that_drifts_is_followed() -> None:
     assert abs(times[np.argmax(level > 0.25)] - expected) < 0.005
 
 
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+@pytest.mark.parametrize("back", [15, 60, 95, 250])
+@pytest.mark.parametrize("size", [960, 4800, 14400])
+def test_sound_whose_times_step_back_stays_in_order_and_in_sync(
+    codec: Any, back: int, size: int
+) -> None:
+    """Milliseconds back in mid-stream: what is there already is left out, the rest is in time."""
+    count = 3 * RATE // size
+    items = []
+    for i in range(2 * count):
+        time = 1 + Fraction(i * size, RATE) - Fraction(back, 1000) * (i >= count)
+        wave = np.zeros((1, size), np.float32)
+        if i == 2 * count - 2:
+            wave[:, :480] = 0.5
+            click = float(time)
+        items.append(sound(wave, time))
+    came = through(items, AudioOutput(codec=codec))
+    frames = [item for item in came if isinstance(item, AudioFrame)]
+    for a, b in itertools.pairwise(frames):
+        assert b.time >= a.time + a.duration - Fraction(11, 1000)
+    times, level = loudness(came)
+    assert abs(times[np.argmax(level > 0.25)] - click) < 0.005
+    heard = sum(float(frame.duration) for frame in frames)
+    assert abs(heard - 2 * count * size / RATE + back / 1000) < 0.1 + size / RATE
+
+
+def test_sound_whose_clock_starts_again_is_whole() -> None:
+    encoder, decoder = SegmentEncoder(None, AudioOutput()), StreamDecoder()
+    items = [quiet(start + Fraction(i, 50)) for start in (5, 1) for i in range(100)]
+    pieces = [piece for item in items for piece in encoder.encode(item)] + encoder.flush()
+    frames = [*decoder.feed(b"".join(piece.data for piece in pieces)), *decoder.flush()]
+    assert decoder.stats.clock_restarts == 1
+    heard = sum(len(frame) for frame in frames if isinstance(frame, AudioFrame))
+    assert abs(heard - 4 * RATE) < 4096
+
+
+def quiet(time: Fraction) -> AudioFrame:
+    return sound(np.zeros((1, 960), np.float32), time)
+
+
 def test_times_rounded_to_milliseconds_do_not_tear_the_sound() -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(44_100 * 3) / 44_100).astype(np.float32) * 0.5
     items = []

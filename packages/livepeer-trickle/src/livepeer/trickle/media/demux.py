@@ -39,6 +39,7 @@ class Demuxer:
         self._pat = SectionBuffer()
         self._pmt = SectionBuffer()
         self._pmt_pid: int | None = None
+        self._program: int | None = None
         self._assemblers: dict[int, Assembler] = {}
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[ElementaryPacket]:
@@ -110,15 +111,22 @@ class Demuxer:
             return
         payload = packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
         buffer = self._pat if pid == 0 else self._pmt
-        section = buffer.add(payload, bool(packet[1] & 0x40))
-        if section is None:
+        for section in buffer.add(payload, bool(packet[1] & 0x40)):
+            if pid == 0:
+                self._choose(parse_pat(section))
+            else:
+                self._set_tracks(parse_pmt(section, self._program), out)
+
+    def _choose(self, programs: list[tuple[int, int]]) -> None:
+        """The first program; its number matters only where another one shares the PID."""
+        if not programs:
             return
-        if pid == 0:
-            found = parse_pat(section)
-            if found is not None and found != self._pmt_pid:
-                self._pmt_pid, self._pmt = found, SectionBuffer()
-            return
-        tracks = parse_pmt(section)
+        number, pid = programs[0]
+        self._program = number if any(pid == other for _, other in programs[1:]) else None
+        if pid != self._pmt_pid:
+            self._pmt_pid, self._pmt = pid, SectionBuffer()
+
+    def _set_tracks(self, tracks: tuple[Track, ...], out: list[ElementaryPacket]) -> None:
         if not tracks or tracks == self.tracks:
             return
         old, self._assemblers = self._assemblers, {}

@@ -168,11 +168,13 @@ class SegmentEncoder:
             time = frame.time
         elif time is None:
             time = self._audio_end
-        if not self._accept("audio", round(time * 90_000)):
+        pts, last = round(time * 90_000), self._last.get("audio")
+        if not self._accept("audio", pts):
             return []
         self._audio_end = time + frame.duration
         pieces = []
-        for unit in self._audio.encode(frame, time):
+        restarts = last is not None and pts <= last
+        for unit in self._audio.encode(frame, time, restarts=restarts):
             # Of sound that begins at 0, the codec's run-in would lie before the clock's zero.
             if unit.pts >= 0:
                 pieces += self._put_audio(unit, self._audio_track())

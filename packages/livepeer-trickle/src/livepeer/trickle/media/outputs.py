@@ -80,7 +80,8 @@ class AudioOutput:
 
     - ``codec``: ``"aac"`` (AAC-LC in ADTS) or ``"libopus"`` (``"opus"`` is the same), the two that
       go-livepeer's gateway takes in MPEG-TS.
-    - ``bitrate``: bits per second; ``None``: 64,000 for each channel with AAC, 48,000 with Opus.
+    - ``bitrate``: bits per second; ``None``: 96,000 for mono and 128,000 for stereo with AAC,
+      48,000 and 96,000 with Opus.
     - ``rate``: Hz; ``None``: that of the first frame where the codec has it, else 48,000.
     - ``layout``: ``"mono"`` or ``"stereo"``; ``None``: mono stays mono, all else becomes stereo.
     """

@@ -35,6 +35,10 @@ _DVB: dict[int, tuple[Literal["video", "audio"], str]] = {
 }
 
 
+#: What fills the rest of a packet behind its last section.
+_STUFFING = 0xFF
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """One elementary stream. ``channels`` is known here for Opus alone, else 0."""
@@ -46,7 +50,11 @@ class Track:
 
 
 class SectionBuffer:
-    """Joins the packets of one table and gives each new, intact section once."""
+    """Joins the packets of one PID's tables and gives each new, intact section that is in force.
+
+    A section may begin anywhere in a packet, behind the end of another one, and go on in the next
+    (the pointer of §2.4.4.2).
+    """
 
     __slots__ = ("_data", "_last")
 
@@ -54,40 +62,55 @@ class SectionBuffer:
         self._data: bytearray | None = None
         self._last = b""
 
-    def add(self, payload: bytes, start: bool) -> bytes | None:
-        """The section that ``payload`` completes, if it is intact and not the same as before."""
-        if start:
-            pointer = payload[0] if payload else 0
-            self._data = bytearray(payload[1 + pointer :])
-        elif self._data is not None:
-            self._data += payload
+    def add(self, payload: bytes, start: bool) -> list[bytes]:
+        """The sections that ``payload`` completes, without one that is the same as the last."""
+        if not start:
+            return self._join(payload)
+        begin = 1 + (payload[0] if payload else 0)
+        out = self._join(payload[1:begin])
+        self._data = bytearray()
+        return out + self._join(payload[begin:])
+
+    def _join(self, payload: bytes) -> list[bytes]:
+        out: list[bytes] = []
         data = self._data
-        if data is None or len(data) < 3:
-            return None
-        length = 3 + ((data[1] & 0x0F) << 8 | data[2])
-        if len(data) < length:
-            return None
-        section = bytes(data[:length])
-        self._data = None
-        if section == self._last or length < 12 or _crc(section) != 0:
-            return None
-        self._last = section
-        return section
+        if data is None:
+            return out
+        data += payload
+        at = 0
+        while at + 3 <= len(data) and data[at] != _STUFFING:
+            end = at + 3 + ((data[at + 1] & 0x0F) << 8 | data[at + 2])
+            if end > len(data):
+                break
+            section = bytes(data[at:end])
+            at = end
+            if section == self._last:
+                continue
+            if len(section) < 12 or _crc(section) != 0:
+                # Where it ends is not to be believed either.
+                self._data = None
+                return out
+            if section[5] & 0x01:
+                self._last = section
+                out.append(section)
+        del data[:at]
+        return out
 
 
-def parse_pat(section: bytes) -> int | None:
-    """The PID of the first program's table."""
+def parse_pat(section: bytes) -> list[tuple[int, int]]:
+    """The programs: the number of each, and the PID of its table."""
     if section[0] != 0x00:
-        return None
-    for at in range(8, len(section) - 7, 4):
-        if section[at : at + 2] != b"\0\0":
-            return (section[at + 2] & 0x1F) << 8 | section[at + 3]
-    return None
+        return []
+    return [
+        (number, (section[at + 2] & 0x1F) << 8 | section[at + 3])
+        for at in range(8, len(section) - 7, 4)
+        if (number := section[at] << 8 | section[at + 1])
+    ]
 
 
-def parse_pmt(section: bytes) -> tuple[Track, ...]:
-    """The first video and the first audio track whose codec is known here."""
-    if section[0] != 0x02:
+def parse_pmt(section: bytes, program: int | None = None) -> tuple[Track, ...]:
+    """The first video and the first audio track whose codec is known here, of ``program``."""
+    if section[0] != 0x02 or program not in (None, section[3] << 8 | section[4]):
         return ()
     found: dict[str, Track] = {}
     end = len(section) - 4
