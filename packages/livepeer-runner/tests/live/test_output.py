@@ -1,0 +1,57 @@
+"""What a reader of a stream's output finds in its first segment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
+from livepeer.trickle import TricklePublisher, TrickleSubscriber
+from livepeer.trickle.media import MediaPublisher, StreamDecoder
+
+
+class Both(LivePipeline):
+    realtime = False
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        return frame
+
+    def process_audio(self, frame: AudioFrame) -> AudioFrame:
+        return frame
+
+
+class PicturesOnly(LivePipeline):
+    """Its sound passes through undecoded."""
+
+    realtime = False
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        return frame
+
+
+@pytest.mark.parametrize("cls", [Both, PicturesOnly])
+async def test_the_first_segment_is_whole_and_has_the_sound_of_the_input(
+    stage: Any, make_clip: Any, cls: type[LivePipeline]
+) -> None:
+    async with stage(cls) as it:
+        await it.start()
+        segments = asyncio.create_task(segments_of(it.url("s-out")))
+        channel = TricklePublisher(it.url("s"), linger=0.1)
+        async with MediaPublisher(it.url("s"), publisher=channel, expect=["audio"]) as publisher:
+            for frame in make_clip(75):
+                await publisher.write(frame)
+        seen = []
+        for segment in await segments:
+            decoder = StreamDecoder()
+            frames = [*decoder.feed(segment), *decoder.flush()]
+            seen.append(sum(isinstance(frame, VideoFrame) for frame in frames))
+            heard = sum(len(frame) for frame in frames if isinstance(frame, AudioFrame))
+            assert heard > 0.8 * 48_000
+        assert seen == [25, 25, 25]
+
+
+async def segments_of(url: str) -> list[bytes]:
+    async with TrickleSubscriber(url, start=0) as subscriber:
+        return [await segment.read() async for segment in subscriber]
