@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import pytest
-from pydantic import BaseModel, Field
 
 from livepeer.client import (
     ConfigurationError,
@@ -24,133 +20,22 @@ from livepeer.client import (
     NoCapacityError,
     SessionEndedError,
 )
-from livepeer.runner import LivePipeline, VideoFrame, create_app
-from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
-from livepeer.runner.settings import Settings
-from livepeer.runner.testing import LocalServer
+from livepeer.runner import AudioFrame, VideoFrame
+from livepeer.runner.devnet import LocalGateway
 from livepeer.trickle.media import decode, encode
 
-LIMIT = 60.0
-WIDTH, HEIGHT = 160, 96
-
-
-class TintParams(BaseModel):
-    u: int = Field(128, ge=0, le=255)
-
-
-class Tint(LivePipeline):
-    """Colours the picture."""
-
-    params: TintParams
-    capacity = 8
-
-    async def on_stream_start(self, params: TintParams) -> None:
-        self.seen = 0
-        await self.emit_data({"started": params.u})
-
-    def process_video(self, frame: VideoFrame) -> VideoFrame:
-        self.seen += 1
-        frame.planes[1][:] = self.params.u
-        if self.seen % 10 == 0:
-            self.emit_data({"seen": self.seen})
-        return frame
-
-
-class Lossless(Tint):
-    """The same for those who would rather wait than miss a picture."""
-
-    realtime = False
-
-    async def on_params_update(self, params: TintParams) -> None:
-        await self.emit_data({"u": params.u})
-
-
-class Failing(LivePipeline):
-    """Gives up at the first picture."""
-
-    max_errors = 1
-
-    def process_video(self, frame: VideoFrame) -> VideoFrame:
-        raise RuntimeError("a bug")
-
-
-PIPELINES = {"tint": Tint, "lossless": Lossless, "failing": Failing}
-
-
-@pytest.fixture(scope="module")
-def containers() -> Iterator[dict[str, str]]:
-    with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(LocalServer(create_app(cls, Settings())))
-            for name, cls in PIPELINES.items()
-        }
-        for server in servers.values():
-            server.wait_settled(30)
-        yield {name: server.url for name, server in servers.items()}
-
-
-async def register(orchestrator: str, secret: str, containers: dict[str, str]) -> None:
-    async with aiohttp.ClientSession() as session:
-        for name, url in containers.items():
-            async with session.post(
-                f"{orchestrator}/capability/register",
-                headers={"Authorization": secret},
-                json={"name": name, "url": url, "capacity": 4, "price_per_unit": 0},
-                ssl=False,
-            ) as response:
-                assert response.status == 200
-
-
-@pytest.fixture
-async def network(
-    containers: dict[str, str],
-) -> AsyncIterator[Callable[..., Any]]:
-    """Starts local orchestrators that know the pipelines."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**options: Any) -> LocalOrchestrator:
-            orchestrator = await stack.enter_async_context(LocalOrchestrator(**options))
-            await register(orchestrator.url, orchestrator.secret, containers)
-            return orchestrator
-
-        yield start
-
-
-@pytest.fixture
-async def gw(
-    network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> AsyncIterator[Gateway]:
-    monkeypatch.setenv("LIVEPEER_PINS", str(tmp_path / "pins.json"))
-    orchestrator = await network()
-    async with Gateway(orch_url=orchestrator.url, tls="pin", timeout=30) as gw:
-        yield gw
-
-
-def pictures(count: int, fps: int = 30) -> Iterator[VideoFrame]:
-    for i in range(count):
-        array = np.full((HEIGHT, WIDTH, 3), (i * 5) % 255, np.uint8)
-        yield VideoFrame.from_ndarray(array, time=i / fps)
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clip") / "in.mp4"
-    encode(pictures(60), str(path), format="mp4")
-    return path
-
-
-def u_of(frame: VideoFrame) -> float:
-    return float(np.mean(frame.planes[1]))
-
-
-async def take(frames: Any, most: int = 1 << 30) -> list[Any]:
-    found: list[Any] = []
-    async with asyncio.timeout(LIMIT):
-        async for frame in frames:
-            found.append(frame)
-            if len(found) == most:
-                break
-    return found
+from .live import (
+    HEIGHT,
+    LIMIT,
+    WIDTH,
+    endless,
+    orchestrator_process,
+    pictures,
+    register,
+    take,
+    u_of,
+    with_sound,
+)
 
 
 async def test_a_file_goes_through_the_pipeline_and_every_frame_comes_out(
@@ -166,10 +51,6 @@ async def test_a_file_goes_through_the_pipeline_and_every_frame_comes_out(
 
 
 async def test_parameters_change_while_it_runs_and_bad_ones_change_nothing(gw: Gateway) -> None:
-    async def endless() -> AsyncIterator[np.ndarray[Any, Any]]:
-        while True:
-            yield np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
-
     async with gw.live("tint", params={"u": 90}) as session:
         session.publish(endless())
         frames = session.subscribe()
@@ -196,7 +77,7 @@ async def test_records_and_events_come_out_beside_the_pictures(gw: Gateway, clip
         events = session.events()
         data = session.data()
         session.publish_file(clip)
-        assert [record async for record in _limited(data, 7)] == [
+        assert await take(data, 7) == [
             {"started": 90},
             *({"seen": n} for n in range(10, 61, 10)),
         ]
@@ -207,16 +88,6 @@ async def test_records_and_events_come_out_beside_the_pictures(gw: Gateway, clip
                     break
         assert (await session.status())["type"] == "status"
         assert session.stats().events > 0
-
-
-async def _limited(items: Any, most: int) -> AsyncIterator[Any]:
-    count = 0
-    async with asyncio.timeout(LIMIT):
-        async for item in items:
-            yield item
-            count += 1
-            if count == most:
-                return
 
 
 async def test_whole_segments_pass_without_a_codec_on_this_side(gw: Gateway) -> None:
@@ -257,6 +128,48 @@ async def test_the_end_of_a_session_frees_the_place_and_leaves_no_channel(
         await session.aclose()
 
 
+async def test_an_error_that_the_pipeline_got_over_is_no_loss_at_the_end(
+    gw: Gateway, clip: Path
+) -> None:
+    async with gw.live("lossless") as session:
+        with pytest.raises(InvalidInputError):
+            await session.update({"u": 999})
+        session.publish_file(clip)
+        frames = await take(session.subscribe(policy="all"))  # ends, and raises nothing
+        assert len(frames) == 60 and session.stats().errors == 1
+        assert session.ended == "the pipeline ended the stream: the input ended"
+
+
+async def test_the_end_of_a_file_waits_for_nothing_that_is_known_already(
+    gw: Gateway, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever waited out the limit would be here longer than the test may take.
+    monkeypatch.setattr("livepeer.client.live_input.LINGER", 10 * LIMIT)
+    async with gw.live("lossless") as session:
+        publication = session.publish_file(clip)
+        assert len(await take(session.subscribe(policy="all"))) == 60
+        assert publication.done
+
+
+async def test_pictures_and_sound_pass_together_or_one_of_them_alone(
+    gw: Gateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "sound.mp4"
+    encode(with_sound(45), path, format="mp4")
+    for video, audio, kinds in (
+        (True, True, {VideoFrame, AudioFrame}),
+        (True, False, {VideoFrame}),
+        (False, True, {AudioFrame}),
+    ):
+        async with gw.live("lossless") as session:
+            session.publish_file(path, realtime=False)
+            frames = await take(session.subscribe(policy="all", video=video, audio=audio))
+        assert {type(frame) for frame in frames} == kinds
+        assert [type(frame) for frame in frames].count(VideoFrame) == (45 if video else 0)
+        heard = sum(frame.samples.shape[1] for frame in frames if isinstance(frame, AudioFrame))
+        assert abs(heard / 48_000 - 1.5) < 0.1 if audio else heard == 0
+
+
 async def test_a_stream_that_is_refused_says_so_with_its_fields(gw: Gateway) -> None:
     with pytest.raises(InvalidInputError) as caught:
         async with gw.live("tint", params={"u": "green"}):
@@ -278,35 +191,6 @@ async def test_a_pipeline_that_gives_up_ends_the_session_with_its_reason(
             await asyncio.wait_for(session.wait(), LIMIT)
             await session.update({})
         assert session.ended and session.ended in str(caught.value)
-
-
-@asynccontextmanager
-async def orchestrator_process(port: int = 0) -> AsyncIterator[Any]:
-    """A local orchestrator that can be killed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(port), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        url = (await asyncio.wait_for(process.stdout.readline(), LIMIT)).decode().strip()
-        yield url, process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-PROGRAM = """
-import asyncio, sys
-from livepeer.runner.devnet import LocalOrchestrator
-
-async def main():
-    async with LocalOrchestrator(port=int(sys.argv[1]), secret="s") as orchestrator:
-        print(orchestrator.url, flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.parametrize("tls", ["insecure", "pin"])
@@ -410,4 +294,4 @@ async def test_the_command_sends_a_file_and_keeps_what_comes_out(
     assert process.returncode == 0, err.decode()
     frames = [frame for frame in decode(target) if isinstance(frame, VideoFrame)]
     assert len(frames) == 60 and all(abs(u_of(frame) - 60) < 4 for frame in frames[1:])
-    assert b'{"started": 60}' in out and b"60 frames" in err
+    assert b'{"started": 60}' in out and b"60 pictures" in err

@@ -4,48 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 
 from livepeer.client.deadline import Deadline
 from livepeer.client.exceptions import (
     ConfigurationError,
     ConnectionFailedError,
-    LivepeerError,
     SessionEndedError,
 )
 from livepeer.client.files import encode
 from livepeer.client.live_calls import START_LIMIT, Live, LiveCalls, Wanted
-from livepeer.client.live_channels import (
-    GONE,
-    Control,
-    EventReader,
-    Events,
-    records,
-    records_by_gateway,
-)
-from livepeer.client.live_media import (
-    Frames,
-    Input,
-    Publication,
-    as_frame,
-    each,
-    frames_of_file,
-    media,
-)
-from livepeer.trickle.exceptions import ChannelClosed, ChannelNotFound, TrickleError
+from livepeer.client.live_channels import Control, EventReader, Events, records, records_by_gateway
+from livepeer.client.live_ending import Ending
+from livepeer.client.live_input import Input, Publication, frames_of_file
+from livepeer.client.live_media import Returned, media
+from livepeer.client.live_output import Frames
+from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media import MediaPublisherStats, SourceStats
+    from livepeer.trickle.media import AudioFrame, MediaPublisherStats, SourceStats, VideoFrame
 
-log = logging.getLogger("livepeer.client")
+Policy = Literal["latest", "all"]
 
 LOST_DRAIN: Final = 0.5
 
@@ -88,19 +74,18 @@ class LiveSession:
         self._calls, self._wanted, self._timeout = calls, wanted, timeout
         self._outputs = outputs
         self._live: Live | None = None
+        self._ending = Ending(wanted.capability)
         self._input: Input | None = None
-        self._frames: list[Frames] = []
+        self._returned = Returned()
+        self._frames: list[Frames[Any]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._control: Control | None = None
         self._events: Events | None = None
         self._began = 0.0
-        self._end: str | None = None
-        self._lost = False
         self._stopped = False
-        self._over = asyncio.Event()
 
     def __repr__(self) -> str:
-        state = self._end or ("running" if self._live else "not started")
+        state = self._ending.why or ("running" if self._live else "not started")
         return f"LiveSession({self._wanted.capability!r}, {self.stream_id}, {state})"
 
     # -- what it is -------------------------------------------------------------------------------
@@ -122,12 +107,11 @@ class LiveSession:
     @property
     def ended(self) -> str | None:
         """Why the session is over, None while it runs."""
-        return self._end
+        return self._ending.why
 
     async def wait(self) -> str:
         """Wait until the session is over, and say why."""
-        await self._over.wait()
-        return self._end or ""
+        return await self._ending.wait()
 
     # -- its life ---------------------------------------------------------------------------------
 
@@ -137,12 +121,13 @@ class LiveSession:
         deadline = Deadline(self._timeout or START_LIMIT)
         stream_id = uuid.uuid4().hex
         self._live = await self._calls.start(self._wanted, stream_id, deadline)
+        self._ending.where |= {"orchestrator": self._live.base, "job_id": self._live.stream_id}
         self._began = time.monotonic()
         if self._live.control_url and self._live.events_url:
             tls = self._calls.trust.for_peer()
-            self._control = Control(self._live.control_url, tls, self._finish)
+            self._control = Control(self._live.control_url, tls, self._ending)
             known = partial(self._calls.known, self._live)
-            self._events = Events(self._live.events_url, tls, known, self._finish)
+            self._events = Events(self._live.events_url, tls, known, self._ending)
             self._spawn(self._control.run())
             self._spawn(self._events.run())
         return self
@@ -160,7 +145,7 @@ class LiveSession:
         if self._live is None or self._stopped:
             return
         self._stopped = True
-        self._finish("ended by this side", False)
+        self._ending.finish("ended by this side", lost=False)
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -171,9 +156,9 @@ class LiveSession:
                 await frames.aclose()
             with contextlib.suppress(TrickleError, TimeoutError):
                 # Nobody will take the last frames where the stream is lost.
-                async with asyncio.timeout(LOST_DRAIN if self._lost else None):
+                async with asyncio.timeout(LOST_DRAIN if self._ending.lost else None):
                     if self._input is not None:
-                        await self._input.aclose(end=False)
+                        await self._input.aclose()
             with contextlib.suppress(TrickleError):
                 if self._control is not None:
                     await self._control.aclose()
@@ -191,7 +176,7 @@ class LiveSession:
         the pipeline finish; without it something else may be published afterwards.
         """
         media()
-        return self._publish(self._send_frames(frames), end)
+        return self._publish(lambda given: given.send_frames(frames, end=end))
 
     def publish_file(
         self, path: str | os.PathLike[str], *, realtime: bool = True, end: bool = True
@@ -200,65 +185,70 @@ class LiveSession:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {os.fspath(path)!r} to publish")
         media()
-        return self._publish(self._send_frames(frames_of_file(path, realtime)), end)
+        frames = frames_of_file(path, realtime)
+        return self._publish(lambda given: given.send_frames(frames, end=end))
 
     def publish_segments(
         self, segments: AsyncIterable[bytes] | Iterable[bytes], *, end: bool = True
     ) -> Publication:
         """Send segments of MPEG-TS as they are, each whole and beginning with a keyframe: nothing
         is decoded or encoded, and the extra `media` is not needed."""
-        return self._publish(self._send_segments(segments), end)
+        return self._publish(lambda given: given.send_segments(segments, end=end))
 
-    def subscribe(self, *, policy: Literal["latest", "all"] = "latest") -> Frames:
-        """The frames that come out, as an asynchronous iterator.
+    @overload
+    def subscribe(
+        self,
+        *,
+        policy: Policy = "latest",
+        video: Literal[True] = True,
+        audio: Literal[False],
+    ) -> Frames[VideoFrame]: ...
+
+    @overload
+    def subscribe(
+        self,
+        *,
+        policy: Policy = "latest",
+        video: Literal[False],
+        audio: Literal[True] = True,
+    ) -> Frames[AudioFrame]: ...
+
+    @overload
+    def subscribe(
+        self, *, policy: Policy = "latest", video: bool = True, audio: bool = True
+    ) -> Frames[VideoFrame | AudioFrame]: ...
+
+    def subscribe(
+        self, *, policy: Policy = "latest", video: bool = True, audio: bool = True
+    ) -> Frames[Any]:
+        """The frames that come out, as an asynchronous iterator: pictures and sound, or one of
+        them where the other is turned off.
 
         `"latest"` is real time: what is read too slowly is dropped, oldest video first; `"all"`
         drops nothing and slows the stream down instead.
         """
         media()
         url = self._channel("subscribe_url", "subscribe")
-        # The first reader gets the beginning, as far as it is still there; later ones join.
-        start: Any = "current" if self._frames else 0
-        tls = self._calls.trust.for_peer()
-        frames = Frames(url, tls, self._over, self._error, policy=policy, start=start)
+        frames: Frames[Any] = Frames(
+            url,
+            self._calls.trust.for_peer(),
+            self._ending,
+            self._returned,
+            policy=policy,
+            # The first reader gets the beginning, as far as it is still there; later ones join.
+            start="current" if self._frames else 0,
+            video="decode" if video else "drop",
+            audio="decode" if audio else "drop",
+        )
         self._frames.append(frames)
         return frames
 
-    def _publish(self, sending: Coroutine[Any, Any, None], end: bool) -> Publication:
-        try:
-            url = self._channel("publish_url", "publish")
-        except LivepeerError:
-            sending.close()
-            raise
+    def _publish(self, send: Callable[[Input], Coroutine[Any, Any, None]]) -> Publication:
+        url = self._channel("publish_url", "publish")
         if self._input is None:
-            self._input = Input(url, self._calls.trust.for_peer(), self._outputs, self._over)
-        return Publication(self._spawn(self._to_its_end(sending, self._input, end)))
-
-    async def _to_its_end(
-        self, sending: Coroutine[Any, Any, None], given: Input, end: bool
-    ) -> None:
-        try:
-            await sending
-            if end:
-                await given.aclose(end=True)
-        except (ChannelNotFound, ChannelClosed) as error:
-            self._finish(f"the input channel is gone: {GONE}", True)
-            raise self._error() or SessionEndedError(str(error)) from error
-        except TrickleError as error:
-            self._finish(f"the input could not be sent: {error}", True)
-            raise self._error() or SessionEndedError(str(error)) from error
-
-    async def _send_frames(self, frames: AsyncIterable[Any] | Iterable[Any]) -> None:
-        assert self._input is not None
-        async with contextlib.aclosing(each(frames)) as items:
-            async for item in items:
-                await self._input.write(as_frame(item))
-
-    async def _send_segments(self, segments: AsyncIterable[bytes] | Iterable[bytes]) -> None:
-        assert self._input is not None
-        async with contextlib.aclosing(each(segments)) as items:
-            async for segment in items:
-                await self._input.write_segment(segment)
+            tls = self._calls.trust.for_peer()
+            self._input = Input(url, tls, self._outputs, self._ending, self._returned)
+        return Publication(self._spawn(send(self._input)))
 
     # -- everything else --------------------------------------------------------------------------
 
@@ -267,31 +257,33 @@ class LiveSession:
 
         Raises `InvalidInputError` with its fields where it refuses them; they are unchanged then.
         """
-        self._check()
+        live = self._running()
+        self._ending.check()
         try:
-            return await self._calls.update(self._running(), encode(params))
+            return await self._calls.update(live, encode(params))
         except SessionEndedError as error:
-            self._finish(error.message, True)
+            self._ending.finish(error.message, lost=True)
             raise
 
     async def control(self, message: Mapping[str, Any]) -> None:
         """Send a message of the caller's own to the pipeline. Not by a gateway."""
-        self._check()
+        self._running()
+        self._ending.check()
         if self._control is None:
             raise ConfigurationError("a gateway has no way for control messages: use update()")
         try:
             await self._control.send(message)
         except TrickleError as error:
-            raise self._error() or ConnectionFailedError(
+            raise self._ending.error() or ConnectionFailedError(
                 f"the message may not have arrived: {error}", orchestrator=self.orchestrator
             ) from error
 
-    def data(self) -> AsyncIterator[dict[str, Any]]:
+    def data(self) -> AsyncGenerator[dict[str, Any]]:
         """The records that the pipeline emits, as an asynchronous iterator."""
         url = self._channel("data_url", "data")
         if self._running().gateway:
             return self._data_by_gateway()
-        return records(url, self._calls.trust.for_peer(), self._over, self._error)
+        return records(url, self._calls.trust.for_peer(), self._ending)
 
     def events(self) -> EventReader:
         """What the pipeline reports about itself (status, errors), from the beginning of the
@@ -322,9 +314,9 @@ class LiveSession:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    async def _data_by_gateway(self) -> AsyncIterator[dict[str, Any]]:
+    async def _data_by_gateway(self) -> AsyncGenerator[dict[str, Any]]:
         response = await self._calls.open_data(self._running())
-        async with contextlib.aclosing(records_by_gateway(response, self._over)) as found:
+        async with contextlib.aclosing(records_by_gateway(response, self._ending)) as found:
             async for record in found:
                 yield record
 
@@ -333,22 +325,11 @@ class LiveSession:
             raise RuntimeError("the session has not been started: use `async with`")
         return self._live
 
-    def _check(self) -> None:
-        self._running()
-        if (error := self._error()) is not None:
-            raise error
-        if self._end is not None:
-            raise SessionEndedError(
-                f"the live session is over: {self._end}",
-                capability=self._wanted.capability,
-                orchestrator=self.orchestrator,
-            )
-
     def _channel(self, name: str, option: str) -> str:
         """The URL of a channel, or an error that says how to get one."""
         live = self._running()
-        if self._stopped or self._lost:
-            self._check()
+        if self._stopped or self._ending.lost:
+            self._ending.check()
         url = getattr(live, name)
         if isinstance(url, str):
             return url
@@ -358,31 +339,6 @@ class LiveSession:
                 " orchestrator directly (orch_url)"
             )
         raise ConfigurationError(f"this session was started with {option}=False")
-
-    def _error(self) -> SessionEndedError | None:
-        """The error that a loss is, None where the end was a regular one."""
-        if not self._lost:
-            return None
-        return SessionEndedError(
-            f"the live session is over: {self._end}",
-            capability=self._wanted.capability,
-            orchestrator=self.orchestrator,
-            job_id=self.stream_id,
-            may_have_run=True,
-        )
-
-    def _finish(self, why: str, lost: bool) -> None:
-        """The first reason is the reason."""
-        if self._end is not None:
-            return
-        self._end, self._lost = why, lost
-        log.info("live session %s: %s", self.stream_id, why)
-        self._over.set()
-        if self._events is not None:
-            self._events.close()
-        if lost:
-            for frames in self._frames:
-                frames.lose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=f"livepeer-live {self.stream_id}")
@@ -395,4 +351,4 @@ class LiveSession:
         if task.cancelled() or (error := task.exception()) is None:
             return
         # Whoever awaits a `Publication` gets it too; nobody has to.
-        self._finish(f"{type(error).__name__}: {error}", True)
+        self._ending.finish(f"{type(error).__name__}: {error}", lost=True)

@@ -1,0 +1,120 @@
+"""Media out of a live session: opened at first use, and again after a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
+
+from livepeer.client.live_channels import OUTAGE, PAUSE
+from livepeer.client.live_ending import Ending
+from livepeer.client.live_media import Returned, media
+from livepeer.trickle.exceptions import (
+    CertificateError,
+    ChannelClosed,
+    ChannelNotFound,
+    TrickleConnectionError,
+)
+from livepeer.trickle.transport import TLS
+
+if TYPE_CHECKING:
+    from livepeer.trickle.media import MediaSubscriber, SourceStats
+
+log = logging.getLogger("livepeer.client")
+
+F_co = TypeVar("F_co", covariant=True)
+
+#: How long the end of the pictures waits for the reason, in seconds.
+VERDICT: Final = 3.0
+
+
+class Frames(Generic[F_co]):
+    """Frames that come out of the pipeline: an asynchronous iterator with `aclose()`."""
+
+    def __init__(
+        self, url: str, tls: TLS, ending: Ending, returned: Returned, **options: Any
+    ) -> None:
+        self._url, self._tls, self._options = url, tls, options
+        self._ending, self._returned = ending, returned
+        self._subscriber: MediaSubscriber | None = None
+        self._closed = self._lost = False
+        self._waiting: asyncio.Timeout | None = None
+        self._last: SourceStats | None = None
+        self.reconnects = 0
+        ending.listen(self._over)
+
+    @property
+    def stats(self) -> SourceStats | None:
+        """Of the subscriber that is open, else of the last one."""
+        return self._subscriber.stats if self._subscriber else self._last
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> F_co:
+        lost_since: float | None = None
+        while not self._closed:
+            try:
+                if self._subscriber is None:
+                    subscriber = media().MediaSubscriber(self._url, tls=self._tls, **self._options)
+                    await subscriber.__aenter__()
+                    self._subscriber = subscriber
+                async with asyncio.timeout(VERDICT if self._lost else None) as self._waiting:
+                    frame = await anext(self._subscriber)
+                if hasattr(frame, "planes"):
+                    self._returned.came(frame.time)
+                return cast(F_co, frame)
+            except StopAsyncIteration:
+                break
+            except (ChannelNotFound, ChannelClosed, CertificateError):
+                break
+            except TrickleConnectionError as error:
+                now = time.monotonic()
+                lost_since = lost_since or now
+                if self._ending.lost or now - lost_since > OUTAGE:
+                    break
+                log.warning("subscribing again after a lost connection: %s", error)
+                self.reconnects += 1
+                await self._drop()
+                self._options["start"] = "current"
+                await asyncio.sleep(PAUSE)
+            except TimeoutError:
+                break
+            finally:
+                self._waiting = None
+        await self.aclose()
+        await self._settled()
+        if (ended := self._ending.error()) is not None:
+            raise ended
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop receiving."""
+        self._closed = True
+        await self._drop()
+
+    def _over(self) -> None:
+        """Of a lost session perhaps nobody will end the channel: take what is there."""
+        if not self._ending.lost:
+            return
+        self._lost = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time() + VERDICT)
+
+    async def _settled(self) -> None:
+        """Pictures end a moment before the events say why."""
+        try:
+            async with asyncio.timeout(VERDICT):
+                await self._ending.wait()
+        except TimeoutError:
+            pass
+
+    async def _drop(self) -> None:
+        self._last = self.stats
+        subscriber, self._subscriber = self._subscriber, None
+        if subscriber is not None:
+            await subscriber.aclose()
+
+
+__all__ = ["Frames"]
