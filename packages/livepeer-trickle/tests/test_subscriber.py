@@ -366,7 +366,7 @@ async def test_reading_on_is_tried_for_the_outage_limit(scripted: ScriptedServer
 async def test_a_cancelled_wait_loses_nothing(server: TrickleServer) -> None:
     channel = server.get("cam")
     assert channel is not None
-    async with TrickleSubscriber(server.channel_url("cam")) as subscriber:
+    async with TrickleSubscriber(server.channel_url("cam"), start=0) as subscriber:
         for number in range(20):
             waiting = asyncio.create_task(anext(subscriber))
             await asyncio.sleep(0.001 * (number % 4))

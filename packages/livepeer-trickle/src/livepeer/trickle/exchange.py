@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from livepeer.trickle.connection import TLS, Connection, Pool, split_url
+from livepeer.trickle.connection import TLS, Connection, split_url
 from livepeer.trickle.exceptions import (
     ProtocolError,
     TrickleConnectionError,
     TrickleError,
 )
 from livepeer.trickle.http1 import MalformedAnswer, ResponseParser
+from livepeer.trickle.pool import Pool
 from livepeer.trickle.tls import Pin
 from livepeer.trickle.wire import Answer, Headers, classify
 

@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from livepeer.trickle.connection import TLS, Pool
+from livepeer.trickle.connection import TLS
 from livepeer.trickle.download import Download
 from livepeer.trickle.exceptions import TrickleTimeout
 from livepeer.trickle.exchange import MAX_REPLY, Exchange, Reply, header_lines
+from livepeer.trickle.pool import Pool
 from livepeer.trickle.upload import Upload
 
 __all__ = ["TLS", "Download", "Exchange", "Reply", "Transport", "Upload"]

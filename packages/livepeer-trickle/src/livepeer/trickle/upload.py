@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from livepeer.trickle.connection import TLS, Pool
+from livepeer.trickle.connection import TLS
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
 from livepeer.trickle.exchange import Exchange, Reply
+from livepeer.trickle.pool import Pool
 
 __all__ = ["Upload"]
 
