@@ -178,6 +178,41 @@ def test_a_setup_that_fails_says_where(batch: Folder) -> None:
     assert done.returncode == 1
     assert "setup raised ValueError: no weights here" in done.stderr
     assert 'batch.py", line' in done.stderr
+    assert "livepeer/runner" not in done.stderr, "the author's frames, not ours"
+    assert "livepeer prepare" not in done.stderr, "there is nothing to prepare"
+
+
+def test_a_setup_without_its_models_says_how_to_get_them(folder: Folder) -> None:
+    folder.write(
+        pipeline="""
+        from livepeer.runner import Pipeline
+
+
+        class Cold(Pipeline):
+            @classmethod
+            def prepare_models(cls) -> None: ...
+
+            def setup(self) -> None:
+                open(self.model_dir / "none.bin")
+
+            def predict(self, text: str) -> str:
+                return text
+        """
+    )
+    done = folder.livepeer("predict", "-i", "text=x")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: setup raised FileNotFoundError")
+    assert "run `livepeer prepare`" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("output", ["nowhere/out.json", "."])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(
+    batch: Folder, output: str
+) -> None:
+    done = batch.livepeer("predict", "batch.py:Cold", "-i", "name=x", "-o", output)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr or "cannot be written" in done.stderr
+    assert "setup raised" not in done.stderr
 
 
 def test_events_are_printed_one_on_each_line(folder: Folder) -> None:

@@ -126,3 +126,10 @@ def test_help_pulls_in_no_network_or_media_library(install: Install) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_mistyped_command_gets_the_one_that_was_meant(install: Install) -> None:
+    install.add("greeter", "greeter_commands:commands", greeter_commands=COMMANDS)
+    result = install.livepeer("greeet", "you")
+    assert result.returncode == 2
+    assert "did you mean greet?" in result.stderr

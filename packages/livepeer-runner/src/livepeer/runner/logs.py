@@ -10,11 +10,26 @@ import json
 import logging
 import sys
 import time
+from types import TracebackType
 from typing import IO, Literal
 
 from livepeer.runner.job import JobFilter
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "job_id", "taskName"}
+
+
+def authors(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """`exc_info` of what an author's code raised, without how the runner came to call it."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return type(error), error, trace or error.__traceback__
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__")).startswith("livepeer.runner.")
 
 
 class PlainFormatter(logging.Formatter):

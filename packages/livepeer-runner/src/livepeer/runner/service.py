@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+from livepeer.runner import logs
 from livepeer.runner.asgi import Scope, header
 from livepeer.runner.errors import Unauthorized
 from livepeer.runner.lifecycle import Lifecycle
@@ -134,8 +135,8 @@ class Service:
                     await self._call(self._pipeline.teardown)
             except TimeoutError:
                 logger.error("teardown took longer than %.0f s: left behind", TEARDOWN_SECONDS)
-            except (Exception, SystemExit):
-                logger.exception("teardown raised")
+            except (Exception, SystemExit) as error:
+                logger.error("teardown raised", exc_info=logs.authors(error))
         self.threads.close()
 
     async def _attach(self, registration: Registration) -> None:
@@ -167,8 +168,11 @@ class Service:
             self._pipeline = pipeline
             await self.work.start()
         except (Exception, SystemExit) as error:
-            logger.exception("setup raised: the pipeline will not serve")
-            self.lifecycle.fail(f"setup raised {type(error).__name__}: {error}")
+            reason = f"setup raised {type(error).__name__}: {error}"
+            if _prepares_models(self.cls):
+                reason += ". If its models are missing, run `livepeer prepare`"
+            logger.error("%s: %s", self.cls.pipeline_id, reason, exc_info=logs.authors(error))
+            self.lifecycle.fail(reason)
             return
         seconds = time.monotonic() - started
         self.metrics.setup_seconds.set(seconds)
@@ -187,6 +191,11 @@ class Service:
             await hook()
         else:
             await self.threads.submit(hook).future
+
+
+def _prepares_models(cls: type[PipelineBase]) -> bool:
+    own = inspect.getattr_static(cls, "prepare_models")
+    return own is not inspect.getattr_static(PipelineBase, "prepare_models")
 
 
 def _registration(

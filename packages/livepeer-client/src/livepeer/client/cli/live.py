@@ -16,7 +16,7 @@ from livepeer.client.cli import options as opt
 from livepeer.client.cli.values import read_inputs
 from livepeer.client.gateway import Gateway
 from livepeer.client.sessions import LiveSession
-from livepeer.trickle.cli.console import emit, note, progress
+from livepeer.trickle.cli.console import emit, note, progress, writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -32,7 +32,8 @@ def live(
         typer.Option("-i", "--input", exists=True, dir_okay=False, help="The video to send."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to keep what comes out.")
+        Path | None,
+        typer.Option("-o", "--output", callback=writable, help="Where to keep what comes out."),
     ] = None,
     params: Annotated[
         list[str] | None,
@@ -132,8 +133,8 @@ async def _keep(session: LiveSession, target: Path) -> None:
         with progress() as bar:
             line = bar.add_task(str(target), total=None, figures="")
             async for frame in session.subscribe(policy="all"):
-                count += 1
-                bar.update(line, figures=f"{count} frames")
+                count += hasattr(frame, "planes")
+                bar.update(line, figures=f"{count} pictures")
                 while not writing.done():
                     with contextlib.suppress(queue.Full):
                         waiting.put_nowait(frame)
@@ -147,7 +148,7 @@ async def _keep(session: LiveSession, target: Path) -> None:
             await asyncio.sleep(0.005)
         await asyncio.wait((writing,))
     writing.result()
-    note(f"{count} frames -> {target}")
+    note(f"{count} pictures -> {target}")
 
 
 async def _print_data(session: LiveSession) -> None:

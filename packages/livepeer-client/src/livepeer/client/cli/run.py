@@ -9,7 +9,7 @@ import typer
 
 from livepeer.client.cli import options as opt
 from livepeer.client.cli.values import read_inputs, show
-from livepeer.trickle.cli.console import progress
+from livepeer.trickle.cli.console import progress, writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -19,7 +19,8 @@ def run(
     capability: Annotated[str, typer.Argument(help="The name of the capability.")],
     input: opt.Inputs = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the result to this file.")
+        Path | None,
+        typer.Option("-o", "--output", callback=writable, help="Write the result to this file."),
     ] = None,
     model: opt.Model = None,
     timeout: opt.Timeout = None,

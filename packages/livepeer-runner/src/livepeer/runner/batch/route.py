@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from livepeer.runner import logs
 from livepeer.runner.asgi import (
     CallerLeft,
     Receive,
@@ -203,7 +204,7 @@ def explain(error: BaseException) -> JobError:
         name = ".".join(map(str, error.location))
         return InvalidInput(str(error), fields=[FieldError(name, str(error))] if name else ())
     if not isinstance(error, JobError):
-        logger.error("predict raised", exc_info=error)
+        logger.error("predict raised", exc_info=logs.authors(error))
     elif error.status == 500:
         logger.error("predict failed: %s", error, exc_info=error.__cause__)
     return public(error)

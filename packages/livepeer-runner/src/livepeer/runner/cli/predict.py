@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -43,7 +44,7 @@ def predict(
         typer.Option(
             "-o",
             "--output",
-            dir_okay=False,
+            callback=writable,
             help="Write the result here. For a live class: a video by its ending (.mp4, .mkv, "
             ".ts), or its data records (.jsonl).",
         ),

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet.replies import strip_defaults
 from livepeer.runner.devnet.requests import Handler, no_continue
+from livepeer.trickle.server.listener import abort
 
 #: Go refuses larger heads: 1 MiB and a little for its buffers.
 _LARGEST_HEAD = 1024 * 1024 + 4096
@@ -80,7 +81,7 @@ async def serve(
         # That closes connections, which waits for ever where a client has left without reading.
         for transport in transports:
             if transport is not None:
-                transport.abort()
+                abort(transport)
         await asyncio.sleep(0)
 
 

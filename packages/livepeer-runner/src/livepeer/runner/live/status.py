@@ -30,8 +30,9 @@ class Rate:
         self.last = time.monotonic()
         self._times.append(self.last)
 
-    def value(self) -> float:
-        now = time.monotonic()
+    def value(self, *, ended: bool = False) -> float:
+        """Now, or at its last one where there will be no more."""
+        now = self.last if ended and self.last is not None else time.monotonic()
         while self._times and self._times[0] < now - WINDOW:
             self._times.popleft()
         if len(self._times) < 2:
@@ -94,6 +95,7 @@ class StreamStatus:
 
     def event(self, events: Outbox, data: Outbox) -> dict[str, Any]:
         """The status event; times are seconds since 1970."""
+        ended = self.state == "OFFLINE"
         return {
             "type": "status",
             "pipeline": self.pipeline_id,
@@ -103,12 +105,12 @@ class StreamStatus:
             "last_state_update_time": self._state_at,
             "timestamp": time.time(),
             "input_status": {
-                "fps": self.input.value(),
+                "fps": self.input.value(ended=ended),
                 "frames": self.input.count,
                 "last_input_time": _wall(self.input.last),
             },
             "inference_status": {
-                "fps": self.output.value(),
+                "fps": self.output.value(ended=ended),
                 "frames": self.output.count,
                 "last_output_time": _wall(self.output.last),
                 "latency_ms": self.latency_ms(),

@@ -6,7 +6,9 @@ Results go to standard output, everything else to standard error.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -41,6 +43,18 @@ def fail(message: str, *, hint: str | None = None, code: int = 1) -> NoReturn:
     if hint:
         note(hint)
     raise typer.Exit(code)
+
+
+def writable(path: Path | None) -> Path | None:
+    """Callback of an option for a file to write: a wrong one is refused before any work is done."""
+    if path is None:
+        return None
+    there = path if path.exists() else path.absolute().parent
+    if not there.is_dir() and there != path:
+        raise typer.BadParameter(f"there is no folder {path.parent}")
+    if path.is_dir() or not os.access(there, os.W_OK):
+        raise typer.BadParameter(f"{path} cannot be written")
+    return path
 
 
 def progress() -> Progress:

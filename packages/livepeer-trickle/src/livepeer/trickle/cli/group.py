@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from typing import Annotated, Any
 
@@ -50,10 +51,13 @@ class Group(TyperGroup):
     def _explain_absence(self, ctx: Any, name: str) -> None:
         home = host.home_of(name)
         if home is None:
-            return
-        if home in self.broken:
+            near = difflib.get_close_matches(name, self.found, n=1)
+            ctx.fail(
+                f"there is no command {name!r}" + (f": did you mean {near[0]}?" if near else "")
+            )
+        elif home in self.broken:
             ctx.fail(f"`livepeer {name}` cannot be loaded from {home}: {self.broken[home]}")
-        if host.versions()[home] is None:
+        elif host.versions()[home] is None:
             ctx.fail(f"`livepeer {name}` needs {home}: pip install {home}")
 
 

@@ -91,4 +91,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(1) from None
+    except KeyboardInterrupt:  # in the middle of an import: not worth a traceback
+        raise SystemExit(130) from None
     group.app(args=None if argv is None else list(argv), prog_name="livepeer")

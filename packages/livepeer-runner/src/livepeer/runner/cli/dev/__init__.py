@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -41,7 +42,7 @@ def dev(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", dir_okay=False, help="Where the call's result goes."),
+        typer.Option("-o", "--output", callback=writable, help="Where the call's result goes."),
     ] = None,
     params: Annotated[
         list[str] | None,

@@ -131,11 +131,10 @@ async def _watch(look: Look, orchestrator: str, gateway: str, call: Call | None)
             if reason is not None:
                 if reason is not ENDED:  # its own error is there already, and what to do
                     tell(f"the pipeline does not serve: {reason}")
-                if reason.startswith("setup"):
-                    again = "" if call is not None else " Saving a file starts it again."
-                    note(f"If its models are missing: `livepeer prepare` fetches them.{again}")
                 if call is not None:
                     return 1
+                if reason is not ENDED:
+                    note("Saving a file starts it again.")
                 continue
             network = Network(orchestrator, gateway, look.url, await look.schema(http))
             if call is not None:
