@@ -27,7 +27,7 @@ from .scripted import Exchange, ScriptedServer
 from .transcript import Mismatch, Scenario, Step
 from .values import Values, compact_json
 
-LIMIT = 15.0
+LIMIT = 30.0
 #: A flood lasts until `timeout_seconds`; a client has to have left long before so much of it.
 FLOOD_LIMIT = 64 << 20
 

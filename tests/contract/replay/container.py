@@ -25,7 +25,7 @@ from .http1 import Connection, Incoming, head
 from .transcript import Mismatch, Scenario, Step
 from .values import Values
 
-LIMIT = 6.0
+LIMIT = 30.0
 #: Names that recorded callers gave to the job itself: our containers have one, `/predict`.
 JOB_NAMES = frozenset({"/chat", "/0", "/1", "/2", "/3"})
 

@@ -16,7 +16,7 @@ from .scripted import Exchange, ScriptedServer
 from .transcript import Mismatch, Scenario, Step
 from .values import Values, compact_json
 
-LIMIT = 15.0
+LIMIT = 30.0
 FLAGS = {
     "enable_video_ingress": "publish",
     "enable_video_egress": "subscribe",

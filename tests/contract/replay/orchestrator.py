@@ -15,7 +15,7 @@ from .transcript import Mismatch, Scenario, Step, Transcript
 from .values import Values
 
 #: How long anything may take that the transcript does not date.
-LIMIT = 15.0
+LIMIT = 30.0
 #: Where the README says that the scripted server never listens.
 NEVER_LISTENS = frozenset({"refused", "start_refused", "proxy_refused"})
 _SECRET = frozenset({"Authorization"})
@@ -76,7 +76,7 @@ class OrchestratorReplay:
         self.callers: dict[str, Caller] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.servers: dict[str, ScriptedServer] = {}
-        self.last_step = time.monotonic()
+        self.step_began = self.step_ended = time.monotonic()
         self.last_capacity: tuple[str, int] | None = None
         self.values = Values({"orch": address}, scenario.patterns)
 
@@ -87,11 +87,12 @@ class OrchestratorReplay:
             if self.scenario.registration is not None:
                 await self._register(self.scenario.registration)
             for number, step in enumerate(self.scenario.steps):
+                began = time.monotonic()
                 try:
                     await self._step(step)
                 except Mismatch as error:
                     raise Mismatch(f"step {number} {_brief(step)}\n  {error}") from None
-                self.last_step = time.monotonic()
+                self.step_began, self.step_ended = began, time.monotonic()
             await self._recheck()
 
     async def _set_up(self, stack: contextlib.AsyncExitStack) -> None:
@@ -260,9 +261,10 @@ class OrchestratorReplay:
         return body[: len(wanted)]
 
     def _check_time(self, after: int) -> None:
-        took = time.monotonic() - self.last_step
-        if not after - 0.6 <= took <= after + 6:
-            raise Mismatch(f"took {took:.1f} s instead of {after} s")
+        # Where the machine is busy, the step before is seen late, and so is this one.
+        now = time.monotonic()
+        if now - self.step_began < after - 0.6 or now - self.step_ended > after + 15:
+            raise Mismatch(f"took {now - self.step_ended:.1f} s instead of {after} s")
 
     # -- containers -----------------------------------------------------------------------------
 
@@ -358,8 +360,8 @@ class OrchestratorReplay:
             await caller.drop()
 
     async def _eventually(self, check: Any, *arguments: Any) -> None:
-        """Effects of a step may need a moment; two seconds are one."""
-        until = time.monotonic() + 2
+        """Effects of a step may need a moment, on a busy machine a long one."""
+        until = time.monotonic() + 10
         while True:
             try:
                 return await check(*arguments)
