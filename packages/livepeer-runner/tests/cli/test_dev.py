@@ -186,7 +186,11 @@ def test_a_pipeline_of_another_signature_gets_new_lines(folder: Folder) -> None:
 
 
 def test_a_setup_that_fails_is_told_and_mended_by_a_save(folder: Folder) -> None:
-    cold = ONE + "        def setup(self): open(self.model_dir / 'none.bin')\n"
+    cold = ONE + (
+        "        @classmethod\n"
+        "        def prepare_models(cls): ...\n"
+        "        def setup(self): open(self.model_dir / 'none.bin')\n"
+    )
     folder.write(pipeline=cold)
     with folder.running("dev", *FREE) as it:
         it.wait_for("does not serve: setup raised FileNotFoundError")
