@@ -13,6 +13,7 @@ import aiohttp
 from livepeer.runner.cli.dev.call import Call
 from livepeer.runner.cli.dev.journal import journal, tell
 from livepeer.runner.cli.dev.lines import Network, overview
+from livepeer.runner.cli.dev.trust import pinned
 from livepeer.runner.cli.load import Reference
 from livepeer.runner.cli.reload import Reloader, stopping
 from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
@@ -47,7 +48,7 @@ async def run(reference: Reference, ports: Ports, *, tls: bool, call: Call | Non
     """`livepeer dev`. The exit code: of the call, where there is one."""
     with stopping() as stop, journal():
         orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
-        async with orchestrator:
+        async with orchestrator, pinned(orchestrator.url):
             gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
             async with gateway:
                 port = ports.pipeline or _free()
@@ -117,6 +118,7 @@ class Look:
             return document
 
 
+FOLLOWS = "One line for each event follows; saving a file reloads; Ctrl-C ends it all."
 STARTED_AGAIN = "it was started again"
 ENDED = "its process ended"
 
@@ -143,8 +145,7 @@ async def _watch(look: Look, orchestrator: str, gateway: str, call: Call | None)
             if text == shown:
                 tell(f"{network.id} serves again")
             else:
-                print(f"\n{text}", flush=True)
-                note("One line for each event follows; saving a file reloads; Ctrl-C ends it all.")
+                print(f"\n{text}\n{FOLLOWS}", flush=True)
             shown = text
 
 
