@@ -464,6 +464,24 @@ async def test_closing_deletes_the_channel_after_the_last_byte(server: TrickleSe
     assert server.get("cam") is None
 
 
+async def test_the_channel_is_deleted_linger_seconds_after_the_last_acknowledgement(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = _publisher(scripted, linger=0.3)
+    post = await _connected(scripted, publisher)
+    await publisher.write(b"last")
+    await scripted.request("POST", "/cam/1")  # connected ahead
+    closing = asyncio.create_task(publisher.aclose())
+    assert await post.body() == b"last"
+    await scripted.quiet()
+    acknowledged = asyncio.get_running_loop().time()
+    await post.answer()
+    deletion = await scripted.request("DELETE", "/cam")
+    assert asyncio.get_running_loop().time() - acknowledged >= 0.3
+    await deletion.answer()
+    await closing
+
+
 async def test_without_deletion_the_channel_stays_and_its_readers_wait(
     server: TrickleServer,
 ) -> None:

@@ -94,6 +94,17 @@ async def test_no_answer_is_told_after_its_limit_and_the_connection_dropped(
         assert transport.connections == 0
 
 
+async def test_a_connection_that_is_not_made_in_time_is_told_and_dropped(
+    scripted: ScriptedServer,
+) -> None:
+    async with Transport() as transport:
+        url = scripted.url.replace("http", "https")  # it waits for a request, we for its handshake
+        with pytest.raises(TrickleTimeout, match="no connection within 0.2 s"):
+            await transport.request("GET", f"{url}/x", tls=False, connect=0.2)
+        assert transport.connections == 0
+    assert len(asyncio.all_tasks()) == 1 + len(scripted._tasks)
+
+
 async def test_a_host_that_is_not_there_is_told() -> None:
     async with Transport() as transport:
         with pytest.raises(TrickleConnectionError) as caught:

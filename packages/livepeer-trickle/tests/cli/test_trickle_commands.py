@@ -86,11 +86,12 @@ def test_a_file_as_standard_input_is_published_whole(server: Server, tmp_path: P
 
 def test_records_are_published_and_a_bad_line_is_named(server: Server) -> None:
     url = f"{server[0]}/data"
-    lines = b'{"n": 1}\nnot json\n\n[2]\n{"n": 3}'
+    lines = b'{"n": 1}\nnot json\n\n[2]\n{"n": 3}\n' + b"[" * 100_000
     published = run("publish", url, "--jsonl", "--create", "--keep", input=lines)
     assert published.returncode == 0
     assert b"line 2 is no JSON object" in published.stderr
     assert b"line 4 is no JSON object" in published.stderr
+    assert b"line 6 is no JSON object" in published.stderr
     received = run("subscribe", url, "--start", "0", "-n", "1").stdout
     assert [json.loads(line) for line in received.splitlines()] == [{"n": 1}, {"n": 3}]
 

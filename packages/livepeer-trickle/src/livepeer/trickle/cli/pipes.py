@@ -56,7 +56,7 @@ async def input_records() -> AsyncGenerator[tuple[int, Record | None], None]:
 def _record(line: bytes) -> Record | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
