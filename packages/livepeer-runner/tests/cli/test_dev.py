@@ -103,7 +103,17 @@ def paste(shell: str, cwd: Path) -> str:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+    assert "not checked" not in done.stderr  # no newcomer is frightened
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own settings, who is nobody that uses this machine."""
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(path / ".config"))
+    return path
 
 
 @pytest.fixture
@@ -118,7 +128,7 @@ def overview(it: Running) -> str:
 
 
 def test_a_batch_class_is_called_by_each_of_the_printed_lines(
-    folder: Folder, elsewhere: Path
+    folder: Folder, elsewhere: Path, home: Path
 ) -> None:
     folder.write(pipeline=ONE)
     with dev(folder) as it:
@@ -131,7 +141,10 @@ def test_a_batch_class_is_called_by_each_of_the_printed_lines(
         it.wait_for("greeting Ada")
         it.wait_for("for greeter: the container answered 200")
         assert re.search(r"\d\d:\d\d:\d\d registered capability greeter", it.text)
+        (pins,) = home.rglob("pins.json")
+        assert len(json.loads(pins.read_text())) == 1 and "--tls pin" in text
     assert "removed capability greeter" in it.text
+    assert json.loads(pins.read_text()) == {}  # another network may use its port
 
 
 @pytest.mark.slow
@@ -213,7 +226,10 @@ def test_one_live_call_tells_its_figures(folder: Folder, clip: Path) -> None:
     folder.write(pipeline=LIVE)
     done = folder.livepeer("dev", *FREE, "--input", str(clip), "--output", "out.mp4", "-p", "u=90")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"30 frames, \d+ fps, p50 .* ms, p95 .* ms, 0 dropped after", done.stderr)
+    figures = r"(\d+) frames, \d+ fps, p50 .* ms, p95 .* ms, (\d+) dropped after"
+    found = re.search(figures, done.stderr)
+    assert found is not None, done.stderr
+    assert int(found[1]) + int(found[2]) == 30  # in real time, on a machine that may be busy
     from livepeer.trickle.media import VideoFrame, decode
 
     pictures = [one for one in decode(folder.path / "out.mp4") if isinstance(one, VideoFrame)]

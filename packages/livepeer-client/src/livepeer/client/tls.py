@@ -7,26 +7,16 @@ showed first, in a file that only this user can read, and refuses another before
 
 from __future__ import annotations
 
+import functools
 import logging
-import os
 import ssl
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
-from livepeer.trickle.tls import Pin, PinStore
+from livepeer.trickle.tls import Pin, PinStore, pins_path
 
 log = logging.getLogger("livepeer.client")
-
-
-def pins_path() -> Path:
-    """Where pins are kept: `LIVEPEER_PINS`, or `pins.json` in the user's configuration folder."""
-    if chosen := os.environ.get("LIVEPEER_PINS"):
-        return Path(chosen).expanduser()
-    from platformdirs import user_config_path
-
-    return user_config_path("livepeer") / "pins.json"
 
 
 def address(url: str) -> tuple[str, int]:
@@ -55,6 +45,11 @@ def forget(host: str) -> bool:
     return PinStore(pins_path()).forget(*address(host))
 
 
+@functools.cache
+def _warn_once() -> None:
+    log.warning("tls='insecure': certificates are not checked, anybody may listen or answer")
+
+
 class Trust:
     """A gateway's `tls` setting, as the `ssl` argument that aiohttp wants for a URL."""
 
@@ -62,9 +57,7 @@ class Trust:
         self.mode = mode
         self._pin = Pin(PinStore(pins_path())) if mode == "pin" else None
         if mode == "insecure":
-            log.warning(
-                "tls='insecure': certificates are not checked, anybody may listen or answer"
-            )
+            _warn_once()
 
     def for_peer(self) -> bool | ssl.SSLContext | Pin:
         """For orchestrators and gateways."""

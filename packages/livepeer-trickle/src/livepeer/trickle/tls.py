@@ -20,7 +20,7 @@ from aiohttp import Fingerprint, ServerFingerprintMismatch
 
 from livepeer.trickle.exceptions import CertificateError
 
-__all__ = ["Pin", "PinStore", "fingerprint", "is_private"]
+__all__ = ["Pin", "PinStore", "fingerprint", "is_private", "pins_path"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,18 @@ def is_private(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_private or address.is_link_local
+
+
+def pins_path() -> Path:
+    """The user's own pin file: `LIVEPEER_PINS`, or `pins.json` in the configuration folder.
+
+    Needs platformdirs, which the packages that keep pins there bring along.
+    """
+    if chosen := os.environ.get("LIVEPEER_PINS"):
+        return Path(chosen).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path("livepeer") / "pins.json"
 
 
 class PinStore:

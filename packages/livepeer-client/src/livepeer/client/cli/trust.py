@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from livepeer.client.exceptions import ConfigurationError
-from livepeer.client.tls import address, origin, pins_path
+from livepeer.client.tls import address, origin
 from livepeer.trickle.cli.console import fail, note
-from livepeer.trickle.tls import PinStore, fingerprint
+from livepeer.trickle.tls import PinStore, fingerprint, pins_path
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 

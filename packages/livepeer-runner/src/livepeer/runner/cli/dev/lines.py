@@ -36,9 +36,8 @@ class Network:
 
     @property
     def tls(self) -> str | None:
-        """The orchestrator's certificate is made anew at each start, so there is nothing to pin;
-        on the loopback nobody is in between."""
-        return "insecure" if self.orchestrator.startswith("https:") else None
+        """Its certificate is pinned for this user's clients as long as it runs."""
+        return "pin" if self.orchestrator.startswith("https:") else None
 
     @property
     def where(self) -> list[str]:

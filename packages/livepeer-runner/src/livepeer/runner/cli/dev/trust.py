@@ -1,0 +1,41 @@
+"""The certificate of the local orchestrator, known to this user's clients while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from livepeer.trickle.cli.console import fail
+from livepeer.trickle.exceptions import CertificateError
+from livepeer.trickle.tls import PinStore, fingerprint, pins_path
+
+
+@asynccontextmanager
+async def pinned(url: str) -> AsyncIterator[None]:
+    """Clients that pin (`tls="pin"`) trust the orchestrator at `url`, which this process runs.
+
+    Its certificate is made anew at each start, which they would refuse as a change. What was
+    pinned for that port before is put back at the end.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        yield
+        return
+    host, port = parts.hostname or "", parts.port or 443
+    store = PinStore(pins_path())
+    try:
+        shown = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=10)
+        before = store.get(host, port)
+        store.set(host, port, fingerprint(ssl.PEM_cert_to_DER_cert(shown)))
+    except (CertificateError, OSError) as error:
+        fail(f"the certificate of {url} cannot be pinned: {error}", code=2)
+    try:
+        yield
+    finally:
+        if before is None:
+            store.forget(host, port)
+        else:
+            store.set(host, port, before)
