@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The same examples each time, however busy the machine: what fails here fails everywhere.
@@ -17,3 +18,21 @@ settings.load_profile("suite")
 # A shell's background job ignores Ctrl-C, and so would the processes that tests start to interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+#: What has to keep up with live pictures. `scripts/test` runs it last, with the machine to itself.
+REALTIME = (
+    "packages/livepeer-runner/tests/live",
+    "packages/livepeer-trickle/tests/media/test_sink.py",
+    "packages/livepeer-trickle/tests/media/test_source.py",
+    "tests/contract/test_live_reconnection.py",
+    "tests/contract/test_live_session.py",
+    "tests/e2e",
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    realtime = [config.rootpath / path for path in REALTIME]
+    for item in items:
+        if any(map(item.path.is_relative_to, realtime)):
+            item.add_marker(pytest.mark.realtime)

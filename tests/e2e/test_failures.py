@@ -83,7 +83,8 @@ async def test_a_container_that_is_stopped_ends_its_streams_first_and_says_why(
         frames = session.subscribe()
         await take(frames, 10)
         stopping = asyncio.create_task(asyncio.to_thread(paint.process.stop))
-        await take(frames)
+        with pytest.raises(SessionEndedError, match="shutting down"):
+            await take(frames)
         async with asyncio.timeout(LIMIT):
             assert "shutting down" in await session.wait()
             await stopping
