@@ -229,13 +229,13 @@ class TrickleSubscriber:
             self._ask_ahead()
             pending = self._pending
             assert pending is not None
-            news = await pending.wait(self.timeouts.silence, self._headers_came)
-            if not news and self._state.ask == wire.NEXT_WRITE:
-                await self._pin_down(pending)
-            if not news and not await pending.wait(0.0, self._headers_came):
-                self._pending = None
-                pending.abort()
-                return None, self._state.answered(Stage.WAITING, Answer.SILENT), None
+            if not await pending.wait(self.timeouts.silence, self._headers_came):
+                if self._state.ask == wire.NEXT_WRITE:
+                    await self._pin_down(pending)
+                if not await pending.wait(0.0, self._headers_came):
+                    self._pending = None
+                    pending.abort()
+                    return None, self._state.answered(Stage.WAITING, Answer.SILENT), None
             if self._arrived is None:
                 self._pending = None
                 if isinstance(pending.error, CertificateError | ProtocolError):
