@@ -4,9 +4,11 @@ exceptions translated once."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import ssl
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -216,20 +218,27 @@ def translate(
             )
 
 
+#: An `Http` for each loop, and what closes it.
+_Kept = dict[asyncio.AbstractEventLoop, tuple[Http, AsyncGenerator[Http]]]
+
+
 class Pools:
     """An `Http` for each event loop that a gateway is used in, closed with that loop."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[asyncio.AbstractEventLoop, tuple[Http, AsyncGenerator[Http]]] = {}
+        self._kept: _Kept = {}
+        # For a gateway that is dropped while its loop runs. The finalizer keeps the connections
+        # alive until then: the collector would call their own finalizers, which complain, first.
+        self._dropped = weakref.finalize(self, _close_soon, self._kept)
+        self._dropped.atexit = False
 
     async def current(self) -> Http:
         loop = asyncio.get_running_loop()
         if kept := self._kept.get(loop):
             return kept[0]
-        # A loop closes the async generators it has met before it is closed itself, and closes one
-        # that is no longer referenced: so neither `asyncio.run` nor a dropped gateway leaves a
-        # connection behind, even where nobody calls `aclose`.
+        # A loop closes the async generators it has met before it is closed itself: so `asyncio.run`
+        # leaves no connection behind, even where nobody calls `aclose`.
         keeper = _keep()
         http = await anext(keeper)
         with self._lock:
@@ -252,6 +261,21 @@ async def _keep() -> AsyncGenerator[Http]:
         yield http
     finally:
         await http.aclose()
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(kept: _Kept) -> None:
+    for loop, (_, keeper) in kept.items():
+        with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
+            loop.call_soon_threadsafe(_close, keeper)
+
+
+def _close(keeper: AsyncGenerator[Http]) -> None:
+    task = asyncio.ensure_future(keeper.aclose())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
 
 
 __all__ = ["Http", "Pools", "Reply", "read", "translate"]
