@@ -93,3 +93,16 @@ def test_the_commands_are_described_without_being_imported() -> None:
         "print([c.name for c in commands], 'typer' in sys.modules, 'aiohttp' in sys.modules)"
     )
     assert run(program) == "['run', 'stream', 'live', 'discover', 'trust'] False False"
+
+
+@pytest.mark.parametrize("name", ["run", "stream", "live", "discover", "trust"])
+def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
+    program = f"""
+import sys
+from livepeer.trickle.cli import main
+try:
+    main(["{name}", "--help"])
+except SystemExit:
+    print({{"aiohttp", "av", "numpy", "cryptography"}} & set(sys.modules))
+"""
+    assert run(program).splitlines()[-1] == "set()"

@@ -8,15 +8,17 @@ import json
 import queue
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from livepeer.client.cli import options as opt
 from livepeer.client.cli.values import read_inputs
-from livepeer.client.gateway import Gateway
-from livepeer.client.sessions import LiveSession
 from livepeer.trickle.cli.console import emit, note, progress, writable
+
+if TYPE_CHECKING:
+    from livepeer.client.gateway import Gateway
+    from livepeer.client.sessions import LiveSession
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,8 +22,10 @@ from livepeer.client.exceptions import (
     NoOrchestratorError,
     PaymentRequiredError,
 )
-from livepeer.client.gateway import Gateway
 from livepeer.trickle.cli.console import fail, note
+
+if TYPE_CHECKING:
+    from livepeer.client.gateway import Gateway
 
 PANEL: Final = "Where"
 
@@ -100,6 +102,8 @@ _CODES: Final[tuple[tuple[type[LivepeerError], int], ...]] = (
 @contextlib.contextmanager
 def gateway(**settings: Any) -> Iterator[Gateway]:
     """A gateway for one command; an error ends the command with its message and exit code."""
+    from livepeer.client.gateway import Gateway  # what `--help` has no need of
+
     try:
         with Gateway(**settings) as gw:
             yield gw

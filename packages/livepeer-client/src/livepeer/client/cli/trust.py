@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 from livepeer.client.exceptions import ConfigurationError
-from livepeer.client.tls import address, origin
 from livepeer.trickle.cli.console import fail, note
-from livepeer.trickle.tls import PinStore, fingerprint, pins_path
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -25,6 +23,9 @@ def trust(
     go-livepeer makes a new certificate at each start. If you do not know that it was restarted,
     somebody may be in between: compare the fingerprint with its operator first.
     """
+    from livepeer.client.tls import address, origin
+    from livepeer.trickle.tls import PinStore, fingerprint, pins_path
+
     try:
         name, port = address(host)
     except ConfigurationError as error:
