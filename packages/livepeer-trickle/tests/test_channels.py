@@ -274,6 +274,35 @@ async def test_closing_sends_what_was_gathered_and_ends_the_writer(server: Trick
         await publisher.write({"n": 2})
 
 
+async def test_records_that_could_not_leave_are_given_back(server: TrickleServer) -> None:
+    server.create("gone")
+    async with JSONLPublisher(server.channel_url("gone"), delete_on_close=False) as publisher:
+        await publisher.write({"n": 0})
+        await publisher.flush()
+        await until(lambda: publisher.transport.stats.segments == 1)  # nothing is under way
+        await server.close_channel("gone")
+        opener = publisher.transport._opener
+        await until(lambda: opener.idle is None or opener.idle[1].answered)  # it has been told
+        await publisher.write({"n": 1})
+        await publisher.write({"n": 2})
+        with pytest.raises(ChannelClosed):
+            await publisher.flush()
+        assert publisher.unsent == [{"n": 1}, {"n": 2}]
+        assert publisher.stats.uncertain == 0
+
+
+async def test_a_keepalive_moves_the_channel_and_no_reader_sees_it(server: TrickleServer) -> None:
+    url = server.channel_url("quiet")
+    async with JSONLPublisher(url, create=True, linger=2) as publisher:
+        reader = await Reader.waiting(server, "quiet")
+        await publisher.write({"n": 0})
+        await publisher.keep_alive()  # while a segment of lines is open
+        await publisher.keep_alive()
+        await publisher.write({"n": 1})
+    assert await reader.ended() == [{"n": 0}, {"n": 1}]
+    assert publisher.transport.stats.segments == 4
+
+
 # --- one for each segment ------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Channels of JSON records: `JSONLPublisher` and `JSONLSubscriber`."""
 
 import asyncio
+import json
 import logging
 from collections import deque
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ class JSONLPublisher:
         self._size += len(line)
         self.stats.records += 1
         if self._size >= _FLUSH_AT:
-            await self.flush()
+            async with self._lock:
+                await self._send()  # a failure is the next call's: this record was taken
         elif not self._wake.is_set():
             if self._flusher is None or self._flusher.done():
                 self._flusher = asyncio.create_task(self._flush_soon())
@@ -153,6 +155,22 @@ class JSONLPublisher:
             await self._send()
         if self._error is not None:
             raise self._error
+
+    async def keep_alive(self) -> None:
+        """Send an empty segment, which readers pass over: a server's idle sweep counts it."""
+        async with self._lock:
+            await self._send()
+            await self._end_segment()
+            if self._error is None:
+                async with self.transport.segment():
+                    pass
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def unsent(self) -> list[Record]:
+        """After an error, the records that were taken and never left, for another channel."""
+        return [json.loads(line) for line in self._lines]
 
     async def aclose(self) -> None:
         """Send what is left, then close as `TricklePublisher` does. Safe to call again."""
