@@ -13,8 +13,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -76,8 +77,7 @@ def serve(cls: type[PipelineBase], settings: Settings | None = None) -> None:
         for note in service.work.notes():
             logger.warning("%s", note)
         config = server_config(app)
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_until_stopped(uvicorn_server(config), service, listener))
+        run(_until_stopped(uvicorn_server(config), service, listener), config)
 
 
 def prepare(cls: type[PipelineBase], settings: Settings) -> None:
@@ -109,6 +109,34 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def run(main: Coroutine[Any, Any, None], config: uvicorn.Config) -> None:
+    """As `asyncio.run`, on a loop of the server's kind.
+
+    What an author's code left on it has a moment to end: a task that resists its cancellation would
+    keep the process for ever.
+    """
+    loop = (config.get_loop_factory() or asyncio.new_event_loop)()
+    asyncio.set_event_loop(loop)
+    try:
+        try:
+            loop.run_until_complete(main)
+        finally:
+            loop.run_until_complete(_end_what_is_left(loop))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _end_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    left.add(asyncio.create_task(loop.shutdown_asyncgens()))
+    _, resisting = await asyncio.wait(left, timeout=LINGER_SECONDS)
+    for task in resisting:
+        logger.error("task %r resists its cancellation: left behind", task.get_name())
 
 
 def uvicorn_server(config: uvicorn.Config) -> uvicorn.Server:

@@ -33,7 +33,7 @@ class Channels:
         url = self._request.events_url
         return Outbox(
             "events",
-            None if url is None else lambda: self._records(url, one_per_segment=True),
+            None if url is None else lambda again: self._records(url, alone=True, create=again),
             size=EVENTS_WAITING,
         )
 
@@ -41,7 +41,7 @@ class Channels:
         url = self._request.data_url
         return Outbox(
             "data",
-            None if url is None else lambda: self._records(url, one_per_segment=False),
+            None if url is None else lambda again: self._records(url, alone=False, create=again),
             size=RECORDS_WAITING,
             idle_seconds=DATA_IDLE_SECONDS,
         )
@@ -63,10 +63,12 @@ class Channels:
         self._publishers.append(publisher)
         return publisher
 
-    def _records(self, url: str, *, one_per_segment: bool) -> JSONLPublisher:
+    def _records(self, url: str, *, alone: bool, create: bool) -> JSONLPublisher:
+        # An orchestrator refuses to make one; servers that do not may have swept it.
         publisher = JSONLPublisher(
             url,
-            one_per_segment=one_per_segment,
+            one_per_segment=alone,
+            create=create,
             delete_on_close=self._delete,
             linger=self._linger,
             tls=self._tls,

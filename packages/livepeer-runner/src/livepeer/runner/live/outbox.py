@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 REOPEN_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
+OpenChannel = Callable[[bool], JSONLPublisher]
+"""Whether it is opened again, and so may have to be made: True."""
 TURN = 64
 """Records that are sent before others get their turn on the loop."""
 
@@ -37,7 +39,7 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        open_channel: Callable[[], JSONLPublisher] | None,
+        open_channel: OpenChannel | None,
         *,
         size: int,
         idle_seconds: float | None = None,
@@ -56,8 +58,11 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: deque[dict[str, Any]] = deque()
         self._wake = asyncio.Event()
+        self._taken = 0
+        """Records that the channel has taken and not yet sent."""
         self._woken = False
         self._closing = False
+        self._settled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -89,34 +94,42 @@ class Outbox:
             with suppress(RuntimeError):  # a thread that outlived its loop
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    async def aclose(self) -> None:
-        """Send what waits, within a limit, and close the channel."""
+    async def settled(self) -> None:
+        """While it closes: wait until the counters are final. The channel may linger on."""
+        await self._settled.wait()
+
+    async def aclose(self, limit: float = CLOSE_SECONDS) -> None:
+        """Send what waits, within `limit` seconds, and close the channel."""
         with self._lock:
             self._closing = True
         self._wake.set()
         task, self._task = self._task, None
-        if task is None:
-            return
         try:
-            await asyncio.wait((task,), timeout=CLOSE_SECONDS)
+            if task is not None:
+                try:
+                    await asyncio.wait((task,), timeout=limit)
+                finally:
+                    task.cancel()
+                    await asyncio.wait((task,))
         finally:
-            task.cancel()
-            await asyncio.wait((task,))
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+            self.dropped += len(self._waiting)
+            self._waiting.clear()
+            self._settled.set()
 
-    async def _run(self, open_channel: Callable[[], JSONLPublisher]) -> None:
+    async def _run(self, open_channel: OpenChannel) -> None:
+        again = False
         while not self._closing or self._waiting:
-            channel = open_channel()
+            channel, again = open_channel(again), True
             try:
                 async with channel:
                     await self._send(channel)
             except TrickleError as error:
                 self._gone(error)
-                if self._closing:
-                    return
             finally:
                 self.uncertain += channel.stats.uncertain
+                unsent = channel.unsent
+                self._count(-len(unsent))
+                self._put_back(*unsent)
             if self._closing:
                 return
             await self._pause()
@@ -125,18 +138,18 @@ class Outbox:
         while True:
             while (record := self._next()) is not None:
                 await self._write(channel, record)
-                self.lost = None
-                if self.sent % TURN == 0:
+                if self._taken == TURN:
+                    await self._flush(channel)
                     await asyncio.sleep(0)  # a write that only gathers does not wait
+            await self._flush(channel)  # a channel that is gone is noticed with this record
             if self._closing:
+                self._settled.set()
                 return
             try:
                 async with asyncio.timeout(self._idle_seconds):
                     await self._wake.wait()
             except TimeoutError:
-                await channel.flush()
-                async with channel.transport.segment():
-                    pass
+                await channel.keep_alive()
 
     async def _write(self, channel: JSONLPublisher, record: dict[str, Any]) -> None:
         try:
@@ -148,10 +161,24 @@ class Outbox:
             self.dropped += 1
             logger.warning("a record for %s was left out: %s", self.name, error)
             return
-        except (TrickleError, asyncio.CancelledError):
+        except TrickleError:
             self._put_back(record)
             raise
-        self.sent += 1
+        except asyncio.CancelledError:
+            self.uncertain += 1
+            raise
+        self._taken += 1
+
+    async def _flush(self, channel: JSONLPublisher) -> None:
+        await channel.flush()
+        if self._taken:
+            self.lost = None
+        self._count()
+
+    def _count(self, correction: int = 0) -> None:
+        """What the channel took has left, as far as is known."""
+        self.sent += self._taken + correction
+        self._taken = 0
 
     def _next(self) -> dict[str, Any] | None:
         with self._lock:
@@ -164,12 +191,13 @@ class Outbox:
             self._wake.clear()
         return bool(self._waiting)
 
-    def _put_back(self, record: dict[str, Any]) -> None:
+    def _put_back(self, *records: dict[str, Any]) -> None:
+        """In front of those that came later, the oldest left out where there is no room."""
         with self._lock:
-            if len(self._waiting) < self._size:
-                self._waiting.appendleft(record)
-            else:
-                self.dropped += 1
+            room = self._size - len(self._waiting)
+            kept = records[max(0, len(records) - room) :]
+            self._waiting.extendleft(reversed(kept))
+            self.dropped += len(records) - len(kept)
 
     def _gone(self, error: TrickleError) -> None:
         if self.lost is None:

@@ -15,6 +15,7 @@ from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live.caller import Caller
 from livepeer.runner.live.calls import HookHung
 from livepeer.runner.live.failures import StreamFailed, error_event
+from livepeer.runner.live.outbox import CLOSE_SECONDS, Outbox
 from livepeer.runner.live.params import Values
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.stream import Stream
@@ -68,6 +69,8 @@ class Session:
         )
         self._flow: FlowProtocol | None = None
         self._begun = False
+        self._finishing = False
+        self._cut = False
         self._surrendered = False
         self._news = asyncio.Event()
         self._flowing = asyncio.Event()
@@ -130,8 +133,9 @@ class Session:
     def cut(self) -> None:
         """End it at once; what is in hand is lost. A second time gives up its last words too."""
         self.end("the container is shutting down")
-        if self._task is not None:
+        if self._task is not None and (self._cut or not self._finishing):
             self._task.cancel()
+        self._cut = True
 
     def update(self, changes: object) -> dict[str, Any]:
         """Merge and validate; hooks see them from the next frame on. Gives them all, as JSON.
@@ -235,19 +239,28 @@ class Session:
             self.end("the input ended")
 
     async def _finish(self) -> None:
+        self._finishing = True
         self.status.move("OFFLINE")
         events, data = self.stream.events, self.stream.data
         try:
             if self._begun:
                 await self._hook("on_stream_stop")
             self._work.shared.check(self.stream.copy)
+        finally:
+            await asyncio.gather(data.aclose(), self._last_words(events, data))
+        logger.info("stream %s is over: %s", self.id, self.reason)
+
+    async def _last_words(self, events: Outbox, data: Outbox) -> None:
+        limit = 0.0  # where it is cut off
+        try:
+            await data.settled()  # so that the last status tells what became of every record
             if not self._surrendered:  # to its caller the stream goes on
                 events.put(self._status_event())
                 ended = {"type": "stream_ended", "reason": self.reason, "timestamp": time.time()}
                 events.put(ended)
+            limit = CLOSE_SECONDS
         finally:
-            await asyncio.gather(data.aclose(), events.aclose())
-        logger.info("stream %s is over: %s", self.id, self.reason)
+            await events.aclose(limit)
 
     async def _hook(self, name: str, *arguments: Any) -> bool:
         """Call a hook that makes no frames; what it raises is told, and False."""

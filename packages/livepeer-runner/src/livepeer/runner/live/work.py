@@ -191,11 +191,16 @@ class LiveWork:
     def flow(self, stream: Stream) -> FlowProtocol:
         """The way of the frames of a new stream."""
         hooks, cls, request = self.hooks, self.cls, stream.request
+        # Where nothing may be lost, from the oldest segment that there is.
+        start: Literal["current"] | int = "current" if cls.realtime else 0
         if hooks.relays and cls.passthrough:
             from livepeer.trickle import TrickleSubscriber
 
             source = request.subscribe_url and TrickleSubscriber(
-                request.subscribe_url, start="current", tls=self.tls
+                request.subscribe_url,
+                start=start,
+                on_gap="latest" if cls.realtime else "oldest",
+                tls=self.tls,
             )
             sink = stream.channels.output()
             return RelayFlow(stream.status, source=source or None, sink=sink)
@@ -209,7 +214,7 @@ class LiveWork:
             reader = MediaSubscriber(
                 request.subscribe_url,
                 policy="latest" if cls.realtime else "all",
-                start="current",
+                start=start,
                 video="decode" if hooks.video else "drop" if hooks.generates else passes,
                 audio="decode" if hooks.audio else passes,
                 device="cuda" if cls.gpu else None,

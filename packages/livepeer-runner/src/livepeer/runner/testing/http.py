@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from livepeer.runner.app import create_app
 from livepeer.runner.lifecycle import State
 from livepeer.runner.pipeline import PipelineBase
-from livepeer.runner.server import bind, server_config, uvicorn_server
+from livepeer.runner.server import bind, run, server_config, uvicorn_server
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
 
@@ -133,8 +133,7 @@ class LocalServer:
         return self.service.lifecycle.state
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=self._config.get_loop_factory()) as runner:
-            runner.run(self._serve())
+        run(self._serve(), self._config)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
