@@ -31,6 +31,7 @@ from livepeer.client import (
     PipelineError,
     ProtocolError,
     StreamInterruptedError,
+    discovery,
 )
 from livepeer.client.testing import CUT, EVENT_STREAM, HANG, chunk, events, reply
 
@@ -155,11 +156,11 @@ async def test_what_came_before_the_error_of_a_stream_is_kept(start: Start) -> N
 async def test_a_hanging_job_ends_at_the_deadline_and_leaves(start: Start) -> None:
     orch = await start(job=[HANG])
     async with Gateway(orch_url=orch.url) as gw:
-        error = await failure(gw, timeout=0.3)
+        error = await failure(gw, timeout=2.0)
         assert isinstance(error, CallTimeoutError) and isinstance(error, TimeoutError)
         assert (error.phase, error.may_have_run) == ("answer", True)
         assert error.rejections[0].phase == "request"
-        await asyncio.wait_for(orch.left.wait(), 10)
+        await asyncio.wait_for(orch.left.wait(), 30)
     assert len(orch.jobs) == 1
 
 
@@ -169,24 +170,24 @@ async def test_a_hanging_job_ends_at_the_deadline_and_leaves(start: Start) -> No
 async def test_an_answer_that_stops_ends_at_the_deadline(start: Start, script: list[Any]) -> None:
     orch = await start(job=script)
     async with Gateway(orch_url=orch.url) as gw:
-        error = await failure(gw, timeout=0.3)
+        error = await failure(gw, timeout=2.0)
         assert isinstance(error, CallTimeoutError) and error.may_have_run
         assert error.rejections[0].phase == "response"
-        await asyncio.wait_for(orch.left.wait(), 10)
+        await asyncio.wait_for(orch.left.wait(), 30)
 
 
 async def test_a_slow_token_uses_up_the_deadline_and_nothing_is_sent(start: Start) -> None:
     orch = await start(token=[HANG])
     async with Gateway(orch_url=orch.url) as gw:
-        error = await failure(gw, timeout=0.2)
+        error = await failure(gw, timeout=1.0)
     assert isinstance(error, CallTimeoutError) and error.phase == "token"
     assert not error.may_have_run and not orch.jobs
 
 
 async def test_the_deadline_is_one_for_all_tries(start: Start) -> None:
-    slow = [await start(job=[0.4, *reply("full\n", 503, "text/plain")]) for _ in range(5)]
+    slow = [await start(job=[1.5, *reply("full\n", 503, "text/plain")]) for _ in range(5)]
     async with Gateway(orch_url=[each.url for each in slow]) as gw:
-        error = await failure(gw, timeout=0.6)
+        error = await failure(gw, timeout=2.5)
     assert isinstance(error, CallTimeoutError)
     assert [len(each.jobs) for each in slow].count(1) == len(error.rejections) == 2
 
@@ -374,15 +375,16 @@ async def test_an_orchestrator_that_failed_comes_last_for_a_while(start: Start) 
     assert (len(a.jobs), len(b.jobs)) == (1, 3)
 
 
-async def test_one_dead_and_one_slow_orchestrator_do_not_delay_a_quick_one(start: Start) -> None:
+async def test_one_dead_and_one_slow_orchestrator_do_not_delay_a_quick_one(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "TOKEN_LIMIT", 100.0)
     slow = await start(token=[HANG])
     quick = await start()
     async with Gateway(orch_url=[slow.url, "http://no-such-host.invalid:1", quick.url]) as gw:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        assert await gw.run_async("echo") == {"ok": True}
-        assert loop.time() - begun < 4.0  # the limit of a token request is 5 s
-        await asyncio.wait_for(slow.left.wait(), 10)
+        async with asyncio.timeout(50):
+            assert await gw.run_async("echo") == {"ok": True}
+        await asyncio.wait_for(slow.left.wait(), 30)
 
 
 # -- what a call must not leave behind ------------------------------------------------------------
@@ -441,21 +443,21 @@ async def test_a_cancelled_call_leaves_at_once(start: Start) -> None:
     orch = await start(job=[HANG])
     async with Gateway(orch_url=orch.url) as gw:
         call = asyncio.create_task(gw.run_async("echo"))
-        await asyncio.wait_for(orch.begun.wait(), 10)
+        await asyncio.wait_for(orch.begun.wait(), 30)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await asyncio.wait_for(orch.left.wait(), 10)
+        await asyncio.wait_for(orch.left.wait(), 30)
 
 
 async def test_closing_the_gateway_ends_the_calls_of_other_threads(start: Start) -> None:
     orch = await start(job=[HANG])
     gw = Gateway(orch_url=orch.url)
     call = asyncio.create_task(asyncio.to_thread(gw.run, "echo"))
-    await asyncio.wait_for(orch.begun.wait(), 10)
+    await asyncio.wait_for(orch.begun.wait(), 30)
     await asyncio.to_thread(gw.close)
     with pytest.raises((LivepeerError, asyncio.CancelledError, RuntimeError)):
-        await asyncio.wait_for(call, 10)
+        await asyncio.wait_for(call, 30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

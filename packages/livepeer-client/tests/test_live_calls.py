@@ -127,7 +127,7 @@ async def test_a_start_that_fails_says_why_and_one_that_may_have_worked_is_stopp
     orch = await start(other=answers(start=answer))
     async with Gateway(orch_url=orch.url) as gw:
         with pytest.raises(kind):
-            async with gw.live("tint", timeout=0.5):
+            async with gw.live("tint", timeout=2.0):
                 raise AssertionError("it has not started")
     assert (len(asked(orch, "start")), len(asked(orch, "stop"))) == (1, stops)
     if stops:

@@ -93,7 +93,7 @@ async def test_leaving_a_stream_early_stops_the_pipeline(
 
     await (in_thread(use) if sync else use_async())
     gc.collect()
-    await asyncio.wait_for(orch.left.wait(), 10)
+    await asyncio.wait_for(orch.left.wait(), 30)
     await gw.aclose()
 
 

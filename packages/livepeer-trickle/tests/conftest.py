@@ -30,14 +30,14 @@ async def proxy(server: TrickleServer) -> AsyncIterator[FaultProxy]:
 
 @pytest.fixture
 async def scripted() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as server:
+    async with ScriptedServer(limit=30) as server:
         yield server
 
 
 @pytest.fixture
 def quick() -> Timeouts:
     """Limits short enough to wait for, long enough for a busy machine."""
-    return Timeouts(connect=5.0, write=2.0, answer=2.0, silence=0.4, outage=5.0)
+    return Timeouts(connect=5.0, write=5.0, answer=5.0, silence=1.0, outage=5.0)
 
 
 @pytest.fixture

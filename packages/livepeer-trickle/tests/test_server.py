@@ -262,7 +262,7 @@ async def test_a_slow_reader_of_an_overwritten_segment_is_cut_where_memory_ends(
 
 
 async def test_a_reader_that_takes_nothing_is_cut() -> None:
-    async with TrickleServer(limits=ServerLimits(stall=0.3)) as server:
+    async with TrickleServer(limits=ServerLimits(stall=2.0)) as server:
         channel = server.create("camera")
         await channel.write(b"x" * 20_000_000)
         await channel.write(b"next")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from urllib.error import HTTPError
@@ -22,13 +23,15 @@ def run(*arguments: str, input: bytes = b"") -> subprocess.CompletedProcess[byte
     return subprocess.run([*LIVEPEER, *arguments], input=input, capture_output=True, timeout=60)
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*LIVEPEER, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs on; killed at the end, if it has not ended."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*LIVEPEER, *arguments], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -37,7 +40,6 @@ def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with start("serve", "--port", "0") as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["url"], process
-        process.kill()
 
 
 Server = tuple[str, subprocess.Popen[bytes]]
