@@ -1,4 +1,4 @@
-"""A served live pipeline, a trickle server beside it, and clips to send through them."""
+"""A live pipeline served on a thread of this process, a trickle server beside it."""
 
 from __future__ import annotations
 
@@ -6,151 +6,77 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from fractions import Fraction
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
+import uvicorn
 
 from livepeer.runner import LivePipeline, create_app
 from livepeer.runner.settings import Settings
 from livepeer.runner.testing import LocalServer
-from livepeer.trickle import JSONLPublisher, JSONLSubscriber, TricklePublisher, TrickleServer
-from livepeer.trickle.media import AudioFrame, MediaPublisher, MediaSubscriber, VideoFrame
+from livepeer.trickle import TrickleServer
+from livepeer.trickle.media import AudioFrame, VideoFrame
 
-RATE = 48_000
-KINDS = {"": "video/MP2T", "-out": "video/MP2T", "-control": "application/json"}
-KINDS |= {"-events": "application/json", "-data": "application/jsonl"}
+from .beside import beside
+from .left_behind import held, left_behind, no_more_than
+from .streams import Stage, Streams, clip
 
-
-def picture(index: int, *, fps: int = 25, width: int = 160, height: int = 96) -> VideoFrame:
-    """A picture whose mean brightness tells its number: 40, 43, 46, ..."""
-    level = 40 + index * 3 % 180
-    pixels = np.full((height, width, 3), level, np.uint8)
-    return VideoFrame.from_ndarray(pixels, time=Fraction(index, fps))
-
-
-def sound(index: int, *, fps: int = 25, hertz: float = 440) -> AudioFrame:
-    """The sound of one picture's time."""
-    count = RATE // fps
-    at = (np.arange(count) + index * count) / RATE
-    wave = (0.4 * np.sin(2 * np.pi * hertz * at)).astype(np.float32)
-    return AudioFrame.from_ndarray(wave[None], rate=RATE, time=Fraction(index, fps))
-
-
-def clip(
-    count: int, *, fps: int = 25, video: bool = True, audio: bool = True, **size: int
-) -> Iterator[VideoFrame | AudioFrame]:
-    for index in range(count):
-        if video:
-            yield picture(index, fps=fps, **size)
-        if audio:
-            yield sound(index, fps=fps)
-
-
-class Stage:
-    """One orchestrator's side of a served pipeline: streams are started, fed, read and stopped."""
-
-    def __init__(self, server: LocalServer, trickle: TrickleServer, http: httpx.AsyncClient):
-        self.server = server
-        self.trickle = trickle
-        self.http = http
-
-    def url(self, name: str) -> str:
-        return self.trickle.channel_url(name)
-
-    async def post(
-        self, route: str, stream: str | None = None, content: Any = None
-    ) -> httpx.Response:
-        headers = {} if stream is None else {"X-Stream-Id": stream}
-        return await self.http.post(f"/stream/{route}", headers=headers, json=content)
-
-    def channels(self, stream: str, *, without: tuple[str, ...] = ()) -> dict[str, str]:
-        """Make a stream's channels, and the body that names them."""
-        names = {
-            "subscribe_url": "",
-            "publish_url": "-out",
-            "control_url": "-control",
-            "events_url": "-events",
-            "data_url": "-data",
-        }
-        wanted = {key: ending for key, ending in names.items() if key not in without}
-        for ending in wanted.values():
-            self.trickle.create(stream + ending, KINDS[ending])
-        return {key: self.url(stream + ending) for key, ending in wanted.items()}
-
-    async def start(
-        self, stream: str = "s", *, params: Any = None, without: tuple[str, ...] = ()
-    ) -> httpx.Response:
-        body = {"gateway_request_id": stream, **self.channels(stream, without=without)}
-        return await self.post("start", stream, {**body, "params": params})
-
-    async def feed(self, stream: str, frames: Any, *, speed: float | None = 1.0) -> None:
-        """Publish frames at the pace of their times, then end the input."""
-        loop = asyncio.get_running_loop()
-        begin: float | None = None
-        channel = TricklePublisher(self.url(stream), linger=0.1)
-        async with MediaPublisher(channel.url, publisher=channel) as publisher:
-            for frame in frames:
-                begin = loop.time() if begin is None else begin
-                if speed is not None:
-                    await asyncio.sleep(begin + float(frame.time) / speed - loop.time())
-                await publisher.write(frame)
-
-    async def output(self, stream: str) -> list[Any]:
-        """What comes out, up to the end of the channel."""
-        async with MediaSubscriber(self.url(f"{stream}-out"), policy="all", start=0) as frames:
-            return [frame async for frame in frames]
-
-    async def records(self, channel: str) -> list[dict[str, Any]]:
-        async with JSONLSubscriber(self.url(channel), start=0) as records:
-            return [record async for record in records]
-
-    async def event(self, stream: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next event that is wanted."""
-        async with (
-            asyncio.timeout(30),
-            JSONLSubscriber(self.url(f"{stream}-events"), start="current") as events,
-        ):
-            async for event in events:
-                if wanted(event):
-                    return event
-        raise AssertionError("the events ended before it came")
-
-    def control(self, stream: str) -> JSONLPublisher:
-        return JSONLPublisher(self.url(f"{stream}-control"), one_per_segment=True, linger=0.1)
-
-    @property
-    def free(self) -> int:
-        return self.server.service.lifecycle.slots.free
-
-    async def until(self, condition: Callable[[], bool], limit: float = 30) -> None:
-        async with asyncio.timeout(limit):
-            while not condition():  # noqa: ASYNC110 — what it looks at is another thread's
-                await asyncio.sleep(0.01)
-
+__all__ = ["beside", "left_behind", "make_clip", "stage", "streams_of"]
 
 MakeStage = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 @pytest.fixture
 def stage() -> MakeStage:
-    """`async with stage(MyPipeline) as it: ...`"""
+    """`async with stage(MyPipeline) as it: ...`; afterwards nothing of it is left."""
 
     @asynccontextmanager
-    async def make(cls: type[LivePipeline], **settings: Any) -> AsyncIterator[Stage]:
+    async def make(
+        cls: type[LivePipeline], *, trickle: dict[str, Any] | None = None, **settings: Any
+    ) -> AsyncIterator[Stage]:
         base = dataclasses.replace(Settings.from_env({}), **settings)
-        async with TrickleServer(base_path="/ai/trickle", autocreate=False) as trickle:
+        new_event_loop().close()  # the first one opens what is the process's
+        before = held()
+        options = {"base_path": "/ai/trickle", "autocreate": False, **(trickle or {})}
+        # No kept connection, so that what is open is somebody's.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with TrickleServer(**options) as channels:
             with LocalServer(create_app(cls, base)) as server:
-                await asyncio.to_thread(server.wait_settled, 30)
-                server.service.work.linger = 0.1  # its readers are on this machine
-                async with httpx.AsyncClient(base_url=server.url, timeout=60) as http:
-                    yield Stage(server, trickle, http)
-                # Not by the exit, which blocks: the trickle server has to answer meanwhile.
-                await asyncio.to_thread(server.close)
+                try:
+                    await asyncio.to_thread(server.wait_settled, 30)
+                    server.service.work.linger = 0.1  # its readers are on this machine
+                    async with httpx.AsyncClient(
+                        base_url=server.url, timeout=60, limits=limits
+                    ) as http:
+                        yield Stage(server, channels, http)
+                finally:
+                    # Not by the exit, which blocks: the trickle server has to answer meanwhile, or
+                    # a test that fails waits for all limits of the container.
+                    await asyncio.to_thread(server.close)
+        await no_more_than(before, held)
 
     return make
+
+
+@pytest.fixture
+def streams_of() -> Callable[[str], AbstractAsyncContextManager[Streams]]:
+    """`async with streams_of(url) as it: ...`: of a container that is another process."""
+
+    @asynccontextmanager
+    async def make(url: str) -> AsyncIterator[Streams]:
+        async with (
+            TrickleServer(base_path="/ai/trickle", autocreate=False) as trickle,
+            httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http,
+        ):
+            yield Streams(trickle, http)
+
+    return make
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Of the kind that containers have."""
+    return (uvicorn.Config("none").get_loop_factory() or asyncio.new_event_loop)()
 
 
 @pytest.fixture

@@ -1,0 +1,258 @@
+"""A network that breaks ends the stream whose channel is gone, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from livepeer.runner import LivePipeline, VideoFrame
+from livepeer.runner.live import channels
+from livepeer.trickle import TricklePublisher
+from livepeer.trickle.media import MediaPublisher, encode
+
+
+class Identity(LivePipeline):
+    thread_safe = True
+    capacity = 4
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        return frame
+
+
+async def to_the_end(it: Any, output: asyncio.Task[Any], session: Any, last: int) -> list[Any]:
+    """The pictures of a stream that was fed up to picture `last`, and went through all of it."""
+    frames = [frame for frame in await output if isinstance(frame, VideoFrame)]
+    await it.until(lambda: session.over)
+    assert session.reason == "the input ended"
+    assert frames[-1].time * 25 == last
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["noise", "broken", "cut"])
+async def test_a_corrupt_input_is_passed_over(
+    stage: Any, beside: Any, make_clip: Any, kind: str
+) -> None:
+    good = encode(make_clip(25))
+    broken = bytearray(good)
+    chance = random.Random(1)
+    for _ in range(len(good) // 100):
+        broken[chance.randrange(len(good))] ^= 0xFF
+    content = {"noise": os.urandom(50_000), "broken": bytes(broken), "cut": good[: len(good) // 2]}
+    async with stage(Identity) as it, beside(it):
+        await it.start("s")
+        session = it.server.service.work.sessions["s"]
+        output = asyncio.create_task(it.output("s"))
+        async with (
+            TricklePublisher(it.url("s"), delete_on_close=False, linger=0) as raw,
+            raw.segment() as segment,
+        ):
+            await segment.write(content[kind])
+        await it.feed("s", make_clip(30))
+        await to_the_end(it, output, session, 29)
+
+
+async def test_an_output_channel_that_dies_ends_its_stream_with_a_reason(
+    stage: Any, beside: Any, make_clip: Any
+) -> None:
+    async with stage(Identity) as it, beside(it):
+        await it.start("s")
+        session = it.server.service.work.sessions["s"]
+        events = asyncio.create_task(it.records("s-events"))
+        feeding = asyncio.create_task(it.feed("s", make_clip(1000)))
+        await it.until(lambda: session.status.output.count > 5)
+        await it.trickle.close_channel("s-out")
+        assert "the output channel is lost" in (await events)[-1]["reason"]
+        feeding.cancel()
+        await asyncio.wait([feeding])
+
+
+async def test_an_input_that_stalls_and_returns_goes_on(
+    stage: Any, beside: Any, make_clip: Any
+) -> None:
+    async with stage(Identity) as it, beside(it):
+        await it.start("s")
+        session = it.server.service.work.sessions["s"]
+        output = asyncio.create_task(it.output("s"))
+        async with MediaPublisher(it.url("s")) as publisher:
+            for frame in make_clip(40):
+                if frame.time == 0.8 and isinstance(frame, VideoFrame):
+                    await asyncio.sleep(1.5)  # the stall is what is tested
+                await publisher.write(frame)
+                await asyncio.sleep(0.005)
+        await to_the_end(it, output, session, 39)
+
+
+async def test_events_and_data_that_nobody_takes_do_not_end_a_stream(
+    stage: Any, beside: Any, make_clip: Any
+) -> None:
+    async with stage(Identity) as it, beside(it):
+        await it.start("s")
+        session = it.server.service.work.sessions["s"]
+        output = asyncio.create_task(it.output("s"))
+        await it.trickle.close_channel("s-events")
+        await it.trickle.close_channel("s-data")
+        await it.feed("s", make_clip(50))
+        frames = await to_the_end(it, output, session, 49)
+        assert len(frames) + session.status.dropped == 50
+        assert session.stream.events.lost
+
+
+class Reports(Identity):
+    def on_params_update(self, params: Any) -> None:
+        self.emit_data(params)
+
+
+async def test_a_data_channel_swept_while_quiet_is_opened_again_and_its_stream_goes_on(
+    stage: Any, beside: Any, make_clip: Any
+) -> None:
+    sweeping = {"autocreate": True, "idle_timeout": 1.0, "sweep_interval": 0.1}
+    async with stage(Reports, trickle=sweeping) as it, beside(it):
+        await it.start("s", without=("control_url",))  # which would be swept as well, and end it
+        session = it.server.service.work.sessions["s"]
+        output = asyncio.create_task(it.output("s"))
+        feeding = asyncio.create_task(it.feed("s", make_clip(10_000)))
+        await it.post("params", "s", {"n": 1})
+        assert await it.records("s-data") == [{"n": 1}]  # up to the end, which is the sweep's
+        assert it.trickle.get("s-data") is None
+        await it.post("params", "s", {"n": 2})
+        await it.until(lambda: it.trickle.get("s-data") is not None)
+        data = asyncio.create_task(it.records("s-data"))
+        await it.post("stop", "s")
+        assert await data == [{"n": 2}]
+        feeding.cancel()
+        await asyncio.wait([feeding])
+        assert session.reason == "it was stopped"
+        assert session.status.errors == 0
+        assert session.stream.data.lost is None
+        numbers = [int(one.time * 25) for one in await output if isinstance(one, VideoFrame)]
+        assert len(numbers) == session.status.output.count
+        assert numbers == sorted(set(numbers))
+
+
+async def test_a_quiet_data_channel_is_kept_from_the_sweep(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "DATA_IDLE_SECONDS", 0.2)
+    async with stage(Reports, trickle={"idle_timeout": 2.0, "sweep_interval": 0.1}) as it:
+        await it.start("s", without=("control_url", "subscribe_url", "publish_url"))
+        session = it.server.service.work.sessions["s"]
+        await it.post("params", "s", {"n": 1})
+        data = asyncio.create_task(it.records("s-data"))
+        await asyncio.sleep(4)  # quiet, twice as long as the sweep allows
+        assert it.trickle.get("s-data") is not None
+        await it.post("params", "s", {"n": 2})
+        await it.until(lambda: session.stream.data.sent == 2)
+        await it.post("stop", "s")
+        assert await data == [{"n": 1}, {"n": 2}]
+        assert session.stream.data.lost is None
+
+
+async def test_input_that_is_there_before_the_stream_reads_is_not_lost_where_nothing_may_be(
+    stage: Any, make_clip: Any
+) -> None:
+    class Cold(LivePipeline):
+        realtime = False
+        warm = threading.Event()
+
+        async def on_stream_start(self, params: Any) -> None:
+            while not self.warm.is_set():  # noqa: ASYNC110 — it is another loop's
+                await asyncio.sleep(0.02)
+
+        def process_video(self, frame: VideoFrame) -> VideoFrame:
+            return frame
+
+    async with stage(Cold) as it:
+        await it.start("s")
+        session = it.server.service.work.sessions["s"]
+        output = asyncio.create_task(it.output("s"))
+        feeding = asyncio.create_task(it.feed("s", make_clip(75)))
+        await it.until(lambda: it.trickle.get("s").next_seq >= 3)  # segments of a second
+        Cold.warm.set()
+        await feeding
+        frames = await to_the_end(it, output, session, 74)
+        assert [int(frame.time * 25) for frame in frames] == list(range(75))
+
+
+TRICKLE = """
+import asyncio, sys
+from livepeer.trickle import TrickleServer
+
+async def main():
+    server = TrickleServer(port=int(sys.argv[1]), base_path="/ai/trickle", autocreate=False)
+    for name in sys.argv[2:]:
+        server.create(name)
+    async with server:
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+class TrickleProcess:
+    """A trickle server that can be killed; its channels are there before its port is."""
+
+    def __init__(self, port: int, channels: list[str]) -> None:
+        command = [sys.executable, "-c", TRICKLE, str(port), *channels]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    async def ready(self) -> None:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(self._process.stdout.readline)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remade", [True, False])
+async def test_a_trickle_server_that_restarts_ends_only_streams_whose_channels_it_lost(
+    stage: Any, beside: Any, make_clip: Any, unused_tcp_port: int, remade: bool
+) -> None:
+    names = ["s", "s-out", "s-events", "s-data"]
+    base = f"http://127.0.0.1:{unused_tcp_port}/ai/trickle"
+    async with stage(Identity) as it, beside(it):
+        first = TrickleProcess(unused_tcp_port, names)
+        await first.ready()
+        keys = ("subscribe_url", "publish_url", "events_url", "data_url")
+        body = {key: f"{base}/{name}" for key, name in zip(keys, names, strict=True)}
+        assert (await it.post("start", "s", body)).status_code == 200
+        session = it.server.service.work.sessions["s"]
+        feeding = asyncio.create_task(feed_at(f"{base}/s", make_clip(10_000)))
+        await it.until(lambda: session.status.output.count > 10)
+        first.kill()
+        before = session.status.output.count
+        again = TrickleProcess(unused_tcp_port, names if remade else [])
+        try:
+            await again.ready()
+            if remade:
+                await it.until(lambda: session.status.output.count > before + 25)
+                assert not session.ending
+                await it.post("stop", "s")
+            else:
+                await it.until(lambda: session.over)
+                # Of a channel that is gone a reader cannot tell that it did not end.
+                assert "channel is lost" in session.reason or session.reason == "the input ended"
+            assert "s" not in it.server.service.work.sessions
+        finally:
+            feeding.cancel()
+            await asyncio.wait([feeding])
+            again.kill()
+
+
+async def feed_at(url: str, frames: Any) -> None:
+    async with MediaPublisher(url) as publisher:
+        for frame in frames:
+            await publisher.write(frame)
+            await asyncio.sleep(0.02)
