@@ -99,9 +99,9 @@ def main(path: str, seed: int, count: int, gop_ticks: int) -> None:
             at = rng.choice([i for i, gop in enumerate(gops) if gop in targets])
             rng.choice(MUTATIONS)(packets, at, rng)
             touched |= {gops[min(len(gops) - 1, at + reach)] for reach in range(-1, 7)}
-        begun = time.monotonic()
+        begun = time.process_time()
         got = {f.pts for f in play(b"".join(packets), rng)}
-        slowest = max(slowest, time.monotonic() - begun)
+        slowest = max(slowest, time.process_time() - begun)
         missing = [
             t for t in wanted if t not in got and not is_touched((t - first), gop_ticks, touched)
         ]

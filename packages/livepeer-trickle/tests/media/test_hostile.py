@@ -109,11 +109,11 @@ def test_a_picture_that_goes_on_and_on_is_joined_in_linear_time_and_given_up() -
     pictures = Pictures(False)
     # A muxer that cuts pictures: the first packet begins in the middle of one.
     assert pictures.split(packet(bytes(100) + IDR)) == []
-    begun = time.monotonic()
+    begun = time.thread_time()
     more = b"\x55" * 1_000
     for _ in range(40_000):
         assert pictures.split(packet(more)) == []
-    assert time.monotonic() - begun < 20
+    assert time.thread_time() - begun < 20
     assert len(pictures._more) == 0
     assert pictures.split(packet(IDR)) == []
     (after,) = pictures.flush()
@@ -142,10 +142,10 @@ def test_pictures_that_all_claim_one_time_are_not_held_for_ever() -> None:
 def test_a_megabyte_of_no_sound_is_passed_over_quickly() -> None:
     frames = AudioFrames(adts)
     track = Track(0x101, "audio", "aac")
-    begun = time.monotonic()
+    begun = time.thread_time()
     noise = bytes(1 << 20)
     assert frames.split(ElementaryPacket(track, noise, 0, 0, False, False, False)) == []
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 def test_tables_that_change_in_every_packet_cost_no_memory(clip: Callable[..., Any]) -> None:
