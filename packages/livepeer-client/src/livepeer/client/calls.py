@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from livepeer.client.deadline import Deadline
-from livepeer.client.discovery import Discovery
 from livepeer.client.exceptions import (
     ConfigurationError,
     InvalidInputError,
@@ -50,6 +49,7 @@ class Call:
     capability: str
     input: Input = None
     model: str | None = None
+    timeout: float | None = None
     route: str = "predict"
     idempotent: bool = False
     validate: bool | None = None
@@ -58,8 +58,8 @@ class Call:
 class Caller:
     """Makes calls on behalf of a gateway; keeps the schemas that it has met."""
 
-    def __init__(self, dispatcher: Dispatcher, discovery: Discovery) -> None:
-        self._dispatcher, self._discovery = dispatcher, discovery
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
         self._schemas: dict[str, Schema | None] = {}
 
     async def start(self, http: Http, call: Call, deadline: Deadline) -> Running:
@@ -105,12 +105,12 @@ class Caller:
         self, http: Http, names: Iterable[str] | None, deadline: Deadline
     ) -> list[CapabilityInfo]:
         if names is None:
-            listed = await self._discovery.listed(http, deadline)
+            listed = await self._dispatcher.directory.listed(http, deadline)
             pairs = [(name, sorted(listed[name])) for name in sorted(listed)]
         else:
             pairs = []
             for name in [names] if isinstance(names, str) else names:
-                known = await self._discovery.orchestrators(http, name, None, deadline)
+                known = await self._dispatcher.directory.orchestrators(http, name, None, deadline)
                 pairs.append((name, list(known)))
         return [await self._probe(http, name, known, deadline) for name, known in pairs]
 
@@ -150,7 +150,7 @@ class Caller:
         self, http: Http, name: str, known: list[str], deadline: Deadline
     ) -> CapabilityInfo:
         answers = await asyncio.gather(
-            *(self._discovery.probe(http, each, name, deadline) for each in known),
+            *(self._dispatcher.offers.probe(http, each, name, deadline) for each in known),
             return_exceptions=True,
         )
         offers, attempts = [], []

@@ -6,13 +6,13 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from livepeer.client.calls import Call, Caller, parsed
 from livepeer.client.config import Config, Token
 from livepeer.client.deadline import Deadline
-from livepeer.client.discovery import Discovery
 from livepeer.client.http import Pools
 from livepeer.client.jobs import Dispatcher, Running
 from livepeer.client.payments import signer_for
@@ -23,11 +23,18 @@ from livepeer.client.tls import Trust
 from livepeer.client.types import CapabilityInfo, TlsMode
 
 if TYPE_CHECKING:
+    # Its default makes one signature do what two overloads would: without `output` it is Any.
+    from typing_extensions import TypeVar
+
     from livepeer.client.calls import Input
     from livepeer.client.sessions import LiveSession
     from livepeer.trickle.media import AudioOutput, VideoOutput
 
-T = TypeVar("T")
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 #: "As `MediaPublisher` does it": its defaults cost an import of PyAV to name.
 _DEFAULT: Any = object()
@@ -85,9 +92,8 @@ class Gateway:
         )
         self._trust = trust = Trust(self._config.tls)
         signer = signer_for(self._config, trust)
-        discovery = Discovery(self._config, trust, signer)
-        self._dispatcher = Dispatcher(self._config, trust, signer, discovery)
-        self._caller = Caller(self._dispatcher, discovery)
+        self._dispatcher = Dispatcher(self._config, trust, signer)
+        self._caller = Caller(self._dispatcher)
         self._pools = Pools()
         self._portal = Portal()
 
@@ -101,35 +107,7 @@ class Gateway:
         mode = config.tls if isinstance(config.tls, str) else "SSLContext"
         return f"Gateway({place}, tls={mode!r}, timeout={config.timeout:g})"
 
-    # -- run ------------------------------------------------------------------------------------
-
-    @overload
-    def run(
-        self,
-        capability: str,
-        *,
-        input: Input = None,
-        output: type[T],
-        model: str | None = None,
-        timeout: float | None = None,
-        route: str = "predict",
-        idempotent: bool = False,
-        validate: bool | None = None,
-    ) -> T: ...
-
-    @overload
-    def run(
-        self,
-        capability: str,
-        *,
-        input: Input = None,
-        output: None = None,
-        model: str | None = None,
-        timeout: float | None = None,
-        route: str = "predict",
-        idempotent: bool = False,
-        validate: bool | None = None,
-    ) -> Any: ...
+    # -- run and stream -------------------------------------------------------------------------
 
     def run(
         self,
@@ -142,7 +120,7 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
-    ) -> T | Any:
+    ) -> T:
         """Run a capability and return its value. `run_async` is the same for async code.
 
         Args:
@@ -161,46 +139,8 @@ class Gateway:
         Returns the JSON value, text, `FileOutput` for a file, a list of the values of a stream, or
         None for an empty answer. Raises a `LivepeerError`, see `livepeer.client.exceptions`.
         """
-        return self._portal.call(
-            self.run_async(
-                capability,
-                input=input,
-                output=output,
-                model=model,
-                timeout=timeout,
-                route=route,
-                idempotent=idempotent,
-                validate=validate,
-            )
-        )
-
-    @overload
-    async def run_async(
-        self,
-        capability: str,
-        *,
-        input: Input = None,
-        output: type[T],
-        model: str | None = None,
-        timeout: float | None = None,
-        route: str = "predict",
-        idempotent: bool = False,
-        validate: bool | None = None,
-    ) -> T: ...
-
-    @overload
-    async def run_async(
-        self,
-        capability: str,
-        *,
-        input: Input = None,
-        output: None = None,
-        model: str | None = None,
-        timeout: float | None = None,
-        route: str = "predict",
-        idempotent: bool = False,
-        validate: bool | None = None,
-    ) -> Any: ...
+        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        return self._portal.call(self._run(call, output))
 
     async def run_async(
         self,
@@ -213,16 +153,10 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
-    ) -> T | Any:
+    ) -> T:
         """`run`, for async code."""
-        call = Call(capability, input, model, route, idempotent, validate)
-        deadline = self._deadline(timeout)
-        http = await self._pools.current()
-        running = await self._caller.start(http, call, deadline)
-        value = await self._caller.value(call, running)
-        return value if output is None else parsed(value, output, running)
-
-    # -- stream ---------------------------------------------------------------------------------
+        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        return await self._run(call, output)
 
     def stream(
         self,
@@ -244,18 +178,8 @@ class Gateway:
         A pipeline that does not stream gives one event. An error in the middle is raised by the
         iteration, after the events that came before it.
         """
-        return StreamResponse(
-            self._portal,
-            self.stream_async(
-                capability,
-                input=input,
-                model=model,
-                timeout=timeout,
-                route=route,
-                idempotent=idempotent,
-                validate=validate,
-            ),
-        )
+        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        return StreamResponse(self._portal, self._stream(call))
 
     def stream_async(
         self,
@@ -269,13 +193,19 @@ class Gateway:
         validate: bool | None = None,
     ) -> AsyncStreamResponse:
         """`stream`, for async code: `async with gw.stream_async(...) as events`."""
-        call = Call(capability, input, model, route, idempotent, validate)
+        return self._stream(Call(capability, input, model, timeout, route, idempotent, validate))
 
-        async def start() -> Running:
-            deadline = self._deadline(timeout)
-            return await self._caller.start(await self._pools.current(), call, deadline)
+    async def _run(self, call: Call, output: type[T] | None) -> T:
+        running = await self._start(call)
+        value = await self._caller.value(call, running)
+        return cast(T, value) if output is None else parsed(value, output, running)
 
-        return AsyncStreamResponse(start)
+    def _stream(self, call: Call) -> AsyncStreamResponse:
+        return AsyncStreamResponse(partial(self._start, call))
+
+    async def _start(self, call: Call) -> Running:
+        deadline = self._deadline(call.timeout)
+        return await self._caller.start(await self._pools.current(), call, deadline)
 
     # -- live -----------------------------------------------------------------------------------
 

@@ -12,9 +12,10 @@ import aiohttp
 
 from livepeer.client.config import Config
 from livepeer.client.deadline import Deadline
-from livepeer.client.discovery import Discovery
+from livepeer.client.directory import Directory
 from livepeer.client.exceptions import CallTimeoutError, ConnectionFailedError, LivepeerError
 from livepeer.client.http import SMALL, Http, read
+from livepeer.client.offers import Offers
 from livepeer.client.payments import Signer
 from livepeer.client.results import error_of
 from livepeer.client.selection import Attempt, FailureMemory, gather, may_try_next, rank
@@ -92,9 +93,10 @@ class Running:
 class Dispatcher:
     """Sends jobs: chooses, signs, fails over where nothing can have run."""
 
-    def __init__(self, config: Config, trust: Trust, signer: Signer, discovery: Discovery) -> None:
-        self._config, self._trust = config, trust
-        self._signer, self._discovery = signer, discovery
+    def __init__(self, config: Config, trust: Trust, signer: Signer) -> None:
+        self._config, self._trust, self._signer = config, trust, signer
+        self.directory = Directory(config, trust)
+        self.offers = Offers(trust, signer)
         self._failures = FailureMemory()
 
     async def start(
@@ -113,8 +115,8 @@ class Dispatcher:
         """Who could do it. Through a gateway nobody knows, and nobody has to."""
         if self._config.gateway:
             return Choice()
-        known = await self._discovery.orchestrators(http, capability, model, deadline)
-        offers, attempts = await self._discovery.offers(http, capability, known, deadline)
+        known = await self.directory.orchestrators(http, capability, model, deadline)
+        offers, attempts = await self.offers.ask(http, capability, known, deadline)
         ranked, unfit = rank(
             offers,
             max_price=self._config.max_price,
@@ -226,7 +228,7 @@ class Dispatcher:
         if error.status is not None and error.status < 500 and error.status != 429:
             return  # it answered, and blamed the caller
         self._failures.failed(offer.orchestrator)
-        self._discovery.forget(offer.orchestrator, offer.capability)
+        self.offers.forget(offer.orchestrator, offer.capability)
 
 
 def _phase(error: LivepeerError) -> Phase:

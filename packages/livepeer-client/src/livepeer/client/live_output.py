@@ -56,12 +56,13 @@ class Frames(Generic[F_co]):
         lost_since: float | None = None
         while not self._closed:
             try:
-                if self._subscriber is None:
+                subscriber = self._subscriber
+                if subscriber is None:
                     subscriber = media().MediaSubscriber(self._url, tls=self._tls, **self._options)
                     await subscriber.__aenter__()
                     self._subscriber = subscriber
                 async with asyncio.timeout(VERDICT if self._lost else None) as self._waiting:
-                    frame = await anext(self._subscriber)
+                    frame = await anext(subscriber)
                 if hasattr(frame, "planes"):
                     self._returned.came(frame.time)
                 return cast(F_co, frame)

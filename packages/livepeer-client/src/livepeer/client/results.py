@@ -70,7 +70,7 @@ def error_of(
 ) -> LivepeerError:
     """The error that an answer is, by its status and its text."""
     told = error_body(body)
-    named = dict(where) | {"status": status}
+    named: dict[str, Any] = dict(where) | {"status": status}
     text = told.message or "no reason given"
     low = text.lower()
     capability = where.get("capability")
