@@ -4,8 +4,8 @@ from livepeer.runner import LivePipeline, VideoFrame, serve
 
 
 class TintParams(BaseModel):
-    u: int = Field(128, ge=0, le=255, description="Blue to yellow; 128 is neutral.")
-    v: int = Field(128, ge=0, le=255, description="Red to green; 128 is neutral.")
+    u: int = Field(128, ge=0, le=255, description="0 is yellow, 128 neutral, 255 blue.")
+    v: int = Field(128, ge=0, le=255, description="0 is green, 128 neutral, 255 red.")
 
 
 class LiveTint(LivePipeline):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import os
@@ -133,18 +132,10 @@ async def test_an_app_developer_calls_by_the_three_verbs(
             frames: list[Any] = []
             code = code.replace("https://orchestrator:8935", orchestrator.url)
             code = code.replace('tls="pin"', 'tls="insecure"')  # no pin of a test is kept
-            code = re.sub(
-                r"^ +\.\.\. .*$", "        frames.append(frame)", code, flags=re.MULTILINE
-            )
-            program = compile(code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = re.sub(r"^( +)\.\.\. .*$", r"\1frames.append(frame)", code, flags=re.MULTILINE)
             names: dict[str, Any] = {"frames": frames}
-
-            async def run() -> None:
-                await eval(program, names)
-                await names["gw"].aclose()
-
-            # In a loop of its own: the sync verbs hold theirs up, as in any script.
-            await asyncio.to_thread(asyncio.run, run())
+            await asyncio.to_thread(exec, compile(code, "README.md", "exec"), names)
+            await names["gw"].aclose()
             await asyncio.to_thread(stack.close)
     assert "Hello you" in capsys.readouterr().out
     assert sum(isinstance(frame, VideoFrame) for frame in frames) > 60

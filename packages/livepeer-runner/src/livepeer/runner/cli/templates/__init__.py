@@ -53,8 +53,8 @@ KINDS = {
     ),
     "live-data": Kind(
         "Watches a live video and reports how bright it is.",
-        "-i in.mp4 -p every=30",
-        _LIVE.format(param="every=30"),
+        "-i in.mp4 -p every=15",
+        _LIVE.format(param="every=15"),
     ),
 }
 
