@@ -16,7 +16,7 @@ from livepeer.client.exceptions import ConnectionFailedError
 from livepeer.client.live_ending import Ending
 from livepeer.client.sse import Parser
 from livepeer.client.wire import error_value
-from livepeer.trickle.channels import JSONLPublisher, JSONLSubscriber
+from livepeer.trickle import JSONLPublisher, JSONLSubscriber
 from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepeer.trickle.channels import JSONLPublisher, JSONLSubscriber
     from livepeer.trickle.exceptions import (
         CertificateError,
         ChannelClosed,
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
         TrickleError,
         TrickleTimeout,
     )
+    from livepeer.trickle.jsonl_publisher import JSONLPublisher
+    from livepeer.trickle.jsonl_subscriber import JSONLSubscriber
     from livepeer.trickle.publisher import TricklePublisher
     from livepeer.trickle.relay import relay
     from livepeer.trickle.segment_reader import SegmentReader
@@ -59,7 +60,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "channels": ("JSONLPublisher", "JSONLSubscriber"),
     "exceptions": (
         "CertificateError",
         "ChannelClosed",
@@ -72,6 +72,8 @@ _HOMES = {
         "TrickleError",
         "TrickleTimeout",
     ),
+    "jsonl_publisher": ("JSONLPublisher",),
+    "jsonl_subscriber": ("JSONLSubscriber",),
     "publisher": ("TricklePublisher",),
     "relay": ("relay",),
     "segment_reader": ("SegmentReader",),

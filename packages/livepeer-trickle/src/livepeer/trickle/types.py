@@ -7,6 +7,7 @@ __all__ = [
     "DEFAULT_TIMEOUTS",
     "GapPolicy",
     "PublisherStats",
+    "RecordStats",
     "Start",
     "SubscriberStats",
     "Timeouts",
@@ -87,3 +88,17 @@ class SubscriberStats:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(slots=True)
+class RecordStats:
+    """Counters of a channel of records, always current."""
+
+    records: int = 0
+    """Records taken from the caller, or handed to it."""
+    bad: int = 0
+    """Read: lines that were no JSON object."""
+    keepalives: int = 0
+    """Read: records that only keep the channel alive."""
+    uncertain: int = 0
+    """Written: records in segments that were cut before they were acknowledged."""

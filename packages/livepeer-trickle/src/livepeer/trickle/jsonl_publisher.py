@@ -1,10 +1,9 @@
-"""Channels of JSON records: `JSONLPublisher` and `JSONLSubscriber`."""
+"""Writing a channel of JSON records: `JSONLPublisher`."""
 
 import asyncio
 import json
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from livepeer.trickle import wire
@@ -16,17 +15,15 @@ from livepeer.trickle.exceptions import (
     public_url,
 )
 from livepeer.trickle.publisher import TricklePublisher
-from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
-from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.records import Record, encode
 from livepeer.trickle.segment_writer import SegmentWriter
-from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.transport import TLS, Transport
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, Timeouts
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, RecordStats, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["JSONLPublisher", "JSONLSubscriber", "RecordStats"]
+__all__ = ["JSONLPublisher"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,20 +36,6 @@ _BURST: Final = wire.RING - 2
 _PACE: Final = 0.02
 """One record for each segment: this many at once, then one every so many seconds. A reader is at
 most one round trip late, and the ring keeps four segments beside the pending one."""
-
-
-@dataclass(slots=True)
-class RecordStats:
-    """Counters of a channel of records, always current."""
-
-    records: int = 0
-    """Records taken from the caller, or handed to it."""
-    bad: int = 0
-    """Read: lines that were no JSON object."""
-    keepalives: int = 0
-    """Read: records that only keep the channel alive."""
-    uncertain: int = 0
-    """Written: records in segments that were cut before they were acknowledged."""
 
 
 class JSONLPublisher:
@@ -268,94 +251,3 @@ class JSONLPublisher:
         except SegmentFailed:
             self.stats.uncertain += 1
             raise
-
-
-class JSONLSubscriber:
-    """Reads the records of a channel: an asynchronous iterator of dicts.
-
-    ::
-
-        async with JSONLSubscriber(url) as records:
-            async for record in records: ...
-
-    Takes both forms of channels (lines, or one record for each segment), passes over keepalives
-    and over lines that are no record; both are counted in `stats`, `transport.stats` has the rest.
-
-    Args:
-        start: "current" by default: the open segment of a channel of lines is read from its
-            beginning, so records of the last second or so come first.
-        on_gap: "oldest" by default.
-        keepalives: hand out `{"keep": "alive"}` too.
-        Others as for `TrickleSubscriber`.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        start: Start = "current",
-        on_gap: GapPolicy = "oldest",
-        keepalives: bool = False,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        session: Transport | None = None,
-        tls: TLS = True,
-    ) -> None:
-        self.keepalives = keepalives
-        self.stats = RecordStats()
-        self.transport = TrickleSubscriber(
-            url, start=start, on_gap=on_gap, timeouts=timeouts, session=session, tls=tls
-        )
-        self._segment: SegmentReader | None = None
-        self._reader = RecordReader()
-        self._records: deque[Record] = deque()
-
-    def __repr__(self) -> str:
-        return f"<JSONLSubscriber {public_url(self.transport.url)} {self.stats.records} records>"
-
-    async def __aenter__(self) -> "Self":
-        await self.transport.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> "Self":
-        return self
-
-    async def __anext__(self) -> Record:
-        while not self._records:
-            await self._receive()
-        self.stats.records += 1
-        return self._records.popleft()
-
-    async def aclose(self) -> None:
-        """Stop reading. Safe to call again."""
-        await self.transport.aclose()
-
-    async def _receive(self) -> None:
-        if self._segment is None:
-            self._segment = await self.transport.__anext__()
-        segment, reader, bad = self._segment, self._reader, self._reader.bad
-        try:
-            data = await segment.receive()
-            records = reader.feed(data) if data else reader.end()
-        except SegmentFailed as error:
-            # The rest of the segment is counted by the transport; what came of it is good.
-            _log.warning("%s", error)
-            data, records = b"", reader.end()
-        if not data:
-            self._segment = None
-        if reader.bad > bad:
-            self.stats.bad += reader.bad - bad
-            _log.warning(
-                "%d lines of segment %d of %s are no JSON object",
-                reader.bad - bad,
-                segment.seq,
-                public_url(self.transport.url),
-            )
-        for record in records:
-            if is_keepalive(record):
-                self.stats.keepalives += 1
-                if not self.keepalives:
-                    continue
-            self._records.append(record)
