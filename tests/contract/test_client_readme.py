@@ -133,7 +133,7 @@ async def _run(program: str, folder: Path, url: str) -> subprocess.CompletedProc
         text=True,
         cwd=folder,
         env=environment,
-        timeout=90,
+        timeout=200,
         check=False,
     )
 

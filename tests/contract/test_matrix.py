@@ -27,7 +27,7 @@ from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
 from livepeer.runner.settings import Settings
 from livepeer.runner.testing import LocalServer
 
-LIMIT = 60.0
+LIMIT = 120.0
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360606060000000050001a5f64540"

@@ -12,7 +12,7 @@ import numpy as np
 from livepeer.trickle.media import AudioFrame, AudioOutput, VideoFrame, VideoOutput, encode
 
 WIDTH, HEIGHT, FPS, RATE = 320, 192, 30, 48_000
-LIMIT = 60.0
+LIMIT = 120.0
 
 Array = np.ndarray[Any, Any]
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-START = 60.0
+START = 120.0
 """Seconds; what is awaited takes one or two on an idle machine."""
-STOP = 30.0
+STOP = 60.0
 
 #: What no process may print, however it ends.
 ACCIDENTS = (

@@ -23,7 +23,7 @@ from .network import EXAMPLES, Network
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operators.md").read_text()
 RUNNER = ROOT / "packages" / "livepeer-runner" / "src" / "livepeer" / "runner"
-LIMIT = 60.0
+LIMIT = 120.0
 
 
 def blocks(language: str) -> list[str]:

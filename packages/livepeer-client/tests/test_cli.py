@@ -32,7 +32,7 @@ async def livepeer(
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"COLUMNS": "200"} | (env or {}),
     )
-    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 200)
     assert process.returncode is not None
     return process.returncode, out, err.decode()
 

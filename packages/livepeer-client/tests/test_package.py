@@ -71,7 +71,7 @@ def test_errors_can_be_pickled_and_copied_whole(name: str) -> None:
 
 def run(program: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True
     )
     return done.stdout.strip()
 

@@ -17,7 +17,7 @@ from livepeer.runner.server import bind, server_config, uvicorn_server
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 class Served:

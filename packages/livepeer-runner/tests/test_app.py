@@ -24,7 +24,7 @@ from livepeer.runner.settings import (
 from livepeer.runner.testing import client
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
     "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from livepeer.runner import Pipeline
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 
 
 class Reply(BaseModel):

@@ -14,7 +14,7 @@ from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.signature import PredictSignature
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 
 
 class Text(BaseModel):

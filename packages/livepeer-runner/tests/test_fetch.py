@@ -18,7 +18,7 @@ from livepeer.runner.fetch import resolve
 from livepeer.runner.files import File, Image
 from livepeer.runner.signature import PredictSignature
 
-LIMIT = 20.0
+LIMIT = 60.0
 GIF = b"GIF89a" + bytes(100)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -17,7 +17,7 @@ from livepeer.runner import Pipeline, errors, logs
 from livepeer.runner.job import Job, current_job
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 
 
 async def samples(s: Any) -> dict[str, float]:

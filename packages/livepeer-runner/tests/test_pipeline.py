@@ -168,7 +168,7 @@ def test_what_authors_write_type_checks_under_mypy_strict(tmp_path: Path) -> Non
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,7 +181,7 @@ def test_what_authors_write_can_be_served(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.stdout == "bare\n", done.stderr

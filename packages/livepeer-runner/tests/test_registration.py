@@ -15,7 +15,7 @@ from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.registration import Capability, OrchestratorState, Registration, Timing
 from livepeer.runner.settings import Settings
 
-LIMIT = 20.0
+LIMIT = 60.0
 QUICK = Timing(probe=0.05, renew=0.1, confirm=0.02, request=5.0, retry_first=0.02, retry_most=0.1)
 CAPABILITY = Capability(name="echo", url="http://127.0.0.1:9", capacity=2)
 

@@ -14,7 +14,7 @@ from livepeer.runner.devnet.certificate import server_context
 from livepeer.runner.registration import Capability, OrchestratorState, Registration, Timing
 from livepeer.trickle.tls import Pin, PinStore
 
-LIMIT = 20.0
+LIMIT = 60.0
 QUICK = Timing(
     probe=0.03,
     renew=0.06,

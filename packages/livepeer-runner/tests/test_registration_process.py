@@ -10,7 +10,7 @@ from livepeer.runner.registration import Capability, Registration, Timing
 from livepeer.runner.registration.client import OrchestratorClient
 from livepeer.runner.settings import OrchestratorAddress, Secret
 
-LIMIT = 30.0
+LIMIT = 60.0
 QUICK = Timing(probe=0.05, confirm=0.02, request=5.0, retry_first=0.02, retry_most=0.1)
 PROGRAM = """
 import asyncio, sys

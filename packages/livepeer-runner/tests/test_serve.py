@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-LIMIT = 30.0
+LIMIT = 60.0
 PIPELINE = '''
 import asyncio, os, sys, time
 from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ from livepeer.runner.environment import Secret
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 
 
 class Say(Pipeline):

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from livepeer.runner import Pipeline, errors
 
 Serve = Any
-LIMIT = 20
+LIMIT = 60
 
 
 class Token(BaseModel):

@@ -12,7 +12,7 @@ import pytest
 from livepeer.runner.batch.buffer import EventBuffer, StreamClosed
 from livepeer.runner.threads import WorkerThreads
 
-LIMIT = 20
+LIMIT = 60
 
 
 async def test_calls_run_in_the_order_in_which_they_came() -> None:

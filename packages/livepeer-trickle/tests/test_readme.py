@@ -27,7 +27,7 @@ def test_a_program_of_the_readme_runs_as_printed(number: int, tmp_path: Path) ->
         [sys.executable, "-W", "error", str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         env={**os.environ, "HOME": str(tmp_path)},
         check=False,
     )

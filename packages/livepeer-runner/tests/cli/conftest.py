@@ -16,7 +16,7 @@ from textwrap import dedent
 import pytest
 
 LIVEPEER = (sys.executable, "-P", "-c", "from livepeer.trickle.cli import main; main()")
-LIMIT = 60.0
+LIMIT = 120.0
 # What a developer's own shell may say would change what is tested.
 FOREIGN = ("LIVEPEER_", "ORCH_", "CAPABILITY_", "HOST", "PORT", "PREPARE_MODELS")
 

@@ -28,7 +28,7 @@ def ran(code: str) -> tuple[str, set[str]]:
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200
     )
     return done.stdout, set(ast.literal_eval(done.stdout.splitlines()[-1]))
 

@@ -69,7 +69,7 @@ def dev(folder: Folder, *arguments: str) -> Iterator[Running]:
         yield it
         assert it.interrupt() == 0, it.text
         assert "Traceback" not in it.text
-        assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not psutil.wait_procs(children, timeout=60)[1]
         for port in ports:
             with pytest.raises(OSError):
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -100,7 +100,7 @@ def paste(shell: str, cwd: Path) -> str:
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     assert "not checked" not in done.stderr  # no newcomer is frightened
@@ -280,7 +280,7 @@ def test_killed_it_takes_the_pipeline_with_it(folder: Folder) -> None:
         it.wait_for(READY)
         children = psutil.Process(it.process.pid).children(recursive=True)
         os.kill(it.process.pid, signal.SIGKILL)
-        assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 @pytest.mark.slow

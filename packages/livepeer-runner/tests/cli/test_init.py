@@ -43,7 +43,7 @@ def test_a_new_pipeline_passes_its_own_test(folder: Folder, template: str) -> No
         env=clean,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
     )
     assert test.returncode == 0, test.stdout + test.stderr
     assert re.search(r"\d passed", test.stdout)
@@ -58,7 +58,7 @@ def test_what_is_written_is_clean(tmp_path: Path, template: str) -> None:
         (tmp_path / name).write_text(text)
     for check in (["check", "--select", "E,F,W,I,UP,B,C4,RUF,BLE"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--line-length", "100", "."]
-        done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len((tmp_path / "pipeline.py").read_text().splitlines()) <= 42
 

@@ -91,7 +91,7 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
         children = psutil.Process(it.process.pid).children(recursive=True)
         assert len(children) == 1
         assert it.interrupt() == 0
-        assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 def test_a_helper_of_the_pipeline_is_watched_too(folder: Folder) -> None:
@@ -119,4 +119,4 @@ def test_the_served_process_ends_when_its_parent_is_killed(folder: Folder) -> No
         children = psutil.Process(it.process.pid).children(recursive=True)
         assert children
         os.kill(it.process.pid, signal.SIGKILL)
-        assert not psutil.wait_procs(children, timeout=20)[1]
+        assert not psutil.wait_procs(children, timeout=60)[1]

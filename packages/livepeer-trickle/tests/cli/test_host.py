@@ -30,7 +30,7 @@ class Install:
     def livepeer(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(self.folder), "COLUMNS": "200"}
         return subprocess.run(
-            [*RUN, *arguments], env=environment, capture_output=True, text=True, timeout=60
+            [*RUN, *arguments], env=environment, capture_output=True, text=True, timeout=200
         )
 
 
@@ -123,7 +123,7 @@ def test_help_pulls_in_no_network_or_media_library(install: Install) -> None:
         "assert not heavy, heavy\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200
     )
     assert result.returncode == 0, result.stderr
 

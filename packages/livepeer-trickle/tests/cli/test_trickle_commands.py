@@ -20,7 +20,7 @@ LIVEPEER = [sys.executable, "-c", "from livepeer.trickle.cli import main; main()
 
 
 def run(*arguments: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*LIVEPEER, *arguments], input=input, capture_output=True, timeout=60)
+    return subprocess.run([*LIVEPEER, *arguments], input=input, capture_output=True, timeout=200)
 
 
 @contextmanager
@@ -68,8 +68,8 @@ def test_what_is_piped_in_comes_out_while_the_writer_goes_on(server: Server) -> 
             assert reader.stdout is not None
             assert reader.stdout.read(5) == b"first"
             sent = os.urandom(500_000)
-            writer.communicate(sent, timeout=60)
-            received, _ = reader.communicate(timeout=60)
+            writer.communicate(sent, timeout=200)
+            received, _ = reader.communicate(timeout=200)
     assert (writer.returncode, reader.returncode) == (0, 0)
     assert received == sent
 
@@ -80,7 +80,7 @@ def test_a_file_as_standard_input_is_published_whole(server: Server, tmp_path: P
     source.write_bytes(os.urandom(300_000))
     with source.open("rb") as file:
         published = subprocess.run(
-            [*LIVEPEER, "publish", url, "--create", "--keep"], stdin=file, timeout=60
+            [*LIVEPEER, "publish", url, "--create", "--keep"], stdin=file, timeout=200
         )
     assert published.returncode == 0
     assert run("subscribe", url, "--start", "0", "-n", "1").stdout == source.read_bytes()
@@ -141,6 +141,6 @@ def test_a_stopped_server_ends_its_readers_and_exits(
         assert reader.stdout is not None
         assert reader.stdout.read(1) == b"x"
         process.send_signal(sent)
-        assert process.wait(30) == code
-        reader.communicate(timeout=60)
+        assert process.wait(60) == code
+        reader.communicate(timeout=200)
     assert reader.returncode == 0
