@@ -48,7 +48,8 @@ def ticks(time: Time, time_base: Fraction = MPEG_TIME_BASE) -> int:
 
 def rescale(value: int, source: Fraction, target: Fraction) -> int:
     """Ticks of ``source`` as the nearest whole number of ticks of ``target``."""
-    if source == target:
+    # Mostly one and the same object, and comparing fractions is slow.
+    if source is target or source == target:
         return value
     return round(value * source / target)
 

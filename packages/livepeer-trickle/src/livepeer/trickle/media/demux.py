@@ -15,16 +15,17 @@ Source of the format: ISO/IEC 13818-1 §2.4.3.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .pes import Assembler, DemuxStats, ElementaryPacket
 from .psi import SectionBuffer, Track, parse_pat, parse_pmt
 
 __all__ = ["Demuxer"]
 
 _PACKET = 188
-_SYNC = 0x47
+_SYNC = b"\x47"
+#: Packets that are compared at a time.
+_RUN = 128
+#: The fourth bytes of plain packets, one behind the other.
+_COUNTED = bytes(0x10 | counter & 0x0F for counter in range(_RUN + 16))
 
 
 class Demuxer:
@@ -53,16 +54,13 @@ class Demuxer:
         out: list[ElementaryPacket] = []
         at = 0
         while len(buffer) - at >= _PACKET:
-            count = (len(buffer) - at) // _PACKET
-            words = np.frombuffer(buffer, ">u4", count * _PACKET // 4, at)
-            headers = words[:: _PACKET // 4].astype(np.uint32)
-            wrong = headers >> 24 != _SYNC
-            good = int(wrong.argmax()) if wrong.any() else count
+            end = len(buffer) - (len(buffer) - at) % _PACKET
+            syncs = buffer[at:end:_PACKET]
+            good = len(syncs) - len(syncs.lstrip(_SYNC))
             if good:
-                rows = np.frombuffer(buffer, np.uint8, good * _PACKET, at)
-                self._rows(rows.reshape(good, _PACKET), headers[:good], out)
-            at += good * _PACKET
-            if good < count:
+                self._packets(buffer, at, good, out)
+                at += good * _PACKET
+            if at < end:
                 found = _next_sync(buffer, at + 1)
                 self.stats.skipped_bytes += found - at
                 at = found
@@ -84,27 +82,31 @@ class Demuxer:
         """The end of the stream: every packet that may be whole."""
         return [p for a in self._assemblers.values() if (p := a.finish()) is not None]
 
-    def _rows(
-        self,
-        rows: NDArray[np.uint8],
-        headers: NDArray[np.uint32],
-        out: list[ElementaryPacket],
-    ) -> None:
-        """Hand over runs: a start, a stuffed packet, or many plain packets of a track in one go."""
-        before = headers[:-1]
-        # Plain: no error, no start, payload alone. Its successor differs in the counter alone.
-        plain = before & 0x00C00030 == 0x10
-        successor = (before & 0xFFFFFFF0) | ((before + 1) & 0x0F)
-        starts = [0, *(np.flatnonzero(~plain | (headers[1:] != successor)) + 1).tolist()]
-        pids = (headers[starts] >> 8 & 0x1FFF).tolist()
-        for start, end, pid in zip(starts, [*starts[1:], len(rows)], pids, strict=True):
+    def _packets(self, buffer: bytes, at: int, count: int, out: list[ElementaryPacket]) -> None:
+        """Hand over ``count`` packets: plain ones of a track in one go, any other alone."""
+        end = at + count * _PACKET
+        heads = buffer[at + 1 : end : _PACKET], buffer[at + 2 : end : _PACKET]
+        controls = buffer[at + 3 : end : _PACKET]
+        i = 0
+        while i < count:
+            high, low = heads[0][i], heads[1][i]
+            run = 1
+            # Plain: no error, no start, not scrambled, payload alone.
+            if not high & 0xC0 and controls[i] & 0xF0 == 0x10:
+                until = min(i + _RUN, count)
+                run = min(
+                    _alike(heads[0][i:until], bytes((high,)) * _RUN),
+                    _alike(heads[1][i:until], bytes((low,)) * _RUN),
+                    _alike(controls[i:until], _COUNTED[controls[i] & 0x0F :]),
+                )
+            pid = (high & 0x1F) << 8 | low
             if pid == 0 or pid == self._pmt_pid:
-                for row in rows[start:end]:
-                    self._table(pid, row.tobytes(), out)
-                continue
-            assembler = self._assemblers.get(pid)
-            if assembler is not None:
-                assembler.add(rows[start:end], out)
+                for start in range(at, at + run * _PACKET, _PACKET):
+                    self._table(pid, buffer[start : start + _PACKET], out)
+            elif (assembler := self._assemblers.get(pid)) is not None:
+                assembler.add(buffer, at, run, out)
+            i += run
+            at += run * _PACKET
 
     def _table(self, pid: int, packet: bytes, out: list[ElementaryPacket]) -> None:
         if packet[1] & 0x80 or not packet[3] & 0x10:
@@ -142,15 +144,26 @@ class Demuxer:
 
 
 def _aligned(data: bytes | bytearray | memoryview) -> bool:
-    return len(data) > 0 and data[0] == _SYNC and (len(data) <= _PACKET or data[_PACKET] == _SYNC)
+    return (
+        len(data) > 0
+        and data[0] == _SYNC[0]
+        and (len(data) <= _PACKET or data[_PACKET] == _SYNC[0])
+    )
+
+
+def _alike(seen: bytes, expected: bytes) -> int:
+    """How many bytes are the same from the beginning on; ``expected`` may be longer."""
+    length = len(seen)
+    difference = int.from_bytes(seen) ^ int.from_bytes(expected[:length])
+    return length - (difference.bit_length() + 7) // 8
 
 
 def _next_sync(buffer: bytes, at: int) -> int:
     """The next offset that looks like a packet start and has another one behind it."""
     while True:
-        at = buffer.find(b"\x47", at)
+        at = buffer.find(_SYNC, at)
         if at < 0:
             return len(buffer)
-        if at + _PACKET >= len(buffer) or buffer[at + _PACKET] == _SYNC:
+        if at + _PACKET >= len(buffer) or buffer[at + _PACKET] == _SYNC[0]:
             return at
         at += 1

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .psi import Track
 
 __all__ = ["Assembler", "DemuxStats", "ElementaryPacket"]
 
+_PACKET = 188
 #: A packet that grows past this is no picture but a stream that lost its starts.
 _LIMIT = 32 << 20
 #: How many packets have to end in stuffing before the next one is believed to.
@@ -63,44 +61,51 @@ class Assembler:
         self._cuts_packets = False
         self._flushed = False
 
-    def add(self, rows: NDArray[np.uint8], out: list[ElementaryPacket]) -> None:
-        head = rows[0].tobytes()[:14]
-        if head[1] & 0x80:
+    def add(self, buffer: bytes, at: int, count: int, out: list[ElementaryPacket]) -> None:
+        """The ``count`` transport packets from ``at`` on; more than one have a payload alone."""
+        flags, control = buffer[at + 1], buffer[at + 3]
+        if flags & 0x80:
             self.lose()
             return
-        control = head[3] & 0x30
-        starts = bool(head[1] & 0x40)
-        if not control & 0x10:
-            if control == 0x20 and head[4] and head[5] & 0x80:
-                # Announced by a packet of its own: the counter starts again.
-                self._counter = None
-            return
-        offset, stuffed = 4, False
-        if control == 0x30:
-            length = head[4]
+        starts = bool(flags & 0x40)
+        begin, stuffed, entry = at + 4, False, False
+        if control & 0x20:
+            length = buffer[begin]
+            told = buffer[begin + 1] if length else 0
+            if not control & 0x10:
+                if told & 0x80:
+                    # Announced by a packet of its own: the counter starts again.
+                    self._counter = None
+                return
             if length > 183:
                 self.lose()
                 return
-            offset = 5 + length
-            flags = head[5] if length else 0
-            stuffed = length == 0 or _stuffing(length, flags) > 0
-            if flags & 0x80:
+            begin += 1 + length
+            stuffed = length == 0 or _stuffing(length, told) > 0
+            entry = bool(told & 0x40)
+            if told & 0x80:
                 self._counter = None
-        counter = head[3] & 0x0F
+        elif not control & 0x10:
+            return
+        counter = control & 0x0F
         if not self._continues(counter, starts):
             return
-        self._counter = (counter + len(rows) - 1) & 0x0F
+        self._counter = (counter + count - 1) & 0x0F
         if starts:
             self._finish_by_start(out)
             self._open = True
-            self._random_access = control == 0x30 and head[4] > 0 and bool(head[5] & 0x40)
+            self._random_access = entry
         elif not self._open:
             self._continued_after_end()
             return
         elif self._stuffed:
             # Stuffing in mid-packet: this muxer's stuffing says nothing.
             self._proof = None
-        self._data += rows[:, offset:].tobytes()
+        if count == 1:
+            self._data += buffer[begin : at + _PACKET]
+        else:
+            end = at + count * _PACKET
+            self._data += b"".join([buffer[p : p + 184] for p in range(begin, end, _PACKET)])
         self._stuffed = stuffed
         if len(self._data) > _LIMIT:
             self.lose()
