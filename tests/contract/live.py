@@ -59,7 +59,16 @@ class Failing(LivePipeline):
         raise RuntimeError("a bug")
 
 
-PIPELINES = {"tint": Tint, "lossless": Lossless, "failing": Failing}
+class Silent(LivePipeline):
+    """Looks, and shows nothing."""
+
+    realtime = False
+
+    def process_video(self, frame: VideoFrame) -> None:
+        return None
+
+
+PIPELINES = {"tint": Tint, "lossless": Lossless, "failing": Failing, "silent": Silent}
 
 
 async def register(orchestrator: str, secret: str, containers: dict[str, str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -193,6 +195,25 @@ async def test_a_pipeline_that_gives_up_ends_the_session_with_its_reason(
         assert session.ended and session.ended in str(caught.value)
 
 
+async def test_the_command_says_so_where_nothing_came_out_and_why_where_it_failed(
+    network: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    orchestrator = await network()
+    for name, code, told in (("silent", 0, b"nothing came out"), ("failing", 7, b"raised RuntimeError\n")):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from livepeer.trickle.cli import main; main()",
+            *("live", name, "-i", str(clip), "-o", str(tmp_path / "out.mp4")),
+            *("--orch", orchestrator.url, "--tls", "insecure"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, err = await asyncio.wait_for(process.communicate(), LIMIT)
+        assert process.returncode == code and told in err and b"Traceback" not in err, err.decode()
+        assert not (tmp_path / "out.mp4").exists()
+
+
 @pytest.mark.parametrize("tls", ["insecure", "pin"])
 async def test_an_orchestrator_that_is_killed_and_restarted_ends_the_session_with_its_reason(
     containers: dict[str, str], tls: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -294,4 +315,9 @@ async def test_the_command_sends_a_file_and_keeps_what_comes_out(
     assert process.returncode == 0, err.decode()
     frames = [frame for frame in decode(target) if isinstance(frame, VideoFrame)]
     assert len(frames) == 60 and all(abs(u_of(frame) - 60) < 4 for frame in frames[1:])
-    assert b'{"started": 60}' in out and b"60 pictures" in err
+    records = [json.loads(line) for line in out.splitlines()]
+    assert records == [{"started": 60}, *({"seen": n} for n in range(10, 61, 10))]
+    told = re.search(rb"60 pictures, (\S+) a second, the first after", err)
+    # Of a file of 30 a second, which is sent as fast as it is shown: the time at which a session
+    # starts and ends is no part of that.
+    assert told and 25 < float(told[1]) < 35, err

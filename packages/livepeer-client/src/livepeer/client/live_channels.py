@@ -196,7 +196,9 @@ class Events:
             self._ending.finish(told if in_order else self._why(told), lost=not in_order)
 
     def _why(self, told: str) -> str:
-        return f"{told} (its last error: {self.last_error})" if self.last_error else told
+        if self.last_error is None or self.last_error in told:
+            return told
+        return f"{told} (its last error: {self.last_error})"
 
 
 class EventReader:

@@ -84,8 +84,9 @@ class Frames(Generic[F_co]):
                 break
             finally:
                 self._waiting = None
-        await self.aclose()
-        await self._settled()
+        if not self._closed:
+            await self.aclose()
+            await self._settled()
         if (ended := self._ending.error()) is not None:
             raise ended
         raise StopAsyncIteration

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import queue
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 
 from livepeer.client.cli import options as opt
 from livepeer.client.cli.values import read_inputs
+from livepeer.client.exceptions import LivepeerError
 from livepeer.trickle.cli.console import emit, note, progress, writable
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
+#: How long a pipeline whose input is over may take to end, in seconds.
+END_LIMIT = 30.0
+#: How long records and events may still come once the session is over, in seconds.
+LAST_WORDS = 2.0
 #: Containers by the ending of the output's name; any other is MPEG-TS.
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm", ".mov": "mov"}
 
@@ -105,11 +110,15 @@ async def _live(
         try:
             async with asyncio.timeout(seconds):
                 if target:
-                    await _keep(session, target)
+                    await Recording(session, target).run()
                 elif publication:
                     await publication
-                else:
-                    await session.wait()
+                    note(f"{source} is sent")
+                # All is sent and received: what is left are the pipeline's last records.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(END_LIMIT if source or target else None):
+                        await session.wait()
+                await asyncio.wait(printing, timeout=LAST_WORDS)
         except TimeoutError:
             note(f"ended after {seconds:g} s")
         finally:
@@ -118,39 +127,67 @@ async def _live(
             await asyncio.gather(*printing, return_exceptions=True)
 
 
-async def _keep(session: LiveSession, target: Path) -> None:
-    """Encode the frames that come out into a file, on a thread."""
-    from livepeer.trickle.media import encode
+class Recording:
+    """What comes out of a session, encoded into a file on a thread."""
 
-    waiting: queue.Queue[Any] = queue.Queue(maxsize=64)
-    container = FORMATS.get(target.suffix.lower(), "mpegts")
+    def __init__(self, session: LiveSession, target: Path) -> None:
+        self._session, self._target = session, target
+        self._frames = session.subscribe(policy="all")
+        self._loop = asyncio.get_running_loop()
+        self._error: Exception | None = None
+        self._count = 0
+        self._began = self._first = self._last = time.monotonic()
 
-    def frames() -> Iterator[Any]:
-        while (frame := waiting.get()) is not None:
-            yield frame
+    async def run(self) -> None:
+        """Until the end; what came so far is kept, also where that was no good one."""
+        from livepeer.trickle.media import encode
 
-    writing = asyncio.create_task(asyncio.to_thread(encode, frames(), target, format=container))
-    count = 0
-    try:
+        container = FORMATS.get(self._target.suffix.lower(), "mpegts")
         with progress() as bar:
-            line = bar.add_task(str(target), total=None, figures="")
-            async for frame in session.subscribe(policy="all"):
-                count += hasattr(frame, "planes")
-                bar.update(line, figures=f"{count} pictures")
-                while not writing.done():
-                    with contextlib.suppress(queue.Full):
-                        waiting.put_nowait(frame)
-                        break
-                    await asyncio.sleep(0.005)
-    finally:
-        while not writing.done():
-            with contextlib.suppress(queue.Full):
-                waiting.put_nowait(None)
-                break
-            await asyncio.sleep(0.005)
-        await asyncio.wait((writing,))
-    writing.result()
-    note(f"{count} pictures -> {target}")
+            line = bar.add_task(str(self._target), total=None, figures="")
+            pulled = self._pulled(lambda: bar.update(line, figures=self.figures()))
+            writing = asyncio.create_task(
+                asyncio.to_thread(encode, pulled, self._target, format=container)
+            )
+            try:
+                await asyncio.shield(writing)
+            except ValueError:  # there was nothing to encode, or no such container
+                if self._count:
+                    raise
+            finally:
+                await self._frames.aclose()
+                await asyncio.wait((writing,))
+                if self._count:
+                    note(f"{self.figures()} -> {self._target}")
+        if self._error is not None:
+            raise self._error
+        if not self._count:
+            note(f"nothing came out of the pipeline, so there is no {self._target}")
+
+    def figures(self) -> str:
+        """Pictures a second from the first to the last of them, whatever was before and after."""
+        seconds = self._last - self._first
+        rate = f", {(self._count - 1) / seconds:.1f} a second" if seconds > 0 else ""
+        return f"{self._count} pictures{rate}, the first after {self._first - self._began:.2f} s"
+
+    def _pulled(self, told: Callable[[], None]) -> Iterator[Any]:
+        """The frames, for the thread that encodes them: the next is asked for when it is wanted."""
+        while True:
+            asking = asyncio.run_coroutine_threadsafe(anext(self._frames, None), self._loop)
+            try:
+                frame = asking.result()
+            except LivepeerError as error:
+                self._error = error
+                return
+            if frame is None:
+                return
+            if hasattr(frame, "planes"):
+                self._count += 1
+                self._last = time.monotonic()
+                if self._count == 1:
+                    self._first = self._last
+                told()
+            yield frame
 
 
 async def _print_data(session: LiveSession) -> None:
