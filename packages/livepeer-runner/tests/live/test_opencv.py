@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 
 from livepeer.runner import LivePipeline, VideoFrame
 
-cv2: Any = pytest.importorskip("cv2")
+# Where the packages of the examples are, which CI runs this with, it may not be missing.
+STRICT = os.environ.get("LIVEPEER_EXAMPLES_STRICT") == "1"
+cv2: Any = importlib.import_module("cv2") if STRICT else pytest.importorskip("cv2")
 
 # Layers without weights: the result is a function of the picture alone.
 NET = b"""
@@ -34,7 +38,6 @@ def infer(net: Any, luma: np.ndarray) -> float:
 
 class Measures(LivePipeline):
     capacity = 4
-    realtime = False
 
     def setup(self) -> None:
         self.net = cv2.dnn.readNetFromCaffe(np.frombuffer(NET, np.uint8))
@@ -52,8 +55,12 @@ async def test_one_net_for_four_streams_is_never_mixed_up(
         names = ["a", "b", "c", "d"]
         for name in names:
             await it.start(name)
+        sessions = [it.server.service.work.sessions[name] for name in names]
         data = [asyncio.create_task(it.records(f"{name}-data")) for name in names]
         await asyncio.gather(*(it.feed(name, make_clip(30, audio=False)) for name in names))
-        found = [record for records in await asyncio.gather(*data) for record in records]
-    assert len(found) == 4 * 30
-    assert all(record["shared"] == record["alone"] for record in found)
+        found = await asyncio.gather(*data)
+        await it.until(lambda: all(session.over for session in sessions))
+    for records, session in zip(found, sessions, strict=True):
+        assert len(records) + session.status.dropped == 30
+        assert len(records) > 0
+        assert all(record["shared"] == record["alone"] for record in records)
