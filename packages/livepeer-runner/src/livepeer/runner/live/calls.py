@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from livepeer.runner.batch.execution import guarded, retrieve
 from livepeer.runner.live.hooks import is_async
 from livepeer.runner.threads import Call, WorkerThreads
+from livepeer.trickle.media import AudioFrame, VideoFrame
 
 T = TypeVar("T")
 
@@ -111,15 +112,22 @@ async def let_go(task: asyncio.Future[Any]) -> None:
 def listed(result: Any) -> list[Any]:
     """What a hook returned as a list of frames. Runs in the hook's thread, as a generator has to.
 
-    A frame itself has no elements; neither has what is no frame, which is told of later.
+    A frame itself has no elements; neither has what is no frame, which is told of later. Frames
+    are taken as they are now: they are encoded while the author's next hook runs, which may write
+    into the same ones.
     """
     if result is None:
         return []
     # An array or tensor has elements, but they are no frames.
     single = isinstance(result, str | bytes | dict) or hasattr(result, "__array__")
     if isinstance(result, Iterable) and not single:
-        return [one for one in result if one is not None]
-    return [result]
+        return [as_it_is(one) for one in result if one is not None]
+    return [as_it_is(result)]
+
+
+def as_it_is(value: Any) -> Any:
+    """A frame that stays what it is now, whatever is written into this one."""
+    return value.snapshot() if isinstance(value, VideoFrame | AudioFrame) else value
 
 
 def _listed_unless_async(result: Any) -> Any:
@@ -132,7 +140,7 @@ async def _collected(result: Any) -> list[Any]:
     if inspect.isawaitable(result):
         result = await result
     if isinstance(result, AsyncIterator):
-        return [one async for one in result if one is not None]
+        return [as_it_is(one) async for one in result if one is not None]
     return listed(result)
 
 

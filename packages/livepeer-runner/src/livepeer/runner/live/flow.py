@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.errors import JobError, PipelineError
-from livepeer.runner.live.calls import HookHung
+from livepeer.runner.live.calls import HookHung, as_it_is
 from livepeer.runner.live.failures import StreamFailed, described, first_error
 from livepeer.runner.live.generated import END, Generated, until
 from livepeer.runner.live.hooks import Hooks
@@ -157,6 +157,8 @@ class Flow:
                 self._passed(item, came)
             return
         name, call = hook
+        # As it came, should the hook write into it and then raise.
+        original = [as_it_is(item)] if self._copy.on_error == "pass" else []
         good = True
         try:
             made = await call(item)
@@ -164,7 +166,7 @@ class Flow:
             raise StreamFailed(str(error)) from error
         except Exception as error:  # noqa: BLE001 — an author's code; counted and told
             self._budget.failed(name, error)
-            made = [item] if self._copy.on_error == "pass" else []
+            made = list[Any](original)
             good = False
         # What it made is encoded while the next frame is in its hook, one at a time and in order.
         await self._written()

@@ -51,10 +51,10 @@ class LivePipeline(PipelineBase):
     | `on_stream_stop(self)` | the stream is over, whatever ended it |
     | `teardown(self)` | once, at a graceful stop |
 
-    A processing hook returns a frame, None (nothing comes out), or an iterable of frames, which it
-    does not write into afterwards: they are encoded while the next hook runs. A track whose hook
-    is missing passes through undecoded, in sync; `passthrough = False` leaves it out. A class
-    without any of them relays its input byte for byte.
+    A processing hook returns a frame, None (nothing comes out), or an iterable of frames. They are
+    taken as they are when it returns (or yields) them: the same one may be drawn on and returned
+    again. A track whose hook is missing passes through undecoded, in sync; `passthrough = False`
+    leaves it out. A class without any of them relays its input byte for byte.
 
     **Every stream has its own copy of the instance.** What `setup` loaded is shared; what a hook
     assigns to `self` belongs to its stream. Lists and buffers of a stream are made in

@@ -180,6 +180,17 @@ class AudioFrame:
             out[:, : joined.shape[1]] = joined
         return self.replace(out, rate=rate, layout=layout)
 
+    def snapshot(self) -> AudioFrame:
+        """The sound as it is now, as a frame of its own; what was written is copied."""
+        return AudioFrame(
+            None if self._samples is None else self._samples.copy(),
+            rate=self.rate,
+            layout=self.layout,
+            pts=self.pts,
+            time_base=self._timebase,
+            source=self._source,
+        )
+
     def to_av(self) -> av.AudioFrame:
         """The samples as a PyAV frame (``fltp``) with this time, for an encoder or a filter."""
         import numpy as np

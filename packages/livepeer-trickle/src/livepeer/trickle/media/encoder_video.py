@@ -76,8 +76,8 @@ class VideoEncoder:
         Raises :class:`EncoderUnavailable` where the codec does not open.
         """
         # The encoder reads its instructions from the picture itself, and two publishers may have
-        # been given the same frame: it is lent to one of them at a time.
-        with _LOCKS[(id(frame) >> 6) % len(_LOCKS)]:
+        # been given the same one: it is lent to one of them at a time.
+        with _LOCKS[(id(frame._picture) >> 6) % len(_LOCKS)]:
             picture = frame.to_av()
             units: list[AccessUnit] = []
             shape = Shape.of(picture)
@@ -229,5 +229,5 @@ def _units(packets: list[av.Packet[Any]]) -> list[AccessUnit]:
     return units
 
 
-#: A few locks are enough to tell the frames apart that are being encoded right now.
+#: A few locks are enough to tell the pictures apart that are being encoded right now.
 _LOCKS = tuple(threading.Lock() for _ in range(64))

@@ -35,6 +35,7 @@ class VideoFrame:
     - :meth:`view`: the same three planes read-only, without a copy.
     - :meth:`to_ndarray`, :meth:`to_tensor`: RGB and other layouts, always a copy.
     - :meth:`replace`: a new picture with this frame's time.
+    - :meth:`snapshot`: this picture as it is now, whatever is written later.
 
     ``time`` is exact seconds on the stream's own clock, and survives every transform.
     Not thread-safe: one frame belongs to one thread at a time.
@@ -204,6 +205,19 @@ class VideoFrame:
             new = VideoFrame(picture_from(array, name, like=self._picture), owned=True)
         new.pts, new.time_base, new.key_frame = self.pts, self.time_base, self.key_frame
         return new
+
+    def snapshot(self) -> VideoFrame:
+        """The picture as it is now, as a frame of its own. Nothing is copied here.
+
+        What is written into either of them afterwards, :attr:`planes` writes into a copy. Arrays
+        of an earlier :attr:`planes` become read-only: writing into them would reach both.
+        """
+        for plane in self._planes or ():
+            plane.flags.writeable = False
+        self._planes, self._owned = None, False
+        return VideoFrame(
+            self._picture, pts=self.pts, time_base=self.time_base, key_frame=self.key_frame
+        )
 
     def to_av(self, format: str | None = None) -> Picture:
         """The picture for an encoder: PyAV's frame with this time, in ``format`` if one is given.
