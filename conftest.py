@@ -19,13 +19,16 @@ settings.load_profile("suite")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: What has to keep up with live pictures. `scripts/test` runs it last, with the machine to itself.
+#: What has to keep up with live pictures, or with the limits of time of a recording. `scripts/test`
+#: runs it last, with the machine to itself.
 REALTIME = (
     "packages/livepeer-runner/tests/live",
     "packages/livepeer-trickle/tests/media/test_sink.py",
     "packages/livepeer-trickle/tests/media/test_source.py",
+    "tests/contract/test_gateway_transcripts.py",
     "tests/contract/test_live_reconnection.py",
     "tests/contract/test_live_session.py",
+    "tests/contract/test_orchestrator_transcripts.py",
     "tests/e2e",
 )
 

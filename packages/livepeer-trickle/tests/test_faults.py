@@ -132,9 +132,18 @@ async def test_a_publisher_loses_only_what_it_counts(
     assert len(sent) > 10
 
 
+async def _has(reader: Reader, seq: int, body: bytes) -> bool:
+    """Whether a segment comes, within what pauses of the reader take."""
+    for _ in range(1000):
+        if reader.got.get(seq) == body:
+            return True
+        await asyncio.sleep(0.005)
+    return False
+
+
 @pytest.mark.parametrize("fault", _FAULTS)
 async def test_a_subscriber_loses_only_what_it_counts(
-    server: TrickleServer, proxy: FaultProxy, fault: str, eventually: Eventually
+    server: TrickleServer, proxy: FaultProxy, fault: str
 ) -> None:
     url = server.channel_url("cam")
     reader = Reader(proxy.rewrite(url))
@@ -144,11 +153,13 @@ async def test_a_subscriber_loses_only_what_it_counts(
             injecting = asyncio.create_task(_inject(proxy, fault))
             sent = await _publish(publisher, 20, pause=0.02)
             await injecting
-            # Not by the clock: eight answers of 5xx in a row make pauses of over two seconds.
-            await eventually(lambda: reader.got.get(19) == sent.get(19))
+            # On a busy machine a fault outlasts them, and the reader may be sent past the newest
+            # one, or lose its end: it has the next.
+            while not await _has(reader, max(sent), sent[max(sent)]):
+                sent |= await _publish(publisher, 1)
         await reading
     stats = reader.subscriber.stats
-    assert len(sent) == 20
+    assert len(sent) >= 20
     for seq, body in reader.got.items():
         if seq in reader.cut:
             assert sent[seq].startswith(body)
@@ -156,7 +167,7 @@ async def test_a_subscriber_loses_only_what_it_counts(
             assert body == sent[seq], f"segment {seq} is damaged"
     assert len(reader.got) + stats.gaps == max(reader.got) + 1
     assert stats.cut == len(reader.cut)
-    assert max(reader.got) == 19
+    assert max(reader.got) == max(sent)
 
 
 async def test_both_clients_live_through_a_restart_of_the_server(
