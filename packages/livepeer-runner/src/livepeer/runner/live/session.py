@@ -57,6 +57,8 @@ class Session:
     ) -> None:
         self.id = request.stream_id
         self.reason = ""
+        self.failed = False
+        """Whether that is an error."""
         self.stream = Stream.of(work, request, params.value)
         self.status = self.stream.status
         self.status.update_params(*work.parameters.shown(params))
@@ -102,10 +104,10 @@ class Session:
         """Whether it takes no more input and no more parameters."""
         return self._ending.is_set() or self.over
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, *, failed: bool = False) -> None:
         """Ask it to end; the first reason stays. `wait` waits until it has."""
         if not self._ending.is_set():
-            self.reason = reason
+            self.reason, self.failed = reason, failed
             self._ending.set()
 
     def surrender(self) -> Slot | None:
@@ -183,11 +185,11 @@ class Session:
             try:
                 await self._frames()
             except StreamFailed as error:
-                self.end(str(error))
+                self.end(str(error), failed=True)
                 self.stream.events.put(error_event("stream", error, str(error), count=1))
             except Exception as error:
                 logger.exception("stream %s: an error in the runner ended it", self.id)
-                self.end(f"an internal error ended the stream: {type(error).__name__}")
+                self.end(f"an internal error ended the stream: {type(error).__name__}", failed=True)
             async with self.stream.caller.turn:  # a hook that runs beside the frames may end
                 pass
         finally:
@@ -204,7 +206,7 @@ class Session:
         def look(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
                 logger.error("stream %s: an error in the runner", self.id, exc_info=error)
-                self.end(f"an internal error ended the stream: {type(error).__name__}")
+                self.end(f"an internal error ended the stream: {type(error).__name__}", failed=True)
 
         task = asyncio.create_task(work, name=f"beside stream {self.id}")
         task.add_done_callback(look)
@@ -270,7 +272,7 @@ class Session:
             await self.stream.caller.call(getattr(self.stream.copy, name), *arguments)
         except HookHung as error:
             self.stream.budget.report(name, error)
-            self.end(str(error))
+            self.end(str(error), failed=True)
         except Exception as error:  # noqa: BLE001 — an author's code; it is counted and told
             self.stream.budget.report(name, error)
         else:

@@ -8,6 +8,7 @@ live containers; what has no name there is added beside them.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from typing import Any
 
@@ -15,6 +16,8 @@ from livepeer.runner.live.outbox import Outbox
 
 WINDOW = 5.0
 """Seconds over which rates are measured."""
+BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+"""Upper bounds of the latency histogram, in seconds; what is above them has a bucket of its own."""
 
 
 class Rate:
@@ -61,6 +64,10 @@ class StreamStatus:
         self.params_at: float | None = None
         self.params_hash = ""
         self._state_at = self.started
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        """How many frames had a latency up to each of `BUCKETS`, and above the last."""
+        self.seconds = 0.0
+        """The sum of all latencies."""
         self._latencies: deque[float] = deque(maxlen=512)
 
     def move(self, state: str) -> None:
@@ -81,6 +88,8 @@ class StreamStatus:
     def passed(self, seconds: float) -> None:
         """A frame went out, `seconds` after it came in."""
         self.output.add()
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
         self._latencies.append(seconds)
 
     def latency_ms(self) -> dict[str, float]:
