@@ -199,7 +199,10 @@ async def test_the_command_says_so_where_nothing_came_out_and_why_where_it_faile
     network: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     orchestrator = await network()
-    for name, code, told in (("silent", 0, b"nothing came out"), ("failing", 7, b"raised RuntimeError\n")):
+    for name, code, told in (
+        ("silent", 0, b"nothing came out"),
+        ("failing", 7, b"raised RuntimeError\n"),
+    ):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
