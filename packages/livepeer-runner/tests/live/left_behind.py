@@ -81,6 +81,7 @@ def left_behind() -> LeftBehind:
             await it.post("stop", stream)
         await no_more_than(before + Counter({"abandoned threads": abandoned}), lambda: held(it))
         assert it.server.service.threads.abandoned == abandoned
-        assert resident() - resident_before < memory
+        more = resident() - resident_before
+        assert more < memory, f"{more >> 20} MB more than before"
 
     return look
