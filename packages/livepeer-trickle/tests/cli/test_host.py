@@ -133,3 +133,13 @@ def test_a_mistyped_command_gets_the_one_that_was_meant(install: Install) -> Non
     result = install.livepeer("greeet", "you")
     assert result.returncode == 2
     assert "did you mean greet?" in result.stderr
+
+
+def test_the_help_of_trickle_imports_no_transport() -> None:
+    program = (
+        "import sys\nfrom livepeer.trickle.cli import main\n"
+        "try: main(['trickle', '--help'])\n"
+        "except SystemExit: print('aiohttp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from livepeer.runner import logs
 from livepeer.runner.errors import JobError
 from livepeer.runner.live.calls import HookHung
 from livepeer.runner.live.status import StreamStatus
@@ -61,7 +62,8 @@ class ErrorBudget:
         if isinstance(error, JobError):
             logger.warning("%s (%d since the last report)", message, self._untold)
         else:
-            logger.error("%s (%d since the last report)", message, self._untold, exc_info=error)
+            trace = logs.authors(error)
+            logger.error("%s (%d since the last report)", message, self._untold, exc_info=trace)
         self._tell(error_event(where, error, message, count=self._untold))
         self._untold, self._told_at = 0, now
 

@@ -14,13 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from livepeer.trickle import (
-    JSONLPublisher,
-    TrickleError,
-    TricklePublisher,
-    TrickleServer,
-    TrickleSubscriber,
-)
+from livepeer import trickle  # lazily: `--help` needs none of it
 from livepeer.trickle.cli import console
 from livepeer.trickle.cli.pipes import input_pieces, input_records, write_all
 
@@ -44,7 +38,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     """Run a command's coroutine; what trickle can't do is told in one line, never a traceback."""
     try:
         asyncio.run(work)
-    except TrickleError as error:
+    except trickle.TrickleError as error:
         console.fail(str(error))
     except ValueError as error:
         console.fail(str(error), code=2)
@@ -74,7 +68,7 @@ def serve(
         if certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate, key)
-        server = TrickleServer(
+        server = trickle.TrickleServer(
             host=host,
             port=port,
             base_path=base_path,
@@ -116,7 +110,7 @@ def publish(
     """Publish standard input, as it comes, until it ends."""
 
     async def publish_bytes() -> None:
-        publisher = TricklePublisher(
+        publisher = trickle.TricklePublisher(
             url,
             mime_type=mime_type,
             create=create,
@@ -134,7 +128,9 @@ def publish(
         tell(publisher)
 
     async def publish_records() -> None:
-        publisher = JSONLPublisher(url, create=create, delete_on_close=not keep, tls=not insecure)
+        publisher = trickle.JSONLPublisher(
+            url, create=create, delete_on_close=not keep, tls=not insecure
+        )
         async with publisher, aclosing(input_records()) as records:
             async for number, record in records:
                 if record is None:
@@ -143,7 +139,7 @@ def publish(
                     await publisher.write(record)
         tell(publisher.transport)
 
-    def tell(publisher: TricklePublisher) -> None:
+    def tell(publisher: trickle.TricklePublisher) -> None:
         stats = publisher.stats
         console.note(
             f"{stats.segments} segments, {stats.bytes} bytes, "
@@ -165,7 +161,7 @@ def subscribe(
     """Write what a channel carries to standard output, as it comes, until the channel ends."""
 
     async def work() -> None:
-        subscriber = TrickleSubscriber(url, start=start_of(start), tls=not insecure)
+        subscriber = trickle.TrickleSubscriber(url, start=start_of(start), tls=not insecure)
         async with subscriber:
             async for segment in subscriber:
                 async for chunk in segment:
@@ -193,7 +189,7 @@ def inspect(
     """Follow a channel and print one line for each segment: number, size, duration, gaps."""
 
     async def work() -> None:
-        subscriber = TrickleSubscriber(url, start=start_of(start), tls=not insecure)
+        subscriber = trickle.TrickleSubscriber(url, start=start_of(start), tls=not insecure)
         async with subscriber:
             async for segment in subscriber:
                 began, size, chunks = monotonic(), 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -87,7 +88,7 @@ class Call:
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
-    process.terminate()
+    process.send_signal(signal.SIGINT)  # it takes leave of its stream, so that nothing drains
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
@@ -115,8 +116,6 @@ class _Figures:
                 elif event.get("type") == "status":
                     self._status = event
                     bar.update(line, figures=self.shown())
-                elif event.get("type") == "error":
-                    note(f"error: {event.get('error', event)}")
 
     def shown(self) -> str:
         inference = self._status.get("inference_status")
