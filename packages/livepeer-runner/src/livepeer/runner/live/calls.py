@@ -30,14 +30,24 @@ class HookCaller:
         self._threads = threads
         self._limit = limit
         self.turn = asyncio.Lock()
-        """Held while a hook runs; hold it to change what hooks look at."""
+        """Held while a hook runs."""
 
-    async def call(self, hook: Callable[..., Any], *arguments: Any) -> list[Any]:
+    async def call(
+        self,
+        hook: Callable[..., Any] | None,
+        *arguments: Any,
+        before: Callable[[], None] | None = None,
+    ) -> list[Any]:
         """What it returns, None left out, an iterable as its elements.
 
-        Raises `HookHung`, and whatever the hook raises.
+        `before` is called in the same turn, also where there is no hook. Raises `HookHung`, and
+        whatever the hook raises.
         """
         async with self.turn:
+            if before is not None:
+                before()
+            if hook is None:
+                return []
             if is_async(hook):
                 return await self._on_loop(_collected(hook(*arguments)), hook)
             result = await self._in_thread(lambda: _listed_unless_async(hook(*arguments)), hook)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livepeer.runner.errors import JobError
 from livepeer.runner.job import Job, current_job
 from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live.caller import Caller
@@ -19,6 +18,7 @@ from livepeer.runner.live.outbox import CLOSE_SECONDS, Outbox
 from livepeer.runner.live.params import Values
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.updates import ParamUpdates
 
 if TYPE_CHECKING:
     from livepeer.runner.live.work import LiveWork
@@ -61,9 +61,8 @@ class Session:
         """Whether that is an error."""
         self.stream = Stream.of(work, request, params.value)
         self.status = self.stream.status
-        self.status.update_params(*work.parameters.shown(params))
         self._work = work
-        self._params = params
+        self._params = ParamUpdates(work.parameters, params, self.stream)
         self._slot: Slot | None = slot
         self._calling = calling
         self._caller = Caller(
@@ -77,9 +76,6 @@ class Session:
         self._news = asyncio.Event()
         self._flowing = asyncio.Event()
         self._ending = asyncio.Event()
-        self._params_changed = asyncio.Event()
-        self._applied = asyncio.Event()
-        self._applied.set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, predecessor: Session | None = None) -> None:
@@ -124,7 +120,7 @@ class Session:
 
     async def applied(self) -> None:
         """Wait until the hooks have the newest parameters."""
-        await self._applied.wait()
+        await self._params.applied()
 
     async def wait(self, limit: float | None = None) -> bool:
         """Wait until nothing is left of it; False where the limit came first."""
@@ -142,19 +138,10 @@ class Session:
     def update(self, changes: object) -> dict[str, Any]:
         """Merge and validate; hooks see them from the next frame on. Gives them all, as JSON.
 
-        Raises `InvalidInput`, tells the caller by an event too, and changes nothing then.
+        Raises `InvalidInput`, and changes nothing then.
         """
         self._caller.heard()
-        try:
-            values = self._work.parameters.merged(self._params, changes)
-        except JobError as error:
-            event = error_event("params", error, f"params: {error.message}", count=1)
-            self.stream.events.put(event)
-            raise
-        self._params = values
-        self._applied.clear()
-        self._params_changed.set()
-        return self._work.parameters.dump(values)
+        return self._params.update(changes)
 
     # --- the stream's one task -------------------------------------------------------------------
 
@@ -168,7 +155,7 @@ class Session:
                     await self._live()
         finally:
             self._flowing.set()  # never, if not by now
-            self._applied.set()
+            self._params.over()
             slot, self._slot = self._slot, None
             if slot is not None:
                 slot.release()
@@ -178,7 +165,7 @@ class Session:
         self.stream.events.start()
         self.stream.data.start()
         helpers = [self._beside(self._beat()), self._beside(self._caller.watch())]
-        helpers.append(self._beside(self._apply_params()))
+        helpers.append(self._beside(self._params.run(self._new_params)))
         if (records := self.stream.channels.control()) is not None:
             helpers.append(self._beside(self._caller.listen(records)))
         try:
@@ -264,12 +251,13 @@ class Session:
         finally:
             await events.aclose(limit)
 
-    async def _hook(self, name: str, *arguments: Any) -> bool:
+    async def _hook(
+        self, name: str, *arguments: Any, before: Callable[[], None] | None = None
+    ) -> bool:
         """Call a hook that makes no frames; what it raises is told, and False."""
-        if name not in self._work.hooks:
-            return True
+        hook = getattr(self.stream.copy, name) if name in self._work.hooks else None
         try:
-            await self.stream.caller.call(getattr(self.stream.copy, name), *arguments)
+            await self.stream.caller.call(hook, *arguments, before=before)
         except HookHung as error:
             self.stream.budget.report(name, error)
             self.end(str(error), failed=True)
@@ -278,6 +266,13 @@ class Session:
         else:
             return True
         return False
+
+    async def _new_params(self, swap: Callable[[], None], value: Any) -> None:
+        def before() -> None:
+            swap()
+            self._news.set()
+
+        await self._hook("on_params_update", value, before=before)
 
     # --- beside the frames -----------------------------------------------------------------------
 
@@ -298,16 +293,3 @@ class Session:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS - NEWS_SECONDS):
                     await self._news.wait()
-
-    async def _apply_params(self) -> None:
-        while True:
-            await self._params_changed.wait()
-            self._params_changed.clear()
-            async with self.stream.caller.turn:  # between frames, never within one
-                values = self._params
-                self.stream.copy.params = values.value
-                self.status.update_params(*self._work.parameters.shown(values))
-            self._news.set()
-            if values is self._params:
-                self._applied.set()
-            await self._hook("on_params_update", values.value)
