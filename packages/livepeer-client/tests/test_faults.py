@@ -32,6 +32,7 @@ from livepeer.client import (
     ProtocolError,
     StreamInterruptedError,
     offers,
+    selection,
 )
 from livepeer.client.testing import CUT, EVENT_STREAM, HANG, chunk, events, reply
 
@@ -48,6 +49,12 @@ ERROR_BODY = {
         ],
     }
 }
+
+
+@pytest.fixture(autouse=True)
+def latency_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the emptier one, which is to be asked first, may be the slower one."""
+    monkeypatch.setattr(selection, "LATENCY_STEP", 100.0)
 
 
 async def failure(gw: Gateway, **call: Any) -> LivepeerError:
@@ -209,6 +216,36 @@ async def test_a_bad_token_is_told_and_nothing_is_sent(
         error = await failure(gw)
     assert type(error) is kind and told in str(error)
     assert not orch.jobs and not error.may_have_run
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", None, 7])
+async def test_a_name_that_is_none_is_refused_before_anything_is_sent(
+    start: Start, name: Any
+) -> None:
+    orch = await start()
+    async with Gateway(orch_url=orch.url) as gw:
+        with pytest.raises(ConfigurationError, match="name of a capability"):
+            await gw.run_async(name)
+    assert not orch.tokens
+
+
+async def test_every_error_of_a_call_says_where_it_happened(start: Start) -> None:
+    orch = await start()
+    async with Gateway(orch_url=orch.url) as gw:
+        for answer in (
+            reply("no", 400),
+            reply("full", 503),
+            reply("boom", 500),
+            [CUT],
+            [HALF, CUT],
+            events("data: 1\n\n"),
+            events('event: error\ndata: {"error":"x"}\n\n'),
+            reply("{"),
+        ):
+            orch.job = answer
+            error = await failure(gw, validate=False)
+            assert orch.url.partition("://")[2] in str(error) == error.message
+            assert str(error).count("(at ") <= 1
 
 
 async def test_no_capacity_in_the_token_means_that_nothing_is_sent(start: Start) -> None:

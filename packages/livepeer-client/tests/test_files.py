@@ -98,11 +98,14 @@ def test_arrays_of_numbers_are_numbers() -> None:
 
 
 def test_what_cannot_be_sent_names_its_place(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"boxes\.1\.x is a object") as caught:
+    with pytest.raises(InvalidInputError, match=r"boxes\.1\.x: .* type object") as caught:
         encode({"boxes": [{}, {"x": object()}]})
     assert caught.value.fields[0].field == "boxes.1.x"
     with pytest.raises(InvalidInputError, match=r"image: .*none\.png cannot be read"):
         encode({"image": tmp_path / "none.png"})
+    for number in (float("nan"), np.float32("inf"), np.full((2,), np.nan)):
+        with pytest.raises(InvalidInputError, match=r"^boxes: "):
+            encode({"boxes": number})
     with pytest.raises(InvalidInputError, match="no picture"):
         encode({"image": np.zeros((2, 2, 7), np.uint8)}, SCHEMA["input"])
 

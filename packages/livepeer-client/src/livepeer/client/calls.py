@@ -65,8 +65,7 @@ class Caller:
     async def start(self, http: Http, call: Call, deadline: Deadline) -> Running:
         """Check and send; the answer has begun when this returns."""
         name = call.capability
-        if not name or not isinstance(name, str):
-            raise ConfigurationError("the name of a capability has to be a text that is not empty")
+        _check_name(name)
         if name in self._schemas or call.validate is False:
             schema = self._schemas.get(name)
             # Refused before anything is sent, where the schema is known.
@@ -165,6 +164,11 @@ class Caller:
         return CapabilityInfo(name, tuple(offers), rejections)
 
 
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ConfigurationError(f"the name of a capability is a line of text, not {name!r}")
+
+
 def _task(call: Call, schema: Schema | None) -> Task:
     body, kind = _body(call, schema)
     return Task(call.capability, body, kind, call.route, call.model, call.idempotent)
@@ -194,9 +198,13 @@ def parsed(value: Any, output: type[T], running: Running) -> T:
     try:
         return TypeAdapter(output).validate_python(value)
     except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}".removeprefix(": ")
+            for each in error.errors(include_url=False)
+        )
         raise running.failed(
             ProtocolError(
-                f"the result is no {getattr(output, '__name__', output)}: {error}",
+                f"the result is no {getattr(output, '__name__', output)}: {told}",
                 may_have_run=True,
                 **running.where,
             )

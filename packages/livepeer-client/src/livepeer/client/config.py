@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import os
 import ssl
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,13 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
+from livepeer.client.deadline import seconds
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
 
 DEFAULT_TIMEOUT: Final = 120.0
+#: The name of a source that is a remote signer, which has a path of its own for listings.
+SIGNER: Final = "the signer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +134,9 @@ class Config:
                 _env_url(env, "LIVEPEER_DISCOVERY_URL"),
             )
         if signer and not gateway:
-            asked = Source("the signer's", service=signer, headers=signer_headers)
+            asked = Source(SIGNER, service=signer, headers=signer_headers)
             sources = (*sources, asked)
 
-        price = Fraction(max_price) if max_price is not None else None
-        if price is not None and price < 0:
-            raise ConfigurationError(
-                f"max_price has to be 0 or more (wei per second), not {max_price}"
-            )
-        limit = DEFAULT_TIMEOUT if timeout is None else timeout
-        if not (limit > 0 and math.isfinite(limit)):
-            raise ConfigurationError(
-                f"timeout has to be a positive number of seconds, not {timeout}"
-            )
         return cls(
             gateway=gateway,
             sources=sources,
@@ -152,8 +144,8 @@ class Config:
             signer_headers=signer_headers,
             eth_key=eth_key or _env(env, "LIVEPEER_ETH_KEY"),
             tls=_tls(tls if tls is not None else _env(env, "LIVEPEER_TLS")),
-            max_price=price,
-            timeout=limit,
+            max_price=_price(max_price),
+            timeout=seconds(DEFAULT_TIMEOUT if timeout is None else timeout),
         )
 
 
@@ -205,12 +197,17 @@ def _token_sources(token: Token) -> tuple[Source, ...]:
     return sources
 
 
-def _split(value: str | Iterable[str] | None) -> list[str]:
+def _split(value: object) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
         return value.replace(",", " ").split()
-    return list(value)
+    found: list[str] = []
+    for each in value if isinstance(value, Iterable) else [value]:
+        if not isinstance(each, str):
+            raise ConfigurationError(f"orch_url is a URL or a list of URLs, not {each!r}")
+        found.append(each)
+    return found
 
 
 def _env(env: Mapping[str, str], name: str) -> str | None:
@@ -229,12 +226,22 @@ def _env_url(env: Mapping[str, str], name: str) -> str | None:
     return url(name, value) if value is not None else None
 
 
-def _tls(value: str | ssl.SSLContext | None) -> TlsMode | ssl.SSLContext:
+def _price(value: float | Fraction | None) -> Fraction | None:
+    try:
+        price = None if value is None else Fraction(value)
+    except (TypeError, ValueError, OverflowError):
+        price = Fraction(-1)
+    if price is not None and price < 0:
+        raise ConfigurationError(f"max_price has to be 0 or more (wei per second), not {value!r}")
+    return price
+
+
+def _tls(value: object) -> TlsMode | ssl.SSLContext:
     if value is None:
         return "verify"
     if isinstance(value, ssl.SSLContext):
         return value
-    mode = value.lower()
+    mode = value.lower() if isinstance(value, str) else ""
     if mode not in get_args(TlsMode):
         raise ConfigurationError(f"tls has to be 'verify', 'pin' or 'insecure', not {value!r}")
     return cast(TlsMode, mode)

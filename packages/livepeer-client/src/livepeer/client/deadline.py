@@ -9,18 +9,21 @@ import time
 from livepeer.client.exceptions import ConfigurationError
 
 
+def seconds(value: object) -> float:
+    """A limit as it was given. Raises `ConfigurationError` for what is none."""
+    if not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
+        raise ConfigurationError(f"timeout has to be a positive number of seconds, not {value!r}")
+    return value
+
+
 class Deadline:
     """A point in time that every step of a call shares. Independent of any event loop."""
 
     __slots__ = ("_end", "seconds")
 
-    def __init__(self, seconds: float) -> None:
-        if not (seconds > 0 and math.isfinite(seconds)):
-            raise ConfigurationError(
-                f"timeout has to be a positive number of seconds, not {seconds!r}"
-            )
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
+    def __init__(self, limit: float) -> None:
+        self.seconds = seconds(limit)
+        self._end = time.monotonic() + limit
 
     def remaining(self) -> float:
         return max(0.0, self._end - time.monotonic())

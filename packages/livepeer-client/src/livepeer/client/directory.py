@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from livepeer.client.config import Config, Source, url
+from livepeer.client.config import SIGNER, Config, Source, url
 from livepeer.client.deadline import Deadline
 from livepeer.client.exceptions import (
     CallTimeoutError,
@@ -63,7 +63,7 @@ class Directory:
             )
         told = "; ".join(attempt.error.message for attempt in attempts)
         raise NoOrchestratorError(
-            f"no orchestrator found for {capability!r}: {told}",
+            f"no orchestrator found for {capability!r}: {told}. If you know one, pass orch_url",
             capability=capability,
             rejections=[attempt.rejection for attempt in attempts],
         )
@@ -111,7 +111,7 @@ class Directory:
         self, http: Http, source: Source, wanted: str | None, deadline: Deadline
     ) -> list[Any]:
         service = source.service or ""
-        target = service if source.name != "the signer's" else f"{service}/discover-orchestrators"
+        target = service if source.name != SIGNER else f"{service}/discover-orchestrators"
         if wanted is not None:
             target += ("&" if "?" in target else "?") + f"caps={quote(wanted, safe='/')}"
         reply = await http.fetch(

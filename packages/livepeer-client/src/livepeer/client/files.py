@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import mimetypes
 import os
 import re
@@ -71,7 +72,11 @@ def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None)
     """`value` as JSON can carry it: files and pictures become base64, or a data URI where the
     schema names a media type. Raises `InvalidInputError` that names the field."""
     root = schema if root is None else root
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _unsendable(f"{value} is no JSON number", where)
         return value
     part = resolve(schema, root)
     if isinstance(value, Mapping):
@@ -80,6 +85,8 @@ def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None)
             for key, item in value.items()
         }
     if _is_array(value) and not _is_binary(part) and not _looks_like_picture(value, part):
+        if value.dtype.kind == "f" and not sys.modules["numpy"].isfinite(value).all():
+            raise _unsendable("not every number in this array is finite, as JSON wants it", where)
         return value.tolist()
     if (binary := as_bytes(value, where)) is not None:
         data, media_type = binary
@@ -94,11 +101,11 @@ def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None)
     if is_model(value):
         return encode(value.model_dump(mode="json"), schema, where=where, root=root)
     if hasattr(value, "item") and type(value).__module__ == "numpy":
-        return value.item()
-    raise InvalidInputError(
-        f"{where or 'input'} is a {type(value).__name__}, which cannot be sent: use JSON values,"
-        " bytes, a path, an open file, a numpy image or a PIL image",
-        fields=[FieldError(where, f"{type(value).__name__} cannot be sent")],
+        return encode(value.item(), schema, where=where, root=root)
+    raise _unsendable(
+        f"a value of type {type(value).__name__} cannot be sent: use JSON values, bytes, a path,"
+        " an open file, a numpy image or a PIL image",
+        where,
     )
 
 
@@ -114,10 +121,7 @@ def as_bytes(value: Any, where: str = "input") -> tuple[bytes, str] | None:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise InvalidInputError(
-                f"{where or 'input'}: {path} cannot be read: {error.strerror}",
-                fields=[FieldError(where, f"{path}: {error.strerror}")],
-            ) from error
+            raise _unsendable(f"{path} cannot be read: {error.strerror}", where) from error
         return data, mimetypes.guess_type(path.name)[0] or sniff(data)
     if _is_array(value):
         return _png(value, where), "image/png"
@@ -263,10 +267,10 @@ def _png(array: Any, where: str) -> bytes:
     """A uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as PNG."""
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != "uint8" or array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise InvalidInputError(
-            f"{where or 'input'}: an array of {array.dtype} with shape {array.shape} is no picture:"
-            " use uint8 (H, W), (H, W, 3) or (H, W, 4)",
-            fields=[FieldError(where, f"no picture: {array.dtype} {array.shape}")],
+        raise _unsendable(
+            f"an array of {array.dtype} with shape {array.shape} is no picture: use uint8 (H, W),"
+            " (H, W, 3) or (H, W, 4)",
+            where,
         )
     height, width = array.shape[:2]
     rows = array.reshape(height, width * channels)
@@ -280,6 +284,10 @@ def _png(array: Any, where: str) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(raw, 1)), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _unsendable(told: str, where: str) -> InvalidInputError:
+    return InvalidInputError(f"{where or 'input'}: {told}", fields=[FieldError(where, told)])
 
 
 def _join(where: str, key: Any) -> str:

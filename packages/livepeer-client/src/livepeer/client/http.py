@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import ssl
 import threading
 import weakref
@@ -99,7 +100,8 @@ class Http:
             ) from error
         except TimeoutError as error:
             raise CallTimeoutError(
-                f"no answer from {origin(url)} within the {deadline.seconds:g} s of this call",
+                f"no answer from {origin(url)} within the {deadline.seconds:g} s of this call"
+                " (give it more with timeout=)",
                 phase="answer",
                 may_have_run=job,
                 **named,
@@ -198,8 +200,10 @@ def translate(
         case aiohttp.ClientConnectorDNSError():
             return ConnectionFailedError(f"the host name of {host} does not resolve", **named)
         case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            why = os.strerror(number) if number else str(error.os_error)
             return ConnectionFailedError(
-                f"no connection to {host}: {error.strerror or error.os_error}", **named
+                f"no connection to {host}: {why}. Is it running, and is the address right?", **named
             )
         case aiohttp.InvalidURL():
             return ConfigurationError(f"{url!r} is not a URL that can be called", **named)

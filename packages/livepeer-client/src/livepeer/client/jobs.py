@@ -83,7 +83,7 @@ class Running:
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)
         log.debug("job %s failed: %s", self.where.get("job_id"), error)
-        return error
+        return error.located()
 
     def close(self) -> None:
         """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""

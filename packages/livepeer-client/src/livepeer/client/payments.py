@@ -14,7 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from livepeer.client.exceptions import ConfigurationError, LivepeerError, PaymentRequiredError
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    ConnectionFailedError,
+    LivepeerError,
+    PaymentRequiredError,
+    ProtocolError,
+)
 from livepeer.client.wire import Job, compact_json
 
 if TYPE_CHECKING:
@@ -189,26 +195,32 @@ class RemoteSigner:
     async def _ask(
         self, http: Http, path: str, body: dict[str, Any], deadline: Deadline
     ) -> tuple[int, Any]:
-        url = self._url + path
-        reply = await http.fetch(
-            "POST",
-            url,
-            ssl=self._trust.for_service(),
-            deadline=deadline,
-            headers={**self._headers, "Content-Type": "application/json"},
-            body=compact_json(body).encode(),
-            where={"orchestrator": self._url},
-        )
+        try:
+            reply = await http.fetch(
+                "POST",
+                self._url + path,
+                ssl=self._trust.for_service(),
+                deadline=deadline,
+                headers={**self._headers, "Content-Type": "application/json"},
+                body=compact_json(body).encode(),
+                where={"orchestrator": self._url},
+            )
+        except ConnectionFailedError as error:
+            raise type(error)(
+                f"the remote signer cannot be asked: {error}", orchestrator=self._url
+            ) from error
         if reply.status != 200:
             return reply.status, None
         try:
             return 200, json.loads(reply.body)
         except ValueError as error:
-            raise LivepeerError(f"the signer {self._url}{path} did not answer with JSON") from error
+            raise ProtocolError(f"the signer {self._url}{path} did not answer with JSON") from error
 
     def _refused(self, path: str, status: int) -> LivepeerError:
-        hint = " (are its headers right?)" if status in (401, 403) else ""
-        return LivepeerError(f"the signer refused {self._url}{path}: {status}{hint}", status=status)
+        told = f"the signer refused {self._url}{path}: {status}"
+        if status in (401, 403):
+            return ConfigurationError(f"{told} (are its headers right?)", status=status)
+        return ProtocolError(told, status=status)
 
 
 def _unpaid(offer: Offer, hint: str) -> dict[str, str]:
@@ -225,7 +237,7 @@ def _unpaid(offer: Offer, hint: str) -> dict[str, str]:
 def _text(answer: Any, key: str) -> str:
     value = answer.get(key) if isinstance(answer, dict) else None
     if not isinstance(value, str) or not value:
-        raise LivepeerError(f"the signer's answer has no {key!r}")
+        raise ProtocolError(f"the signer's answer has no {key!r}")
     return value
 
 

@@ -81,7 +81,9 @@ def error_of(
             **named,
         )
     if low.startswith("no capacity available"):  # 503 for a job, 400 for a live stream
-        return NoCapacityError(f"no room, or not registered there: {text}", **named)
+        return NoCapacityError(
+            f"no room for {capability!r}, or it is not registered there: {text}", **named
+        )
     if "insufficient balance" in low:
         return InsufficientBalanceError(
             f"the balance does not cover {capability!r}: {text}", **named
@@ -92,7 +94,9 @@ def error_of(
         case 429 | 503:
             retry_after = told.retry_after or _seconds(headers.get("Retry-After"))
             wait = f"; try again in {retry_after:g} s" if retry_after is not None else ""
-            return NoCapacityError(f"no room: {text}{wait}", retry_after=retry_after, **named)
+            return NoCapacityError(
+                f"no room for {capability!r}: {text}{wait}", retry_after=retry_after, **named
+            )
         case 408 | 504:
             return CallTimeoutError(
                 f"the pipeline overran its own limit: {text}",
@@ -102,7 +106,8 @@ def error_of(
             )
         case 404:
             return PipelineError(
-                f"nothing there answers this route of {capability!r}: {text}",
+                f"nothing there answers this route of {capability!r}: {text}"
+                + (" (is this a gateway's address?)" if gateway else ""),
                 type=told.type,
                 **named,
             )
@@ -137,7 +142,8 @@ def error_of_event(told: ErrorBody, event: str, *, where: Mapping[str, Any]) -> 
         return NoCapacityError(told.message, retry_after=told.retry_after, **named)
     if told.type == "timeout":
         return CallTimeoutError(told.message, phase="pipeline", **named)
-    return PipelineError(told.message or "the pipeline failed", type=told.type, **named)
+    message = f"{named.get('capability')!r} failed: {told.message or 'no reason given'}"
+    return PipelineError(message, type=told.type, **named)
 
 
 def _with_fields(told: ErrorBody, text: str) -> str:

@@ -78,14 +78,16 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
         "capability": offer.capability,
         "orchestrator": offer.orchestrator,
     }
-    asks = f"asks {float(offer.price):g} wei per second"
+    asks = f"{offer.capability!r} costs {float(offer.price):g} wei per second"
     if offer.capacity <= 0:
         return Attempt(
-            NoCapacityError("no free capacity, or the capability is not registered there", **where),
+            NoCapacityError(
+                f"no free place for {offer.capability!r}, or it is not registered there", **where
+            ),
             "token",
         )
     if max_price is not None and offer.price > max_price:
-        told = f"{asks}, more than max_price {float(max_price):g}"
+        told = f"{asks}, which is more than max_price {float(max_price):g}"
         return Attempt(NoOrchestratorError(told, **where), "token")
     if not offer.free and not can_pay:
         return Attempt(
@@ -126,7 +128,7 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
         # Where a job went out, its own error is the news; the ones before it are in the list.
         last.error.rejections = rejections
         last.error.capability = last.error.capability or capability
-        return last.error
+        return last.error.located()
     listing = "; ".join(str(rejection) for rejection in rejections)
     told = f"none of {len(attempts)} orchestrators took {capability!r}: {listing}"
     errors = [attempt.error for attempt in attempts]

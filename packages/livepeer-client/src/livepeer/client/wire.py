@@ -55,7 +55,7 @@ def base64_json(value: Any) -> str:
 
 
 def compact_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def job_url(base: str, route: str) -> str:
