@@ -25,7 +25,7 @@ the reason, the status and how far it came.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from livepeer.client.types import FieldError, Rejection
 
@@ -70,14 +70,6 @@ class LivepeerError(Exception):
         self.status = status
         self.may_have_run = may_have_run
         self.rejections: tuple[Rejection, ...] = tuple(rejections)
-
-    def located(self) -> Self:
-        """The same, whose message says where it happened if it did not yet."""
-        place = (self.orchestrator or "").partition("://")[2]
-        if place and place not in self.message:
-            self.message += f" (at {self.orchestrator})"
-            self.args = (self.message, *self.args[1:])
-        return self
 
 
 class ConfigurationError(LivepeerError, ValueError):

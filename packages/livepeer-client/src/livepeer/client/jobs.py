@@ -18,7 +18,14 @@ from livepeer.client.http import SMALL, Http, read
 from livepeer.client.offers import Offers
 from livepeer.client.payments import Signer
 from livepeer.client.results import error_of
-from livepeer.client.selection import Attempt, FailureMemory, gather, may_try_next, rank
+from livepeer.client.selection import (
+    Attempt,
+    FailureMemory,
+    gather,
+    located,
+    may_try_next,
+    rank,
+)
 from livepeer.client.tls import Trust
 from livepeer.client.types import Offer, Phase
 from livepeer.client.wire import JOB, Job, compact_json, job_url
@@ -63,6 +70,8 @@ class Running:
     gateway: bool
     deadline: Deadline
     attempts: tuple[Attempt, ...] = ()
+    #: It has a price, so that what goes on has to be paid for again and again.
+    priced: bool = False
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -83,7 +92,7 @@ class Running:
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)
         log.debug("job %s failed: %s", self.where.get("job_id"), error)
-        return error.located()
+        return located(error)
 
     def close(self) -> None:
         """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""
@@ -128,13 +137,22 @@ class Dispatcher:
                 self._failures.failed(attempt.rejection.orchestrator)
         return Choice(tuple(ranked), (*attempts, *unfit))
 
-    async def ask(self, http: Http, task: Task, base: str, deadline: Deadline) -> Running:
-        """Send it to this one and no other: something that is there already is spoken of."""
+    async def ask(
+        self, http: Http, task: Task, base: str, deadline: Deadline, *, pay: bool = False
+    ) -> Running:
+        """Send it to this one and no other: something that is there already is spoken of.
+
+        `pay` brings a payment along, for what it costs by a token that is asked for now.
+        """
         job = self._job(task, deadline)
         where = {"capability": task.capability, "orchestrator": base, "job_id": job.id}
         gateway = base == self._config.gateway
-        header = job.header() if gateway else await self._signer.sign(http, job, deadline)
-        return await self._send(http, task, base, {JOB: header}, deadline, where, gateway=gateway)
+        headers: dict[str, str] = {}
+        if pay:
+            offer = await self.offers.probe(http, base, task.capability, deadline)
+            headers = await self._signer.payment(http, job, offer, deadline)
+        headers[JOB] = job.header() if gateway else await self._signer.sign(http, job, deadline)
+        return await self._send(http, task, base, headers, deadline, where, gateway=gateway)
 
     async def _by_orchestrators(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice
@@ -161,7 +179,7 @@ class Dispatcher:
                     continue
                 raise gather(task.capability, [*attempts]) from error.__cause__
             self._failures.succeeded(offer.orchestrator)
-            running.attempts = tuple(attempts)
+            running.attempts, running.priced = tuple(attempts), not offer.free
             return running
         raise gather(task.capability, attempts)
 

@@ -70,6 +70,8 @@ class Live:
     events_url: str | None = None
     data_url: str | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
+    #: It costs something, and it is this side that pays.
+    priced: bool = False
 
 
 class LiveCalls:
@@ -137,6 +139,10 @@ class LiveCalls:
                 status=404,
             ) from error
 
+    async def pay(self, live: Live) -> None:
+        """Pay for the time that comes. Raises `PaymentRequiredError` where there is no means to."""
+        await self._ask(live, "/ai/stream/payment", "", {}, CALL_LIMIT, pay=True)
+
     async def stop(self, live: Live, reason: str) -> None:
         """End the stream; a failure is logged, since there is nothing else to be done about it."""
         path = f"/process/stream/{quote(live.stream_id)}/stop"
@@ -196,7 +202,16 @@ class LiveCalls:
             where={"orchestrator": live.base, "capability": live.capability},
         )
 
-    async def _ask(self, live: Live, direct: str, by_gateway: str, body: Any, limit: float) -> Any:
+    async def _ask(
+        self,
+        live: Live,
+        direct: str,
+        by_gateway: str,
+        body: Any,
+        limit: float,
+        *,
+        pay: bool = False,
+    ) -> Any:
         http, deadline = await self._pools.current(), Deadline(limit)
         task = Task(
             live.capability,
@@ -205,7 +220,7 @@ class LiveCalls:
             path=by_gateway if live.gateway else direct,
             request=compact_json({"stream_id": live.stream_id}),
         )
-        running = await self._dispatcher.ask(http, task, live.base, deadline)
+        running = await self._dispatcher.ask(http, task, live.base, deadline, pay=pay)
         answer = await read(running.response, deadline, limit=SMALL, where=running.where)
         return _json(answer)
 
@@ -227,6 +242,7 @@ def _by_orchestrator(wanted: Wanted, base: str, stream_id: str, running: Running
         control_url=headers.get("X-Control-Url"),
         events_url=headers.get("X-Events-Url"),
         data_url=headers.get("X-Data-Url"),
+        priced=running.priced,
     )
     missing = [
         name

@@ -1,7 +1,9 @@
 """Who signs a job, and with what. Offchain nobody has to.
 
-Paying on chain (tickets in a `Livepeer-Payment` header, by a local key or by a signer's
-`/generate-live-payment`) fits behind `Signer.payment`: nothing else in this package knows about it.
+Paying on chain fits behind `Signer.can_pay` and `Signer.payment`: the headers that come from there
+go out with a job, and for a live stream again and again (`live_payments`). No signer of this
+version can pay: a payment is go-livepeer's protobuf `net.Payment`, and the reference signer's
+`/generate-live-payment` makes it from a `net.OrchestratorInfo`, which a BYOC token is not.
 """
 
 from __future__ import annotations

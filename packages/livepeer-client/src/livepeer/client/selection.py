@@ -128,7 +128,7 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
         # Where a job went out, its own error is the news; the ones before it are in the list.
         last.error.rejections = rejections
         last.error.capability = last.error.capability or capability
-        return last.error.located()
+        return located(last.error)
     listing = "; ".join(str(rejection) for rejection in rejections)
     told = f"none of {len(attempts)} orchestrators took {capability!r}: {listing}"
     errors = [attempt.error for attempt in attempts]
@@ -152,6 +152,15 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
         if all(isinstance(error, kind) for error in errors):
             return kind(told, capability=capability, rejections=rejections)
     return NoOrchestratorError(told, capability=capability, rejections=rejections)
+
+
+def located(error: LivepeerError) -> LivepeerError:
+    """`error`, whose message says where it happened if it did not yet."""
+    place = (error.orchestrator or "").partition("://")[2]
+    if place and place not in error.message:
+        error.message += f" (at {error.orchestrator})"
+        error.args = (error.message, *error.args[1:])
+    return error
 
 
 @dataclass(slots=True)

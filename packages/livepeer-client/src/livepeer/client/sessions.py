@@ -26,6 +26,7 @@ from livepeer.client.live_ending import Ending
 from livepeer.client.live_input import Input, Publication, frames_of_file
 from livepeer.client.live_media import Returned, media
 from livepeer.client.live_output import Frames
+from livepeer.client.live_payments import Payments
 from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ class LiveSession:
             self._events = Events(self._live.events_url, tls, known, self._ending)
             self._spawn(self._control.run())
             self._spawn(self._events.run())
+        if self._live.priced:
+            pay = partial(self._calls.pay, self._live)
+            self._spawn(Payments(pay, self._ending).run())
         return self
 
     async def __aexit__(

@@ -1,0 +1,132 @@
+"""A live stream that has a price is paid for as long as it runs, by whoever can sign payments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from livepeer.client import Gateway, PaymentRequiredError, SessionEndedError, live_payments
+from livepeer.client.payments import Unsigned
+from livepeer.client.testing import ScriptedOrchestrator, reply
+from livepeer.trickle import TrickleServer
+
+Start = Callable[..., Any]
+LIMIT = 20.0
+PRICE = {"pricePerUnit": 7, "pixelsPerUnit": 1}
+
+
+class Payer(Unsigned):
+    """Pays with what a server signs, as a signer that can will do."""
+
+    can_pay = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def payment(self, http: Any, job: Any, offer: Any, deadline: Any) -> dict[str, str]:
+        body = json.dumps({"price": str(offer.price), "token": dict(offer.token)}).encode()
+        answer = await http.fetch("POST", self.url, ssl=True, deadline=deadline, body=body)
+        if answer.status != 200:
+            raise PaymentRequiredError("the signer has no balance left", status=answer.status)
+        return {"Livepeer-Payment": answer.body.decode()}
+
+
+@pytest.fixture
+async def channels() -> AsyncIterator[TrickleServer]:
+    async with TrickleServer(port=0) as server:
+        yield server
+
+
+def orchestrator(channels: TrickleServer, payment: Callable[[], list[Any]]) -> Callable[..., Any]:
+    def other(request: Any) -> list[Any]:
+        match request.path:
+            case "/ai/stream/start":
+                names = [f"{request.job['id']}-{kind}" for kind in ("control", "events")]
+                for name in names:
+                    channels.create(name)
+                control, events = map(channels.channel_url, names)
+                return reply(b"", X_Control_Url=control, X_Events_Url=events)
+            case "/ai/stream/payment":
+                return payment()
+        return reply({"ok": True})
+
+    return other
+
+
+async def paid(server: ScriptedOrchestrator, count: int) -> list[Any]:
+    """The payments for the running stream, once there are so many."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            found = [each for each in server.others if each.path == "/ai/stream/payment"]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.01)
+
+
+def live(gw: Gateway) -> Any:
+    return gw.live("tint", publish=False, subscribe=False, data=False)
+
+
+@pytest.fixture
+async def signer(start: Start, monkeypatch: pytest.MonkeyPatch) -> ScriptedOrchestrator:
+    server: ScriptedOrchestrator = await start()
+    server.other = lambda _: reply(f"ticket-{len(server.others)}", content_type="text/plain")
+    monkeypatch.setattr("livepeer.client.gateway.signer_for", lambda *_: Payer(server.url))
+    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.05)
+    monkeypatch.setattr(live_payments, "PAUSE", 0.02)
+    return server
+
+
+async def test_it_is_paid_for_with_its_start_and_again_and_again_by_fresh_tokens(
+    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator
+) -> None:
+    answers = [reply(b"", 500)]  # a payment that does not get through is made again
+
+    def payment() -> list[Any]:
+        return answers.pop() if answers else reply(b"")
+
+    orch = await start(price=PRICE, other=orchestrator(channels, payment))
+    async with Gateway(orch_url=orch.url) as gw, live(gw) as session:
+        payments = await paid(orch, 4)
+        assert session.ended is None
+    started = next(each for each in orch.others if each.path == "/ai/stream/start")
+    sent = [each.headers["livepeer-payment"] for each in (started, *payments)]
+    assert sent[:5] == [f"ticket-{n}" for n in range(1, 6)]
+    assert len(orch.tokens) >= 5  # the price and the ticket parameters may change
+    for each in payments:
+        assert json.loads(each.job["request"]) == {"stream_id": session.stream_id}
+    assert signer.others[0].json()["price"] == "7"
+    count = len([each for each in orch.others if each.path == "/ai/stream/payment"])
+    await asyncio.sleep(0.3)
+    assert len(await paid(orch, 0)) == count  # nobody pays for a stream that is over
+
+
+@pytest.mark.parametrize("who", ["signer", "orchestrator"])
+async def test_a_stream_that_cannot_be_paid_for_any_longer_ends_and_says_so(
+    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator, who: str
+) -> None:
+    refused = reply("insufficient balance\n", 402, "text/plain")
+    answer = refused if who == "orchestrator" else reply(b"")
+    orch = await start(price=PRICE, other=orchestrator(channels, lambda: answer))
+    async with Gateway(orch_url=orch.url) as gw, live(gw) as session:
+        if who == "signer":
+            signer.other = lambda _: reply("no", 483)
+        why = await asyncio.wait_for(session.wait(), LIMIT)
+        assert "cannot be paid for" in why and "balance" in why
+        with pytest.raises(SessionEndedError, match="cannot be paid for"):
+            await session.update({})
+
+
+async def test_a_free_stream_is_not_paid_for(
+    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator
+) -> None:
+    orch = await start(other=orchestrator(channels, lambda: reply(b"")))
+    async with Gateway(orch_url=orch.url) as gw, live(gw):
+        await asyncio.sleep(0.3)
+    assert not await paid(orch, 0)
+    started = next(each for each in orch.others if each.path == "/ai/stream/start")
+    assert started.headers["livepeer-payment"] == "ticket-1"  # which this signer gives unasked
