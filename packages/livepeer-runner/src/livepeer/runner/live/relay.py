@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from livepeer.runner.live.failures import StreamFailed
 from livepeer.runner.live.status import StreamStatus
@@ -61,8 +62,9 @@ class RelayFlow:
         if self._sink is None:
             async with source:
                 async for segment in source:
-                    async for _ in segment:
-                        self._status.input.add()
+                    with suppress(SegmentFailed):
+                        async for _ in segment:
+                            self._status.input.add()
             return
         async with source, self._sink as sink:
             async for segment in source:

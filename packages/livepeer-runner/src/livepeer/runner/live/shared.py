@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Iterator
 
@@ -13,16 +14,18 @@ logger = logging.getLogger(__name__)
 _CONTAINERS = (list, dict, set, bytearray, deque)
 # Comparing is cheap only for what is small; large tables are loaded once and read.
 _LARGEST = 10_000
+_SAMPLES = 4096
+"""Elements of an array that are compared: of a large one every n-th."""
 
 
 class SharedState:
-    """Remembers the containers that `setup` or the class made, to notice a write into one."""
+    """Remembers the containers and arrays that `setup` or the class made, to notice a write."""
 
     def __init__(self, shared: LivePipeline) -> None:
         self._before = {
             name: (value, _shape(value), where)
             for name, value, where in _attributes(shared)
-            if isinstance(value, _CONTAINERS) and len(value) <= _LARGEST
+            if _is_watched(value)
         }
         self._told: set[str] = set()
 
@@ -32,7 +35,7 @@ class SharedState:
         for name, (value, shape, where) in self._before.items():
             if name in self._told or getattr(copy, name, None) is not value:
                 continue
-            if len(value) > _LARGEST or _shape(value) != shape:
+            if not _is_watched(value) or _shape(value) != shape:
                 self._told.add(name)
                 changed.append(name)
                 logger.warning(
@@ -55,8 +58,24 @@ def _attributes(shared: LivePipeline) -> Iterator[tuple[str, object, str]]:
         yield name, value, "setup()"
 
 
+def _is_watched(value: object) -> bool:
+    if isinstance(value, _CONTAINERS):
+        return len(value) <= _LARGEST
+    return _is_array(value)
+
+
+def _is_array(value: object) -> bool:
+    # Without importing it: a class that has none need not load it.
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray) and value.size > 0
+
+
 def _shape(value: object) -> object:
-    """Enough of a container's content to notice a change: its elements by identity, in order."""
+    """Enough of the content to notice a change: a container's elements by identity, in order; of
+    an array the bytes of some."""
+    if _is_array(value):
+        step = max(1, value.size // _SAMPLES)  # type: ignore[attr-defined]
+        return value.flat[::step].tobytes()  # type: ignore[attr-defined]
     for _ in range(3):
         try:
             if isinstance(value, dict):
