@@ -124,7 +124,7 @@ class MediaPublisher:
             self._sender.result()
 
     def expect(self, kind: Literal["video", "audio"], codec: str | None = None) -> None:
-        """Say that a track will come, best before the first frame. :meth:`SegmentEncoder.expect`"""
+        """Say that a track will come; see :meth:`SegmentEncoder.expect`. From any thread."""
         self._encoder.expect(kind, codec)
 
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
