@@ -217,6 +217,31 @@ async def test_the_command_says_so_where_nothing_came_out_and_why_where_it_faile
         assert not (tmp_path / "out.mp4").exists()
 
 
+async def test_the_command_that_is_told_to_end_gives_the_place_back(
+    network: Callable[..., Any], tmp_path: Path
+) -> None:
+    orchestrator = await network()
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    for arguments, code in ((["-i", str(bad)], 2), (["-o", str(tmp_path / "out.mp4")], 143)):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from livepeer.trickle.cli import main; main()",
+            *("live", "tint", *arguments, "--orch", orchestrator.url, "--tls", "insecure"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        if code != 2:  # a file that is none is refused before anything is started
+            assert await asyncio.wait_for(process.stdout.readline(), LIMIT) == b'{"started": 128}\n'
+            assert orchestrator.capabilities.available("tint") == 3
+            process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), LIMIT)
+        assert process.returncode == code and b"Traceback" not in err, err.decode()
+        assert orchestrator.capabilities.available("tint") == 4
+
+
 @pytest.mark.parametrize("tls", ["insecure", "pin"])
 async def test_an_orchestrator_that_is_killed_and_restarted_ends_the_session_with_its_reason(
     containers: dict[str, str], tls: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

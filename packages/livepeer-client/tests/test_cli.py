@@ -122,6 +122,9 @@ async def test_discover_tells_who_has_room_at_which_price(start: Start) -> None:
     assert code == 0 and [each["capability"] for each in found] == ["a", "b"]
     (offer,) = found[0]["offers"]
     assert (offer["capacity"], offer["price_wei_per_second"]) == (3, 0.0)
+    orch.capacity = 0
+    code, out, _ = await livepeer("discover", "a", "--orch", orch.url)
+    assert code == 3 and not json.loads(out)[0]["available"]
     code, out, err = await livepeer("discover", "--orch", orch.url)
     assert (code, out) == (0, b"[]\n") and "Name the capabilities" in err
 

@@ -20,6 +20,7 @@ from livepeer.client.exceptions import (
 from livepeer.client.files import as_bytes, encode
 from livepeer.client.http import Http
 from livepeer.client.jobs import Choice, Dispatcher, Running, Task
+from livepeer.client.offers import phase_of
 from livepeer.client.results import EVENT_STREAM, media_type, value_of
 from livepeer.client.schemas import Schema
 from livepeer.client.selection import Attempt
@@ -155,7 +156,7 @@ class Caller:
         offers, attempts = [], []
         for answer in answers:
             if isinstance(answer, LivepeerError):
-                attempts.append(Attempt(answer, "token"))
+                attempts.append(Attempt(answer, phase_of(answer)))
             elif isinstance(answer, BaseException):
                 raise answer
             else:

@@ -191,11 +191,16 @@ def translate(
                 f" certificate at each start), accept the new one with: livepeer trust {host}",
                 **named,
             )
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
             return CertificateError(
-                f"the certificate of {host} could not be verified ({error}). Orchestrators sign"
-                " their own: set tls='pin' (or LIVEPEER_TLS=pin) to trust the one shown first",
+                f"the certificate of {host} could not be verified: {why}. Orchestrators sign their"
+                " own: tls='pin' (--tls pin, LIVEPEER_TLS=pin) trusts the one shown first",
                 **named,
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return CertificateError(
+                f"no TLS with {host}: {error.os_error}. Does it serve plain http:// there?", **named
             )
         case aiohttp.ClientConnectorDNSError():
             return ConnectionFailedError(f"the host name of {host} does not resolve", **named)

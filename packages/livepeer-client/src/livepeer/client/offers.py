@@ -61,7 +61,7 @@ class Offers:
                     raise
                 return [], [Attempt(error, "token")]
             except LivepeerError as error:
-                return [], [Attempt(error, _phase(error))]
+                return [], [Attempt(error, phase_of(error))]
         return await self._ask_all(http, capability, ask, deadline)
 
     async def probe(
@@ -144,7 +144,7 @@ class Offers:
                     try:
                         offers.append(task.result())
                     except LivepeerError as error:
-                        attempts.append(Attempt(error, _phase(error)))
+                        attempts.append(Attempt(error, phase_of(error)))
                 if grace is None and any(offer.capacity > 0 for offer in offers):
                     grace = time.monotonic() + TOKEN_GRACE
         finally:
@@ -163,9 +163,9 @@ class Offers:
         return offers, attempts
 
 
-def _phase(error: LivepeerError) -> Phase:
+def phase_of(error: LivepeerError) -> Phase:
     nothing_sent = isinstance(error, ConnectionFailedError)
     return "connect" if nothing_sent else "token"
 
 
-__all__ = ["Offers"]
+__all__ = ["Offers", "phase_of"]

@@ -355,4 +355,4 @@ class LiveSession:
         if task.cancelled() or (error := task.exception()) is None:
             return
         # Whoever awaits a `Publication` gets it too; nobody has to.
-        self._ending.finish(f"{type(error).__name__}: {error}", lost=True)
+        self._ending.finish(f"what was published failed: {error}", lost=True)

@@ -44,6 +44,8 @@ def discover(
         _table(found)
     else:
         emit([_plain(each) for each in found])
+    if found and not any(each.available for each in found):
+        raise typer.Exit(3)
 
 
 def _plain(info: CapabilityInfo) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +88,27 @@ def live(
         "subscribe": output is not None,
     }
     with opt.gateway(**settings) as gw:
-        asyncio.run(_live(gw, capability, wanted, input, output, not fast, events, seconds))
+        if input is not None:
+            _check(input)
+        try:
+            asyncio.run(_live(gw, capability, wanted, input, output, not fast, events, seconds))
+        except asyncio.CancelledError:
+            raise typer.Exit(128 + signal.SIGTERM) from None
+
+
+def _check(source: Path) -> None:
+    """Refuse a file that is no video before anything is started."""
+    from livepeer.client.live_media import media
+
+    try:
+        frames = media().decode(source)
+        try:
+            next(frames)
+        finally:
+            frames.close()
+    except (ValueError, StopIteration) as error:
+        told = str(error) or f"{source} has neither pictures nor sound"
+        raise typer.BadParameter(told, param_hint="-i") from error
 
 
 async def _live(
@@ -99,6 +121,9 @@ async def _live(
     events: bool,
     seconds: float | None,
 ) -> None:
+    # Whoever is told to end tells the orchestrator first, or the stream would keep its place.
+    if (task := asyncio.current_task()) is not None and sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with gw, gw.live(capability, **wanted) as session:
         note(f"stream {session.stream_id} at {session.orchestrator}")
         for name, url in session.urls.items():
@@ -157,6 +182,7 @@ class Recording:
             finally:
                 await self._frames.aclose()
                 await asyncio.wait((writing,))
+                writing.exception()  # of which nobody is told who has left
                 if self._count:
                     note(f"{self.figures()} -> {self._target}")
         if self._error is not None:

@@ -112,7 +112,7 @@ def gateway(**settings: Any) -> Iterator[Gateway]:
             for rejection in error.rejections:
                 note(f"  {rejection}")
         hint = None
-        if isinstance(error, NoCapacityError) and error.retry_after:
+        if isinstance(error, NoCapacityError) and error.retry_after and len(error.rejections) > 1:
             hint = f"Try again in {error.retry_after:g} s."
         fail(str(error), hint=hint, code=code_of(error))
     except KeyboardInterrupt:
