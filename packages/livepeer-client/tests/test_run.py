@@ -17,19 +17,19 @@ from livepeer.client.testing import ScriptedOrchestrator, reply
 async def test_run_sends_one_unsigned_job_and_returns_the_json_value(start: Any) -> None:
     orch: ScriptedOrchestrator = await start()
     async with Gateway(orch_url=orch.url) as gw:
-        assert await gw.run_async("echo", input={"text": "é"}, timeout=7) == {"ok": True}
+        assert await gw.run_async("echo", input={"text": "é"}, timeout=70) == {"ok": True}
     (job,) = orch.jobs
     assert job.method == "POST" and job.path == "/process/request/predict"
     assert job.json() == {"text": "é"} and job.headers["content-type"] == "application/json"
     header = job.job
     assert header.pop("id")
+    assert 40 < header.pop("timeout_seconds") <= 70  # what is left, in whole seconds
     assert header == {
         "capability": "echo",
         "request": "{}",
         "parameters": "{}",
         "sender": "0x" + "0" * 40,
         "sig": "",
-        "timeout_seconds": 7,
     }
     assert [token.headers["livepeer-capability"] for token in orch.tokens] == ["echo"]
 
