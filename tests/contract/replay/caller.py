@@ -320,12 +320,9 @@ class _Calls:
             if said[key] != job[key]:
                 raise Mismatch(f"{key} is {said[key]!r}, not {job[key]!r}")
         # What is left of it is said; finding an orchestrator takes some of it.
-        if (
-            not job["timeout_seconds"]
-            < said["timeout_seconds"]
-            <= job["timeout_seconds"] + PATIENCE
-        ):
-            raise Mismatch(f"timeout_seconds is {said['timeout_seconds']!r}")
+        seconds, recorded = said["timeout_seconds"], job["timeout_seconds"]
+        if not recorded < seconds <= recorded + PATIENCE:
+            raise Mismatch(f"timeout_seconds is {seconds!r}, and {recorded!r} in the recording")
         json.loads(said["parameters"])
 
     async def leave(self, name: str) -> None:
