@@ -24,6 +24,7 @@ from livepeer.client import (
 )
 from livepeer.runner import AudioFrame, VideoFrame
 from livepeer.runner.devnet import LocalGateway
+from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.media import decode, encode
 
 from .live import (
@@ -313,9 +314,18 @@ async def test_by_a_gateway_parameters_status_and_data_work_and_media_says_where
             session.events()
 
 
-async def test_the_first_frame_comes_soon_and_keepalives_are_written(
-    gw: Gateway, clip: Path
+async def test_keepalives_are_written_for_an_orchestrator_that_writes_none(
+    network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("livepeer.client.live_channels.KEEP_ALIVE_SECONDS", 0.2)
+    orchestrator = await network(tls=False)
+    async with Gateway(orch_url=orchestrator.url) as gw, gw.live("tint") as session:
+        url = f"{orchestrator.url}/ai/trickle/{session.stream_id}-control"
+        async with JSONLSubscriber(url, start=0, keepalives=True) as control:
+            assert await take(control, 3) == [{"keep": "alive"}] * 3
+
+
+async def test_the_first_frame_comes_soon(gw: Gateway, clip: Path) -> None:
     async with gw.live("tint") as session:
         begun = time.monotonic()
         session.publish_file(clip)

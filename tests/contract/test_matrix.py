@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
+import numpy as np
 import pytest
+from PIL import Image as Pictures
 from pydantic import BaseModel
 
 from livepeer.client import (
     CallTimeoutError,
+    ConfigurationError,
     FileOutput,
     Gateway,
     InvalidInputError,
@@ -221,6 +225,14 @@ async def test_run_carries_files_both_ways(verbs: Verbs, tmp_path: Path) -> None
         assert (file.data, file.media_type) == (PNG, "image/png")
 
 
+async def test_pictures_of_numpy_and_pil_arrive_as_they_are(verbs: Verbs) -> None:
+    picture = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    for image in (picture, Pictures.fromarray(picture)):
+        file = await verbs.run("picture", input={"image": image})
+        assert file.media_type == "image/png"
+        assert np.array_equal(np.asarray(Pictures.open(io.BytesIO(file.data))), picture)
+
+
 async def test_run_collects_a_stream_and_stream_gives_a_value_as_one_event(verbs: Verbs) -> None:
     values = [{"i": 0, "text": "x"}, {"i": 1, "text": "x"}]
     assert await verbs.run("count", input={"to": 2}) == values
@@ -295,6 +307,16 @@ async def test_many_calls_at_once_each_get_their_own_result(verbs: Verbs) -> Non
 
     results = await asyncio.gather(*(one(i) for i in range(12)))
     assert [round(result["score"] * 10) for result in results] == list(range(12))
+
+
+async def test_a_gateway_cannot_be_asked_who_has_room(orchestrator: LocalOrchestrator) -> None:
+    async with LocalGateway([orchestrator.url]) as gateway:
+        async with Gateway(gateway_url=gateway.url) as gw:
+            assert await gw.capabilities_async() == []
+            with pytest.raises(ConfigurationError, match="ask orchestrators"):
+                await gw.capabilities_async(["sentiment"])
+            schema = await gw.schema_async("sentiment")
+            assert schema is not None and schema.document["id"] == "sentiment"
 
 
 async def test_schema_and_capabilities(orchestrator: LocalOrchestrator) -> None:

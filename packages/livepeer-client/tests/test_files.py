@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import decimal
+import enum
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from livepeer.client import FileOutput, Gateway, InvalidInputError, ProtocolError, Schema
 from livepeer.client.files import decode, encode, sniff
 from livepeer.client.testing import HANG, reply
 
 Start = Callable[..., Any]
+
+
+class Kind(enum.Enum):
+    WARM = "warm"
+
 
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 IMAGE = {
@@ -197,6 +205,33 @@ async def test_models_go_in_and_types_come_out(start: Start) -> None:
         }
         with pytest.raises(ProtocolError, match="list"):
             await gw.run_async("sentiment", output=list[int])
+
+
+def test_what_json_has_no_form_for_is_written_as_pydantic_writes_it() -> None:
+    at = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    value = {"at": at, "price": decimal.Decimal("1.5"), "tags": {"a"}, "kind": Kind.WARM}
+    assert encode(value) == {
+        "at": "2026-01-02T00:00:00Z",
+        "price": "1.5",
+        "tags": ["a"],
+        "kind": "warm",
+    }
+
+
+def test_files_in_a_model_are_encoded_like_those_in_a_dict() -> None:
+    class Ask(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        image: Any
+        raw: bytes = b"hello"  # which is text by chance
+        at: datetime.date = datetime.date(2026, 1, 2)
+        path: Path = Path("x")
+
+    for image in (PICTURE, Image.fromarray(PICTURE)):
+        sent = encode({"ask": Ask(image=image), "many": [Ask(image=None)]})
+        assert np.array_equal(pixels(sent["ask"]["image"]), PICTURE)
+        rest = {"raw": base64.b64encode(b"hello").decode(), "at": "2026-01-02", "path": "x"}
+        assert {key: sent["ask"][key] for key in rest} == rest
+        assert sent["many"] == [{"image": None, **rest}]
 
 
 async def test_bytes_or_a_path_alone_are_the_whole_body(start: Start, tmp_path: Path) -> None:

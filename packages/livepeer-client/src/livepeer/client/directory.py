@@ -39,6 +39,11 @@ class Directory:
         self, http: Http, capability: str, model: str | None, deadline: Deadline
     ) -> tuple[str, ...]:
         """Those of the first source that knows any. Raises where none does."""
+        if self._config.gateway:
+            raise ConfigurationError(
+                "a gateway tells nobody which orchestrators it knows, nor their prices and free"
+                " places: ask orchestrators for them (orch_url or discovery_url)"
+            )
         if not self._config.sources:
             raise ConfigurationError(
                 "no orchestrator and no gateway: pass orch_url, gateway_url, discovery_url or token"

@@ -99,14 +99,10 @@ def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None)
             for index, item in enumerate(value)
         ]
     if is_model(value):
-        return encode(value.model_dump(mode="json"), schema, where=where, root=root)
+        return encode(_dumped(value), schema, where=where, root=root)
     if hasattr(value, "item") and type(value).__module__ == "numpy":
         return encode(value.item(), schema, where=where, root=root)
-    raise _unsendable(
-        f"a value of type {type(value).__name__} cannot be sent: use JSON values, bytes, a path,"
-        " an open file, a numpy image or a PIL image",
-        where,
-    )
+    return _jsonable(value, where)
 
 
 def as_bytes(value: Any, where: str = "input") -> tuple[bytes, str] | None:
@@ -145,6 +141,49 @@ def is_model(value: Any) -> bool:
     """Is it a Pydantic model? Whoever passes one has imported pydantic, so nobody else has to."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(value, pydantic.BaseModel)
+
+
+def _dumped(model: Any) -> Any:
+    """A model's values: its own JSON, but for the files in it, which that would take for text."""
+    values = model.model_dump()
+    return _leaves(values) if _holds_files(values) else model.model_dump(mode="json")
+
+
+def _holds_files(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_files, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_files, value))
+    return _is_file(value)
+
+
+def _leaves(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _leaves(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_leaves(item) for item in value]
+    return value if _is_file(value) else _jsonable(value, "")
+
+
+def _is_file(value: Any) -> bool:
+    """Is it the content of a file? A path is text in a model: a field of its own type says so."""
+    if isinstance(value, (bytes, bytearray, memoryview, FileOutput)) or _is_array(value):
+        return True
+    return hasattr(value, "read") or type(value).__module__.partition(".")[0] == "PIL"
+
+
+def _jsonable(value: Any, where: str) -> Any:
+    """Dates, decimals, enumerations, sets and the like, as Pydantic writes them."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise _unsendable(
+            f"a value of type {type(value).__name__} cannot be sent: use JSON values, bytes, a"
+            " path, an open file, a numpy image or a PIL image",
+            where,
+        ) from error
 
 
 def decode(value: Any, schema: Any = None, *, root: Any = None) -> Any:
