@@ -166,7 +166,7 @@ async def test_live_caption_overlay_draws_the_words_into_the_picture(
     async with gw.live(overlay.capability) as session:
         session.publish_file(MEDIA / "speaker.mp4")
         bars = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             async for frame in session.subscribe():
                 if isinstance(frame, VideoFrame):
                     luma = frame.planes[0][int(frame.height * 0.88) :]
