@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
+import socket
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,6 +34,16 @@ REALTIME = (
     "tests/contract/test_orchestrator_transcripts.py",
     "tests/e2e",
 )
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """For a process that has to be told its port, or come back to it. It is below those that the
+    system gives out by itself, which other tests take all the time."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

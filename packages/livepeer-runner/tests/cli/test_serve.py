@@ -33,12 +33,6 @@ def port_of(running: Running, count: int = 1) -> int:
     return int(re.findall(r"serves on http://127\.0\.0\.1:(\d+)", text)[-1])
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_ends_with_0(folder: Folder, number: int) -> None:
     folder.write(pipeline=ONE)
@@ -74,10 +68,9 @@ def test_a_bad_environment_is_wrong_usage(folder: Folder) -> None:
     assert "PORT is 'many'" in done.stderr
 
 
-def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
+def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder, unused_tcp_port: int) -> None:
     folder.write(pipeline=ONE)
-    port = free_port()
-    arguments = ("serve", "--host", "127.0.0.1", "--port", str(port), "--reload")
+    arguments = ("serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--reload")
     with folder.running(*arguments) as it:
         assert predict(port_of(it)) == 1
         folder.write(pipeline=ONE.replace("return 1", "return 2"))
@@ -94,7 +87,7 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
         assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_a_helper_of_the_pipeline_is_watched_too(folder: Folder) -> None:
+def test_a_helper_of_the_pipeline_is_watched_too(folder: Folder, unused_tcp_port: int) -> None:
     folder.write(
         number="VALUE = 1",
         pipeline="""
@@ -104,17 +97,21 @@ def test_a_helper_of_the_pipeline_is_watched_too(folder: Folder) -> None:
             def predict(self) -> int: return number.VALUE
         """,
     )
-    port = free_port()
-    with folder.running("serve", "--host", "127.0.0.1", "--port", str(port), "--reload") as it:
+    with folder.running(
+        "serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--reload"
+    ) as it:
         assert predict(port_of(it)) == 1
         folder.write(number="VALUE = 2")
         assert predict(port_of(it, 2)) == 2
 
 
-def test_the_served_process_ends_when_its_parent_is_killed(folder: Folder) -> None:
+def test_the_served_process_ends_when_its_parent_is_killed(
+    folder: Folder, unused_tcp_port: int
+) -> None:
     folder.write(pipeline=ONE)
-    port = free_port()
-    with folder.running("serve", "--host", "127.0.0.1", "--port", str(port), "--reload") as it:
+    with folder.running(
+        "serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--reload"
+    ) as it:
         port_of(it)
         children = psutil.Process(it.process.pid).children(recursive=True)
         assert children
