@@ -113,6 +113,29 @@ def test_bad_input_is_told_by_field_and_runs_nothing(
     assert done.stdout == ""
 
 
+def test_what_an_author_prints_stays_out_of_the_result_that_a_program_reads(folder: Folder) -> None:
+    folder.write(
+        loud="""
+            from livepeer.runner import Pipeline
+
+            print("imported")
+
+            class Loud(Pipeline):
+                def setup(self) -> None:
+                    print("set up")
+
+                def predict(self, text: str) -> str:
+                    print("called")
+                    return text
+        """
+    )
+    done = folder.livepeer("predict", "loud.py", "-i", "text=hi")
+    assert (done.returncode, json.loads(done.stdout)) == (0, "hi")
+    assert done.stderr.split("\n")[:3] == ["imported", "set up", "called"]
+    done = folder.livepeer("schema", "loud.py")
+    assert (json.loads(done.stdout)["id"], done.stderr) == ("loud", "imported\n")
+
+
 def test_a_file_comes_out_as_it_is(batch: Folder) -> None:
     (batch.path / "i.png").write_bytes(PNG)
     done = batch.livepeer("predict", "batch.py:Same", "-i", "image=@i.png", "-o", "o.png")

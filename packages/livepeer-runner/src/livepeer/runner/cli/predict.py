@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from livepeer.runner.cli import options
-from livepeer.trickle.cli.console import writable
+from livepeer.trickle.cli.console import results_only, writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -66,8 +66,8 @@ def predict(
 
     Prints the result: JSON on a pipe, pretty on a terminal, events as they come.
     """
-    cls = options.pipeline(pipeline)
-    with options.explained():
+    with results_only(), options.explained():
+        cls = options.pipeline(pipeline)
         from livepeer.runner import logs
         from livepeer.runner.pipeline import Pipeline
         from livepeer.runner.settings import Settings

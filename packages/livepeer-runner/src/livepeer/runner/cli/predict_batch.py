@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import re
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,7 +27,7 @@ from livepeer.runner.job import Job, current_job
 from livepeer.runner.lifecycle import State
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
-from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
+from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress, results
 
 if TYPE_CHECKING:
     from livepeer.runner.pipeline import Pipeline
@@ -156,8 +155,8 @@ def _show(encoded: Encoded, output: Path | None) -> None:
         elif is_terminal():
             note(f"{kind}, {len(body)} bytes: say -o FILE to keep it, or pipe it somewhere.")
         else:
-            sys.stdout.buffer.write(body)
-            sys.stdout.flush()
+            results().buffer.write(body)
+            results().flush()
         return
     value = json.loads(body)
     if output is None:

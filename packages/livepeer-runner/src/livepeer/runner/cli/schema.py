@@ -7,7 +7,7 @@ import dataclasses
 import typer
 
 from livepeer.runner.cli import options
-from livepeer.trickle.cli.console import emit
+from livepeer.trickle.cli.console import emit, results_only
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -21,8 +21,8 @@ livepeer schema pipeline.py:Sentiment | jq .input.properties"""
 @app.command(epilog=EPILOG)
 def schema(pipeline: options.Target = None) -> None:
     """Print what a pipeline takes and gives, as JSON: the document that POST /schema answers."""
-    cls = options.pipeline(pipeline)
-    with options.explained():
+    with results_only(), options.explained():
+        cls = options.pipeline(pipeline)
         from livepeer.runner.app import create_app
         from livepeer.runner.settings import Settings
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
@@ -17,9 +20,34 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+
+
 def is_terminal() -> bool:
     """Whether standard output is read by a person."""
-    return sys.stdout.isatty()
+    return results().isatty()
+
+
+def results() -> TextIO:
+    """Where results go: standard output, also within `results_only`."""
+    return _results.get() or sys.stdout
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Keep standard output for results where a program reads it.
+
+    What else is printed meanwhile, by an author's code or a library of his, goes to standard error.
+    """
+    if is_terminal():
+        yield
+        return
+    token = _results.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
 
 
 def emit(value: Any) -> None:
@@ -29,7 +57,7 @@ def emit(value: Any) -> None:
 
         Console().print_json(json.dumps(value, default=str, ensure_ascii=False))
     else:
-        print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
+        print(json.dumps(value, default=str, ensure_ascii=False), file=results(), flush=True)
 
 
 def note(message: str) -> None:
