@@ -218,6 +218,8 @@ class LiveWork:
                 video="decode" if hooks.video else "drop" if hooks.generates else passes,
                 audio="decode" if hooks.audio else passes,
                 device="cuda" if cls.gpu else None,
+                # Many streams use the cores anyway; helpers of each only wake up in vain.
+                threads=1 if self.service.capacity > 1 else None,
                 tls=self.tls,
             )
         return Flow(

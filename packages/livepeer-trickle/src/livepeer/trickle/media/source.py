@@ -63,6 +63,8 @@ class MediaSubscriber:
     ``start``: ``"next"`` (the next segment), ``"current"``, or a sequence number.
     ``video``, ``audio``: ``decode``, ``packets`` (undecoded :class:`MediaPacket`), or ``drop``.
     ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can.
+    ``threads``: slice threads of the video decoder, up to four by default; one is best where many
+    streams share the cores.
 
     Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
     channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read.
@@ -78,6 +80,7 @@ class MediaSubscriber:
         video: Mode = "decode",
         audio: Mode = "decode",
         device: str | None = None,
+        threads: int | None = None,
         timeouts: Timeouts = _TIMEOUTS,
         session: Transport | None = None,
         tls: TLS = True,
@@ -95,7 +98,11 @@ class MediaSubscriber:
             tls=tls,
         )
         self._decoder = StreamDecoder(
-            video=video, audio=audio, device=device, max_hold=0 if policy == "latest" else 1
+            video=video,
+            audio=audio,
+            device=device,
+            threads=threads,
+            max_hold=0 if policy == "latest" else 1,
         )
         self._handover: Handover | None = None
         self._thread: DecodeThread | None = None
