@@ -18,9 +18,9 @@ QUIET = 25
 """Pictures, a second of them, before the fault."""
 BESIDE = 50
 """Pictures, at least, from when the fault begins."""
-MOVED = 0.25
-"""Seconds. A fault that is not kept to its stream costs the others its limit (a second, so that the
-p95 is about a second too), or blocks the loop for longer than this; the machine, less."""
+MOVED = 1.0
+"""Seconds. A fault that is not kept to its stream costs the others its limit (two seconds, so that
+the p95 is about two seconds too), or blocks the loop for long; a busy machine, less."""
 
 
 class Viewer:
