@@ -13,9 +13,8 @@ _PROGRAMS = re.findall(r"^```python\n(.*?)^```", _README, re.MULTILINE | re.DOTA
 _PRINTED = (
     "0 hello\n1 from\n2 trickle\n",
     "good morning\n",
-    # Of 30: whoever falls behind in real time drops some.
-    r"[1-3]\d frames of 320 x 180\nfrom bright to dark\n",
-    r"50 frames, 1\.63",
+    "30 frames of 320 x 180\nfrom bright to dark\n",
+    "50 frames, 1.63",
     "188 bytes passed on, untouched\n",
 )
 
@@ -34,7 +33,7 @@ def test_a_program_of_the_readme_runs_as_printed(number: int, tmp_path: Path) ->
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    assert re.match(_PRINTED[number], result.stdout), result.stdout
+    assert result.stdout.startswith(_PRINTED[number])
 
 
 def test_the_readme_prints_what_its_first_program_prints() -> None:
