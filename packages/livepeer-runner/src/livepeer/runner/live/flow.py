@@ -163,8 +163,10 @@ class Flow:
         try:
             made = await call(item)
         except HookHung as error:
+            await self._written()
             raise StreamFailed(str(error)) from error
         except Exception as error:  # noqa: BLE001 — an author's code; counted and told
+            await self._written()  # what came before is out, and counted, should this be the end
             self._budget.failed(name, error)
             made = list[Any](original)
             good = False
