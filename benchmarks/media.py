@@ -306,9 +306,7 @@ def relay(run: Run) -> list[list[str]]:
     count, size = 3, run.of(8, 32, 32) << 20
 
     async def source(url: str) -> None:
-        async with TricklePublisher(
-            url, create=True, delete_on_close=False, linger=0
-        ) as publisher:
+        async with TricklePublisher(url, create=True, delete_on_close=False, linger=0) as publisher:
             for length in (*[size] * count, 1):
                 async with publisher.segment() as segment:
                     await segment.write(bytes(length))
@@ -332,9 +330,7 @@ def relay(run: Run) -> list[list[str]]:
                     pipe.send("go")
                     seen[ours].append(glass.told(pipe))
     megabytes = count * size / 1e6
-    speeds = {
-        ours: [megabytes / seconds for seconds, _ in rounds] for ours, rounds in seen.items()
-    }
+    speeds = {ours: [megabytes / seconds for seconds, _ in rounds] for ours, rounds in seen.items()}
     mine, bare = (statistics.median(speeds[ours]) for ours in (True, False))
     ratio = statistics.median(a / b for a, b in zip(speeds[True], speeds[False], strict=True))
     cpu = {

@@ -8,10 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from livepeer.trickle.piece import PIECE
 from livepeer.trickle.server.channel import Channel, ReadTurn
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
 from livepeer.trickle.server.registry import Registry
-from livepeer.trickle.server.segment import BLOCK, PIECE, Cursor, Segment
+from livepeer.trickle.server.segment import BLOCK, Cursor, Segment
 from livepeer.trickle.server.turn import WriteTurn
 
 NUMBERS = st.integers(0, 12)

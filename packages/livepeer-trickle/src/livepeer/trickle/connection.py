@@ -77,16 +77,21 @@ Key: TypeAlias = tuple[Origin, TLS]
 """Connections of one key are as good as each other."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection; it carries one exchange at a time."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection; it carries one exchange at a time.
 
-    def __init__(self, gone: Callable[["Connection"], None], key: Key) -> None:
+    `buffer` is where the event loop reads into. What came is copied out of it before the loop does
+    anything else, so all connections of a loop share one.
+    """
+
+    def __init__(self, gone: Callable[["Connection"], None], key: Key, buffer: memoryview) -> None:
         self.key = key
         self.exchange: Exchange | None = None
         self.used = False
         self.idle_since = 0.0
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone = gone
+        self._buffer = buffer
         self._transport: Any = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -140,9 +145,12 @@ class Connection(asyncio.Protocol):
         if sock is not None:
             _notice_dead_peers(sock)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self.exchange is not None:
-            self.exchange.received(data)
+            self.exchange.received(bytes(self._buffer[:nbytes]))
         else:
             self.abort()  # an answer to nothing
 

@@ -26,6 +26,10 @@ _IDLE: Final = 15.0
 """Seconds after which an idle connection is not used again: servers close theirs after a while, and
 a request that meets such a close has to be made twice."""
 
+_READ: Final = 64 * 1024
+"""Bytes read at a time. With more, the headers of a segment would be seen only with all of a small
+one, and the next one be asked for later."""
+
 
 class Pool:
     """The connections of one event loop, idle ones by where they lead and whom they trust."""
@@ -33,6 +37,7 @@ class Pool:
     def __init__(self) -> None:
         self._all: set[Connection] = set()
         self._idle: dict[Key, list[Connection]] = {}
+        self._buffer = memoryview(bytearray(_READ))
 
     def __len__(self) -> int:
         return len(self._all)
@@ -73,7 +78,7 @@ class Pool:
         try:
             async with asyncio.timeout(limit):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._left, (origin, tls)),
+                    lambda: Connection(self._left, (origin, tls), self._buffer),
                     *(origin.host, origin.port),
                     **options,
                 )

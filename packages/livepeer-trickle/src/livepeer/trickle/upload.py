@@ -2,18 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from livepeer.trickle.connection import TLS
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
 from livepeer.trickle.exchange import Exchange, Reply
+from livepeer.trickle.piece import PIECE
 from livepeer.trickle.pool import Pool
 
 __all__ = ["Upload"]
-
-_PIECE: Final = 256 * 1024
-"""Longest chunk written at once. asyncio keeps what the kernel does not take in one buffer and
-moves its rest after each send, which gets slow when that buffer holds megabytes."""
 
 
 class Upload(Exchange):
@@ -63,13 +59,13 @@ class Upload(Exchange):
         """Send one or more chunks now, and with `end` the end of the body; waits, `limit` seconds
         at most for each, while the peer does not take them. After the exchange is over it raises
         `TrickleConnectionError`."""
-        if len(data) <= _PIECE and not isinstance(data, memoryview):
+        if len(data) <= PIECE and not isinstance(data, memoryview):
             await self._write(data, limit, end)
             return
         view = memoryview(data).cast("B")
-        for start in range(0, len(view), _PIECE):
+        for start in range(0, len(view), PIECE):
             await self._write(
-                view[start : start + _PIECE], limit, end and start + _PIECE >= len(view)
+                view[start : start + PIECE], limit, end and start + PIECE >= len(view)
             )
 
     async def _write(

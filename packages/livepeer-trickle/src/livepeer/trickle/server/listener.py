@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
+from livepeer.trickle.piece import PIECE
+
 __all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
 
 
@@ -21,7 +23,7 @@ class ServerStops(ConnectionError):
     """The server stops, and does not wait for the end of a body that may stay open for long."""
 
 
-class Connection(web.RequestHandler):
+class Connection(web.RequestHandler, asyncio.BufferedProtocol):
     """One connection. While a segment's body is received, its handler hears of a body that breaks:
     aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
     half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
@@ -46,6 +48,12 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
         if self._opened is not None:
             self._listener.lost(self._opened)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._listener.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(self._listener.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -81,6 +89,8 @@ class Listener(web.Server):
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
         self._open: set[asyncio.Transport] = set()
         self._aborting = False
+        self.buffer = memoryview(bytearray(PIECE))
+        """What connections are read into; what came is copied out before anything else is read."""
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._options)

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from livepeer.trickle.piece import PIECE
+
 __all__ = ["Cursor", "Segment"]
 
 BLOCK: Final = 16 * 1024
 """Small writes are joined up to this size, so that a segment of many records costs its bytes (not
 an object for each), and a late reader gets it in a few writes."""
-PIECE: Final = 256 * 1024
-"""Large writes are cut to this size, so that a slow reader's connection buffers no more."""
 
 
 class Segment:
@@ -38,6 +38,7 @@ class Segment:
         elif len(data) <= PIECE:
             self.chunks.append(data)
         else:
+            # So that a slow reader's connection buffers no more.
             self.chunks += [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
         self._wake()
 
