@@ -3,6 +3,7 @@ import datetime
 import ipaddress
 import json
 import logging
+import random
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -208,6 +209,43 @@ async def test_segments_go_over_tls_in_each_way_of_trust(tmp_path: Path) -> None
                 await segment.write(bytes(300_000))
                 got = await anext(subscriber)
                 assert len(await got.receive()) > 0
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_channels_that_are_read_at_once_keep_their_bytes_apart(
+    tmp_path: Path, secure: bool
+) -> None:
+    """All connections of an event loop are read into one buffer, in the client and the server."""
+    sent = [random.Random(i).randbytes(1_500_000) for i in range(6)]
+    context = _certificate(tmp_path, "localhost") if secure else None
+    async with TrickleServer(ssl_context=context) as server:
+
+        async def publish(url: str, data: bytes) -> None:
+            async with TricklePublisher(url, create=True, linger=0, tls=False) as publisher:
+                async with publisher.segment() as segment:
+                    for start in range(0, len(data), 70_001):
+                        await segment.write(data[start : start + 70_001])
+                await read[url].wait()
+
+        async def subscribe(url: str) -> bytes:
+            async with TrickleSubscriber(url, start=0, tls=False) as subscriber:
+                segment = await anext(subscriber)
+                pieces = []
+                while piece := await segment.receive():
+                    pieces.append(piece)
+                    await asyncio.sleep(0)  # more comes for the others meanwhile
+                read[url].set()
+                return b"".join(pieces)
+
+        urls = [server.channel_url(f"cam{i}") for i in range(len(sent))]
+        read = {url: asyncio.Event() for url in urls}
+        for i in range(len(sent)):
+            server.create(f"cam{i}", "video/MP2T")
+        got, _ = await asyncio.gather(
+            asyncio.gather(*map(subscribe, urls)),
+            asyncio.gather(*map(publish, urls, sent)),
+        )
+    assert got == sent
 
 
 async def test_a_certificate_that_can_not_be_verified_is_refused_by_default(
