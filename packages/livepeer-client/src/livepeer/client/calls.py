@@ -17,7 +17,7 @@ from livepeer.client.exceptions import (
     PipelineError,
     ProtocolError,
 )
-from livepeer.client.files import as_bytes, encode
+from livepeer.client.files import as_bytes
 from livepeer.client.http import Http
 from livepeer.client.jobs import Choice, Dispatcher, Running, Task
 from livepeer.client.offers import phase_of
@@ -26,6 +26,7 @@ from livepeer.client.schemas import Schema
 from livepeer.client.selection import Attempt
 from livepeer.client.streams import collect
 from livepeer.client.types import CapabilityInfo
+from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from livepeer.client.exceptions import (
     ProtocolError,
     SessionEndedError,
 )
-from livepeer.client.files import encode
 from livepeer.client.http import SMALL, Http, Pools, read
 from livepeer.client.jobs import Dispatcher, Running, Task
 from livepeer.client.tls import Trust
+from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
 
 log = logging.getLogger("livepeer.client")

@@ -17,7 +17,8 @@ from livepeer.client.exceptions import (
     PipelineError,
     ProtocolError,
 )
-from livepeer.client.files import FileOutput, decode
+from livepeer.client.files import FileOutput
+from livepeer.client.values import decode
 from livepeer.client.wire import ErrorBody, error_body
 
 EVENT_STREAM: Final = "text/event-stream"

@@ -19,7 +19,6 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     SessionEndedError,
 )
-from livepeer.client.files import encode
 from livepeer.client.live_calls import START_LIMIT, Live, LiveCalls, Wanted
 from livepeer.client.live_channels import Control, EventReader, Events, records, records_by_gateway
 from livepeer.client.live_ending import Ending
@@ -27,6 +26,7 @@ from livepeer.client.live_input import Input, Publication, frames_of_file
 from livepeer.client.live_media import Returned, media
 from livepeer.client.live_output import Frames
 from livepeer.client.live_payments import Payments
+from livepeer.client.values import encode
 from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:

@@ -20,13 +20,14 @@ from livepeer.client.exceptions import (
     ProtocolError,
     StreamInterruptedError,
 )
-from livepeer.client.files import FileOutput, decode
+from livepeer.client.files import FileOutput
 from livepeer.client.http import translate
 from livepeer.client.jobs import Running
 from livepeer.client.portal import Portal
 from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
 from livepeer.client.sse import Parser
 from livepeer.client.types import StreamEvent
+from livepeer.client.values import decode
 from livepeer.client.wire import error_body
 
 #: Names of events that end a stream with an error.

@@ -9,7 +9,8 @@ from typing import Any
 
 import typer
 
-from livepeer.client.files import FileOutput, encode
+from livepeer.client.files import FileOutput
+from livepeer.client.values import encode
 from livepeer.trickle.cli.console import emit, is_terminal, note
 
 
