@@ -1,4 +1,4 @@
-"""Clips for the tests of media, made by real encoders; no binary file is kept in the repository."""
+"""Clips for the tests of media, made by real encoders; binary files are of other muxers alone."""
 
 from __future__ import annotations
 
