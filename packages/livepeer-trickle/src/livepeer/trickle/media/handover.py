@@ -103,6 +103,12 @@ class Handover:
                     if error is not None:
                         raise error
                     return None
+                if self._waiter is not None and not self._waiter.done():
+                    # It would take the place of the first one, which would wait for ever.
+                    raise RuntimeError(
+                        "another task is waiting for this subscriber's next frame: let one task "
+                        "iterate and share what it takes, or give each a subscriber of its own"
+                    )
                 self._waiter = self._loop.create_future()
             await self._waiter
 

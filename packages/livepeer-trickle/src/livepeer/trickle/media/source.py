@@ -68,6 +68,7 @@ class MediaSubscriber:
 
     Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
     channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read.
+    One task iterates; another one beside it is refused with ``RuntimeError``.
     Decoding runs on one thread, which ends with the context, within five seconds at the worst.
     """
 
@@ -110,6 +111,7 @@ class MediaSubscriber:
 
     @property
     def stats(self) -> SourceStats:
+        """Counters as they are now, after the end too."""
         return SourceStats(
             dropped=self._handover.dropped if self._handover is not None else 0,
             waiting=len(self._handover) if self._handover is not None else 0,
