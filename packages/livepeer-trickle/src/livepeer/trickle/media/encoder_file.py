@@ -21,6 +21,15 @@ __all__ = ["encode"]
 
 Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
 
+#: Containers by the ending of a path; with any other it is a transport stream.
+_BY_SUFFIX = {
+    **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
+    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
+}
+
+#: AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes.
+_NO_FILE = 1
+
 #: Another container is written from a transport stream, kept on disk when larger than this.
 _IN_MEMORY = 64 << 20
 
@@ -31,23 +40,32 @@ def encode(
     *,
     video: VideoOutput | None = VideoOutput(),  # noqa: B008 — frozen
     audio: AudioOutput | None = AudioOutput(),  # noqa: B008 — frozen
-    format: str = "mpegts",
+    format: str | None = None,
 ) -> bytes | None:
     """Encode ``frames`` into ``target`` (a path or a binary file), or return the bytes.
 
     ``format``: ``"mpegts"``, exactly as a publisher sends it, or a container by FFmpeg's name
     (``"mp4"``, ``"matroska"``). Such a file has one picture size, that of the first picture, into
-    which later ones are scaled; its clock begins where the container's begins.
+    which later ones are scaled; its clock begins where the container's begins. Not given, a path
+    that ends in ``.mp4``, ``.mov``, ``.mkv`` or the like becomes that, all else MPEG-TS.
     ``video`` or ``audio`` of ``None`` leaves that track out. A frame without a time follows the one
-    before it.
+    before it; one that is not later than the one before it is left out, as in a stream.
 
-    Raises ``ValueError`` where no frame is left to encode or the format is unknown, ``TypeError``
-    for what is no frame, and :class:`EncoderUnavailable` where a codec does not open.
+    Raises ``ValueError`` where no frame is left to encode, or the format is unknown or cannot hold
+    the tracks, ``TypeError`` for what is no frame, and :class:`EncoderUnavailable` where a codec
+    does not open.
     """
+    path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
+    if format is None:
+        ending = os.path.splitext(path)[1].lower() if path is not None else ""
+        format = _BY_SUFFIX.get(ending, "mpegts")
     if format == "mpegts":
         return _store(_transport_stream(frames, SegmentEncoder(video, audio)), target)
     if format not in av.formats_available or not av.ContainerFormat(format, "w").is_output:
         raise ValueError(f"format {format!r}: no such container; try 'mpegts', 'mp4' or 'matroska'")
+    if path is None and av.ContainerFormat(format, "w").flags & _NO_FILE:
+        # It would ignore the target and leave files in the working directory.
+        raise ValueError(f"format {format!r} writes files of its own: give a path")
     if video is not None:
         frames, video = _of_one_size(frames, video)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as stream:
@@ -57,11 +75,11 @@ def encode(
         stream.seek(0)
         stream.write(encoder.tables)
         stream.seek(0)
-        if target is None or isinstance(target, str | os.PathLike):
+        if target is None:
             result = io.BytesIO()
-            _rewrap(stream, os.fspath(target) if target is not None else result, format)
-            return result.getvalue() if target is None else None
-        _rewrap(stream, target, format)
+            _rewrap(stream, result, format)
+            return result.getvalue()
+        _rewrap(stream, path or target, format)
     return None
 
 
@@ -115,7 +133,7 @@ def _rewrap(stream: Any, target: Any, format: str) -> None:
                 for track in (*source.streams.video, *source.streams.audio)
             }
             sink.start_encoding()
-        except (av.ArgumentError, ValueError) as error:
+        except (av.ArgumentError, NotImplementedError, ValueError) as error:
             raise ValueError(f"{format} cannot hold these tracks: {error}") from error
         for packet in source.demux():
             if packet.dts is not None and packet.stream_index in tracks:
