@@ -4,8 +4,10 @@ import ipaddress
 import json
 import logging
 import random
+import socket
 import ssl
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,11 +19,13 @@ from livepeer.trickle import (
     Pin,
     PinStore,
     Timeouts,
+    Transport,
     TrickleConnectionError,
     TricklePublisher,
     TrickleServer,
     TrickleSubscriber,
 )
+from livepeer.trickle.exchange import _BUFFER
 from livepeer.trickle.tls import fingerprint, is_private
 
 x509 = pytest.importorskip("cryptography.x509")
@@ -246,6 +250,39 @@ async def test_channels_that_are_read_at_once_keep_their_bytes_apart(
             asyncio.gather(*map(publish, urls, sent)),
         )
     assert got == sent
+
+
+async def test_an_answer_is_whole_whose_server_leaves_before_it_is_read(tmp_path: Path) -> None:
+    """An event loop that hears of the end reads TLS once more; what does not fit then is lost."""
+    ahead, rest = random.Random(0).randbytes(_BUFFER + 1), random.Random(1).randbytes(200_000)
+    context = _certificate(tmp_path, "localhost")
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(30)
+    paused = threading.Event()
+
+    def answer() -> None:
+        with listening, listening.accept()[0] as plain:
+            plain.settimeout(30)
+            with context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(4096)
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(ahead + rest)}\r\n\r\n"
+                connection.sendall(head.encode() + ahead)
+                assert paused.wait(30)
+                connection.sendall(rest)
+
+    async with Transport() as transport:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/cam/0"
+        answering = asyncio.create_task(asyncio.to_thread(answer))
+        download = transport.download(url, tls=False)
+        assert await download.until(lambda: download.parser.buffered == len(ahead), 30)
+        paused.set()
+        await answering
+        for _ in range(100):
+            await asyncio.sleep(0)  # the end is heard of
+        pieces = []
+        while piece := await download.read(30):
+            pieces.append(piece)
+        assert b"".join(pieces) == ahead + rest
 
 
 async def test_a_certificate_that_can_not_be_verified_is_refused_by_default(

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from livepeer.trickle import tls as trust
 from livepeer.trickle.exceptions import CertificateError, public_url
+from livepeer.trickle.read_buffer import ReadBuffer
 
 if TYPE_CHECKING:
     from livepeer.trickle.exchange import Exchange
@@ -78,13 +79,9 @@ Key: TypeAlias = tuple[Origin, TLS]
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection; it carries one exchange at a time.
+    """One connection; it carries one exchange at a time."""
 
-    `buffer` is where the event loop reads into. What came is copied out of it before the loop does
-    anything else, so all connections of a loop share one.
-    """
-
-    def __init__(self, gone: Callable[["Connection"], None], key: Key, buffer: memoryview) -> None:
+    def __init__(self, gone: Callable[["Connection"], None], key: Key, buffer: ReadBuffer) -> None:
         self.key = key
         self.exchange: Exchange | None = None
         self.used = False
@@ -146,11 +143,11 @@ class Connection(asyncio.BufferedProtocol):
             _notice_dead_peers(sock)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._buffer.secure(sizehint) if self.key[0].secure else self._buffer.plain()
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.exchange is not None:
-            self.exchange.received(bytes(self._buffer[:nbytes]))
+            self.exchange.received(self._buffer.take(nbytes))
         else:
             self.abort()  # an answer to nothing
 

@@ -19,6 +19,7 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
     public_url,
 )
+from livepeer.trickle.read_buffer import ReadBuffer
 
 __all__ = ["Pool"]
 
@@ -27,8 +28,8 @@ _IDLE: Final = 15.0
 a request that meets such a close has to be made twice."""
 
 _READ: Final = 64 * 1024
-"""Bytes read at a time. With more, the headers of a segment would be seen only with all of a small
-one, and the next one be asked for later."""
+"""Bytes read from a socket at a time. With more, the headers of a segment would be seen only with
+all of a small one, and the next one be asked for later."""
 
 
 class Pool:
@@ -37,7 +38,7 @@ class Pool:
     def __init__(self) -> None:
         self._all: set[Connection] = set()
         self._idle: dict[Key, list[Connection]] = {}
-        self._buffer = memoryview(bytearray(_READ))
+        self._buffer = ReadBuffer(_READ)
 
     def __len__(self) -> int:
         return len(self._all)

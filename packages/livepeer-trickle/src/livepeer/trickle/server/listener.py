@@ -7,6 +7,7 @@ from typing import Any, cast
 from aiohttp import StreamReader, web
 
 from livepeer.trickle.piece import PIECE
+from livepeer.trickle.read_buffer import ReadBuffer
 
 __all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
 
@@ -28,12 +29,13 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
     aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
     half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
 
-    __slots__ = ("_listener", "_opened", "content", "receiving")
+    __slots__ = ("_listener", "_opened", "_secure", "content", "receiving")
 
     def __init__(self, listener: "Listener", **options: Any) -> None:
         super().__init__(listener, **options)
         self._listener = listener
         self._opened: asyncio.Transport | None = None
+        self._secure = False
         self.content: StreamReader | None = None
         """The body of the latest request."""
         self.receiving = False
@@ -42,6 +44,7 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._opened = cast("asyncio.Transport", transport)
+        self._secure = transport.get_extra_info("sslcontext") is not None
         self._listener.opened(self._opened)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -50,10 +53,11 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
             self._listener.lost(self._opened)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._listener.buffer
+        buffer = self._listener.buffer
+        return buffer.secure(sizehint) if self._secure else buffer.plain()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._listener.buffer[:nbytes]))
+        self.data_received(self._listener.buffer.take(nbytes))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -62,7 +66,7 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
             self._break_off(ConnectionResetError("the body is ill-formed"))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio.Protocol has it
-        if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
+        if self.transport is None or self._secure:
             return None  # TLS can't be half-closed
         error = ConnectionResetError("the client ended the body half-way")
         return self.receiving and self._break_off(error)
@@ -89,8 +93,7 @@ class Listener(web.Server):
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
         self._open: set[asyncio.Transport] = set()
         self._aborting = False
-        self.buffer = memoryview(bytearray(PIECE))
-        """What connections are read into; what came is copied out before anything else is read."""
+        self.buffer = ReadBuffer(PIECE)
 
     def __call__(self) -> web.RequestHandler:
         return Connection(self, loop=self._loop, **self._options)

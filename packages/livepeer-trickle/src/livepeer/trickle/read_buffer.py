@@ -1,0 +1,38 @@
+"""What the connections of an event loop are read into: `ReadBuffer`."""
+
+from typing import Final
+
+__all__ = ["ReadBuffer"]
+
+_BEGUN: Final = 32 * 1024
+"""Bytes; more than a TLS record has. One that has come in part is held by OpenSSL, uncounted."""
+
+
+class ReadBuffer:
+    """One buffer for all: what came is copied out before the loop reads anything else.
+
+    A socket is read `size` bytes at a time. A TLS connection has to get room for all that has come:
+    asyncio and uvloop fill the buffer once more when the peer has closed, and then drop the rest
+    (`SSLProtocol._do_flush`).
+    """
+
+    def __init__(self, size: int) -> None:
+        self._all = memoryview(bytearray(size))
+        self._plain = self._all
+
+    def plain(self) -> memoryview:
+        """Where a socket is read into."""
+        return self._plain
+
+    def secure(self, waiting: int) -> memoryview:
+        """Where TLS is read into, of which `waiting` bytes have come: the event loop's hint."""
+        room = max(waiting, 0) + _BEGUN
+        if room > len(self._all):
+            size = len(self._plain)
+            self._all = memoryview(bytearray(room))
+            self._plain = self._all[:size]
+        return self._all
+
+    def take(self, count: int) -> bytes:
+        """A copy of what came."""
+        return bytes(self._all[:count])
