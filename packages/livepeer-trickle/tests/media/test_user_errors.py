@@ -3,6 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 from livepeer.trickle import TrickleServer
 from livepeer.trickle.media import (
     AudioFrame,
+    AudioOutput,
+    AudioResampler,
     MediaPublisher,
     MediaSubscriber,
+    SegmentEncoder,
     VideoFrame,
+    decode,
     encode,
 )
 
@@ -22,6 +27,120 @@ LIMIT = 120
 
 def picture(width: int = 160, height: int = 96) -> VideoFrame:
     return VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8))
+
+
+# --- frames ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("array", "format", "error", "says"),
+    [
+        (np.zeros((9, 16, 3), np.uint8), "rgb", ValueError, "'rgb'.*Formats are rgb24, bgr24"),
+        (np.zeros((9, 16, 3), np.uint8), "yuv420p", ValueError, r"'yuv420p'.*\(9, 16, 3\).*even"),
+        (np.zeros((9, 15), np.uint8), "nv12", ValueError, r"'nv12'.*\(9, 15\)"),
+        (np.zeros((9, 16, 3), np.float32), "rgb24", TypeError, "uint8, not float32"),
+        (None, "rgb24", TypeError, "an array, not NoneType"),
+        ("picture.png", "rgb24", TypeError, "an array, not str"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_what_would_be_one(
+    array: Any, format: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        VideoFrame.from_ndarray(array, format)
+    with pytest.raises(error, match=says):
+        picture().replace(array, format)
+
+
+def test_a_frame_is_no_picture_for_another_one() -> None:
+    with pytest.raises(TypeError, match="an array, not VideoFrame"):
+        picture().replace(picture())
+
+
+@pytest.mark.parametrize("number", [np.float32(1.5), np.float64(1.5), np.array(1.5)])
+def test_a_time_may_be_any_number(number: Any) -> None:
+    assert VideoFrame.from_ndarray(np.zeros((2, 2), np.uint8), "gray", time=number).time == 1.5
+
+
+@pytest.mark.parametrize(
+    ("time", "error"), [("now", ValueError), (np.float32("nan"), ValueError), ([1], TypeError)]
+)
+def test_a_time_that_is_none_is_refused(time: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"a time has to be a (finite )?number of seconds"):
+        picture().time = time
+
+
+def test_the_volume_is_changed_in_place() -> None:
+    frame = AudioFrame.from_ndarray(np.ones((2, 480), np.float32), rate=48_000, time=1)
+    frame.samples *= 0.5
+    assert (frame.samples == 0.5).all()
+    frame.samples = np.full((2, 480), 16_384, np.int16)
+    assert frame.samples.dtype == np.float32
+    assert (frame.samples == 0.5).all()
+    assert frame.time == 1
+
+
+def test_samples_of_other_channels_are_not_assigned() -> None:
+    frame = AudioFrame.from_ndarray(np.ones((2, 480), np.float32), rate=48_000)
+    with pytest.raises(ValueError, match=r"stereo has 2 channels, the array has 1.*replace"):
+        frame.samples = np.ones(480, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rate", "error"), [(44_100.0, TypeError), ("48k", TypeError), (0, ValueError)]
+)
+def test_a_rate_that_is_none_is_refused_wherever_one_is_given(
+    rate: Any, error: type[Exception]
+) -> None:
+    samples = np.zeros(480, np.float32)
+    frame = AudioFrame.from_ndarray(samples, rate=48_000)
+    with pytest.raises(error, match=r"rate.*samples per second"):
+        AudioFrame.from_ndarray(samples, rate=rate)
+    with pytest.raises(error, match=r"rate.*samples per second"):
+        frame.replace(samples, rate=rate)
+    with pytest.raises(error, match=r"rate.*samples per second"):
+        frame.resample(rate=rate)
+    with pytest.raises(error, match=r"rate.*samples per second"):
+        AudioResampler(rate=rate)
+
+
+def test_a_rate_may_be_an_integer_of_numpy() -> None:
+    rate: Any = np.int64(48_000)
+    frame = AudioFrame.from_ndarray(np.zeros(48_000, np.float32), rate=rate)
+    first = next(decode(encode([frame]) or b"", video=False))
+    assert isinstance(first, AudioFrame)
+    assert first.rate == 48_000
+
+
+def test_a_layout_that_does_not_exist_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"layout 'surround': expected 'mono', 'stereo'"):
+        AudioFrame.from_ndarray(np.zeros(480, np.float32), rate=48_000, layout="surround")
+    with pytest.raises(ValueError, match="layout 'surround'"):
+        AudioResampler(rate=16_000, layout="surround")
+
+
+def test_a_resampler_refuses_a_picture() -> None:
+    with pytest.raises(TypeError, match="takes an AudioFrame, not VideoFrame"):
+        AudioResampler(rate=16_000).resample(picture())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e30])
+def test_sound_that_is_no_number_is_refused_and_the_stream_goes_on(
+    codec: Literal["aac", "libopus"], wrong: float
+) -> None:
+    def second(at: int, value: float) -> AudioFrame:
+        samples = np.full((2, 48_000), value, np.float32)
+        return AudioFrame.from_ndarray(samples, rate=48_000, time=at)
+
+    encoder = SegmentEncoder(audio=AudioOutput(codec=codec))
+    data = [piece.data for piece in encoder.encode(second(0, 0.1))]
+    with pytest.raises(ValueError, match="have to be finite, nominally within -1 and 1"):
+        encoder.encode(second(1, wrong))
+    data += [piece.data for piece in [*encoder.encode(second(2, 0.1)), *encoder.flush()]]
+    last = list(decode(b"".join(data), video=False))[-1]
+    assert isinstance(last, AudioFrame)
+    assert last.time + last.duration >= 3
 
 
 # --- subscribers and publishers ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.float32]
 
-__all__ = ["AudioFrame", "planar"]
+__all__ = ["AudioFrame", "channels_of", "planar", "whole_rate"]
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -69,16 +70,13 @@ class AudioFrame:
         not given; ``time`` is seconds. Raises ``ValueError`` or ``TypeError`` for a misfit.
         """
         samples = _as_float(array)
-        if rate <= 0:
-            raise ValueError(f"rate has to be samples per second, not {rate}")
+        rate = whole_rate(rate)
         if layout is None:
             if len(samples) not in _LAYOUTS:
                 raise ValueError(f"name the layout of {len(samples)} channels")
             layout = _LAYOUTS[len(samples)]
-        elif _channels(layout) != len(samples):
-            raise ValueError(
-                f"layout {layout} has {_channels(layout)} channels, the array has {len(samples)}"
-            )
+        else:
+            _check_channels(samples, layout)
         frame = cls(samples, rate=rate, layout=layout)
         if time is not None:
             frame.time = exact(time)
@@ -86,12 +84,21 @@ class AudioFrame:
 
     @property
     def samples(self) -> Samples:
-        """Writable ``float32`` (channels, n); what is written is what is encoded."""
+        """Writable ``float32`` (channels, n); what is written is what is encoded.
+
+        Assigning takes an array as :meth:`from_ndarray` does, of as many channels as there are.
+        """
         if self._samples is None:
             assert self._source is not None
             self._samples = planar(self._source)
             self._source = None
         return self._samples
+
+    @samples.setter
+    def samples(self, array: NDArray[Any]) -> None:
+        samples = _as_float(array)
+        _check_channels(samples, self.layout)
+        self._samples, self._source = samples, None
 
     @property
     def format(self) -> str:
@@ -100,7 +107,7 @@ class AudioFrame:
 
     @property
     def channels(self) -> int:
-        return _channels(self.layout)
+        return channels_of(self.layout)
 
     def __len__(self) -> int:
         """Samples per channel."""
@@ -154,7 +161,9 @@ class AudioFrame:
         array = _as_float(samples)
         if layout is None and len(array) == self.channels:
             layout = self.layout
-        new = AudioFrame.from_ndarray(array, rate=rate or self.rate, layout=layout)
+        new = AudioFrame.from_ndarray(
+            array, rate=self.rate if rate is None else rate, layout=layout
+        )
         new.pts, new._timebase = self.pts, self._timebase
         return new
 
@@ -164,7 +173,8 @@ class AudioFrame:
         This frame alone is looked at, which costs a little precision at its edges; for a gapless
         stream keep one :class:`AudioResampler` and give it every frame.
         """
-        rate, layout = rate or self.rate, layout or self.layout
+        rate = self.rate if rate is None else whole_rate(rate)
+        layout = layout or self.layout
         if (rate, layout) == (self.rate, self.layout):
             return self.replace(self.samples.copy())
         import numpy as np
@@ -174,7 +184,7 @@ class AudioFrame:
         one = AudioResampler(rate=rate, layout=layout)
         parts = [part.samples for part in (*one.resample(self), *one.flush())]
         count = round(len(self) * Fraction(rate, self.rate))
-        out = np.zeros((_channels(layout), count), np.float32)
+        out = np.zeros((channels_of(layout), count), np.float32)
         if parts:
             joined = np.concatenate(parts, axis=1)[:, :count]
             out[:, : joined.shape[1]] = joined
@@ -211,13 +221,38 @@ class AudioFrame:
         return f"<AudioFrame {len(self)} samples {self.rate} Hz {self.layout} {time}>"
 
 
-def _channels(layout: str) -> int:
+def channels_of(layout: str) -> int:
     for channels, name in _LAYOUTS.items():
         if name == layout:
             return channels
     from av import AudioLayout
 
-    return int(AudioLayout(layout).nb_channels)
+    try:
+        return int(AudioLayout(layout).nb_channels)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"layout {layout!r}: expected 'mono', 'stereo', '5.1' or another of FFmpeg's names"
+        ) from None
+
+
+def whole_rate(rate: int) -> int:
+    """``rate`` as an ``int``, whatever integer it is, or an error: clocks count in it."""
+    try:
+        rate = operator.index(rate)
+    except TypeError:
+        raise TypeError(f"rate {rate!r}: expected a whole number of samples per second") from None
+    if rate <= 0:
+        raise ValueError(f"rate has to be samples per second, not {rate}")
+    return rate
+
+
+def _check_channels(samples: Samples, layout: str) -> None:
+    channels = channels_of(layout)
+    if channels != len(samples):
+        raise ValueError(
+            f"layout {layout} has {channels} channels, the array has {len(samples)}: "
+            "name another layout, or leave it to replace(...)"
+        )
 
 
 def _as_float(array: NDArray[Any]) -> Samples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .audio_frame import AudioFrame, planar
+from .audio_frame import AudioFrame, channels_of, planar, whole_rate
 
 if TYPE_CHECKING:
     import av
@@ -22,9 +22,9 @@ class AudioResampler:
     """
 
     def __init__(self, *, rate: int, layout: str | None = None) -> None:
-        if rate <= 0:
-            raise ValueError(f"rate has to be samples per second, not {rate}")
-        self.rate = rate
+        if layout is not None:
+            channels_of(layout)
+        self.rate = whole_rate(rate)
         self.layout = layout
         self._filter: Any = None
         self._of: tuple[int, str] | None = None
@@ -33,6 +33,9 @@ class AudioResampler:
         self._made = 0
 
     def resample(self, frame: AudioFrame) -> list[AudioFrame]:
+        """What of the sound is ready, ``frame`` included; often one frame, sometimes none."""
+        if not isinstance(frame, AudioFrame):
+            raise TypeError(f"an AudioResampler takes an AudioFrame, not {type(frame).__name__}")
         out: list[AudioFrame] = []
         time = None if frame.pts is None else frame.time
         gap = (

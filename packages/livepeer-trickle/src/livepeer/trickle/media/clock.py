@@ -33,12 +33,15 @@ Time = Fraction | int | float
 
 def exact(time: Time) -> Fraction:
     """Seconds as a fraction. Raises ``ValueError`` for a time that is not finite."""
-    if isinstance(time, float):
-        try:
-            return Fraction(round(time * 90_000), 90_000)
-        except (OverflowError, ValueError):
-            raise ValueError(f"a time has to be a finite number of seconds, not {time!r}") from None
-    return Fraction(time)
+    if isinstance(time, Fraction | int):
+        return Fraction(time)
+    try:
+        # What is a number to Python only by conversion, as numpy's float32 is, is taken as a float.
+        return Fraction(round(float(time) * 90_000), 90_000)
+    except TypeError:
+        raise TypeError(f"a time has to be a number of seconds, not {time!r}") from None
+    except (OverflowError, ValueError):
+        raise ValueError(f"a time has to be a finite number of seconds, not {time!r}") from None
 
 
 def ticks(time: Time, time_base: Fraction = MPEG_TIME_BASE) -> int:

@@ -31,6 +31,9 @@ GAP = Fraction(100, 1000)
 #: there already is left out: encoded frames last 10 ms and more, and so their times never go back.
 OVERLAP = Fraction(10, 1000)
 
+#: Codecs fail where samples are not finite, or nearly so, and would keep them for the next frame.
+LOUDEST = 1e6
+
 #: Bits per second. FFmpeg's AAC does with 64,000 a channel where two have much in common; one
 #: alone sounds dull with that: at 96,000 it keeps 2 kHz more.
 _BITRATES = {("aac", 1): 96_000, ("aac", 2): 128_000, ("opus", 1): 48_000, ("opus", 2): 96_000}
@@ -67,7 +70,14 @@ class AudioEncoder:
         """The encoded frames that ``frame``, which begins at ``time`` seconds, completes.
 
         ``restarts``: its time belongs to a new timeline, and may be anything.
+        Raises ``ValueError`` for samples that are no numbers, of which nothing is taken.
         """
+        peak = np.abs(frame.samples).max(initial=0)
+        if not peak < LOUDEST:
+            raise ValueError(
+                f"samples of {frame!r} reach {peak}: "
+                "they have to be finite, nominally within -1 and 1"
+            )
         if self._context is None:
             self._open(frame)
         assert self._resampler is not None

@@ -103,7 +103,7 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
     import numpy as np
     from av import VideoFrame as NewPicture
 
-    array = np.asarray(array)
+    array = _as_array(array)
     if array.dtype != np.uint8:
         raise TypeError(
             f"a picture has to be uint8, not {array.dtype}: "
@@ -116,7 +116,14 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
             raise ValueError(f"{format} needs an array of shape {wanted}, not {array.shape}")
     if 0 in array.shape:
         raise ValueError(f"a picture cannot be empty, as this array of shape {array.shape} is")
-    picture = NewPicture.from_ndarray(np.ascontiguousarray(array), format=format)
+    try:
+        picture = NewPicture.from_ndarray(np.ascontiguousarray(array), format=format)
+    except ValueError as error:
+        raise ValueError(
+            f"no picture of format {format!r} can be made of an array of shape {array.shape}: "
+            f"{error}. Formats are {', '.join(_PACKED)}, "
+            "or a planar one as PyAV stacks it (yuv420p, nv12: (height * 3 / 2, width), even sizes)"
+        ) from error
     if like is not None:
         copy_colours(like, picture)
     return picture
@@ -124,9 +131,7 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
 
 def array_and_format(picture: Any, format: str | None) -> tuple[NDArray[Any], str]:
     """An array in channels-last order, and its format by its shape where none is named."""
-    import numpy as np
-
-    array = np.asarray(picture)
+    array = _as_array(picture)
     if format is not None and format not in _PACKED:
         return array, format
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
@@ -143,3 +148,12 @@ def array_and_format(picture: Any, format: str | None) -> tuple[NDArray[Any], st
         f"an array of shape {array.shape} is no picture: "
         "give (height, width, 3), (3, height, width), (height, width, 4) or (height, width)"
     )
+
+
+def _as_array(picture: Any) -> NDArray[Any]:
+    import numpy as np
+
+    array = np.asarray(picture)
+    if array.dtype.kind in "OSU":
+        raise TypeError(f"a picture has to be an array, not {type(picture).__name__}")
+    return array
