@@ -17,6 +17,7 @@ from livepeer.trickle.media import (
     MediaPublisher,
     MediaSubscriber,
     SegmentEncoder,
+    StreamDecoder,
     VideoFrame,
     decode,
     encode,
@@ -178,6 +179,36 @@ async def test_a_task_may_take_over_from_one_that_was_cancelled() -> None:
                     assert isinstance(await anext(frames), VideoFrame)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"video": False}, "video False: expected 'decode', 'packets' or 'drop'"),
+        ({"audio": "none"}, "audio 'none': expected 'decode', 'packets' or 'drop'"),
+        ({"threads": 0}, "threads 0: expected 1 or more"),
+        ({"device": "gpu"}, "'cpu', 'cuda' or 'cuda:N', not 'gpu'"),
+    ],
+)
+def test_a_wrong_option_of_a_reader_is_refused_when_it_is_made(
+    wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        StreamDecoder(**wrong)
+    with pytest.raises(ValueError, match=says):
+        MediaSubscriber("http://127.0.0.1/in", **wrong)
+
+
+def test_a_negative_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_hold -1: expected seconds from 0"):
+        StreamDecoder(max_hold=-1)
+
+
+def test_the_cpu_is_a_device() -> None:
+    data = encode([picture() for _ in range(3)]) or b""
+    decoder = StreamDecoder(device="cpu")
+    frames = [*decoder.feed(data), *decoder.flush()]
+    assert [frame.device for frame in frames if isinstance(frame, VideoFrame)] == ["cpu"] * 3
+
+
 # --- files -------------------------------------------------------------------------------------
 
 
@@ -227,3 +258,21 @@ def test_a_format_of_many_files_leaves_none_where_no_path_was_given(
     with pytest.raises(ValueError, match="'hls' writes files of its own: give a path"):
         encode([picture()], target, format="hls")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [(None, "NoneType"), (5, "int"), (io.StringIO("text"), "StringIO")]
+)
+def test_what_is_no_source_of_frames_is_refused_by_its_kind(source: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"opened with 'rb', not {kind}"):
+        next(decode(source))
+
+
+def test_bytes_that_were_gathered_are_a_source() -> None:
+    data = encode([picture()]) or b""
+    assert len(list(decode(bytearray(data)))) == len(list(decode(memoryview(data)))) == 1
+
+
+def test_decoding_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="video and audio are both left out"):
+        next(decode(b"", video=False, audio=False))

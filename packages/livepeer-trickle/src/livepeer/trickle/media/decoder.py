@@ -28,7 +28,8 @@ class StreamDecoder:
 
     ``video``, ``audio``: ``decode`` gives :class:`VideoFrame` and :class:`AudioFrame`; ``packets``
     gives :class:`MediaPacket`, undecoded, on the same timeline; ``drop`` leaves the track out.
-    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can and leaves the pictures there.
+    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can and leaves the pictures there;
+    ``"cpu"`` is as ``None``.
     ``threads``: slice threads for video; by default up to four.
     ``max_hold``: seconds of media that a frame may be held back to put the tracks into one order of
     presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
@@ -46,7 +47,14 @@ class StreamDecoder:
         threads: int | None = None,
         max_hold: Time = 0,
     ) -> None:
-        if device is not None:
+        for kind, mode in (("video", video), ("audio", audio)):
+            if mode not in ("decode", "packets", "drop"):
+                raise ValueError(f"{kind} {mode!r}: expected 'decode', 'packets' or 'drop'")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads {threads!r}: expected 1 or more")
+        if device == "cpu":
+            device = None
+        elif device is not None:
             gpu.device_index(device)
         self._modes: dict[str, Mode] = {"video": video, "audio": audio}
         self._device = device
@@ -55,6 +63,8 @@ class StreamDecoder:
         self._timeline = Timeline()
         self._decoders: dict[str, TrackDecoder] = {}
         hold = exact(max_hold)
+        if hold < 0:
+            raise ValueError(f"max_hold {max_hold!r}: expected seconds from 0")
         self._interleaver = Interleaver(hold) if hold > 0 else None
         self._stats = DecoderStats()
 

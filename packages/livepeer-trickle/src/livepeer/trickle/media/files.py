@@ -22,7 +22,10 @@ _HOLD = Fraction(1)
 
 
 def decode(
-    source: str | os.PathLike[str] | bytes | BinaryIO, *, video: bool = True, audio: bool = True
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
+    *,
+    video: bool = True,
+    audio: bool = True,
 ) -> Iterator[Frame]:
     """The frames of a media file, in presentation order: its first video and first audio track.
 
@@ -30,10 +33,13 @@ def decode(
     reads. Nothing else is opened: a playlist does not reach the network or other files.
     Broken parts are left out, as in a live stream.
 
-    Raises ``OSError`` where the file cannot be opened and ``ValueError`` where no frame of a wanted
-    track can be decoded; both at the first frame. Pictures of more than 8192×4608 are refused.
+    Raises ``OSError`` where the file cannot be opened, ``ValueError`` where no frame of a wanted
+    track can be decoded, and ``TypeError`` for what is no source; all at the first frame. Pictures
+    of more than 8192×4608 are refused.
     """
-    if isinstance(source, bytes):
+    if not (video or audio):
+        raise ValueError("nothing to decode: video and audio are both left out")
+    if isinstance(source, bytes | bytearray | memoryview):
         yield from _frames(io.BytesIO(source), "this data", video, audio)
     elif isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
@@ -42,8 +48,11 @@ def decode(
         yield from _frames(source, "this file", video, audio)
 
 
-def _frames(file: BinaryIO, name: str, video: bool, audio: bool) -> Iterator[Frame]:
-    head = file.read(_CHUNK)
+def _frames(file: Any, name: str, video: bool, audio: bool) -> Iterator[Frame]:
+    head = file.read(_CHUNK) if hasattr(file, "read") else None
+    if not isinstance(head, bytes):
+        kind = type(file).__name__
+        raise TypeError(f"a source is a path, bytes or a file opened with 'rb', not {kind}")
     if len(head) > 188 and head[0] == head[188] == 0x47:
         frames = _transport_stream(file, head, video, audio)
     else:

@@ -72,7 +72,7 @@ def device_index(device: str) -> int:
     """N of ``cuda:N``, 0 of ``cuda``."""
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if match is None:
-        raise ValueError(f"device has to be 'cuda' or 'cuda:N', not {device!r}")
+        raise ValueError(f"device has to be 'cpu', 'cuda' or 'cuda:N', not {device!r}")
     return int(match[1] or 0)
 
 

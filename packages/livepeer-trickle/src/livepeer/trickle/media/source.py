@@ -62,7 +62,7 @@ class MediaSubscriber:
     second.
     ``start``: ``"next"`` (the next segment), ``"current"``, or a sequence number.
     ``video``, ``audio``: ``decode``, ``packets`` (undecoded :class:`MediaPacket`), or ``drop``.
-    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can.
+    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can; ``"cpu"`` is as ``None``.
     ``threads``: slice threads of the video decoder, up to four by default; one is best where many
     streams share the cores.
 
