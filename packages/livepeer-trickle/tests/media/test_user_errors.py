@@ -273,6 +273,11 @@ def test_bytes_that_were_gathered_are_a_source() -> None:
     assert len(list(decode(bytearray(data)))) == len(list(decode(memoryview(data)))) == 1
 
 
+def test_what_is_no_media_is_refused_in_plain_words() -> None:
+    with pytest.raises(ValueError, match=r"^this data is not a media file .*: Invalid data found"):
+        next(decode(b"no media"))
+
+
 def test_decoding_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="video and audio are both left out"):
         next(decode(b"", video=False, audio=False))

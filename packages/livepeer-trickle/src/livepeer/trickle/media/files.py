@@ -94,7 +94,9 @@ def _container(file: BinaryIO, name: str, video: bool, audio: bool) -> Iterator[
             options={"max_pixels": str(MAX_PIXELS)},
         )
     except FFmpegError as error:
-        raise ValueError(f"{name} is not a media file that can be decoded: {error}") from error
+        # Without the number and the name that FFmpeg puts around it.
+        why = error.strerror or error
+        raise ValueError(f"{name} is not a media file that can be decoded: {why}") from error
     with container:
         streams: list[Any] = [
             *_decodable(container.streams.video)[:video],
