@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
+from livepeer.runner import AudioFrame, AudioOutput, LivePipeline, VideoFrame
 from livepeer.trickle import TricklePublisher, TrickleSubscriber
 from livepeer.trickle.media import MediaPublisher, StreamDecoder
 
@@ -50,6 +50,34 @@ async def test_the_first_segment_is_whole_and_has_the_sound_of_the_input(
             heard = sum(len(frame) for frame in frames if isinstance(frame, AudioFrame))
             assert heard > 0.8 * 48_000
         assert seen == [25, 25, 25]
+
+
+class Named(Both):
+    audio_output = AudioOutput("aac")
+
+
+@pytest.mark.parametrize(
+    ("cls", "came", "leaves"),
+    [(Both, "opus", "opus"), (Both, "aac", "aac"), (Named, "opus", "aac")],
+)
+async def test_sound_of_a_hook_leaves_in_the_codec_in_which_it_came(
+    stage: Any, make_clip: Any, cls: type[LivePipeline], came: Any, leaves: str
+) -> None:
+    async with stage(cls) as it:
+        await it.start()
+        segments = asyncio.create_task(segments_of(it.url("s-out")))
+        channel = TricklePublisher(it.url("s"), linger=0.1)
+        sound = AudioOutput(came)
+        async with MediaPublisher(
+            it.url("s"), publisher=channel, audio=sound, expect=["audio"]
+        ) as publisher:
+            for frame in make_clip(50):
+                await publisher.write(frame)
+        for segment in await segments:
+            decoder = StreamDecoder()
+            frames = [*decoder.feed(segment), *decoder.flush()]
+            assert [track.codec for track in decoder.tracks] == ["h264", leaves]
+            assert any(isinstance(frame, AudioFrame) for frame in frames)
 
 
 async def segments_of(url: str) -> list[bytes]:

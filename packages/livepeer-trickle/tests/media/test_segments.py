@@ -52,6 +52,7 @@ def encoded(
     fps: int = 30,
     start: Fraction = Fraction(1),
     audio_from: float | None = 0,
+    mono: bool = False,
 ) -> list[bytes]:
     """The segments of a clip whose sound, in frames of 20 ms, is written as it falls due."""
     pieces: list[Piece] = []
@@ -60,7 +61,8 @@ def encoded(
         time = start + Fraction(i, fps)
         pieces += encoder.encode(timed(picture(i), time))
         while audio_from is not None and heard <= time:
-            pieces += encoder.encode(tone(heard))
+            sound = tone(heard)
+            pieces += encoder.encode(sound.resample(layout="mono") if mono else sound)
             heard += Fraction(1, 50)
     return segments([*pieces, *encoder.flush()])
 
@@ -188,6 +190,55 @@ def test_a_first_segment_whose_sound_is_expected_is_as_long_as_any_and_has_it(co
         assert [track.kind for track in tables(part)] == ["video", "audio"]
         with av.open(io.BytesIO(part)) as container:
             assert sum(frame.samples for frame in container.decode(audio=0)) > 35_000
+
+
+@pytest.mark.parametrize(
+    ("output", "source", "made"),
+    [
+        (AudioOutput(), "opus", "opus"),
+        (AudioOutput(), "aac", "aac"),
+        (AudioOutput(), "mp2", "aac"),
+        (AudioOutput(rate=16_000), "opus", "opus"),
+        (AudioOutput(rate=44_100), "opus", "aac"),
+        (AudioOutput("aac"), "opus", "aac"),
+        (AudioOutput("opus"), "aac", "opus"),
+    ],
+)
+def test_sound_is_encoded_as_it_came_unless_a_codec_is_named(
+    output: AudioOutput, source: str, made: str
+) -> None:
+    encoder = SegmentEncoder(audio=output)
+    encoder.expect("audio", source, decoded=True)
+    parts = encoded(encoder)
+    assert [len(decoded(part)) for part in parts] == [30, 30, 30]
+    for part in parts:
+        assert [track.codec for track in tables(part)] == ["h264", made]
+        with av.open(io.BytesIO(part)) as container:
+            assert container.streams.audio[0].codec_context.name in (made, f"lib{made}")
+            assert sum(frame.samples for frame in container.decode(audio=0)) > 0.8 * (
+                output.rate or 48_000
+            ) * (1 if made == "aac" else 48_000 / (output.rate or 48_000))
+
+
+def test_opus_in_one_channel_where_two_were_told_cuts_no_segment_short() -> None:
+    encoder = SegmentEncoder(audio=AudioOutput("opus"), expect=["audio"])
+    parts = encoded(encoder, mono=True)
+    assert [len(decoded(part)) for part in parts] == [30, 30, 30]
+    assert [tables(part)[1].channels for part in parts] == [2, 1, 1]
+    for part in parts:
+        with av.open(io.BytesIO(part)) as container:
+            assert sum(frame.samples for frame in container.decode(audio=0)) > 40_000
+
+
+@pytest.mark.parametrize("decoded_here", [True, False])
+def test_opus_in_as_many_channels_as_were_told_is_told_from_the_beginning(
+    decoded_here: bool,
+) -> None:
+    encoder = SegmentEncoder(audio=AudioOutput())
+    encoder.expect("audio", "opus", channels=1, decoded=decoded_here)
+    (piece,) = encoder.encode(timed(picture(0), Fraction(1)))
+    sound = tables(piece.data)[1]
+    assert (sound.codec, sound.channels) == ("opus", 1)
 
 
 def test_sound_that_came_and_is_not_encoded_yet_is_in_the_first_tables() -> None:

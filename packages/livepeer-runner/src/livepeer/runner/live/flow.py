@@ -125,10 +125,8 @@ class Flow:
     def _expect_sound(self, source: MediaSubscriber) -> None:
         """Let the first segment of the output name its sound, where the input has some."""
         for track in source.tracks:
-            if track.kind == "audio" and self._hooks.audio:
-                self._sink.expect_sound(None)
-            elif track.kind == "audio" and self._copy.passthrough:
-                self._sink.expect_sound(track.codec)
+            if track.kind == "audio" and (self._hooks.audio or self._copy.passthrough):
+                self._sink.expect_sound(track.codec, track.channels, decoded=self._hooks.audio)
 
     async def _generate(self) -> None:
         generate = self._copy.generate  # type: ignore[attr-defined]

@@ -47,10 +47,10 @@ class Sink:
         if self._media is not None:
             await self._media.aclose()
 
-    def expect_sound(self, codec: str | None) -> None:
-        """Say that sound will come: undecoded in `codec`, or to be encoded."""
+    def expect_sound(self, codec: str, channels: int, *, decoded: bool) -> None:
+        """Say that sound will come, undecoded in `codec` or decoded from it."""
         if self._media is not None:
-            self._media.expect("audio", codec)
+            self._media.expect("audio", codec, channels=channels, decoded=decoded)
 
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
         """Raises `StreamFailed` where the channel is gone, `ValueError`, `TypeError` or

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from fractions import Fraction
-from typing import Literal
 
 from .clock import MPEG_TIME_BASE, rescale
 from .encoder_audio import AudioEncoder
@@ -13,6 +12,7 @@ from .frames import AudioFrame, MediaPacket, VideoFrame
 from .muxer import TransportStreamMuxer, TsTrack, delimited
 from .outputs import AudioOutput, VideoOutput
 from .pieces import EncoderStats, Piece
+from .program import Kind, Program, ts_track
 
 __all__ = ["EncoderStats", "EncoderUnavailable", "Piece", "SegmentEncoder"]
 
@@ -21,8 +21,6 @@ NEW_TIMELINE = 90_000
 
 #: Sound waits this long for the first picture, so that a segment begins with both.
 PATIENCE = 45_000
-
-Kind = Literal["video", "audio"]
 
 
 class SegmentEncoder:
@@ -52,6 +50,7 @@ class SegmentEncoder:
         self.video, self.audio = video, audio
         self.stats = EncoderStats()
         self._muxer = TransportStreamMuxer()
+        self._program = Program(self._muxer, expect)
         self._video = VideoEncoder(video) if video else None
         self._audio = AudioEncoder(audio) if audio else None
         self._gop = round((video.gop_seconds if video else 1.0) * 90_000)
@@ -59,7 +58,6 @@ class SegmentEncoder:
         self._broken: set[str] = set()
         self._begun: int | None = None
         self._last_key = 0
-        self._expected: dict[Kind, str | None] = dict.fromkeys(expect)
         # A new segment is wanted; and pictures that need an earlier one are of no use.
         self._cut = self._blocked = True
         self._asked = self._asked_lost = False
@@ -89,16 +87,24 @@ class SegmentEncoder:
             f"expected a VideoFrame, an AudioFrame or a MediaPacket, not {type(item).__name__}"
         )
 
-    def expect(self, kind: Kind, codec: str | None = None) -> None:
+    def expect(
+        self, kind: Kind, codec: str | None = None, *, channels: int = 0, decoded: bool = False
+    ) -> None:
         """Say that a track will come: the next segment names it in its tables.
 
         Told before the first frame, this keeps the first segment from being cut short as soon as
         there is sound, and spares readers that look for tracks only at the beginning. What has not
         come by the end of that segment is not named any longer, and is news when it comes.
         ``codec``: FFmpeg's name, for packets that pass through; else it is what this encoder makes.
+        ``channels``: of Opus, where they are known. ``decoded``: not packets will come, but frames
+        that were decoded from ``codec``.
         """
-        if codec is None or self._muxer.carries(codec):
-            self._expected[kind] = codec
+        if decoded and self._audio is not None and kind == "audio":
+            self._audio.follow(codec, channels)
+        if codec is None or decoded:
+            self._program.expect(kind, None)
+        elif self._muxer.carries(codec):
+            self._program.expect(kind, ts_track(kind, codec, channels))
 
     @property
     def tables(self) -> bytes:
@@ -186,7 +192,7 @@ class SegmentEncoder:
             return []
         pts = rescale(packet.pts, packet.time_base, MPEG_TIME_BASE)
         dts = rescale(packet.dts, packet.time_base, MPEG_TIME_BASE)
-        track = _track(packet.kind, packet.parameters.codec, packet.parameters.channels)
+        track = ts_track(packet.kind, packet.parameters.codec, packet.parameters.channels)
         self._muxer.check(track)
         if not self._accept(packet.kind, dts):
             return []
@@ -234,35 +240,24 @@ class SegmentEncoder:
 
     def _audio_track(self) -> TsTrack:
         assert self._audio is not None
-        return _track("audio", self._audio.codec, self._audio.channels)
+        return ts_track("audio", self._audio.codec, self._audio.channels)
 
     def _put_video(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
         if not (unit.key and self._cut):
             return [self._piece("video", unit, tables=self._muxer.announce(track))]
-        self._announce_sound()
+        for _, sound in self._early:
+            self._muxer.announce(sound)
+        if self.audio is not None and not self._early:
+            self._program.update_sound(came="audio" in self._last, made=self._audio_track())
         self._muxer.announce(track)
         return [self._piece("video", unit, new=True), *self._release_early()]
 
-    def _announce_sound(self) -> None:
-        """Bring the tables of a segment that begins with a picture up to date with its sound."""
-        for _, track in self._early:
-            self._muxer.announce(track)
-        if self.audio is None or self._early:
-            return
-        came = "audio" in self._last
-        if any(track.kind == "audio" for track in self._muxer.tracks):
-            if not came:
-                self._expected.pop("audio", None)
-                self._muxer.withdraw("audio")
-        elif came or "audio" in self._expected:
-            codec = self._expected.get("audio")
-            self._muxer.announce(_track("audio", codec, 0) if codec else self._audio_track())
-
     def _put_audio(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
         seen = self._last.get("video")
+        self._program.sound = track
         # Pictures decide where a segment ends, as long as there are any.
         alone = self.video is None or (seen is not None and unit.pts - seen >= 2 * self._gop)
-        if not alone and (self._begun is None or track not in self._muxer.tracks):
+        if not alone and (self._begun is None or self._program.is_news(track)):
             self._early.append((unit, track))
             # With pictures, the news come with a segment of their own.
             self._cut |= seen is not None
@@ -270,7 +265,7 @@ class SegmentEncoder:
             return self._release_early() if waited >= PATIENCE else []
         alone |= seen is None
         new = self._begun is None or (alone and (self._cut or self._is_due(unit.pts)))
-        news = self._muxer.announce(track)
+        news = (new or self._program.is_news(track)) and self._muxer.announce(track)
         return [self._piece("audio", unit, new=new, tables=news)]
 
     def _release_early(self) -> list[Piece]:
@@ -301,11 +296,6 @@ class SegmentEncoder:
         self._broken.discard(kind)
         self.stats.encoded += 1
         return Piece(self._muxer.tables() + data if new or tables else data, new)
-
-
-def _track(kind: Kind, codec: str, channels: int) -> TsTrack:
-    """Channels are told in the tables for Opus alone: for others a change of them is no news."""
-    return TsTrack(kind, codec, channels) if codec == "opus" and channels else TsTrack(kind, codec)
 
 
 _H264 = TsTrack("video", "h264")

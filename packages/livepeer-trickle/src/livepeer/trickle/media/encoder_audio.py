@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,7 +55,6 @@ class AudioEncoder:
 
     def __init__(self, output: AudioOutput) -> None:
         self.output = output
-        self.codec = "aac" if output.codec == "aac" else "opus"
         self.channels = 0
         self.rate = 0
         self._context: AudioCodecContext | None = None
@@ -63,6 +64,19 @@ class AudioEncoder:
         self._end = Fraction(0)
         self._count = 0
         self._times: deque[tuple[int, Fraction]] = deque(maxlen=16)
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of what is made."""
+        return "opus" if self.output.codec in ("libopus", "opus") else "aac"
+
+    def follow(self, codec: str | None, channels: int) -> None:
+        """Say what the sound was decoded from, before its first frame."""
+        if self._context is None:
+            if self.output.codec == "auto" and codec == "opus":
+                with contextlib.suppress(ValueError):  # a rate that only AAC has
+                    self.output = replace(self.output, codec="libopus")
+            self.channels = self._channels("mono" if channels == 1 else "")
 
     def encode(
         self, frame: AudioFrame, time: Fraction, *, restarts: bool = False
@@ -106,11 +120,14 @@ class AudioEncoder:
         self._times.clear()
         return units
 
+    def _channels(self, layout: str) -> int:
+        return 1 if (self.output.layout or layout) == "mono" else 2
+
     def _open(self, frame: AudioFrame) -> None:
         output = self.output
         self.rate = output.rate or (frame.rate if frame.rate in output.rates else 48_000)
-        layout = output.layout or ("mono" if frame.layout == "mono" else "stereo")
-        self.channels = 1 if layout == "mono" else 2
+        self.channels = self._channels(frame.layout)
+        layout = "mono" if self.channels == 1 else "stereo"
         name = "aac" if self.codec == "aac" else "libopus"
         context = cast(AudioCodecContext, av.CodecContext.create(name, "w"))
         context.sample_rate = self.rate

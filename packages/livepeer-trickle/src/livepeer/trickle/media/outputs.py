@@ -79,25 +79,27 @@ class AudioOutput:
     """How audio leaves. Input of any rate and layout is resampled to what the stream began with.
 
     - ``codec``: ``"aac"`` (AAC-LC in ADTS) or ``"libopus"`` (``"opus"`` is the same), the two that
-      go-livepeer's gateway takes in MPEG-TS.
+      go-livepeer's gateway takes in MPEG-TS. ``"auto"``: Opus where the publisher was told that the
+      sound was decoded from Opus, else AAC. That gateway takes in and plays WebRTC in Opus alone,
+      RTMP in AAC.
     - ``bitrate``: bits per second; ``None``: 96,000 for mono and 128,000 for stereo with AAC,
       48,000 and 96,000 with Opus.
     - ``rate``: Hz; ``None``: that of the first frame where the codec has it, else 48,000.
     - ``layout``: ``"mono"`` or ``"stereo"``; ``None``: mono stays mono, all else becomes stereo.
     """
 
-    codec: Literal["aac", "libopus", "opus"] = "aac"
+    codec: Literal["auto", "aac", "libopus", "opus"] = "auto"
     bitrate: int | None = None
     rate: int | None = None
     layout: Literal["mono", "stereo"] | None = None
 
     def __post_init__(self) -> None:
-        if self.codec not in ("aac", "libopus", "opus"):
-            raise ValueError(f"codec {self.codec!r}: expected 'aac' or 'libopus'")
+        if self.codec not in ("auto", "aac", "libopus", "opus"):
+            raise ValueError(f"codec {self.codec!r}: expected 'auto', 'aac' or 'libopus'")
         _whole("bitrate", self.bitrate, 6_000, "bits per second", most=512_000)
         if self.rate is not None and self.rate not in self.rates:
             raise ValueError(
-                f"rate {self.rate!r}: {self.codec} takes "
+                f"rate {self.rate!r}: {'aac' if self.codec == 'auto' else self.codec} takes "
                 f"{', '.join(str(rate) for rate in sorted(self.rates))} Hz"
             )
         if self.layout not in (None, "mono", "stereo"):
@@ -106,7 +108,7 @@ class AudioOutput:
     @property
     def rates(self) -> tuple[int, ...]:
         """The sample rates that the codec takes, in Hz."""
-        return _AAC_RATES if self.codec == "aac" else _OPUS_RATES
+        return _OPUS_RATES if self.codec in ("libopus", "opus") else _AAC_RATES
 
 
 def _whole(name: str, value: object, least: int, unit: str, *, most: int | None = None) -> None:

@@ -123,9 +123,16 @@ class MediaPublisher:
             # Not foreseen, and so not to be hidden.
             self._sender.result()
 
-    def expect(self, kind: Literal["video", "audio"], codec: str | None = None) -> None:
+    def expect(
+        self,
+        kind: Literal["video", "audio"],
+        codec: str | None = None,
+        *,
+        channels: int = 0,
+        decoded: bool = False,
+    ) -> None:
         """Say that a track will come; see :meth:`SegmentEncoder.expect`. From any thread."""
-        self._encoder.expect(kind, codec)
+        self._encoder.expect(kind, codec, channels=channels, decoded=decoded)
 
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
         """Encode ``item`` and hand it to the network; then it is the caller's again.
