@@ -12,8 +12,8 @@ class ReadBuffer:
     """One buffer for all: what came is copied out before the loop reads anything else.
 
     A socket is read `size` bytes at a time. A TLS connection has to get room for all that has come:
-    asyncio and uvloop fill the buffer once more when the peer has closed, and then drop the rest
-    (`SSLProtocol._do_flush`).
+    where its peer has closed, asyncio fills the buffer once more and drops the rest, and uvloop
+    drops it at once (`SSLProtocol._do_flush`, in both).
     """
 
     def __init__(self, size: int) -> None:
