@@ -19,6 +19,7 @@ from livepeer.trickle.media import (
     SegmentEncoder,
     StreamDecoder,
     VideoFrame,
+    VideoOutput,
     decode,
     encode,
 )
@@ -28,6 +29,10 @@ LIMIT = 120
 
 def picture(width: int = 160, height: int = 96) -> VideoFrame:
     return VideoFrame.from_ndarray(np.zeros((height, width, 3), np.uint8))
+
+
+def sound() -> AudioFrame:
+    return AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), rate=48_000)
 
 
 # --- frames ------------------------------------------------------------------------------------
@@ -180,6 +185,48 @@ async def test_a_task_may_take_over_from_one_that_was_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (
+            {"output": "libx264"},
+            TypeError,
+            r"pictures has to be VideoOutput\(...\) or None, not str",
+        ),
+        ({"output": AudioOutput()}, TypeError, "or None, not AudioOutput"),
+        ({"audio": VideoOutput()}, TypeError, r"sound has to be AudioOutput\(...\) or None"),
+        ({"output": None, "audio": None}, ValueError, "nothing to encode"),
+        ({"expect": ["vidoe"]}, ValueError, "expect 'vidoe': name 'video' or 'audio'"),
+        ({"expect": "video"}, ValueError, "both in a collection"),
+        ({"on_stall": "block"}, ValueError, "expected 'wait' or 'drop'"),
+        ({"drain_timeout": -1}, ValueError, "drain_timeout -1: expected seconds from 0"),
+    ],
+)
+def test_a_wrong_option_of_a_publisher_is_refused_when_it_is_made(
+    wrong: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        MediaPublisher("http://127.0.0.1/out", **wrong)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+async def test_frames_with_and_without_a_time_in_one_stream_are_told_once(
+    mixed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TrickleServer() as server:
+        server.create("out")
+        async with MediaPublisher(server.channel_url("out")) as publisher:
+            for i in range(3):
+                frame = sound()
+                if mixed:
+                    frame.time = i
+                await publisher.write(frame)
+                await publisher.write(picture())
+    told = [r.getMessage() for r in caplog.records if "frames without one" in r.getMessage()]
+    assert len(told) == mixed
+    assert all("frame.replace" in one and server.channel_url("out") in one for one in told)
+
+
+@pytest.mark.parametrize(
     ("wrong", "says"),
     [
         ({"video": False}, "video False: expected 'decode', 'packets' or 'drop'"),
@@ -210,10 +257,6 @@ def test_the_cpu_is_a_device() -> None:
 
 
 # --- files -------------------------------------------------------------------------------------
-
-
-def sound() -> AudioFrame:
-    return AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), rate=48_000)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ class SegmentEncoder:
         *,
         expect: Collection[Kind] = (),
     ) -> None:
+        for what, output, wanted in (
+            ("pictures", video, VideoOutput),
+            ("sound", audio, AudioOutput),
+        ):
+            if output is not None and not isinstance(output, wanted):
+                raise TypeError(
+                    f"the output of {what} has to be {wanted.__name__}(...) or None, "
+                    f"not {type(output).__name__}"
+                )
         if video is None and audio is None:
             raise ValueError("nothing to encode: give a VideoOutput, an AudioOutput or both")
         self.video, self.audio = video, audio

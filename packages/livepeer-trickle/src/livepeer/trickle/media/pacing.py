@@ -16,17 +16,25 @@ LATE = 0.1
 class Pacer:
     """Gives untimed frames the next time of their track, and tells how long to wait for it.
 
-    Both tracks count from one moment, so they are in sync. Frames with a time are left alone.
+    Both tracks count from one moment, so they are in sync. Frames with a time are left alone, and
+    those of the other sort, if there are any, are not in sync with them: ``mixed`` tells.
     """
 
     def __init__(self, fps: Fraction) -> None:
         self._interval = 1 / fps
         self._epoch: float | None = None
         self._next: dict[str, Fraction] = {}
+        self._left_alone = False
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some frames had a time and others had none."""
+        return self._left_alone and self._epoch is not None
 
     def pace(self, item: VideoFrame | AudioFrame | MediaPacket) -> tuple[Fraction | None, float]:
         """The time for ``item`` in seconds (``None``: it has one), and the seconds until then."""
         if not isinstance(item, VideoFrame | AudioFrame) or item.pts is not None:
+            self._left_alone = True
             return None, 0.0
         now = time.monotonic()
         if self._epoch is None:

@@ -17,12 +17,16 @@ class Program:
 
     def __init__(self, muxer: TransportStreamMuxer, expect: Collection[Kind]) -> None:
         self._muxer = muxer
-        self._expected: dict[Kind, TsTrack | None] = dict.fromkeys(expect)
+        self._expected: dict[Kind, TsTrack | None] = {}
+        for kind in expect:
+            self.expect(kind, None)
         #: The sound that came last.
         self.sound: TsTrack | None = None
 
     def expect(self, kind: Kind, track: TsTrack | None) -> None:
         """A track will come; ``None``: the one that is encoded here."""
+        if kind not in ("video", "audio"):
+            raise ValueError(f"expect {kind!r}: name 'video' or 'audio', or both in a collection")
         self._expected[kind] = track
 
     def is_news(self, track: TsTrack) -> bool:

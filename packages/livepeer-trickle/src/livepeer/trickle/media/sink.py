@@ -81,10 +81,12 @@ class MediaPublisher:
 
         ``drain_timeout``: seconds that closing gives the network to take what is left.
         ``publisher``: one with options of its own (headers, session); it is closed with this one.
-        Raises ``ValueError`` where there is nothing to encode or ``on_stall`` is unknown.
+        Raises ``ValueError`` or ``TypeError`` for an option that cannot be.
         """
         if on_stall not in ("wait", "drop"):
             raise ValueError(f"on_stall {on_stall!r}: expected 'wait' or 'drop'")
+        if not drain_timeout >= 0:
+            raise ValueError(f"drain_timeout {drain_timeout!r}: expected seconds from 0")
         self.url = url
         self._encoder = SegmentEncoder(output, audio, expect=expect)
         self._publisher = publisher or TricklePublisher(url, tls=tls)
@@ -98,7 +100,7 @@ class MediaPublisher:
         self._thread: ThreadPoolExecutor | None = None
         self._sender: asyncio.Task[None] | None = None
         self._error: TrickleError | None = None
-        self._told = False
+        self._told = self._warned = False
         self._dropping = False
         self._closed = False
 
@@ -155,6 +157,13 @@ class MediaPublisher:
             await self._outbox.room()
             self._check()
         at, wait = self._pacer.pace(item)
+        if self._pacer.mixed and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s gets frames with a time and frames without one, which is counted from 0: they "
+                "will be apart; make frames with frame.replace(...), or give them time=frame.time",
+                self.url,
+            )
         if wait > 0:
             await asyncio.sleep(wait)
             self._check()
