@@ -76,6 +76,12 @@ def test_a_time_that_is_none_is_refused(time: Any, error: type[Exception]) -> No
         picture().time = time
 
 
+@pytest.mark.parametrize("time", [1_764_104_000_000_000_000, 1e18, -(2**70)])
+def test_nanoseconds_are_no_time(time: float) -> None:
+    with pytest.raises(ValueError, match=r"a time is in seconds.* were nanoseconds meant"):
+        picture().time = time
+
+
 def test_the_volume_is_changed_in_place() -> None:
     frame = AudioFrame.from_ndarray(np.ones((2, 480), np.float32), rate=48_000, time=1)
     frame.samples *= 0.5
@@ -182,6 +188,12 @@ async def test_a_task_may_take_over_from_one_that_was_cancelled() -> None:
                 await publisher.write(picture())
                 async with asyncio.timeout(LIMIT):
                     assert isinstance(await anext(frames), VideoFrame)
+
+
+@pytest.mark.parametrize("codec", [None, 264, "h265"])
+def test_a_codec_that_is_none_is_refused_with_those_there_are(codec: Any) -> None:
+    with pytest.raises(ValueError, match="'auto', 'libx264' or a hardware encoder"):
+        VideoOutput(codec=codec)
 
 
 @pytest.mark.parametrize(

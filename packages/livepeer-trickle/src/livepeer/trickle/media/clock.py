@@ -31,8 +31,19 @@ MPEG_WRAP = 1 << 33
 Time = Fraction | int | float
 
 
+#: Seconds whose ticks FFmpeg's 64 bits cannot count.
+_BEYOND = (1 << 63) // 90_000
+
+
 def exact(time: Time) -> Fraction:
-    """Seconds as a fraction. Raises ``ValueError`` for a time that is not finite."""
+    """Seconds as a fraction. Raises ``ValueError`` for a time that no clock can tell."""
+    seconds = _fraction(time)
+    if not -_BEYOND < seconds < _BEYOND:
+        raise ValueError(f"a time is in seconds, which {time!r} cannot be: were nanoseconds meant?")
+    return seconds
+
+
+def _fraction(time: Time) -> Fraction:
     if isinstance(time, Fraction | int):
         return Fraction(time)
     try:

@@ -56,7 +56,7 @@ class VideoOutput:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.codec not in ("auto", "libx264") and not re.fullmatch("h264_[a-z0-9]+", self.codec):
+        if not re.fullmatch("auto|libx264|h264_[a-z0-9]+", str(self.codec)):
             raise ValueError(
                 f"codec {self.codec!r}: expected 'auto', 'libx264' or a hardware encoder "
                 "such as 'h264_nvenc'"

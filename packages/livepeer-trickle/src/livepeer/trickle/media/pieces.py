@@ -25,7 +25,7 @@ class EncoderStats:
     """Encoded frames put out, passed-through packets included."""
     segments: int = 0
     late: int = 0
-    """Left out: not newer than the one before it."""
+    """Left out: not later than the one before it of its track."""
     skipped: int = 0
     """Left out: above the frame rate asked for, of a track that is off, or before a keyframe."""
     timelines: int = 0

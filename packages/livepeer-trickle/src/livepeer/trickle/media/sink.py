@@ -56,9 +56,15 @@ class MediaPublisher:
             async for frame in frames:
                 await publisher.write(frame)
 
+    The channel has to be there; ``publisher=TricklePublisher(url, create=True)`` makes it.
+
     A frame's bytes leave as soon as it is encoded, into the segment that is open; a new one begins
     at each keyframe. Encoding has one thread of its own. ``output`` and ``audio`` say what is made
-    of each track, ``None`` leaves it out.
+    of each track, ``None`` leaves it out. :attr:`stats` counts what became of the frames.
+
+    Times go out as they are, modulo 26.5 hours: the clock of MPEG-TS has 33 bits of 1/90000 s.
+    Pictures that come before the first sound do not wait for it; ``expect={"video", "audio"}``
+    tells readers of both from the beginning.
 
     ``on_stall``: when the network cannot keep up, ``"wait"`` makes :meth:`write` wait for it, and
     ``"drop"`` ends the segment and leaves out whole ones until it has caught up. What is sent is
@@ -79,8 +85,10 @@ class MediaPublisher:
     ) -> None:
         """``expect``: tracks that will come; see :meth:`SegmentEncoder.expect`.
 
-        ``drain_timeout``: seconds that closing gives the network to take what is left.
-        ``publisher``: one with options of its own (headers, session); it is closed with this one.
+        ``drain_timeout``: seconds that closing gives the network to take what is left; what it has
+        not taken by then is lost, which is logged.
+        ``publisher``: one with options of its own (``create``, ``timeouts``, ``linger``,
+        ``session``), for the same ``url``; it is closed with this one.
         Raises ``ValueError`` or ``TypeError`` for an option that cannot be.
         """
         if on_stall not in ("wait", "drop"):
@@ -139,9 +147,14 @@ class MediaPublisher:
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
         """Encode ``item`` and hand it to the network; then it is the caller's again.
 
-        Frames come in the order of their times. One without a time is paced: it is given the next
-        time at ``VideoOutput.fps`` (30 by default) or the end of the sound before it, and waits
-        until that is due.
+        Frames come in the order of their times. One that is not later than the one before it of
+        its track is left out and counted (``stats.encoder.late``); one that is a second or more
+        earlier begins a new timeline.
+
+        A frame with a time is sent at once: to play a file live, sleep until each is due. One
+        without a time is paced: it is given the next time at ``VideoOutput.fps`` (30 by default)
+        or the end of the sound before it, and waits until that is due. Those times count from 0:
+        where other frames have times, give one by ``frame.replace`` or ``time=frame.time``.
 
         Raises :class:`TrickleError` when the channel is lost, ``TypeError`` or ``ValueError`` for
         what cannot be encoded, :class:`EncoderUnavailable` where the codec does not open.
@@ -171,7 +184,10 @@ class MediaPublisher:
         await self._on_thread(self._encode, item, at)
 
     async def aclose(self) -> None:
-        """Send what is left, last frame included, then end the channel; a lost one is let go."""
+        """Send what is left, last frame included, then end the channel; a lost one is let go.
+
+        Readers have a second to fetch the end: ``linger`` of :class:`TricklePublisher`.
+        """
         if self._closed:
             return
         self._closed = True
