@@ -14,6 +14,7 @@ _PRINTED = (
     "0 hello\n1 from\n2 trickle\n",
     "good morning\n",
     "30 frames of 320 x 180\nfrom bright to dark\n",
+    "77 frames\n",
     "50 frames, 1.63",
     "188 bytes passed on, untouched\n",
 )

@@ -33,6 +33,7 @@ class StreamDecoder:
     ``threads``: slice threads for video; by default up to four.
     ``max_hold``: seconds of media that a frame may be held back to put the tracks into one order of
     presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
+    Never held for a track of which nothing has come yet.
 
     Nothing raises for broken input: it is counted in :attr:`stats`, and decoding goes on at the
     next keyframe. Calls never block. Not thread-safe: one owner, on any thread.

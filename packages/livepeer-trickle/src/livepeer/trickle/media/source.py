@@ -59,7 +59,7 @@ class MediaSubscriber:
     frames that have waited for 50 ms are dropped and counted, oldest first, audio never; each
     track comes in presentation order, as early as it can. ``all`` loses nothing and holds back
     the socket instead; all tracks come in one presentation order, for which a frame may wait a
-    second.
+    second (not for a track of which nothing has come yet: at first they may be out of it).
     ``start``: ``"next"`` (the next segment), ``"current"``, or a sequence number.
     ``video``, ``audio``: ``decode``, ``packets`` (undecoded :class:`MediaPacket`), or ``drop``.
     ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can; ``"cpu"`` is as ``None``.
