@@ -58,6 +58,12 @@ def test_what_is_no_picture_is_refused_with_what_would_be_one(
         picture().replace(array, format)
 
 
+@pytest.mark.parametrize("format", ["rgb", "bgr", "yuv410p", ""])
+def test_an_array_of_a_format_that_is_none_is_refused_with_those_there_are(format: str) -> None:
+    with pytest.raises(ValueError, match=f"no array of format '{format}'.*rgb24, bgr24"):
+        picture().to_ndarray(format)
+
+
 def test_a_frame_is_no_picture_for_another_one() -> None:
     with pytest.raises(TypeError, match="an array, not VideoFrame"):
         picture().replace(picture())

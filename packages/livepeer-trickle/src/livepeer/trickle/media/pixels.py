@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PLANAR",
     "array_and_format",
+    "array_of",
     "converted",
     "copy_colours",
     "picture_from",
@@ -127,6 +128,19 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
     if like is not None:
         copy_colours(like, picture)
     return picture
+
+
+def array_of(picture: Picture, format: str) -> NDArray[Any]:
+    """The pixels in ``format``, in memory of their own."""
+    try:
+        array: NDArray[Any] = converted(picture, format).to_ndarray()
+    except ValueError as error:
+        raise ValueError(
+            f"no array of format {format!r} can be made of this picture: {error}. "
+            f"Formats are {', '.join(_PACKED)}, or a planar one as PyAV stacks it (yuv420p, nv12)"
+        ) from error
+    # PyAV hands out a view of the picture where no row is padded.
+    return array if array.flags.owndata and array.flags.writeable else array.copy()
 
 
 def array_and_format(picture: Any, format: str | None) -> tuple[NDArray[Any], str]:

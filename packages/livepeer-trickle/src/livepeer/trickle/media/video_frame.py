@@ -9,6 +9,7 @@ from .clock import MPEG_TIME_BASE, Time, exact
 from .pixels import (
     PLANAR,
     array_and_format,
+    array_of,
     converted,
     picture_from,
     plane_arrays,
@@ -173,11 +174,9 @@ class VideoFrame:
         """A new ``uint8`` array of the picture.
 
         (H, W, 3) for ``rgb24`` and ``bgr24``, (H, W, 4) for ``rgba``, (H, W) for ``gray``; other
-        formats by PyAV's rules.
+        formats by PyAV's rules. Raises ``ValueError`` for one that it does not know.
         """
-        array: NDArray[Any] = converted(self._picture, format).to_ndarray()
-        # PyAV hands out a view of the picture where no row is padded.
-        return array if array.flags.owndata and array.flags.writeable else array.copy()
+        return array_of(self._picture, format)
 
     def to_tensor(self, device: Any = None, layout: Literal["hwc", "chw"] = "hwc") -> Any:
         """A new torch tensor of RGB, ``uint8``, (H, W, 3) or, for ``chw``, (3, H, W).
