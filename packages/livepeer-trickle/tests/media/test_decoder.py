@@ -256,6 +256,53 @@ def test_a_lost_packet_costs_the_rest_of_its_gop_and_nothing_else(
     assert 40 - len(times) - decoder.stats.skipped - decoder.stats.damaged in (0, 1)
 
 
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_wrong_bits_are_counted_and_leave_no_trace_in_the_gops_around_them(
+    clip: Callable[..., Any], quality: Callable[..., float], bframes: int
+) -> None:
+    made = clip(frames=40, bframes=bframes)
+    clean = {frame.pts: frame.view() for frame in video(run(made.data)[0])}
+    parts = gops(made.data)
+    second = range(len(parts[0]), len(parts[0]) + len(parts[1]) - 4 * 188, 188)
+    # Packets full of a picture, which goes on in the next one.
+    heads = {at: made.data[at + 1 : at + 3] + bytes((made.data[at + 3] & 0x30,)) for at in second}
+    inner = [
+        at
+        for at in second
+        if heads[at] == b"\x01\x00\x10" == heads.get(at + 188, b"")[:2] + b"\x10"
+    ]
+    assert len(inner) > 20
+    counted = wrong = 0
+    for at in inner:
+        broken = bytearray(made.data)
+        broken[at + 30 : at + 170] = np.random.default_rng(at).bytes(140)
+        items, decoder = run(bytes(broken))
+        frames = {frame.pts: frame.view() for frame in video(items)}
+        assert decoder.stats.lost_packets == 0
+        counted += decoder.stats.damaged > 0
+        for time in made.times[:10] + made.times[20:]:
+            for ours, whole in zip(frames[time], clean[time], strict=True):
+                np.testing.assert_array_equal(ours, whole)
+        second_gop = [time for time in made.times[10:20] if time in frames]
+        wrong += sum(quality(frames[time][0], clean[time][0]) < 30 for time in second_gop)
+    # Some bits mean something, if nothing good, and FFmpeg finds nothing wrong with them.
+    assert counted > len(inner) * 0.75
+    if not bframes:
+        assert wrong < len(inner) * 0.4
+
+
+def test_what_is_whole_comes_out_as_soon_as_a_loss_is_announced(clip: Callable[..., Any]) -> None:
+    made = clip(frames=40, bframes=2)
+    decoder = StreamDecoder()
+    first, second = gops(made.data)[:2]
+    items = [*decoder.feed(first), *decoder.end_segment()]
+    assert len(video(items)) < 10
+    items += decoder.discontinuity()
+    assert [frame.pts for frame in video(items)] == made.times[:10]
+    items += [*decoder.feed(second), *decoder.flush()]
+    assert [frame.pts for frame in video(items)] == made.times[:20]
+
+
 def test_a_stream_without_keyframes_resyncs_at_a_recovery_point(
     clip: Callable[..., Any], quality: Callable[..., float]
 ) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from livepeer.trickle.media import AudioFrame, StreamDecoder, VideoFrame
+from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.access_units import AccessUnit
 from livepeer.trickle.media.audio_units import AudioFrames, adts
+from livepeer.trickle.media.decoder_video import VideoDecoder
 from livepeer.trickle.media.demux import Demuxer
 from livepeer.trickle.media.interleave import Interleaver
 from livepeer.trickle.media.muxer import TransportStreamMuxer, TsTrack
@@ -146,6 +147,48 @@ def test_a_megabyte_of_no_sound_is_passed_over_quickly() -> None:
     noise = bytes(1 << 20)
     assert frames.split(ElementaryPacket(track, noise, 0, 0, False, False, False)) == []
     assert time.thread_time() - begun < 5
+
+
+def test_a_stream_that_told_its_parameters_once_resyncs_at_a_keyframe_without_them(
+    clip: Callable[..., Any],
+) -> None:
+    made, ts, reader = clip(frames=40), muxer(), StreamDecoder(video="packets")
+    data = ts.tables()
+    for number, item in enumerate([*reader.feed(made.data), *reader.flush()]):
+        assert isinstance(item, MediaPacket)
+        units = item.data.split(b"\0\0\1")
+        kept = [unit for unit in units if number == 0 or not unit or unit[0] & 0x1F not in (7, 8)]
+        assert len(units) - len(kept) == 2 * (item.is_keyframe and number > 0)
+        piece = ts.access_unit(
+            "video", b"\0\0\1".join(kept), item.pts, random_access=item.is_keyframe
+        )
+        # One picture is lost.
+        data += b"" if number == 12 else piece
+    decoder = StreamDecoder()
+    frames = [*decoder.feed(data), *decoder.flush()]
+    assert [round(frame.time * 90_000) for frame in frames] == made.times[:12] + made.times[20:]
+    assert decoder.stats.resyncs == 1
+
+
+def test_what_follows_a_keyframe_that_is_none_is_not_kept_for_ever(
+    clip: Callable[..., Any],
+) -> None:
+    """FFmpeg gives no picture before it has a real one; until then all might be decoded again."""
+    ts, decoder, reader = muxer(), StreamDecoder(), StreamDecoder(video="packets")
+    made = clip(frames=200, gop=200, width=32, height=32)
+    first, *rest = (
+        item for item in [*reader.feed(made.data), *reader.flush()] if isinstance(item, MediaPacket)
+    )
+    parameters = first.data[: first.data.index(b"\0\0\1\x65")]
+    data = ts.tables()
+    for number, item in enumerate(rest):
+        picture = item.data if number else parameters + item.data[item.data.index(b"\0\0\1\x41") :]
+        data += ts.access_unit("video", picture, item.pts, random_access=not number)
+    assert decoder.feed(data) == []
+    (track,) = decoder._decoders.values()
+    assert isinstance(track, VideoDecoder)
+    assert not track._waiting
+    assert len(track._since_key) <= 64
 
 
 def test_tables_that_change_in_every_packet_cost_no_memory(clip: Callable[..., Any]) -> None:

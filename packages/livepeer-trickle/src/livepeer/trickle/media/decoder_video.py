@@ -13,6 +13,7 @@ from .clock import MPEG_TIME_BASE, Timeline
 from .framers import framer_for
 from .frames import VideoFrame
 from .pes import ElementaryPacket
+from .picture_units import stands_alone
 from .psi import Track
 from .track import DecoderStats
 
@@ -23,6 +24,9 @@ __all__ = ["MAX_PIXELS", "VideoDecoder", "open_video"]
 
 #: 8K, and a little: a damaged header must not ask for more memory than any real picture needs.
 MAX_PIXELS = 8192 * 4608
+
+#: More units than any codec holds back before it gives the first picture.
+_REORDERED = 64
 
 
 class VideoDecoder:
@@ -41,12 +45,15 @@ class VideoDecoder:
         self._timeline = timeline
         self._stats = stats
         self._framer = framer_for(track)
+        self._threads = threads
         self._context = open_video(track.codec, device, threads)
         self._device = device if self._context.is_hwaccel else None
         self._waiting = True
         self._started = False
         #: The time of the newest keyframe that the decoder has, and up to where none is good.
         self._key = self._spoilt_until = -(1 << 63)
+        #: That keyframe and what came after it, until the first of their pictures is out.
+        self._since_key: list[AccessUnit] = []
         self._last: int | None = None
         self._step = 3_000
 
@@ -58,6 +65,7 @@ class VideoDecoder:
         if self._waiting:
             return []
         self._waiting = True
+        self._since_key = []
         out = self._decode(None)
         self._context.flush_buffers()
         return out
@@ -79,11 +87,20 @@ class VideoDecoder:
                     continue
                 self._waiting = False
                 self._stats.resyncs += self._started
+                if self._started:
+                    self._renew(unit)
                 self._started = True
             out += self._decode(unit)
         return out
 
     def _decode(self, unit: AccessUnit | None, *, again: bool = False) -> list[VideoFrame]:
+        if unit is not None and not again:
+            if unit.key:
+                self._since_key = [unit]
+            elif self._since_key:
+                self._since_key.append(unit)
+                if len(self._since_key) > _REORDERED:
+                    self._since_key = []
         try:
             pictures = self._context.decode(None if unit is None else self._packet(unit))
         except FFmpegError:
@@ -97,25 +114,45 @@ class VideoDecoder:
                     self._stats.skipped += 1
                 else:
                     out.append(self._frame(picture))
+                if self._since_key and (pts is None or pts >= self._key):
+                    self._since_key = []
                 continue
             # What follows may be predicted from it: nothing is worth having until a keyframe.
             self._stats.damaged += 1
             key_is_inside = unit is not None and unit.key
             if pts < self._key if pts is not None else key_is_inside:
                 self._spoilt_until = self._key
-                if not key_is_inside or again:
+                if unit is None or not self._since_key:
                     continue
-                # Decoded once more, so that nothing of what was broken before it gets into it.
-                self._context.flush_buffers()
                 self._stats.video_frames += len(out)
-                assert unit is not None
-                return out + self._decode(unit, again=True)
+                return out + self._decode_again()
             if unit is not None:
                 self._waiting = True
+                self._since_key = []
                 self._context.flush_buffers()
             break
         self._stats.video_frames += len(out)
         return out
+
+    def _decode_again(self) -> list[VideoFrame]:
+        """From the keyframe on, so that nothing of what was broken before it gets into it."""
+        units, self._since_key = self._since_key, []
+        self._context.flush_buffers()
+        self._renew(units[0])
+        out: list[VideoFrame] = []
+        for unit in units:
+            if not self._waiting:
+                out += self._decode(unit, again=True)
+        return out
+
+    def _renew(self, unit: AccessUnit) -> None:
+        """A new decoder for what begins with this keyframe, where that is all it needs.
+
+        FFmpeg's for H.264 keeps something of a broken picture over a flush: what it makes of the
+        next GOP, whole as that is, differs from what was encoded, and it does not say so.
+        """
+        if not self._context.is_hwaccel and stands_alone(self.track.codec, unit.data):
+            self._context = open_video(self.track.codec, None, self._threads)
 
     def _packet(self, unit: AccessUnit) -> Any:
         packet = Packet(unit.data)

@@ -7,7 +7,7 @@ import re
 from .access_units import AccessUnit
 from .pes import ElementaryPacket
 
-__all__ = ["Pictures", "parameter_sets"]
+__all__ = ["Pictures", "parameter_sets", "stands_alone"]
 
 _START_CODE = re.compile(b"\0\0\1")
 
@@ -152,3 +152,13 @@ def parameter_sets(codec: str, data: bytes) -> bytes:
             return data[at : after if after >= 0 else len(data)]
         at = after
     return b""
+
+
+def stands_alone(codec: str, data: bytes) -> bool:
+    """Whether a keyframe brings all that a decoder has to know before it."""
+    if codec not in ("h264", "hevc"):
+        return b"\0\0\1\xb3" in data
+    heads = {data[code.end()] for code in _START_CODE.finditer(data, 0, max(0, len(data) - 1))}
+    if codec == "h264":
+        return {7, 8} <= {head & 0x1F for head in heads}
+    return {32, 33, 34} <= {head >> 1 & 0x3F for head in heads}
