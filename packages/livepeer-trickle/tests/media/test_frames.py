@@ -38,23 +38,32 @@ def test_importing_frames_loads_neither_av_nor_numpy() -> None:
 # --- who owns the pixels -----------------------------------------------------------------------
 
 
+# Pictures that come out in decoding order are still references then; reordered ones are not.
+@pytest.mark.parametrize(
+    ("codec", "bframes"), [("libx264", 0), ("libx264", 2), ("libx265", 0), ("mpeg2video", 0)]
+)
 def test_writing_into_every_frame_of_a_long_gop_leaves_the_others_as_they_were(
-    clip: Callable[..., Any],
+    clip: Callable[..., Any], codec: str, bframes: int
 ) -> None:
-    made = clip(frames=60, gop=60, bframes=2)
+    made = clip(codec=codec, frames=60, gop=60, bframes=bframes)
     untouched = [[p.copy() for p in f.view()] for f in decoded(made.data)]
     decoder = StreamDecoder()
     seen = 0
-    for at in range(0, len(made.data), 1880):
-        piece = made.data[at : at + 1880]
-        for frame in decoder.feed(piece):
+
+    def write(frames: list[Any]) -> None:
+        nonlocal seen
+        for frame in frames:
             assert isinstance(frame, VideoFrame)
             for ours, reference in zip(frame.view(), untouched[seen], strict=True):
                 np.testing.assert_array_equal(ours, reference)
             for plane in frame.planes:
                 plane[:] = 0
             seen += 1
-    assert seen >= 55
+
+    for at in range(0, len(made.data), 188):
+        write(decoder.feed(made.data[at : at + 188]))
+    write(decoder.flush())
+    assert seen == 60
 
 
 def test_writing_into_the_decoders_own_picture_would_damage_the_others(
@@ -184,11 +193,11 @@ def test_timing_survives_every_transform() -> None:
         np.zeros((2, 441), np.float32), rate=44_100, time=Fraction(5, 44_100)
     )
     assert sound.duration == Fraction(1, 100)
-    for other in (
-        sound.resample(rate=16_000, layout="mono"),
-        sound.replace(np.zeros((1, 7), np.float32)),
+    for other, rate in (
+        (sound.resample(rate=16_000, layout="mono"), 16_000),
+        (sound.replace(np.zeros((1, 7), np.float32)), 44_100),
     ):
-        assert other.time == Fraction(5, 44_100)
+        assert (other.time, other.rate) == (Fraction(5, 44_100), rate)
 
 
 def test_a_picture_for_an_encoder_does_not_force_its_type(clip: Callable[..., Any]) -> None:
@@ -333,6 +342,35 @@ def test_resample_keeps_the_duration_of_one_frame() -> None:
     stereo = frame.resample(layout="stereo")
     assert stereo.samples.shape == (2, 960)
     assert len(frame.samples[0]) == 960
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 96_000])
+def test_one_resampled_frame_is_the_same_sound_to_its_last_sample(rate: int) -> None:
+    frame = AudioFrame.from_ndarray(tone(48_000, 4800), rate=48_000, time=0)
+    out = frame.resample(rate=rate).samples[0]
+    inner = slice(rate // 1000, -rate // 1000)
+    np.testing.assert_allclose(out[inner], tone(rate, rate // 10)[0][inner], atol=0.02)
+    # The filter's run-out is in it: the last millisecond is sound too.
+    assert np.abs(out[-rate // 1000 :]).max() > 0.1
+
+
+@pytest.mark.parametrize("codec", ["aac", "libopus", "mp2"])
+def test_what_is_written_into_decoded_samples_is_what_an_encoder_gets(
+    clip: Callable[..., Any], codec: str
+) -> None:
+    decoder = StreamDecoder(video="drop")
+    made = clip(audio=codec)
+    sounds = [*decoder.feed(made.data), *decoder.flush()]
+    heard = [sound.samples.copy() for sound in sounds if isinstance(sound, AudioFrame)]
+    decoder = StreamDecoder(video="drop")
+    again = [*decoder.feed(made.data), *decoder.flush()]
+    assert len(again) == len(heard) > 40
+    for sound, samples in zip(again, heard, strict=True):
+        assert isinstance(sound, AudioFrame)
+        np.testing.assert_array_equal(sound.samples, samples)
+        sound.samples[:] = 0.25
+        assert (sound.to_av().to_ndarray() == 0.25).all()
+        assert sound.to_av().pts == sound.pts
 
 
 def test_a_resampler_has_no_seams_and_exact_times() -> None:
