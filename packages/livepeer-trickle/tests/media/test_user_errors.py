@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -299,6 +301,42 @@ def test_a_format_that_is_named_outweighs_the_name_of_the_file(tmp_path: Path) -
     encode([picture() for _ in range(20)], tmp_path / "clip.mp4", format="mpegts")
     with av.open(str(tmp_path / "clip.mp4")) as file:
         assert file.format.name == "mpegts"
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mp4"])
+def test_a_file_can_be_made_from_itself(name: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1)
+    shown = (noise.integers(0, 255, (96, 160, 3), np.uint8) for _ in range(40))
+    path = tmp_path / name
+    encode(map(VideoFrame.from_ndarray, shown), path, video=VideoOutput(bitrate=8_000_000))
+    assert path.stat().st_size > 2 * 64 * 1024, "more than is read at a time"
+    path.chmod(0o600)
+    encode(decode(path), path)
+    assert len(list(decode(path))) == 40
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mp4", "clip.wav"])
+def test_what_can_not_be_encoded_leaves_the_file_as_it_was(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"precious")
+    broken: list[Any] = [picture(), picture(), "no frame"]
+    with pytest.raises((TypeError, ValueError)):
+        encode(broken, path, format="wav" if name.endswith("wav") else None)
+    with pytest.raises(ValueError, match="nothing to encode"):
+        encode([], path)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_can_not_be_replaced_is_written_into(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as other:
+        reading = other.submit(pipe.read_bytes)
+        encode([picture() for _ in range(5)], pipe)
+        assert len(list(decode(reading.result(LIMIT)))) == 5
 
 
 @pytest.mark.parametrize(

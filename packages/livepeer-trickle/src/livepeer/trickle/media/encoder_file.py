@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -49,7 +51,8 @@ def encode(
     which later ones are scaled; its clock begins where the container's begins. Not given, a path
     that ends in ``.mp4``, ``.mov``, ``.mkv`` or the like becomes that, all else MPEG-TS.
     ``video`` or ``audio`` of ``None`` leaves that track out. A frame without a time follows the one
-    before it; one that is not later than the one before it is left out, as in a stream.
+    before it; one that is not later than the one before it is left out, as in a stream. A file that
+    is there is replaced when all is written: frames may be read from it meanwhile.
 
     Raises ``ValueError`` where no frame is left to encode, or the format is unknown or cannot hold
     the tracks, ``TypeError`` for what is no frame, and :class:`EncoderUnavailable` where a codec
@@ -63,7 +66,8 @@ def encode(
         return _store(_transport_stream(frames, SegmentEncoder(video, audio)), target)
     if format not in av.formats_available or not av.ContainerFormat(format, "w").is_output:
         raise ValueError(f"format {format!r}: no such container; try 'mpegts', 'mp4' or 'matroska'")
-    if path is None and av.ContainerFormat(format, "w").flags & _NO_FILE:
+    by_itself = av.ContainerFormat(format, "w").flags & _NO_FILE
+    if path is None and by_itself:
         # It would ignore the target and leave files in the working directory.
         raise ValueError(f"format {format!r} writes files of its own: give a path")
     if video is not None:
@@ -79,7 +83,9 @@ def encode(
             result = io.BytesIO()
             _rewrap(stream, result, format)
             return result.getvalue()
-        _rewrap(stream, path or target, format)
+        place = contextlib.nullcontext(path or target)
+        with place if path is None or by_itself else _beside(path) as to:
+            _rewrap(stream, to, format)
     return None
 
 
@@ -99,11 +105,31 @@ def _store(
     if target is None:
         return b"".join(parts)
     if isinstance(target, str | os.PathLike):
-        with open(target, "wb") as file:
+        with _beside(os.fspath(target)) as part, open(part, "wb") as file:
             file.writelines(parts)
     else:
         target.writelines(parts)
     return None
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[str]:
+    """Where to write what takes the place of ``path`` once it is whole: frames may be read from
+    there meanwhile, and what fails changes nothing."""
+    target = os.path.realpath(path)
+    exists = os.path.exists(target)
+    if exists and not os.path.isfile(target):
+        yield path  # a pipe, a device: nothing can take its place
+        return
+    part = f"{target}.part"
+    try:
+        yield part
+        if exists:
+            shutil.copymode(target, part)
+        os.replace(part, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 def _of_one_size(frames: Frames, video: VideoOutput) -> tuple[Frames, VideoOutput]:
