@@ -189,7 +189,7 @@ class SegmentOpener:
         if rule.action is not Action.FAIL:
             why = f"no segment could be opened for {self.timeouts.outage:g} s"
         elif _is_missing(reply) and not self.state.create:
-            why += "; make it on the server, or pass create=True"
+            why += "; make it on the server, or with TricklePublisher(url, create=True)"
         told = f": {reply}" if reply else f": {error.message}" if error else ""
         failure = kind(why + told, url=self.url, seq=seq, attempt=self.backoff.attempt or 1)
         failure.__cause__ = error
