@@ -323,11 +323,97 @@ async def test_the_loop_stays_free_while_a_stream_is_decoded(
     assert worst < 1
 
 
+async def test_a_stream_is_decoded_on_one_thread_of_its_own(
+    server: TrickleServer, clip: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = clip(frames=40, audio="aac", bframes=2)
+    seen: dict[int, set[str]] = {}
+
+    def watched(name: str) -> Any:
+        call = getattr(StreamDecoder, name)
+
+        def watch(self: StreamDecoder, *arguments: Any) -> Any:
+            seen.setdefault(id(self), set()).add(threading.current_thread().name)
+            seen[id(self)].add(f"#{threading.get_ident()}")
+            return call(self, *arguments)
+
+        return watch
+
+    for name in ("feed", "end_segment", "discontinuity", "flush"):
+        monkeypatch.setattr(StreamDecoder, name, watched(name))
+    channel = server.create("in", "video/MP2T")
+    url = server.channel_url("in")
+    async with (
+        MediaSubscriber(url, policy="all", start=0) as one,
+        MediaSubscriber(url, start=0) as other,
+    ):
+        reading = [asyncio.create_task(collect(frames)) for frames in (one, other)]
+        for part in segments(made.data):
+            await channel.write(part)
+        await until(lambda: one.stats.decoder.video_frames >= 30)
+        running = [t.name for t in threading.enumerate() if t.name == "livepeer-decode"]
+        assert len(running) == 2
+        await end(server, one, sum(map(len, segments(made.data))))
+        await asyncio.gather(*reading)
+    # Of each stream: one name and one number, and no number is the loop's or the other's.
+    assert [len(names) for names in seen.values()] == [2, 2]
+    assert all("livepeer-decode" in names for names in seen.values())
+    threads = {name for names in seen.values() for name in names if name.startswith("#")}
+    assert len(threads - {f"#{threading.get_ident()}"}) == 2
+
+
+async def test_what_is_not_taken_with_all_stays_behind_the_socket(
+    server: TrickleServer, clip: Callable[..., Any]
+) -> None:
+    made = clip(frames=60, mux={"omit_video_pes_length": "0"})
+    # Each picture with 400 KB of nothing behind it.
+    starts = [
+        at
+        for at in range(0, len(made.data), 188)
+        if made.data[at + 1] & 0x40 and (made.data[at + 1] & 0x1F) << 8 | made.data[at + 2] == 0x100
+    ]
+    nothing = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 2_200
+    parts = [made.data[a:b] for a, b in zip([0, *starts[1:]], [*starts[1:], None], strict=True)]
+    data = nothing.join(parts)
+    channel = server.create("in", "video/MP2T")
+    async with MediaSubscriber(server.channel_url("in"), policy="all", start=0) as frames:
+        await channel.write(data)
+        await until(lambda: frames.stats.waiting == 8)
+        quiet = 0
+        read = -1
+        while quiet < 20:
+            await asyncio.sleep(0.01)
+            quiet = quiet + 1 if frames.stats.transport.bytes == read else 0
+            read = frames.stats.transport.bytes
+        assert read < len(data) // 2
+        assert frames.stats.waiting == 8
+        ending = asyncio.create_task(end(server, frames, len(data)))
+        assert times(await collect(frames)) == made.times
+        await ending
+    assert frames.stats.dropped == 0
+
+
 # --- the parts, where the network cannot bring them to their limits ------------------------------
 
 
 def sound() -> AudioFrame:
     return AudioFrame.from_ndarray(np.zeros((1, 10), np.float32), rate=48_000, time=0)
+
+
+async def test_a_burst_that_nobody_takes_is_held_to_its_newest_pictures_and_all_sound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # None of them is too old, however slow this machine is: there are too many.
+    monkeypatch.setattr("livepeer.trickle.media.handover.PATIENCE", 1e6)
+    handover = Handover("latest", 3)
+    picture = np.zeros((2, 2, 3), np.uint8)
+    for number in range(10):
+        handover.put(VideoFrame.from_ndarray(picture, time=number))
+        handover.put(sound())
+    assert len(handover) == 3 + 10
+    assert handover.dropped == 7
+    taken = [await handover.take() for _ in range(13)]
+    assert [item.time for item in taken if isinstance(item, VideoFrame)] == [7, 8, 9]
 
 
 async def test_audio_that_nobody_takes_holds_the_thread_instead_of_growing() -> None:
