@@ -11,7 +11,14 @@ import av
 import numpy as np
 import pytest
 
-from livepeer.trickle.media import AudioFrame, SegmentEncoder, StreamDecoder, VideoFrame
+from livepeer.trickle.media import (
+    AudioFrame,
+    CodecParameters,
+    MediaPacket,
+    SegmentEncoder,
+    StreamDecoder,
+    VideoFrame,
+)
 
 
 def passed(data: bytes) -> list[bytes]:
@@ -70,6 +77,7 @@ def test_pictures_of_other_encoders_come_back_at_their_ticks(
     for picture, drawn in zip(pictures, made.pictures, strict=True):
         for ours, plane in zip(picture.view(), drawn, strict=True):
             assert quality(ours, plane) > 38
+    assert order_of([made.data]) == order_of(parts)
     # And each segment alone, by FFmpeg's own demuxer.
     times: list[int] = []
     for part in parts:
@@ -79,6 +87,29 @@ def test_pictures_of_other_encoders_come_back_at_their_ticks(
         assert not any(picture.is_corrupt for picture in shown)
         times += [picture.pts for picture in shown if picture.pts is not None]
     assert [time % (1 << 33) for time in times] == [time % (1 << 33) for time in made.times]
+
+
+def order_of(parts: list[bytes]) -> list[tuple[int, int]]:
+    """When pictures are shown and decoded, in the order of the stream."""
+    reader = StreamDecoder(video="packets", audio="drop")
+    items = [*(item for part in parts for item in reader.feed(part)), *reader.flush()]
+    return [(item.pts, item.dts) for item in items if isinstance(item, MediaPacket)]
+
+
+def test_opus_packets_of_any_size_are_carried_whole() -> None:
+    """Their sizes stand before them in bytes of 255 and a rest, which may be 0."""
+    parameters = CodecParameters("audio", "opus", rate=48_000, channels=2)
+    encoder, reader = SegmentEncoder(None), StreamDecoder(audio="packets")
+    # The first byte says: one frame of 20 ms.
+    sent = [b"\xfc" + bytes(size - 1) for size in (2, 254, 255, 256, 509, 510, 511, 1275)]
+    came: list[Any] = []
+    for n, data in enumerate(sent):
+        packet = MediaPacket(data, 1800 * n, 1800 * n, Fraction(1, 90_000), True, parameters)
+        for piece in encoder.encode(packet):
+            came += reader.feed(piece.data)
+    assert [(packet.data, packet.pts) for packet in came] == [
+        (data, 1800 * n) for n, data in enumerate(sent)
+    ]
 
 
 @pytest.mark.parametrize(
