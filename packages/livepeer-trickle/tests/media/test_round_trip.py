@@ -75,16 +75,18 @@ def test_pictures_come_back_one_for_one_with_their_times(fps: Fraction | int) ->
     assert len(came) == 45
     for before, after in zip(sent, came, strict=True):
         assert after.time == round(before.time * 90_000) * TICK
-        assert psnr(after.view()[0], before.view()[0]) > 35
-        assert psnr(after.view()[1], before.view()[1]) > 35
+        for ours, given in zip(after.view(), before.view(), strict=True):
+            assert psnr(ours, given) > 35
 
 
-def test_a_variable_rate_keeps_every_time_to_the_tick() -> None:
+def test_a_variable_rate_keeps_every_picture_and_its_time_to_the_tick() -> None:
     rng = np.random.default_rng(5)
     ticks = 90_000 + np.cumsum(rng.integers(1, 20_000, 120))
     sent = video([int(t) * TICK for t in ticks])
     came = [f for f in through(sent) if isinstance(f, VideoFrame)]
     assert [f.time for f in came] == [f.time for f in sent]
+    for before, after in zip(sent, came, strict=True):
+        assert psnr(after.view()[0], before.view()[0]) > 35
 
 
 def test_times_run_on_through_the_wrap_of_the_33_bit_clock() -> None:
@@ -99,9 +101,10 @@ def test_times_run_on_through_the_wrap_of_the_33_bit_clock() -> None:
     came = through(sent)
     pictures = [f.time for f in came if isinstance(f, VideoFrame)]
     assert pictures == [start + i * 3000 * TICK for i in range(60)]
-    heard = [f.time for f in came if isinstance(f, AudioFrame)]
-    assert all(b > a for a, b in itertools.pairwise(heard))
-    assert abs(heard[0] - start) < Fraction(3, 100)
+    heard = [f for f in came if isinstance(f, AudioFrame)]
+    assert all(abs(b.time - a.time - a.duration) <= TICK for a, b in itertools.pairwise(heard))
+    # The codec's run-in is before the first sample.
+    assert abs(heard[0].time + Fraction(1024, 48_000) - start) <= TICK
 
 
 @pytest.mark.parametrize("size", [(160, 96), (162, 98), (640, 360), (1280, 720), (96, 160)])

@@ -322,7 +322,8 @@ async def test_a_stalled_network_drops_whole_segments_and_never_blocks_the_write
     url = server.channel_url("drop")
     server.create("drop")
     reader = Reader(url)
-    output = VideoOutput(bitrate=80_000_000)
+    # So long that no segment would end by itself.
+    output = VideoOutput(bitrate=80_000_000, gop_seconds=10)
     slowest = 0.0
     async with Network(port_of(server)) as network:
         road = through(network, url, port_of(server))
@@ -356,18 +357,65 @@ async def test_a_stalled_network_drops_whole_segments_and_never_blocks_the_write
     assert len(times) == i - publisher.stats.dropped
     assert publisher.stats.stalls >= 1
     for segment in segments:
-        assert decoded(segment)[0].key_frame
+        pictures = decoded(segment)
+        assert pictures[0].key_frame
+        # What was left out is missing between segments, never in one.
+        assert {b.time - a.time for a, b in pairwise(pictures)} <= {Fraction(1, 30)}
+    # Nothing of what came is patched up.
+    decoder = StreamDecoder(audio="drop")
+    for segment in segments:
+        decoder.feed(segment)
+        decoder.end_segment()
+    decoder.flush()
+    assert decoder.stats.damaged == decoder.stats.skipped == decoder.stats.lost_packets == 0
 
 
-async def test_a_cut_connection_costs_a_segment_and_the_next_ones_are_whole(
+async def test_closing_waits_for_a_network_that_goes_on_and_all_of_it_arrives(
     server: TrickleServer,
+) -> None:
+    url = server.channel_url("close")
+    server.create("close")
+    reader = Reader(url)
+    async with Network(port_of(server)) as network:
+        road = through(network, url, port_of(server))
+        output = VideoOutput(bitrate=80_000_000)
+        publisher = MediaPublisher(road, output=output, expect=["audio"], drain_timeout=LIMIT)
+        async with publisher:
+            await publisher.write(noise(0))
+            network.block()
+            count = 1
+            async with asyncio.timeout(LIMIT):
+                while not publisher._outbox.behind:
+                    # More than the sockets hold, and less than a write would wait for.
+                    if publisher._outbox._bytes < 1 << 20:
+                        await publisher.write(noise(count))
+                        await publisher.write(sound(count))
+                        count += 1
+                    await asyncio.sleep(0.005)
+            closing = asyncio.create_task(publisher.aclose())
+            await asyncio.sleep(0.05)
+            assert not closing.done()
+            network.clear()
+            async with asyncio.timeout(LIMIT):
+                await closing
+    data = b"".join(await reader.finished())
+    assert [f.time for f in decoded(data)] == [1 + Fraction(i, 30) for i in range(count)]
+    decoder = StreamDecoder(video="drop")
+    sounds = [*decoder.feed(data), *decoder.flush()]
+    # Not a whole number of the codec's frames was written: the last of them is filled up.
+    assert sum(len(item) for item in sounds if isinstance(item, AudioFrame)) >= (count - 1) * 1600
+
+
+@pytest.mark.parametrize("gop", [0.5, 10])
+async def test_a_cut_connection_costs_a_segment_and_the_next_ones_are_whole(
+    server: TrickleServer, gop: float
 ) -> None:
     url = server.channel_url("cut")
     server.create("cut")
     reader = Reader(url)
     async with Network(port_of(server)) as network:
         road = through(network, url, port_of(server))
-        output = VideoOutput(gop_seconds=0.5)
+        output = VideoOutput(gop_seconds=gop)
         async with MediaPublisher(road, output=output) as publisher:
             for i in range(90):
                 if i == 20:
@@ -379,7 +427,8 @@ async def test_a_cut_connection_costs_a_segment_and_the_next_ones_are_whole(
     times = [f.time for part in whole for f in part]
     assert times == sorted(set(times))
     assert times[-1] == 1 + Fraction(89, 30)
-    assert len(times) >= 60
+    # The rest of a long segment is not waited for: the next one begins at once.
+    assert len(times) >= (60 if gop < 1 else 30)
     assert publisher.stats.segments_failed + publisher.stats.transport.uncertain >= 1
 
 
