@@ -20,6 +20,7 @@ from livepeer.trickle.media import (
     encoder_video,
 )
 from livepeer.trickle.media.encoder import Piece, SegmentEncoder
+from livepeer.trickle.media.encoder_picture import Fitter, output_size
 from livepeer.trickle.media.encoder_video import EncoderUnavailable
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
 
@@ -107,6 +108,15 @@ def test_an_odd_size_loses_its_last_column_or_row_and_is_not_scaled(size: tuple[
         luma = decoded.to_ndarray(format="gray")
         expected = original.to_ndarray("gray")[: height & ~1, : width & ~1]
         assert psnr(luma, expected) > 35
+
+
+def test_of_an_odd_size_every_other_pixel_stays_where_it_was() -> None:
+    noise = np.random.default_rng(2).integers(0, 255, (97, 161, 3), np.uint8)
+    source = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv420p")
+    fitted = Fitter(source, *output_size(VideoOutput(), 161, 97)).fit(source)
+    assert (fitted.width, fitted.height) == (160, 96)
+    for ours, whole in zip(VideoFrame(fitted).view(), VideoFrame(source).view(), strict=True):
+        np.testing.assert_array_equal(ours, whole[: ours.shape[0], : ours.shape[1]])
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,32 @@ def test_a_file_of_ffmpegs_comes_back_picture_by_picture_and_in_sync(
     assert abs(misplaced(sounds, begin)) < APART[container]
 
 
+@pytest.mark.parametrize("container", ["mpegts", "matroska"])
+def test_of_a_file_that_breaks_off_all_before_comes_out(
+    clip: Callable[..., Any], container: str
+) -> None:
+    data = clip(frames=60, audio="aac", container_format=container).data
+    pictures, sounds = split(list(decode(data[: len(data) // 2])))
+    assert 20 < len(pictures) < 40
+    assert Fraction(1, 2) < sum(sound.duration for sound in sounds) < Fraction(3, 2)
+
+
+@pytest.mark.parametrize("container", ROUNDED)
+def test_a_file_with_a_broken_part_goes_on_behind_it(
+    clip: Callable[..., Any], container: str
+) -> None:
+    whole = clip(frames=60, audio="aac", container_format=container)
+    data = bytearray(whole.data)
+    middle = len(data) // 2
+    data[middle : middle + 3_000] = np.random.default_rng(1).bytes(3_000)
+    pictures, sounds = split(list(decode(bytes(data))))
+    assert len(pictures) > 40
+    assert sum(sound.duration for sound in sounds) > Fraction(3, 2)
+    end = Fraction(whole.times[-1] - whole.times[0], 90_000)
+    assert abs(pictures[-1].time - pictures[0].time - end) <= ROUNDED[container]
+    assert sounds[-1].time - sounds[0].time > Fraction(18, 10)
+
+
 @pytest.mark.parametrize("container", ROUNDED)
 @pytest.mark.parametrize("codec", ["aac", "libopus"])
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(5)])

@@ -111,6 +111,21 @@ def test_x264_is_set_to_its_fastest_and_to_no_delay_unless_told_otherwise() -> N
     assert kinds == [PictureType.P if i % 30 else PictureType.I for i in range(40)]
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("codec", ["aac", "libopus"])
+def test_sound_says_its_own_rate_and_channels(codec: Any, layout: Any, rate: int) -> None:
+    samples = np.zeros((1, rate // 10), np.float32)
+    items = [
+        AudioFrame.from_ndarray(samples, rate=rate, time=1 + Fraction(i, 10)) for i in range(5)
+    ]
+    data = stream(SegmentEncoder(None, AudioOutput(codec=codec, layout=layout)), items)
+    reader = StreamDecoder(audio="packets")
+    came = [item for item in reader.feed(data) if isinstance(item, MediaPacket)]
+    told = {(packet.parameters.rate, packet.parameters.channels) for packet in came}
+    assert told == {(48_000 if codec == "libopus" else rate, 1 if layout == "mono" else 2)}
+
+
 def test_a_channel_is_relayed_byte_for_byte_without_av_and_numpy() -> None:
     code = """
 import asyncio, os, sys

@@ -111,6 +111,36 @@ async def test_the_first_frame_comes_while_its_segment_is_still_open(
             assert second.time > first.time
 
 
+async def test_with_latest_no_picture_waits_for_sound(
+    server: TrickleServer, clip: Callable[..., Any]
+) -> None:
+    made = clip(audio="aac", mux={"omit_video_pes_length": "0"})
+    kept, sounds = [], 0
+    for at in range(0, len(made.data), 188):
+        packet = made.data[at : at + 188]
+        if (packet[1] & 0x1F) << 8 | packet[2] == 0x101:
+            sounds += bool(packet[1] & 0x40)
+            # The sound stops after its second packet of frames; nobody has said so.
+            if sounds > 2:
+                continue
+        kept.append(packet)
+    from livepeer.trickle import TricklePublisher
+
+    server.create("in", "video/MP2T")
+    async with (
+        asyncio.timeout(LIMIT),
+        MediaSubscriber(server.channel_url("in")) as frames,
+        TricklePublisher(server.channel_url("in"), linger=0) as publisher,
+        publisher.segment() as segment,
+    ):
+        await segment.write(b"".join(kept))
+        seen: list[Any] = []
+        while len(times(seen)) + frames.stats.dropped < 30:
+            seen.append(await anext(frames))
+    assert times(seen)[-1] == made.times[-1]
+    assert any(isinstance(item, AudioFrame) for item in seen)
+
+
 def second_picture(data: bytes) -> int:
     """Where the second picture begins."""
     starts = [

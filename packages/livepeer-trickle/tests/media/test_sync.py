@@ -76,7 +76,8 @@ def test_after_a_gap_sound_is_where_its_time_says() -> None:
     for i in range(200):
         if 60 <= i < 110:
             continue
-        wave = np.full((1, 960), 0.5 if i in (50, 150) else 0.0, np.float32)
+        # The last one before the gap is heard to its end.
+        wave = np.full((1, 960), 0.5 if i in (50, 59, 150) else 0.0, np.float32)
         items.append(sound(wave, 1 + Fraction(i, 50)))
     times, level = loudness(through(items))
     for i in (50, 150):
@@ -85,6 +86,9 @@ def test_after_a_gap_sound_is_where_its_time_says() -> None:
         assert abs(times[near][np.argmax(level[near] > 0.25)] - begin) < 0.004
     # The hole stays a hole: nothing was invented, nothing was moved into it.
     assert not ((times > 2.3) & (times < 3.1)).any()
+    loud = times[(level > 0.25) & (times > 2.1) & (times < 3.5)]
+    assert abs(loud.min() - 2.18) < 0.004
+    assert abs(loud.max() - 2.2) < 0.004
 
 
 def test_a_clock_that_drifts_is_followed() -> None:
