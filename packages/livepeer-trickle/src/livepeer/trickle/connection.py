@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from livepeer.trickle import tls as trust
 from livepeer.trickle.exceptions import CertificateError, public_url
+from livepeer.trickle.piece import PIECE
 from livepeer.trickle.read_buffer import ReadBuffer
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ __all__ = ["TLS", "Connection", "Key", "Origin", "split_url"]
 TLS: TypeAlias = ssl.SSLContext | bool | trust.Pin
 """How to trust an https server: True = by the system's store, False = not at all, a context, or a
 `Pin` that knows the certificate."""
+
+_FIRST: Final = 64 * 1024
+"""Bytes read at a time until the headers of an answer are there. With more, those of a small
+segment would be seen only with all of it, and the next one be asked for later."""
 
 _HOST: Final = re.compile(r"(?!\.)[0-9A-Za-z.:%_~-]+")
 _PATH: Final = re.compile(r"[/?]")
@@ -143,7 +148,10 @@ class Connection(asyncio.BufferedProtocol):
             _notice_dead_peers(sock)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer.secure(sizehint) if self.key[0].secure else self._buffer.plain()
+        if self.key[0].secure:
+            return self._buffer.secure(sizehint)
+        begun = self.exchange is not None and self.exchange.parser.head is not None
+        return self._buffer.plain(PIECE if begun else _FIRST)
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.exchange is not None:

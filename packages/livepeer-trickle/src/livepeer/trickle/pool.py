@@ -19,6 +19,7 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
     public_url,
 )
+from livepeer.trickle.piece import PIECE
 from livepeer.trickle.read_buffer import ReadBuffer
 
 __all__ = ["Pool"]
@@ -27,10 +28,6 @@ _IDLE: Final = 15.0
 """Seconds after which an idle connection is not used again: servers close theirs after a while, and
 a request that meets such a close has to be made twice."""
 
-_READ: Final = 64 * 1024
-"""Bytes read from a socket at a time. With more, the headers of a segment would be seen only with
-all of a small one, and the next one be asked for later."""
-
 
 class Pool:
     """The connections of one event loop, idle ones by where they lead and whom they trust."""
@@ -38,7 +35,7 @@ class Pool:
     def __init__(self) -> None:
         self._all: set[Connection] = set()
         self._idle: dict[Key, list[Connection]] = {}
-        self._buffer = ReadBuffer(_READ)
+        self._buffer = ReadBuffer(PIECE)
 
     def __len__(self) -> int:
         return len(self._all)

@@ -54,7 +54,7 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         buffer = self._listener.buffer
-        return buffer.secure(sizehint) if self._secure else buffer.plain()
+        return buffer.secure(sizehint) if self._secure else buffer.plain(PIECE)
 
     def buffer_updated(self, nbytes: int) -> None:
         self.data_received(self._listener.buffer.take(nbytes))
