@@ -106,7 +106,7 @@ class SegmentEncoder:
         come by the end of that segment is not named any longer, and is news when it comes.
         ``codec``: FFmpeg's name, for packets that pass through; else it is what this encoder makes.
         ``channels``: of Opus, where they are known. ``decoded``: not packets will come, but frames
-        that were decoded from ``codec``.
+        that were decoded from ``codec``; to be told before the first of them.
         """
         if decoded and self._audio is not None and kind == "audio":
             self._audio.follow(codec, channels)
