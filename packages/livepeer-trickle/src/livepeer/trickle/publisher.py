@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from livepeer.trickle import wire
@@ -95,6 +96,7 @@ class TricklePublisher:
             unsettled=self._unsettled,
         )
         self._closed = False
+        self._nobody_behind = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<TricklePublisher {public_url(self.url)} next={self._state.seq}>"
@@ -123,6 +125,10 @@ class TricklePublisher:
             await segment._write(data, end=True)
         return segment
 
+    def skip_linger(self) -> None:
+        """Delete the channel without waiting for readers, also where `aclose` waits already."""
+        self._nobody_behind.set()
+
     async def aclose(self) -> None:
         """End the open segment, wait until all are acknowledged, linger, delete the channel.
 
@@ -138,7 +144,9 @@ class TricklePublisher:
                 await segment._settled_or_given_up()
             if self.delete_on_close and self._opener.connected and not self._state.closed:
                 if self.stats.segments or self.stats.uncertain:
-                    await asyncio.sleep(self.linger)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(self.linger):
+                            await self._nobody_behind.wait()
                 await self._opener.delete()
         finally:
             await self._leave()

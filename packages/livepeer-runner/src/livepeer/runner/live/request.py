@@ -13,6 +13,9 @@ from livepeer.runner.errors import FieldError, InvalidInput
 # go-livepeer: BYOC stream start. Which of the last three are there is the caller's choice.
 URLS = ("control_url", "events_url", "subscribe_url", "publish_url", "data_url")
 
+LARGEST_STOP = 4096
+"""Bytes of a stop's body that are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -57,6 +60,22 @@ def parse_start(
     given = content.get("gateway_request_id") or content.get("stream_id")
     name = stream_id or (given if isinstance(given, str) else "") or fallback_id
     return StartRequest(name, content.get("params"), **urls)
+
+
+def reads_no_more(body: bytes) -> bool:
+    """Whether the body of a stop says `"linger": 0`: its caller reads nothing any more.
+
+    The body is anything that any caller, or a gateway, may send (go-livepeer: BYOC stream stop), so
+    whatever else it holds is an ordinary stop.
+    """
+    if not 0 < len(body) <= LARGEST_STOP:
+        return False
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    linger = content.get("linger") if isinstance(content, dict) else None
+    return isinstance(linger, int | float) and not isinstance(linger, bool) and linger == 0
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -106,6 +106,10 @@ class Session:
             self.reason, self.failed = reason, failed
             self._ending.set()
 
+    def nobody_behind(self) -> None:
+        """Its caller has read all it wants: no channel is kept open for readers at the end."""
+        self.stream.channels.nobody_behind()
+
     def surrender(self) -> Slot | None:
         """Give the slot to a successor, and leave the channels to it: they have the same names."""
         slot, self._slot = self._slot, None

@@ -23,7 +23,12 @@ from livepeer.runner.live.metrics import StreamMetrics
 from livepeer.runner.live.params import Parameters
 from livepeer.runner.live.pipeline import BatchItem, LivePipeline
 from livepeer.runner.live.relay import RelayFlow
-from livepeer.runner.live.request import StartRequest, parse_object, parse_start
+from livepeer.runner.live.request import (
+    StartRequest,
+    parse_object,
+    parse_start,
+    reads_no_more,
+)
 from livepeer.runner.live.route import StreamRoute
 from livepeer.runner.live.session import FlowProtocol, Session
 from livepeer.runner.live.shared import SharedState
@@ -273,6 +278,8 @@ class LiveWork:
         """Its body is anything, and it comes two or three times (go-livepeer: BYOC stream stop)."""
         session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
         if session is not None:
+            if reads_no_more(body):
+                session.nobody_behind()
             session.end("it was stopped")
             await session.wait(STOP_ANSWER_SECONDS)
         return documents.answer()
