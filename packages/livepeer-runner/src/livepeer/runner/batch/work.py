@@ -10,7 +10,6 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError
 from starlette.routing import BaseRoute, Route
 
 from livepeer.runner.batch.buffer import EventBuffer
@@ -20,12 +19,14 @@ from livepeer.runner.batch.produce import Encode, produce_in_task, produce_in_th
 from livepeer.runner.batch.route import PredictRoute
 from livepeer.runner.errors import PipelineError
 from livepeer.runner.exceptions import SignatureError
+from livepeer.runner.jsonable import UnfitValue
 from livepeer.runner.pipeline import Pipeline
 from livepeer.runner.service import Service
 from livepeer.runner.signature import Encoded, PredictSignature
 from livepeer.runner.signature.hints import resolve
 
 MISFIT = "the pipeline returned a value that does not fit its declared type"
+UNFIT = "the pipeline returned a value that is no JSON"
 
 
 class BatchWork:
@@ -129,20 +130,33 @@ class BatchWork:
     def encode(self, value: Any) -> Encoded:
         try:
             return self.signature.encode(value)
-        except (ValidationError, PydanticSerializationError) as error:
-            raise PipelineError(MISFIT) from error
+        except (ValidationError, UnfitValue) as error:
+            raise PipelineError(misfit(error)) from error
 
     def encode_event(self, value: Any) -> bytes:
         try:
             return self.signature.encode_event(value)
-        except (ValidationError, PydanticSerializationError) as error:
-            raise PipelineError(MISFIT) from error
+        except (ValidationError, UnfitValue) as error:
+            raise PipelineError(misfit(error)) from error
 
     async def _run(self, predict: Callable[..., Any], args: Any, kwargs: Any) -> Encoded:
         return self.encode(await predict(*args, **kwargs))
 
     def _pipeline_method(self, name: str) -> Callable[..., Any]:
         return typing.cast(Callable[..., Any], getattr(self.service.pipeline, name))
+
+
+def misfit(error: ValidationError | UnfitValue) -> str:
+    """What is said of a result that is not what was declared: where, and no value of it."""
+    if isinstance(error, UnfitValue):
+        return f"{UNFIT}: {error}"
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    # What an author's own validator says may repeat values.
+    what = "" if first["type"] in ("value_error", "assertion_error") else first["msg"]
+    if hasattr(first["input"], "tolist"):
+        what += f", not {type(first['input']).__name__}: write `.tolist()`"
+    return ": ".join(part for part in (MISFIT, name and f"`{name}`", what) if part)
 
 
 def _batch_signature(cls: type[Pipeline]) -> PredictSignature:

@@ -12,7 +12,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.signature.finite import check_finite
+from livepeer.runner.jsonable import check_finite
 from livepeer.runner.signature.hints import is_bare_bytes, shown, strip_annotated
 
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())

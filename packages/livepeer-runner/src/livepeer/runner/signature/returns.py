@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Union
 from pydantic import ConfigDict, EncodedBytes, EncodedStr, PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE
+from pydantic_core import PydanticSerializationError
 
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.files import File
+from livepeer.runner.jsonable import UnfitValue, converted, infinite, refused
 from livepeer.runner.signature.hints import is_bare_bytes, shown, strip_annotated
 
 _SYNC = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
@@ -23,6 +25,7 @@ _ASYNC = (
     collections.abc.AsyncIterable,
     collections.abc.AsyncGenerator,
 )
+_WORDS = (b"null", b"NaN", b"Infinity")
 
 
 class Kind(NamedTuple):
@@ -109,19 +112,30 @@ class Output:
     def encode(self, value: Any) -> Encoded:
         """Check a returned value against the type and encode it.
 
-        Raises `pydantic.ValidationError` or `pydantic_core.PydanticSerializationError` where it
-        does not fit: the pipeline's fault, not the caller's.
+        Raises `pydantic.ValidationError`, or `UnfitValue` where JSON has no form for something in
+        it: the pipeline's fault, not the caller's.
         """
         checked = self._checks.validate_python(value)
         if self.raw_media_type is not None:
             if isinstance(checked, File):
                 return Encoded(checked.data, checked.media_type)
             return Encoded(bytes(checked), self.raw_media_type)
-        return Encoded(self._writer.dump_json(checked, by_alias=True), "application/json")
+        return Encoded(self._json(checked), "application/json")
 
     def encode_json(self, value: Any) -> bytes:
         """The value as JSON, a file as its `data:` URI: for events and collected streams."""
-        return self._writer.dump_json(self._checks.validate_python(value), by_alias=True)
+        return self._json(self._checks.validate_python(value))
+
+    def _json(self, checked: Any) -> bytes:
+        try:
+            body = self._writer.dump_json(checked, by_alias=True, fallback=converted)
+        except PydanticSerializationError as error:
+            raise refused(checked, error) from error
+        # What pydantic writes for nan and infinity, whichever model's configuration it follows.
+        # Only then it is worth a look at each value whether it was one.
+        if any(word in body for word in _WORDS) and (found := infinite(checked)) is not None:
+            raise UnfitValue(found)
+        return body
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
