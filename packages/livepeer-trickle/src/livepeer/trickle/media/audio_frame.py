@@ -7,17 +7,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .clock import MPEG_TIME_BASE, Time, exact
+from .samples import LAYOUTS, as_float, channels_of, planar, sample_format, sound_of
 
 if TYPE_CHECKING:
     import av
-    import numpy as np
     from numpy.typing import NDArray
 
-    Samples = NDArray[np.float32]
+    from .samples import Samples
 
-__all__ = ["AudioFrame", "channels_of", "planar", "whole_rate"]
-
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+__all__ = ["AudioFrame", "whole_rate"]
 
 
 class AudioFrame:
@@ -69,12 +67,12 @@ class AudioFrame:
         ``uint8`` are scaled to -1..1. ``layout`` follows from the number of channels where it is
         not given; ``time`` is seconds. Raises ``ValueError`` or ``TypeError`` for a misfit.
         """
-        samples = _as_float(array)
+        samples = as_float(array)
         rate = whole_rate(rate)
         if layout is None:
-            if len(samples) not in _LAYOUTS:
+            if len(samples) not in LAYOUTS:
                 raise ValueError(f"name the layout of {len(samples)} channels")
-            layout = _LAYOUTS[len(samples)]
+            layout = LAYOUTS[len(samples)]
         else:
             _check_channels(samples, layout)
         frame = cls(samples, rate=rate, layout=layout)
@@ -96,7 +94,7 @@ class AudioFrame:
 
     @samples.setter
     def samples(self, array: NDArray[Any]) -> None:
-        samples = _as_float(array)
+        samples = as_float(array)
         _check_channels(samples, self.layout)
         self._samples, self._source = samples, None
 
@@ -158,7 +156,7 @@ class AudioFrame:
         """
         if hasattr(samples, "detach"):
             samples = samples.detach().cpu().numpy()
-        array = _as_float(samples)
+        array = as_float(samples)
         if layout is None and len(array) == self.channels:
             layout = self.layout
         new = AudioFrame.from_ndarray(
@@ -202,37 +200,21 @@ class AudioFrame:
         )
 
     def to_av(self) -> av.AudioFrame:
-        """The samples as a PyAV frame (``fltp``) with this time, for an encoder or a filter."""
-        import numpy as np
-        from av import AudioFrame as New
+        """The samples as a PyAV frame with this time, for an encoder or a filter.
 
-        frame = self._source
-        if frame is None or frame.format.name != "fltp":
-            frame = New.from_ndarray(
-                np.ascontiguousarray(self.samples), format="fltp", layout=self.layout
-            )
-            frame.sample_rate = self.rate
-        frame.pts = self.pts
-        frame.time_base = self._timebase
-        return frame
+        Its format is ``fltp``; of eight channels and more ``flt``, as PyAV 18.1 tells more planes
+        than there are for those, and reading them ends the process.
+        """
+        sound = self._source
+        if sound is None or sound.format.name != sample_format(self.channels):
+            sound = sound_of(self.samples, self.rate, self.layout)
+        sound.pts = self.pts
+        sound.time_base = self._timebase
+        return sound
 
     def __repr__(self) -> str:
         time = "untimed" if self.pts is None else f"{float(self.time):.3f} s"
         return f"<AudioFrame {len(self)} samples {self.rate} Hz {self.layout} {time}>"
-
-
-def channels_of(layout: str) -> int:
-    for channels, name in _LAYOUTS.items():
-        if name == layout:
-            return channels
-    from av import AudioLayout
-
-    try:
-        return int(AudioLayout(layout).nb_channels)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"layout {layout!r}: expected 'mono', 'stereo', '5.1' or another of FFmpeg's names"
-        ) from None
 
 
 def whole_rate(rate: int) -> int:
@@ -253,38 +235,3 @@ def _check_channels(samples: Samples, layout: str) -> None:
             f"layout {layout} has {channels} channels, the array has {len(samples)}: "
             "name another layout, or leave it to replace(...)"
         )
-
-
-def _as_float(array: NDArray[Any]) -> Samples:
-    import numpy as np
-
-    array = np.asarray(array)
-    if array.ndim == 1:
-        array = array[np.newaxis, :]
-    if array.ndim != 2 or not 0 < array.shape[0] <= 64:
-        raise ValueError(
-            f"samples have to be of shape (channels, n) or (n,), not {array.shape}: "
-            "transpose an (n, channels) array"
-        )
-    samples: Samples
-    if array.dtype == np.float32:
-        samples = array
-    elif array.dtype.kind == "f":
-        samples = array.astype(np.float32)
-    elif array.dtype == np.uint8:
-        samples = (array.astype(np.float32) - np.float32(128)) / np.float32(128)
-    elif array.dtype in (np.int16, np.int32):
-        full = -float(np.iinfo(array.dtype).min)
-        samples = (array / full).astype(np.float32, copy=False)
-    else:
-        raise TypeError(f"samples have to be float, int16, int32 or uint8, not {array.dtype}")
-    return samples
-
-
-def planar(frame: av.AudioFrame) -> Samples:
-    """The samples of a PyAV frame of any format: (channels, n) ``float32``, in our own memory."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        channels = frame.layout.nb_channels
-        array = array.reshape(-1, channels).T
-    return _as_float(array)

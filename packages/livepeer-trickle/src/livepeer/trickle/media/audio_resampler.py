@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from .audio_frame import AudioFrame, channels_of, planar, whole_rate
+from .audio_frame import AudioFrame, whole_rate
+from .samples import channels_of, planar
 
 if TYPE_CHECKING:
     import av
@@ -54,7 +55,16 @@ class AudioResampler:
             self._start, self._made = time, 0
         source = frame.to_av()
         source.pts = None
-        out += [self._timed(part) for part in self._filter.resample(source)]
+        try:
+            parts = self._filter.resample(source)
+        except ValueError as error:
+            # FFmpeg's own; of some layouts it does not know how to mix them.
+            self._filter = self._of = self._next_in = None
+            raise ValueError(
+                f"sound of layout {frame.layout!r} cannot be brought to {self.layout!r}: "
+                "choose channels with frame.replace(frame.samples[:2])"
+            ) from error
+        out += [self._timed(part) for part in parts]
         self._next_in = None if time is None else time + frame.duration
         return out
 
