@@ -135,6 +135,32 @@ async def test_each_bad_answer_is_its_error_and_runs_once(
     assert (len(orch.jobs), len(other.jobs)) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, "No capacity available in the warehouse of this model\n"),
+        (500, "the insufficient balance of the picture\n"),
+        (
+            400,
+            {"error": {"type": "invalid_input", "message": "insufficient balance of colours"}},
+        ),
+        (503, {"error": {"type": "interrupted", "message": "the pipeline is shutting down"}}),
+    ],
+    ids=["500 capacity", "500 balance", "400 of the pipeline's own", "503 of a job that began"],
+)
+async def test_a_pipelines_own_words_are_not_taken_for_a_refusal_and_it_runs_once(
+    start: Start, status: int, body: Any
+) -> None:
+    """Nothing that may have run goes to the next orchestrator by the wording of its error."""
+    first = await start(job=reply(body, status, "text/plain"), capacity=9)
+    second = await start()
+    async with Gateway(orch_url=[first.url, second.url]) as gw:
+        error = await failure(gw)
+    assert type(error) is (InvalidInputError if status == 400 else PipelineError)
+    assert error.may_have_run is (status != 400)
+    assert (len(first.jobs), len(second.jobs)) == (1, 0)
+
+
 async def test_the_pipelines_fields_and_wait_are_on_the_error(start: Start) -> None:
     orch = await start(job=reply(ERROR_BODY, 422, "text/plain; charset=utf-8"))
     async with Gateway(orch_url=orch.url) as gw:

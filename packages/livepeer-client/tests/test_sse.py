@@ -198,3 +198,16 @@ def test_an_event_without_end_is_refused_before_it_fills_the_memory(
     with pytest.raises(ProtocolError, match="over"):
         for _ in range(100):
             parser.feed(b"data: 12345678901234567890\n")
+
+
+def test_an_event_of_endless_empty_lines_and_an_endless_retry_are_bounded() -> None:
+    from livepeer.client import ProtocolError
+
+    parser = Parser()
+    with pytest.raises(ProtocolError, match="lines"):
+        for _ in range(1000):
+            parser.feed(b"data\n" * 1000)
+    # Python refuses to make a number of so many digits, with an error of its own.
+    assert parse(b"retry: " + b"9" * 5000 + b"\ndata: 1\n\n") == [StreamEvent("1")]
+    with pytest.raises(ValueError, match="nested"):
+        StreamEvent("[" * 1_000_000).json()

@@ -247,7 +247,7 @@ class _Call:
 
 
 def values_of(stream: bytes, *, whole: bool) -> list[Any]:
-    """The values of an event stream: JSON or text of each event that has no name."""
+    """The values of an event stream: JSON or text of each event that is no progress."""
     found = []
     blocks = re.split(rb"\n\n+", stream.strip(b"\n"))
     if not whole and not stream.endswith(b"\n\n"):
@@ -255,7 +255,7 @@ def values_of(stream: bytes, *, whole: bool) -> list[Any]:
     for block in blocks:
         lines = [line for line in block.split(b"\n") if line.startswith(b"data:")]
         named = re.search(rb"^event: ?(.+)$", block, re.M)
-        if not lines or (named and named[1] != b"message"):
+        if not lines or (named and named[1] in (b"progress", b"error")):
             continue
         data = b"\n".join(line[5:].removeprefix(b" ") for line in lines).decode("utf-8", "replace")
         try:

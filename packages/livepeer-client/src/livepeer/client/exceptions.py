@@ -7,19 +7,21 @@
     ├── PaymentRequiredError            it has a price, and there are no means to pay
     │   └── InsufficientBalanceError    there were means, and they are used up
     ├── InvalidInputError               refused, so it did not run: `.fields` (a ValueError)
-    ├── PipelineError                   it ran and failed: `.type`, `.received`
+    ├── PipelineError                   it ran and failed: `.type`
     ├── CallTimeoutError                the deadline passed: `.phase` (a TimeoutError)
-    ├── ConnectionFailedError           none, or it broke: `.received` (a ConnectionError)
+    ├── ConnectionFailedError           none, or it broke (a ConnectionError)
     │   ├── CertificateError            the certificate could not be verified
     │   │   └── CertificateChangedError it is another one than the pinned one
     │   ├── StreamInterruptedError      a stream ended without its end mark
     │   └── SessionEndedError           a live session is over, though nobody ended it
     └── ProtocolError                   no answer at all: wrong JSON, an empty body
 
-Each has `.capability`, `.orchestrator`, `.job_id`, `.status`, `.may_have_run`, `.rejections`.
-`may_have_run` is the question that matters before calling again: False means that the pipeline has
-certainly not run for this call. `rejections` lists every attempt in order, with the orchestrator,
-the reason, the status and how far it came.
+Each has `.capability`, `.orchestrator`, `.job_id`, `.status`, `.may_have_run`, `.rejections` and
+`.received`. `may_have_run` is the question that matters before calling again: False means that the
+pipeline has certainly not run for this call. `rejections` lists every attempt in order, with the
+orchestrator, the reason, the status and how far it came. `received` are the values of a stream that
+came before the error: all of them where `run` collected it, the last ones (4,096 at most, within
+4 Mi characters) where it was iterated.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class LivepeerError(Exception):
         status: int | None = None,
         may_have_run: bool = False,
         rejections: Sequence[Rejection] = (),
+        received: Sequence[Any] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -70,6 +73,7 @@ class LivepeerError(Exception):
         self.status = status
         self.may_have_run = may_have_run
         self.rejections: tuple[Rejection, ...] = tuple(rejections)
+        self.received: tuple[Any, ...] = tuple(received)
 
 
 class ConfigurationError(LivepeerError, ValueError):
@@ -105,34 +109,23 @@ class InvalidInputError(LivepeerError, ValueError):
 
 
 class PipelineError(LivepeerError):
-    """The pipeline failed. `type` is its own name for the failure, `received` what came before it
-    (the values of a stream that was being collected)."""
+    """The pipeline failed. `type` is its own name for the failure."""
 
-    def __init__(
-        self, message: str, *, type: str | None = None, received: Sequence[Any] = (), **where: Any
-    ) -> None:
+    def __init__(self, message: str, *, type: str | None = None, **where: Any) -> None:
         super().__init__(message, **where)
         self.type = type
-        self.received: tuple[Any, ...] = tuple(received)
 
 
 class CallTimeoutError(LivepeerError, TimeoutError):
     """The one deadline of the call passed; `phase` says what it was waiting for."""
 
-    def __init__(
-        self, message: str, *, phase: str = "", received: Sequence[Any] = (), **where: Any
-    ) -> None:
+    def __init__(self, message: str, *, phase: str = "", **where: Any) -> None:
         super().__init__(message, **where)
         self.phase = phase
-        self.received: tuple[Any, ...] = tuple(received)
 
 
 class ConnectionFailedError(LivepeerError, ConnectionError):
     """No connection could be made (`may_have_run` is False), or it broke later on."""
-
-    def __init__(self, message: str, *, received: Sequence[Any] = (), **where: Any) -> None:
-        super().__init__(message, **where)
-        self.received: tuple[Any, ...] = tuple(received)
 
 
 class CertificateError(ConnectionFailedError):

@@ -175,8 +175,9 @@ class Gateway:
                 for event in events:
                     print(event.json()["token"], end="")
 
-        A pipeline that does not stream gives one event. An error in the middle is raised by the
-        iteration, after the events that came before it.
+        The loop gives the pipeline's values; `events.progress` and `events.all()` give the rest. A
+        pipeline that does not stream gives one event. An error in the middle is raised by the
+        iteration, after the events that came before it, which its `received` holds.
         """
         call = Call(capability, input, model, timeout, route, idempotent, validate)
         return StreamResponse(self._portal, self._stream(call))

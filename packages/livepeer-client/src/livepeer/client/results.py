@@ -23,6 +23,11 @@ from livepeer.client.wire import ErrorBody, error_body
 
 EVENT_STREAM: Final = "text/event-stream"
 
+#: What our runner's errors say of a job that has not begun, whichever way they come.
+_NOT_RUN: Final = frozenset({"over_capacity", "not_ready"})
+#: A stop ended the job after it had begun: not for another orchestrator to do again.
+_INTERRUPTED: Final = "interrupted"
+
 
 def media_type(headers: Mapping[str, str]) -> str:
     return headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -81,15 +86,27 @@ def error_of(
             " reachable (a gateway does not tell which)",
             **named,
         )
-    if low.startswith("no capacity available"):  # 503 for a job, 400 for a live stream
+    # An orchestrator's own words, which are no JSON and come with these statuses alone (recorded):
+    # a pipeline that says the same has run.
+    by_orchestrator = told.type is None and status in (400, 402, 503)
+    if by_orchestrator and low.startswith("no capacity available"):
         return NoCapacityError(
             f"no room for {capability!r}, or it is not registered there: {text}", **named
         )
-    if "insufficient balance" in low:
+    if by_orchestrator and "insufficient balance" in low:
         return InsufficientBalanceError(
             f"the balance does not cover {capability!r}: {text}", **named
         )
     match status:
+        case _ if told.type == _INTERRUPTED or (
+            status == 503 and told.type not in {None, *_NOT_RUN}
+        ):
+            return PipelineError(
+                f"{capability!r} was interrupted: {text}",
+                type=told.type,
+                may_have_run=True,
+                **named,
+            )
         case 402:
             return PaymentRequiredError(f"{capability!r} has to be paid for: {text}", **named)
         case 429 | 503:
@@ -131,14 +148,17 @@ def error_of(
     )
 
 
-def error_of_event(told: ErrorBody, event: str, *, where: Mapping[str, Any]) -> LivepeerError:
-    """The error that an event in a stream is."""
+def error_of_event(
+    told: ErrorBody, event: str, *, where: Mapping[str, Any], began: bool
+) -> LivepeerError:
+    """The error that an event in a stream is. `began`: something came before it, so that the job
+    has run, whatever the event says."""
     named: dict[str, Any] = dict(where) | {"may_have_run": True}
     if event == "insufficient balance":
         return InsufficientBalanceError("the balance was used up while the stream ran", **named)
     if told.fields or told.type in ("invalid_input", "validation_error"):
         return InvalidInputError(_with_fields(told, told.message), fields=told.fields, **named)
-    if told.type in ("over_capacity", "not_ready"):
+    if told.type in _NOT_RUN and not began:
         named["may_have_run"] = False
         return NoCapacityError(told.message, retry_after=told.retry_after, **named)
     if told.type == "timeout":

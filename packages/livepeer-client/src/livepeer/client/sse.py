@@ -27,7 +27,11 @@ _ENDS: Final = b"\r\n"
 
 #: Empty bytes in a row that no pipeline sends: the stream has ended without `[DONE]`.
 FLOOD: Final = 1 << 16
+#: What an event may hold: bytes, and lines of `data:`. Ours are folded at 65,535 bytes a line.
 EVENT_LIMIT: Final = 1 << 26
+LINES_LIMIT: Final = 1 << 16
+#: Digits of `retry`, in milliseconds, that mean something.
+_RETRY_DIGITS: Final = 12
 
 
 class Parser:
@@ -36,6 +40,8 @@ class Parser:
     def __init__(self) -> None:
         self.done = False
         self.balance: str | None = None
+        #: A comment came, as a job that runs sends them: heartbeats.
+        self.commented = False
         self._parts: list[bytes] = []
         self._size = 0
         self._first = True
@@ -143,14 +149,18 @@ class Parser:
             value = value[1:]
         if name == b"data":
             self._grow(len(value))
+            if len(self._data) == LINES_LIMIT:
+                raise ProtocolError(f"an event of the stream is over {LINES_LIMIT:,} lines")
             self._data.append(value.decode("utf-8", "replace"))
         elif name == b"event":
             self._type = value.decode("utf-8", "replace")
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit():
+        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
             self._retry = int(value)
+        elif not name:
+            self.commented = True
 
     def _grow(self, size: int) -> None:
         self._size += size

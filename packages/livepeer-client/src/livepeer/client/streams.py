@@ -6,73 +6,67 @@ import asyncio
 import contextlib
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-import aiohttp
-
-from livepeer.client.exceptions import (
-    CallTimeoutError,
-    ConnectionFailedError,
-    LivepeerError,
-    PipelineError,
-    ProtocolError,
-    StreamInterruptedError,
-)
-from livepeer.client.files import FileOutput
-from livepeer.client.http import translate
+from livepeer.client.exceptions import LivepeerError, ProtocolError
 from livepeer.client.jobs import Running
 from livepeer.client.portal import Portal
-from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
-from livepeer.client.sse import Parser
+from livepeer.client.stream_source import PROGRESS, Source, value_of_event
 from livepeer.client.types import StreamEvent
-from livepeer.client.values import decode
-from livepeer.client.wire import error_body
 
-#: Names of events that end a stream with an error.
-_FAILURES = frozenset({"error", "insufficient balance"})
+#: What `run` collects of a stream at most, in characters; a value counts for 64 more.
+COLLECTED_LIMIT: Final = 1 << 28
 
 
 class AsyncStreamResponse:
     """The events of one call, as they come.
 
         async with gw.stream_async("llm", input={"prompt": "hi"}) as events:
-            async for event in events: ...
+            async for event in events:
+                print(event.json()["token"], end="")
 
-    The call is made on entering it, or with the first event. Leaving it early, by `break`, `aclose`
-    or an exception, closes the connection, which stops the pipeline. Nothing is read ahead of the
-    reader but what the socket and one buffer hold.
+    The loop gives the pipeline's values; `progress` is the last report of how far it is, and
+    `all()` gives every event, progress too. The call is made on entering it, or with the first
+    event. Leaving it early, by `break`, `aclose` or an exception, closes the connection, which
+    stops the pipeline. Nothing is read ahead of the reader but what the socket and one buffer hold.
     """
 
     def __init__(self, start: Callable[[], Awaitable[Running]]) -> None:
         self._start: Callable[[], Awaitable[Running]] | None = start
-        self._running: Running | None = None
-        self._parser = Parser()
+        self._source: Source | None = None
         self._ready: deque[StreamEvent] = deque()
-        self._error: LivepeerError | None = None
+        self._progress: StreamEvent | None = None
         self._ended = False
         self._dropped: weakref.finalize[Any, Any]
 
     @property
     def orchestrator(self) -> str | None:
         """Who runs it (or the gateway that was called), once it is open."""
-        return self._running.where.get("orchestrator") if self._running else None
+        return self._source.running.where.get("orchestrator") if self._source else None
 
     @property
     def job_id(self) -> str | None:
-        return self._running.where.get("job_id") if self._running else None
+        return self._source.running.where.get("job_id") if self._source else None
 
     @property
     def balance(self) -> str | None:
         """The balance that the orchestrator told at the end of the stream."""
-        return self._parser.balance
+        return self._source.balance if self._source else None
+
+    @property
+    def progress(self) -> StreamEvent | None:
+        """The last progress that was passed on the way to where the loop is, None before the first.
+        Its `json()` is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
+        return self._progress
 
     async def open(self) -> Self:
         """Make the call, where that has not been done. Raises what `run` would."""
         if self._start is not None:
             start, self._start = self._start, None
-            self._running = running = await start()
+            running = await start()
+            self._source = Source(running)
             # Whoever drops the stream has left it, and the pipeline has to be told.
             loop = asyncio.get_running_loop()
             self._dropped = weakref.finalize(self, _close_soon, loop, running)
@@ -94,12 +88,16 @@ class AsyncStreamResponse:
         return self
 
     async def __anext__(self) -> StreamEvent:
-        if not self._ready:
-            await self._fill()
-        return self._ready.popleft()
+        while (event := await self._next()).event == PROGRESS:
+            pass
+        return event
+
+    def all(self) -> AsyncIterator[StreamEvent]:
+        """Every event from here on, progress too: `event.event` is its name."""
+        return _All(self)
 
     async def batch(self) -> list[StreamEvent]:
-        """All events that are there, at least one; an empty list at the end."""
+        """All events that are there, of every name, at least one; an empty list at the end."""
         try:
             if not self._ready:
                 await self._fill()
@@ -121,82 +119,60 @@ class AsyncStreamResponse:
         self._close()
 
     def _close(self) -> None:
-        if self._running and self._dropped.detach():
-            self._running.close()
+        if self._source and self._dropped.detach():
+            self._source.running.close()
+
+    async def _next(self) -> StreamEvent:
+        if not self._ready:
+            await self._fill()
+        event = self._ready.popleft()
+        if event.event == PROGRESS:
+            self._progress = event
+        return event
 
     async def _fill(self) -> None:
         """Wait for at least one event. Raises the error that ends the stream, or its end."""
-        await self.open()
         try:
+            await self.open()
             while not self._ready:
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    self._ended = True
-                    raise error
-                if self._ended:
+                if self._ended or self._source is None or self._source.ended:
                     raise StopAsyncIteration
-                await self._read()
+                self._ready.extend(await self._source.read())
         except BaseException:
             self._ended = True
             self._close()
             raise
 
-    async def _read(self) -> None:
-        running = self._running
-        assert running is not None
-        if media_type(running.headers) != EVENT_STREAM:
-            self._ready.extend(await _plain(running))
-            self._ended = True
-            self._close()
-            return
-        named: dict[str, Any] = dict(running.where)
-        chunk = b""
-        try:
-            async with running.deadline.timeout():
-                chunk = await running.response.content.readany()
-        except TimeoutError as error:
-            late = CallTimeoutError(
-                f"the stream did not end within the {running.deadline.seconds:g} s of this call",
-                phase="stream",
-                may_have_run=True,
-                **named,
-            )
-            raise running.failed(late) from error
-        except (aiohttp.ClientError, OSError) as error:
-            broken = translate(error, str(running.response.url), job=True, named=named, begun=True)
-            raise running.failed(_interrupted(broken, named)) from error
-        try:
-            events = self._parser.feed(chunk) if chunk else self._parser.end()
-        except ProtocolError as error:
-            raise running.failed(ProtocolError(error.message, may_have_run=True, **named)) from None
-        for event in events:
-            if event.event in _FAILURES:
-                told = error_body(event.data)
-                failure = error_of_event(told, event.event, where=running.where)
-                self._error = running.failed(failure)
-                break
-            self._ready.append(event)
-        if self._parser.done or self._error is not None:
-            # Only a caller that leaves frees the place at the orchestrator, so leave at once.
-            self._close()
-            self._ended = True
-        elif not chunk or self._parser.flooded:
-            self._close()
-            self._error = running.failed(_interrupted(None, named))
+
+class _All:
+    """Every event of a stream, in its place."""
+
+    def __init__(self, stream: AsyncStreamResponse) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        return await self._stream._next()
 
 
 class StreamResponse:
     """The events of one call, as they come, for code without a loop.
 
         with gw.stream("llm", input={"prompt": "hi"}) as events:
-            for event in events: ...
+            for event in events:
+                print(event.json()["token"], end="")
 
-    The call has been made when this exists. Leaving it early stops the pipeline.
+    The loop gives the pipeline's values; `progress` is the last report of how far it is, and
+    `all()` gives every event, progress too. The call has been made when this exists. Leaving it
+    early stops the pipeline.
     """
 
     def __init__(self, portal: Portal, stream: AsyncStreamResponse) -> None:
         self._portal, self._stream = portal, stream
         self._ready: deque[StreamEvent] = deque()
+        self._progress: StreamEvent | None = None
         portal.call(stream.open())
         # The stream belongs to the portal's thread, and so does closing it when this is dropped.
         self._leave = weakref.finalize(self, portal.soon, stream.leave)
@@ -215,10 +191,31 @@ class StreamResponse:
         """The balance that the orchestrator told at the end of the stream."""
         return self._stream.balance
 
+    @property
+    def progress(self) -> StreamEvent | None:
+        """The last progress that was passed on the way to where the loop is, None before the first.
+        Its `json()` is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
+        return self._progress
+
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> StreamEvent:
+        while (event := self._next()).event == PROGRESS:
+            pass
+        return event
+
+    def all(self) -> Iterator[StreamEvent]:
+        """Every event from here on, progress too: `event.event` is its name."""
+        return iter(self._next_or_none, None)
+
+    def _next_or_none(self) -> StreamEvent | None:
+        try:
+            return self._next()
+        except StopIteration:
+            return None
+
+    def _next(self) -> StreamEvent:
         if not self._ready:
             if not self._leave.alive:
                 raise StopIteration
@@ -226,7 +223,10 @@ class StreamResponse:
             self._ready.extend(self._portal.call(self._stream.batch()))
             if not self._ready:
                 raise StopIteration
-        return self._ready.popleft()
+        event = self._ready.popleft()
+        if event.event == PROGRESS:
+            self._progress = event
+        return event
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +248,7 @@ class StreamResponse:
 async def collect(running: Running) -> list[Any]:
     """The values of a stream, all of them; an error keeps those that came before it."""
     values: list[Any] = []
-    keep = values.append
+    size = 0
 
     async def started() -> Running:
         return running
@@ -256,9 +256,18 @@ async def collect(running: Running) -> list[Any]:
     async with AsyncStreamResponse(started) as events:
         try:
             async for event in events:
-                if event.event == "message":
-                    keep(_value(event))
-        except (PipelineError, ConnectionFailedError, CallTimeoutError) as error:
+                values.append(value_of_event(event))
+                size += len(event.data) + 64
+                if size > COLLECTED_LIMIT:
+                    raise running.failed(
+                        ProtocolError(
+                            f"the values of the stream are over {COLLECTED_LIMIT:,} bytes together:"
+                            " take them one by one with stream()",
+                            may_have_run=True,
+                            **running.where,
+                        )
+                    )
+        except LivepeerError as error:
             error.received = tuple(values)
             raise
     return values
@@ -267,35 +276,6 @@ async def collect(running: Running) -> list[Any]:
 def _close_soon(loop: asyncio.AbstractEventLoop, running: Running) -> None:
     with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
         loop.call_soon_threadsafe(running.close)
-
-
-def _value(event: StreamEvent) -> Any:
-    try:
-        return decode(event.json())
-    except ValueError:
-        return event.data
-
-
-async def _plain(running: Running) -> list[StreamEvent]:
-    body = await running.body()
-    value = value_of(
-        body, running.headers, gateway=running.gateway, schema=None, where=running.where
-    )
-    if value is None:
-        return []
-    if isinstance(value, FileOutput):
-        return [StreamEvent(value.data_uri())]
-    # The body as it came, so that a JSON text stays JSON, as in a stream.
-    return [StreamEvent(body.decode("utf-8", "replace"))]
-
-
-def _interrupted(broken: LivepeerError | None, named: dict[str, Any]) -> StreamInterruptedError:
-    how = broken.message if broken else "it ended without [DONE]"
-    return StreamInterruptedError(
-        f"the stream was interrupted: {how}; what came so far may not be all",
-        may_have_run=True,
-        **named,
-    )
 
 
 __all__ = ["AsyncStreamResponse", "StreamResponse", "collect"]

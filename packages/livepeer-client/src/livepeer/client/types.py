@@ -44,7 +44,13 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One server-sent event, with the names of the HTML standard; `retry` is in milliseconds."""
+    """One server-sent event, with the names of the HTML standard.
+
+    `data` is its text, which `json()` parses. `event` is its name: `"message"` where it has none,
+    as the values of a pipeline have; `"progress"` tells how far the job is, as
+    `{"progress": 0.5, "message": "..."}`; any other name is the pipeline's own. `id` is the last
+    one that was told, `retry` is in milliseconds.
+    """
 
     data: str
     event: str = "message"
@@ -59,11 +65,14 @@ class StreamEvent:
         lost when they are joined again.
         """
         try:
-            return json.loads(self.data)
-        except ValueError:
-            if "\n" not in self.data:
-                raise
-            return json.loads(self.data.replace("\n", ""))
+            try:
+                return json.loads(self.data)
+            except ValueError:
+                if "\n" not in self.data:
+                    raise
+                return json.loads(self.data.replace("\n", ""))
+        except RecursionError:
+            raise ValueError("the data of this event is nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ def stream(
     input: opt.Inputs = None,
     field: Annotated[
         str | None,
-        typer.Option("--field", help="Print only this field of each event, without line ends."),
+        typer.Option("--field", help="Print only this field of each value, without line ends."),
     ] = None,
     all_events: Annotated[
-        bool, typer.Option("--all", help="Named events too, each as {event, id, data}.")
+        bool, typer.Option("--all", help="Progress too, each event as {event, id, data}.")
     ] = False,
     model: opt.Model = None,
     timeout: opt.Timeout = None,
@@ -37,7 +37,9 @@ def stream(
     token: opt.TokenText = None,
     tls: opt.Tls = None,
 ) -> None:
-    """Call a capability and print its events as they come, one on each line.
+    """Call a capability and print its values as they come, one on each line.
+
+    Its progress goes to standard error.
 
     livepeer stream llm -i prompt="Tell me a joke" --field token
     """
@@ -56,7 +58,7 @@ def stream(
         opt.gateway(**settings) as gw,
         gw.stream(capability, input=value, model=model, route=route) as events,
     ):
-        for event in events:
+        for event in events.all():
             _print(event, field, all_events)
         if field:
             print()
@@ -70,8 +72,8 @@ def _print(event: StreamEvent, field: str | None, all_events: bool) -> None:
         pass
     if all_events:
         print(json.dumps({"event": event.event, "id": event.id, "data": data}), flush=True)
-    elif event.event != "message":
-        note(f"{event.event}: {event.data}")
+    elif event.event == "progress":
+        note(f"progress: {event.data}")
     elif field:
         print(data.get(field, "") if isinstance(data, dict) else data, end="", flush=True)
     else:

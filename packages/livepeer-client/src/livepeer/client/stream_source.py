@@ -1,0 +1,155 @@
+"""A running job as a source of events: what its answer's bytes mean, and how it ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    LivepeerError,
+    ProtocolError,
+    StreamInterruptedError,
+)
+from livepeer.client.files import FileOutput
+from livepeer.client.http import translate
+from livepeer.client.jobs import Running
+from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
+from livepeer.client.sse import Parser
+from livepeer.client.types import StreamEvent
+from livepeer.client.values import decode
+from livepeer.client.wire import error_body
+
+#: Tells of a run and is no part of its result; any other name is the pipeline's own.
+PROGRESS: Final = "progress"
+#: Names of events that end a stream with an error.
+_FAILURES: Final = frozenset({"error", "insufficient balance"})
+#: Of the values of a stream so many, of so many characters together, are kept for its error.
+KEPT_EVENTS: Final = 4096
+KEPT_SIZE: Final = 1 << 22
+
+
+class Source:
+    """Reads the events of one answer. `ended` says that there is nothing more to read."""
+
+    def __init__(self, running: Running) -> None:
+        self.ended = False
+        self._running = running
+        self._parser = Parser()
+        self._began = False
+        self._error: LivepeerError | None = None
+        self._kept: deque[StreamEvent] = deque()
+        self._kept_size = 0
+
+    @property
+    def running(self) -> Running:
+        return self._running
+
+    @property
+    def balance(self) -> str | None:
+        return self._parser.balance
+
+    async def read(self) -> list[StreamEvent]:
+        """The events that come next, perhaps none yet. Raises the error that ends the stream, after
+        the events before it have been given."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            self.ended = True
+            error.received = self._received()
+            raise error
+        running = self._running
+        if media_type(running.headers) != EVENT_STREAM:
+            self.ended = True
+            return await _plain(running)
+        named: dict[str, Any] = dict(running.where)
+        chunk = b""
+        try:
+            async with running.deadline.timeout():
+                chunk = await running.response.content.readany()
+            events = self._parser.feed(chunk) if chunk else self._parser.end()
+        except TimeoutError as error:
+            late = CallTimeoutError(
+                f"the stream did not end within the {running.deadline.seconds:g} s of this call",
+                phase="stream",
+                may_have_run=True,
+                received=self._received(),
+                **named,
+            )
+            raise running.failed(late) from error
+        except (aiohttp.ClientError, OSError) as error:
+            broken = translate(error, str(running.response.url), job=True, named=named, begun=True)
+            raise running.failed(self._interrupted(broken)) from error
+        except ProtocolError as error:
+            failure = ProtocolError(
+                error.message, may_have_run=True, received=self._received(), **named
+            )
+            raise running.failed(failure) from None
+        return self._taken(chunk, events)
+
+    def _taken(self, chunk: bytes, events: list[StreamEvent]) -> list[StreamEvent]:
+        running = self._running
+        found: list[StreamEvent] = []
+        for event in events:
+            if event.event in _FAILURES:
+                told = error_body(event.data)
+                began = self._began or self._parser.commented
+                failure = error_of_event(told, event.event, where=running.where, began=began)
+                self._error = running.failed(failure)
+                break
+            self._began = True
+            self._keep(event)
+            found.append(event)
+        if self._parser.done or self._error is not None:
+            # Only a caller that leaves frees the place at the orchestrator, so leave at once.
+            running.close()
+            self.ended = self._error is None
+        elif not chunk or self._parser.flooded:
+            running.close()
+            self._error = running.failed(self._interrupted(None))
+        return found
+
+    def _keep(self, event: StreamEvent) -> None:
+        if event.event == PROGRESS:
+            return
+        self._kept.append(event)
+        self._kept_size += len(event.data)
+        while len(self._kept) > KEPT_EVENTS or (self._kept_size > KEPT_SIZE and self._kept):
+            self._kept_size -= len(self._kept.popleft().data)
+
+    def _received(self) -> tuple[Any, ...]:
+        return tuple(value_of_event(event) for event in self._kept)
+
+    def _interrupted(self, broken: LivepeerError | None) -> StreamInterruptedError:
+        how = broken.message if broken else "it ended without [DONE]"
+        return StreamInterruptedError(
+            f"the stream was interrupted: {how}; what came so far may not be all",
+            may_have_run=True,
+            received=self._received(),
+            **self._running.where,
+        )
+
+
+def value_of_event(event: StreamEvent) -> Any:
+    """What `run` gives for it: its JSON, with the files in it, else its text."""
+    try:
+        return decode(event.json())
+    except ValueError:
+        return event.data
+
+
+async def _plain(running: Running) -> list[StreamEvent]:
+    body = await running.body()
+    value = value_of(
+        body, running.headers, gateway=running.gateway, schema=None, where=running.where
+    )
+    if value is None:
+        return []
+    if isinstance(value, FileOutput):
+        return [StreamEvent(value.data_uri())]
+    # The body as it came, so that a JSON text stays JSON, as in a stream.
+    return [StreamEvent(body.decode("utf-8", "replace"))]
+
+
+__all__ = ["PROGRESS", "Source", "value_of_event"]
