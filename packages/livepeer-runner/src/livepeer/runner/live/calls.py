@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from livepeer.runner.batch.execution import guarded, retrieve
 from livepeer.runner.live.hooks import is_async
+from livepeer.runner.live.running import Running, RunningHooks
 from livepeer.runner.threads import Call, WorkerThreads
 from livepeer.trickle.media import AudioFrame, VideoFrame
 
@@ -26,68 +27,77 @@ class HookHung(Exception):
 class HookCaller:
     """Calls hooks of one stream, one at a time: async ones on the loop, sync ones in a thread."""
 
-    def __init__(self, threads: WorkerThreads, limit: float) -> None:
+    def __init__(self, threads: WorkerThreads, limit: float, running: RunningHooks) -> None:
         self._threads = threads
         self._limit = limit
         self.turn = asyncio.Lock()
         """Held while a hook runs."""
+        self.running = running
 
     async def call(
         self,
         hook: Callable[..., Any] | None,
         *arguments: Any,
+        name: str = "",
         before: Callable[[], None] | None = None,
     ) -> list[Any]:
         """What it returns, None left out, an iterable as its elements.
 
-        `before` is called in the same turn, also where there is no hook. Raises `HookHung`, and
-        whatever the hook raises.
+        `name` is what it is called, where a decorator may hide that. `before` is called in the same
+        turn, also where there is no hook. Raises `HookHung`, and whatever the hook raises.
         """
         async with self.turn:
             if before is not None:
                 before()
             if hook is None:
                 return []
-            if is_async(hook):
-                return await self._on_loop(_collected(hook(*arguments)), hook)
-            result = await self._in_thread(lambda: _listed_unless_async(hook(*arguments)), hook)
-            if not isinstance(result, list):  # sync by its look: a decorator over an async hook
-                return await self._on_loop(_collected(result), hook)
-            return result
+            with self.running.call(name or _name(hook)) as running:
+                if is_async(hook):
+                    return await self._on_loop(_collected(hook(*arguments)), running)
+                result = await self._in_thread(
+                    lambda: _listed_unless_async(hook(*arguments)), running
+                )
+                if not isinstance(result, list):  # sync by its look: a decorator over an async hook
+                    return await self._on_loop(_collected(result), running)
+                return result
 
-    async def in_thread(self, work: Callable[[], Any], hook: Callable[..., Any]) -> Any:
-        """Run `work` in a worker thread, in its turn."""
+    async def in_thread(self, work: Callable[[], Any], name: str) -> Any:
+        """Run `work` of the hook `name` in a worker thread, in its turn."""
         async with self.turn:
-            return await self._in_thread(work, hook)
+            with self.running.call(name) as running:
+                return await self._in_thread(work, running)
 
-    async def on_loop(self, work: Coroutine[Any, Any, T], hook: Callable[..., Any]) -> T:
-        """Run `work` on the loop, in its turn."""
+    async def on_loop(self, work: Coroutine[Any, Any, T], name: str) -> T:
+        """Run `work` of the hook `name` on the loop, in its turn."""
         async with self.turn:
-            return await self._on_loop(work, hook)
+            with self.running.call(name) as running:
+                return await self._on_loop(work, running)
 
-    async def _on_loop(self, work: Coroutine[Any, Any, T], hook: Callable[..., Any]) -> T:
+    async def _on_loop(self, work: Coroutine[Any, Any, T], running: Running) -> T:
         """In a task of its own: a hook that resists its cancellation must not hold us up."""
-        task = asyncio.create_task(guarded(work), name=_name(hook))
+        task = asyncio.create_task(guarded(work), name=running.name)
         try:
             await asyncio.wait((task,), timeout=self._limit)
             if not task.done():
-                raise self._hung(hook)
+                raise self._hung(running)
         finally:
             if not task.done():
                 await let_go(task)
         if task.cancelled():
-            raise RuntimeError(f"{_name(hook)} was cancelled from within")
+            raise RuntimeError(f"{running.name} was cancelled from within")
         result: T = task.result()
         return result
 
-    async def _in_thread(self, work: Callable[[], Any], hook: Callable[..., Any]) -> Any:
+    async def _in_thread(self, work: Callable[[], Any], running: Running) -> Any:
         """Only the time that it runs counts, not that it waits for other streams."""
         started: list[float] = []
 
         def timed() -> Any:
             started.append(time.monotonic())
+            running.waits = False
             return work()
 
+        running.waits = True
         call = self._threads.submit(timed)
         try:
             while not call.future.done():
@@ -95,7 +105,7 @@ class HookCaller:
                 if started:
                     left -= time.monotonic() - started[0]
                     if left <= 0:
-                        raise self._hung(hook)
+                        raise self._hung(running)
                 await asyncio.wait((call.future,), timeout=left)
         finally:
             if not call.future.done():
@@ -108,8 +118,8 @@ class HookCaller:
             self._threads.abandon(call)
             call.future.add_done_callback(retrieve)
 
-    def _hung(self, hook: Callable[..., Any]) -> HookHung:
-        return HookHung(f"{_name(hook)} took longer than hook_timeout ({self._limit:g} s)")
+    def _hung(self, running: Running) -> HookHung:
+        return HookHung(f"{running.name} took longer than hook_timeout ({self._limit:g} s)")
 
 
 async def let_go(task: asyncio.Future[Any]) -> None:

@@ -27,6 +27,7 @@ def schema(cls: type[LivePipeline], hooks: Hooks, parameters: Parameters) -> dic
         "params": parameters.schema(),
         "video": _track(cls, hooks.video or hooks.generates),
         "audio": _track(cls, hooks.audio),
+        "control": "on_control" in hooks,
     }
 
 

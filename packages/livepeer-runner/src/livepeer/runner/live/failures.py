@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
 """Seconds between two error events; what comes in between is counted in the next one."""
+REFUSALS_TOLD = 10
+"""Refusals of what a caller sent that are told in that time."""
+_REPORT = "stream %s: %s (%d since the last report)"
 
 
 class StreamFailed(Exception):
@@ -55,17 +58,39 @@ class ErrorBudget:
 
     def _report(self, where: str, error: Exception, message: str) -> None:
         self._status.failed(message)
+        hung = isinstance(error, HookHung)
+        if hung:
+            self._status.hung[where] += 1
         self._untold += 1
         now = time.monotonic()
-        if now - self._told_at < TELL_EVERY:
+        if now - self._told_at < TELL_EVERY and not hung:
             return
-        if isinstance(error, JobError):
-            logger.warning("%s (%d since the last report)", message, self._untold)
+        if hung or isinstance(error, JobError):
+            logger.warning(_REPORT, self._status.stream_id, message, self._untold)
         else:
             trace = logs.authors(error)
-            logger.error("%s (%d since the last report)", message, self._untold, exc_info=trace)
+            logger.error(_REPORT, self._status.stream_id, message, self._untold, exc_info=trace)
         self._tell(error_event(where, error, message, count=self._untold))
         self._untold, self._told_at = 0, now
+
+
+class Refusals:
+    """What a caller sent and could not be taken: told by events, since nobody may wait for an
+    answer. A flood of them is counted, so that the status still gets through."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self._tell = tell
+        self._last: deque[float] = deque(maxlen=REFUSALS_TOLD)
+        self._untold = 0
+
+    def tell(self, where: str, error: JobError, message: str) -> None:
+        self._untold += 1
+        now = time.monotonic()
+        if len(self._last) == REFUSALS_TOLD and now - self._last[0] < TELL_EVERY:
+            return
+        self._last.append(now)
+        self._tell(error_event(where, error, message, count=self._untold))
+        self._untold = 0
 
 
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -13,6 +13,7 @@ from livepeer.runner.live.calls import HookHung, as_it_is
 from livepeer.runner.live.failures import StreamFailed, described, first_error
 from livepeer.runner.live.generated import END, Generated, until
 from livepeer.runner.live.hooks import Hooks
+from livepeer.runner.live.silence import Silence
 from livepeer.runner.live.sink import Sink, check_frame
 from livepeer.runner.live.stream import Stream
 from livepeer.trickle import TrickleError
@@ -49,6 +50,8 @@ class Flow:
         self._source = source
         self._sink = sink
         self._batched = batched
+        # Without an output nobody expects frames.
+        self._silence = Silence(stream) if stream.request.publish_url else None
         self.before: Callable[[Any], Awaitable[None]] | None = None
         """Called with each frame before its hook is."""
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -134,11 +137,14 @@ class Flow:
         try:
             while (value := await frames.next()) is not END:
                 made_at = time.monotonic()
+                self._gave("generate", value is not None)
                 if value is not None and await self._write("generate", value, None):
+                    self._has_video |= _kind(value) == "video"
                     self._passed(value, made_at)
         except StreamFailed:
             raise
         except HookHung as error:
+            self._budget.report("generate", error)
             raise StreamFailed(str(error)) from error
         except Exception as error:
             self._budget.report("generate", error)
@@ -162,12 +168,15 @@ class Flow:
             made = await call(item)
         except HookHung as error:
             await self._written()
+            self._budget.report(name, error)
             raise StreamFailed(str(error)) from error
         except Exception as error:  # noqa: BLE001 — an author's code; counted and told
             await self._written()  # what came before is out, and counted, should this be the end
             self._budget.failed(name, error)
             made = list[Any](original)
             good = False
+        else:
+            self._gave(name, bool(made))
         # What it made is encoded while the next frame is in its hook, one at a time and in order.
         await self._written()
         self._writing = asyncio.create_task(self._give(name, made, item, came, good))
@@ -189,6 +198,10 @@ class Flow:
         if good:
             self._budget.succeeded(name)
 
+    def _gave(self, name: str, frames: bool) -> None:
+        if self._silence is not None:
+            self._silence.gave(name, frames)
+
     def _hook_for(self, item: Frame | MediaPacket) -> tuple[str, Call] | None:
         from livepeer.trickle.media import AudioFrame, VideoFrame
 
@@ -202,7 +215,7 @@ class Flow:
 
     def _call(self, name: str) -> Call:
         hook = getattr(self._copy, name)
-        return lambda frame: self._caller.call(hook, frame)
+        return lambda frame: self._caller.call(hook, frame, name=name)
 
     async def _write(self, where: str, value: Any, origin: Frame | MediaPacket | None) -> bool:
         """False for what is no frame, or cannot be encoded: counted and told."""

@@ -13,6 +13,7 @@ from livepeer.runner.live.calls import HookCaller, HookHung, let_go
 logger = logging.getLogger(__name__)
 
 END = object()
+NAME = "generate"
 
 
 class Generated:
@@ -39,7 +40,7 @@ class Generated:
         if isinstance(self._made, AsyncIterator):
             return await until(self._stopping, anext(self._made, END))
         try:
-            return await self._caller.in_thread(lambda: next(self._made, END), self._hook)
+            return await self._caller.in_thread(lambda: next(self._made, END), NAME)
         except (HookHung, asyncio.CancelledError):
             self._stuck = True
             raise
@@ -47,7 +48,7 @@ class Generated:
     async def _begin(self) -> AsyncIterator[Any] | Iterator[Any]:
         made = self._hook()
         if inspect.isawaitable(made):
-            made = await self._caller.on_loop(_awaited(made), self._hook)
+            made = await self._caller.on_loop(_awaited(made), NAME)
         return made if isinstance(made, AsyncIterator) else iter(made)
 
     async def aclose(self) -> None:
@@ -55,9 +56,9 @@ class Generated:
         made, self._made = self._made, None
         try:
             if isinstance(made, AsyncIterator) and hasattr(made, "aclose"):
-                await self._caller.on_loop(_awaited(made.aclose()), self._hook)
+                await self._caller.on_loop(_awaited(made.aclose()), NAME)
             elif hasattr(made, "close") and not self._stuck:
-                await self._caller.in_thread(made.close, self._hook)
+                await self._caller.in_thread(made.close, NAME)
         except (Exception, HookHung):
             logger.exception("closing generate() failed")
 

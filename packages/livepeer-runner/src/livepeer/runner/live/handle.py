@@ -41,3 +41,5 @@ class StreamHandle:
 
 OWN_TYPES = ("status", "stream_ended")
 """A gateway takes the last `status` for the stream's; a client takes `stream_ended` for its end."""
+SDK_TYPES = (*OWN_TYPES, "error", "warning")
+"""Types of the events that the SDK sends; an author may send the last two as well."""

@@ -62,6 +62,7 @@ _ARGUMENTS = {
     "process_video_batch": ("items",),
     "generate": (),
     "on_params_update": ("params",),
+    "on_control": ("message",),
     "on_stream_stop": (),
 }
 

@@ -6,6 +6,7 @@ however many streams there were.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -66,8 +67,12 @@ _COUNTERS: dict[str, tuple[str, Callable[[Stream], int]]] = {
 class StreamMetrics(Collector):
     """Reads the running streams when someone looks, and keeps the sums of those that ended."""
 
-    def __init__(self, metrics: Metrics, sessions: Collection[Session]) -> None:
+    def __init__(
+        self, metrics: Metrics, sessions: Collection[Session], hooks: Collection[str]
+    ) -> None:
         self._sessions = sessions
+        self._hook_names = sorted(hooks)
+        self._past_hung: Counter[str] = Counter()
         self._past = dict.fromkeys(_COUNTERS, 0)
         self._past_buckets = [0] * (len(BUCKETS) + 1)
         self._past_seconds = 0.0
@@ -80,6 +85,7 @@ class StreamMetrics(Collector):
             self._past[name] += read(session.stream)
         self._past_buckets = _sum(self._past_buckets, session.status.buckets)
         self._past_seconds += session.status.seconds
+        self._past_hung.update(session.status.hung)
 
     def collect(self) -> Iterable[Metric]:
         sessions = list(self._sessions)
@@ -98,7 +104,29 @@ class StreamMetrics(Collector):
         for name, (text, read) in _COUNTERS.items():
             total = self._past[name] + sum(read(session.stream) for session in sessions)
             yield CounterMetricFamily(name, text, total)
+        yield from self._hooks(sessions)
         yield from self._latency(sessions)
+
+    def _hooks(self, sessions: list[Session]) -> Iterator[Metric]:
+        slow: dict[str, float] = {}
+        hung = self._past_hung.copy()
+        for session in sessions:
+            hung.update(session.status.hung)
+            if (running := session.status.running.slow) is not None:
+                slow[running.name] = max(running.seconds, slow.get(running.name, 0.0))
+        longest = GaugeMetricFamily(
+            "livepeer_hook_running_seconds",
+            "How long a hook has been running, of those that run for a second or more the longest.",
+            labels=["hook"],
+        )
+        overrun = CounterMetricFamily(
+            "livepeer_hooks_hung", "Calls of hooks that ran over hook_timeout.", labels=["hook"]
+        )
+        for name in self._hook_names:
+            longest.add_metric([name], slow.get(name, 0.0))
+            overrun.add_metric([name], hung[name])
+        yield longest
+        yield overrun
 
     def _latency(self, sessions: list[Session]) -> Iterator[Metric]:
         counts, seconds = self._past_buckets, self._past_seconds

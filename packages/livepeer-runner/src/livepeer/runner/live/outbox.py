@@ -45,6 +45,8 @@ class Outbox:
         idle_seconds: float | None = None,
     ) -> None:
         self.name = name
+        self.posted = 0
+        """Records from outside, whatever became of them."""
         self.sent = 0
         self.dropped = 0
         """Records that never left: there was no room, no channel, or no time at the end."""
@@ -76,6 +78,7 @@ class Outbox:
         Raises `TypeError` or `ValueError` for what the channel can never carry.
         """
         self.put(json.loads(encode(record)))
+        self.posted += 1
 
     def put(self, record: dict[str, Any]) -> None:
         """From any thread; never waits."""

@@ -22,6 +22,7 @@ HOOKS = (
     "process_video_batch",
     "generate",
     "on_params_update",
+    "on_control",
     "on_stream_stop",
 )
 
@@ -48,6 +49,7 @@ class LivePipeline(PipelineBase):
     | `process_video_batch(self, items)` | pictures of several streams, on the shared instance |
     | `generate(self)` | a stream without input: an iterator of frames, paced by the SDK |
     | `on_params_update(self, params)` | the caller changed its parameters |
+    | `on_control(self, message)` | the caller sent a control message, a dict |
     | `on_stream_stop(self)` | the stream is over, whatever ended it |
     | `teardown(self)` | once, at a graceful stop |
 
@@ -78,7 +80,8 @@ class LivePipeline(PipelineBase):
     on_error: ClassVar[Literal["pass", "drop"]] = "pass"
     max_errors: ClassVar[int] = 30
     idle_timeout: ClassVar[float] = 60.0
-    """Seconds without input and without a keepalive after which the caller has gone."""
+    """Seconds without input and without a keepalive after which the caller has gone; before the
+    first of either, 20 at most."""
     max_batch_size: ClassVar[int] = 8
     max_batch_wait_ms: ClassVar[float] = 5.0
 

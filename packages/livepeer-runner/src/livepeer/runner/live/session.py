@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.job import Job, current_job
 from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live.caller import Caller
 from livepeer.runner.live.calls import HookHung
-from livepeer.runner.live.failures import StreamFailed, error_event
+from livepeer.runner.live.control import ControlMessages
+from livepeer.runner.live.failures import Refusals, StreamFailed, error_event
+from livepeer.runner.live.heartbeat import Heartbeat
 from livepeer.runner.live.outbox import CLOSE_SECONDS, Outbox
 from livepeer.runner.live.params import Values
 from livepeer.runner.live.request import StartRequest
-from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.updates import ParamUpdates
 
 if TYPE_CHECKING:
@@ -25,24 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 5.0
-"""A gateway ends a stream that is silent on events (looked at every 10 s)."""
-NEWS_SECONDS = 0.5
-"""Least time between two status events; a change of state or parameters does not wait longer."""
 STOP_SECONDS = 5.0
 """What a flow gets to finish the frame in hand and to bring the last one out."""
-
-
-class FlowProtocol(Protocol):
-    """What a session needs of `Flow` and `RelayFlow`."""
-
-    @property
-    def bytes_in(self) -> int: ...
-    @property
-    def segments_in(self) -> int: ...
-    def stop(self) -> None: ...
-    def refresh(self) -> None: ...
-    async def run(self) -> None: ...
 
 
 class Session:
@@ -62,18 +48,26 @@ class Session:
         self.stream = Stream.of(work, request, params.value)
         self.status = self.stream.status
         self._work = work
-        self._params = ParamUpdates(work.parameters, params, self.stream)
+        refusals = Refusals(self.stream.events.put)
+        self._params = ParamUpdates(work.parameters, params, self.stream, refusals)
+        self._messages = ControlMessages(
+            work.cls.__name__, taken="on_control" in work.hooks, refusals=refusals
+        )
+        self._heart = Heartbeat(self.stream, self._refresh)
         self._slot: Slot | None = slot
         self._calling = calling
         self._caller = Caller(
-            work.cls.idle_timeout, activity=self._activity, update=self.update, end=self.end
+            work.cls.idle_timeout,
+            activity=self._activity,
+            update=self.update,
+            message=self.message,
+            end=self.end,
         )
         self._flow: FlowProtocol | None = None
         self._begun = False
         self._finishing = False
         self._cut = False
         self._surrendered = False
-        self._news = asyncio.Event()
         self._flowing = asyncio.Event()
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -123,8 +117,9 @@ class Session:
         return self._flow
 
     async def applied(self) -> None:
-        """Wait until the hooks have the newest parameters."""
+        """Wait until the hooks have the newest parameters, and every control message."""
         await self._params.applied()
+        await self._messages.handled()
 
     async def wait(self, limit: float | None = None) -> bool:
         """Wait until nothing is left of it; False where the limit came first."""
@@ -147,6 +142,10 @@ class Session:
         self._caller.heard()
         return self._params.update(changes)
 
+    def message(self, message: object) -> None:
+        """For `on_control`, between two frames; told by an event where it cannot be taken."""
+        self._messages.put(message)
+
     # --- the stream's one task -------------------------------------------------------------------
 
     async def _run(self, predecessor: Session | None) -> None:
@@ -160,6 +159,7 @@ class Session:
         finally:
             self._flowing.set()  # never, if not by now
             self._params.over()
+            self._messages.over()
             slot, self._slot = self._slot, None
             if slot is not None:
                 slot.release()
@@ -168,8 +168,12 @@ class Session:
     async def _live(self) -> None:
         self.stream.events.start()
         self.stream.data.start()
-        helpers = [self._beside(self._beat()), self._beside(self._caller.watch())]
-        helpers.append(self._beside(self._params.run(self._new_params)))
+        beating = self._beside(self._heart.run())
+        helpers = [
+            self._beside(self._caller.watch()),
+            self._beside(self._params.run(self._new_params)),
+            self._beside(self._messages.run(self._new_message)),
+        ]
         if (records := self.stream.channels.control()) is not None:
             helpers.append(self._beside(self._caller.listen(records)))
         try:
@@ -189,7 +193,7 @@ class Session:
             try:
                 await asyncio.wait(helpers)
             finally:
-                await self._finish()
+                await self._finish(beating)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that lives as long as the frames; an error of its own ends the stream."""
@@ -215,7 +219,7 @@ class Session:
         self._flow = self._work.flow(self.stream)
         self._flowing.set()
         self.status.move("ONLINE")
-        self._news.set()
+        self._heart.news()
         running = asyncio.create_task(self._flow.run(), name=f"stream {self.id} frames")
         ending = asyncio.create_task(self._ending.wait())
         try:
@@ -231,16 +235,20 @@ class Session:
             running.result()
             self.end("the input ended")
 
-    async def _finish(self) -> None:
+    async def _finish(self, beating: asyncio.Task[None]) -> None:
         self._finishing = True
-        self.status.move("OFFLINE")
+        # To the caller of one that was started again, the stream goes on.
+        self.status.move("LOADING" if self._surrendered else "OFFLINE")
         events, data = self.stream.events, self.stream.data
         try:
             if self._begun:
                 await self._hook("on_stream_stop")
             self._work.shared.check(self.stream.copy)
         finally:
-            await asyncio.gather(data.aclose(), self._last_words(events, data))
+            beating.cancel()
+            await asyncio.gather(
+                asyncio.wait((beating,)), data.aclose(), self._last_words(events, data)
+            )
         logger.info("stream %s is over: %s", self.id, self.reason)
 
     async def _last_words(self, events: Outbox, data: Outbox) -> None:
@@ -248,7 +256,7 @@ class Session:
         try:
             await data.settled()  # so that the last status tells what became of every record
             if not self._surrendered:  # to its caller the stream goes on
-                events.put(self._status_event())
+                events.put(self._heart.event())
                 ended = {"type": "stream_ended", "reason": self.reason, "timestamp": time.time()}
                 events.put(ended)
             limit = CLOSE_SECONDS
@@ -261,7 +269,7 @@ class Session:
         """Call a hook that makes no frames; what it raises is told, and False."""
         hook = getattr(self.stream.copy, name) if name in self._work.hooks else None
         try:
-            await self.stream.caller.call(hook, *arguments, before=before)
+            await self.stream.caller.call(hook, *arguments, name=name, before=before)
         except HookHung as error:
             self.stream.budget.report(name, error)
             self.end(str(error), failed=True)
@@ -274,26 +282,21 @@ class Session:
     async def _new_params(self, swap: Callable[[], None], value: Any) -> None:
         def before() -> None:
             swap()
-            self._news.set()
+            self._heart.news()
 
         await self._hook("on_params_update", value, before=before)
+
+    async def _new_message(self, message: dict[str, Any]) -> None:
+        if await self.flowing() is not None:  # not before `on_stream_start`, which may fail
+            await self._hook("on_control", message)
 
     # --- beside the frames -----------------------------------------------------------------------
 
     def _activity(self) -> object:
-        return self.status.input.count, self._flow.bytes_in if self._flow is not None else 0
+        """None before `on_stream_start` is over: nobody looks for input yet."""
+        return None if self._flow is None else (self.status.input.count, self._flow.bytes_in)
 
-    def _status_event(self) -> dict[str, Any]:
+    def _refresh(self) -> None:
         if self._flow is not None:
             self._flow.refresh()
-        return self.status.event(self.stream.events, self.stream.data)
-
-    async def _beat(self) -> None:
-        while True:
-            self._news.clear()
-            self.stream.events.put(self._status_event())
-            self._work.shared.check(self.stream.copy)
-            await asyncio.sleep(NEWS_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(BEAT_SECONDS - NEWS_SECONDS):
-                    await self._news.wait()
+        self._work.shared.check(self.stream.copy)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from livepeer.runner.live.outbox import Outbox
+from livepeer.runner.live.running import RunningHooks
 
 WINDOW = 5.0
 """Seconds over which rates are measured."""
@@ -56,6 +57,11 @@ class StreamStatus:
         self.dropped = 0
         """Pictures left out because the pipeline was slower than its input."""
         self.errors = 0
+        self.hung: Counter[str] = Counter()
+        """Calls that ran over their limit, by the hook."""
+        self.running = RunningHooks()
+        self.warning: str | None = None
+        """What looks wrong and is no error."""
         self.restarts = 0
         self.last_error: str | None = None
         self.last_error_at: float | None = None
@@ -127,6 +133,8 @@ class StreamStatus:
                 "errors": self.errors,
                 "last_error": self.last_error,
                 "last_error_time": self.last_error_at,
+                "slow_hook": self.running.shown(),
+                "warning": self.warning,
                 "last_params": self.params,
                 "last_params_hash": self.params_hash,
                 "last_params_update_time": self.params_at,

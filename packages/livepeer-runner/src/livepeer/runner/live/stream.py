@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from livepeer.runner.live.calls import HookCaller
 from livepeer.runner.live.channels import Channels
@@ -16,6 +16,18 @@ from livepeer.runner.live.status import StreamStatus
 
 if TYPE_CHECKING:
     from livepeer.runner.live.work import LiveWork
+
+
+class FlowProtocol(Protocol):
+    """What a session needs of `Flow` and `RelayFlow`."""
+
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def segments_in(self) -> int: ...
+    def stop(self) -> None: ...
+    def refresh(self) -> None: ...
+    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +54,14 @@ class Stream:
             request,
             copy_for(work.pipeline, handle, params),
             status,
-            HookCaller(work.service.threads, pipeline.hook_timeout),
+            HookCaller(work.service.threads, pipeline.hook_timeout, status.running),
             ErrorBudget(pipeline.max_errors, status, events.put),
             channels,
             events,
             data,
         )
+
+    @property
+    def emitted(self) -> bool:
+        """Whether the pipeline has emitted records, or events of its own."""
+        return self.data.posted > 0 or self.events.posted > 0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from livepeer.runner.errors import JobError
-from livepeer.runner.live.failures import error_event
+from livepeer.runner.live.failures import Refusals
 from livepeer.runner.live.params import Parameters, Values
 from livepeer.runner.live.stream import Stream
 
@@ -18,10 +18,13 @@ Between = Callable[[Callable[[], None], Any], Awaitable[object]]
 class ParamUpdates:
     """Holds the newest valid ones; the hooks get them between two frames."""
 
-    def __init__(self, parameters: Parameters, first: Values, stream: Stream) -> None:
+    def __init__(
+        self, parameters: Parameters, first: Values, stream: Stream, refusals: Refusals
+    ) -> None:
         self._parameters = parameters
         self._values = first
         self._stream = stream
+        self._refusals = refusals
         self._changed = asyncio.Event()
         self._applied = asyncio.Event()
         self._applied.set()
@@ -39,8 +42,7 @@ class ParamUpdates:
         try:
             values = self._parameters.merged(self._values, changes)
         except JobError as error:
-            event = error_event("params", error, f"params: {error.message}", count=1)
-            self._stream.events.put(event)
+            self._refusals.tell("params", error, f"params: {error.message}")
             raise
         self._values = values
         self._applied.clear()

@@ -30,10 +30,10 @@ from livepeer.runner.live.request import (
     reads_no_more,
 )
 from livepeer.runner.live.route import StreamRoute
-from livepeer.runner.live.session import FlowProtocol, Session
+from livepeer.runner.live.session import Session
 from livepeer.runner.live.shared import SharedState
 from livepeer.runner.live.sink import Sink
-from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.warm import load_media
 from livepeer.runner.service import Service
 from livepeer.trickle.tls import Pin
@@ -62,7 +62,7 @@ class LiveWork:
         """The newest of each id."""
         self.running: set[Session] = set()
         """All of them, those that give way to a newer one too."""
-        self.metrics = StreamMetrics(service.metrics, self.running)
+        self.metrics = StreamMetrics(service.metrics, self.running, self.hooks.names)
         self._batches: Gatherer | None = None
         self._shared: SharedState | None = None
 
@@ -241,7 +241,8 @@ class LiveWork:
             item = BatchItem(frame, stream.copy.params, stream.request.stream_id)
             entry = self._batches.submit(item)
             try:
-                made: list[Any] = await entry.future
+                with stream.status.running.call("process_video_batch"):
+                    made: list[Any] = await entry.future
             except JobTimeout as error:
                 raise HookHung("process_video_batch took longer than hook_timeout") from error
             finally:

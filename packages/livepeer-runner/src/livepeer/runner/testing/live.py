@@ -17,6 +17,7 @@ from livepeer.runner.errors import InvalidInput
 from livepeer.runner.lifecycle import State
 from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
+from livepeer.runner.live.handle import SDK_TYPES
 from livepeer.runner.live.pipeline import LivePipeline
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.session import Session
@@ -62,6 +63,16 @@ class LiveResult:
     def errors(self) -> list[dict[str, Any]]:
         """The error events."""
         return [one["error"] for one in self.events if one["type"] == "error"]
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """What looks wrong and is no error, such as a hook that never gives a frame."""
+        return [one["warning"] for one in self.events if one["type"] == "warning"]
+
+    @property
+    def emitted(self) -> list[dict[str, Any]]:
+        """The events that the pipeline emitted itself, by `emit_event`."""
+        return [one for one in self.events if one["type"] not in SDK_TYPES]
 
 
 async def run_live(
