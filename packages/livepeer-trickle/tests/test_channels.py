@@ -12,13 +12,14 @@ from livepeer.trickle import (
     JSONLPublisher,
     JSONLSubscriber,
     RecordTooLarge,
+    SegmentFailed,
     Timeouts,
     TricklePublisher,
     TrickleServer,
     TrickleSubscriber,
 )
 from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
-from livepeer.trickle.testing import FaultProxy
+from livepeer.trickle.testing import Exchange, FaultProxy, ScriptedServer
 
 LIMIT = 30.0
 """Seconds; far more than anything here takes."""
@@ -337,6 +338,61 @@ async def test_events_of_several_tasks_do_not_collide(server: TrickleServer) -> 
         await asyncio.gather(*(publisher.write({"n": number}) for number in range(10)))
         await reader.count(10)
     assert sorted(record["n"] for record in await reader.ended()) == list(range(10))
+
+
+async def _opened(scripted: ScriptedServer, publisher: JSONLPublisher) -> Exchange:
+    opening = asyncio.create_task(publisher.__aenter__())
+    asked = await scripted.request("GET", "/cam/next")
+    await asked.answer(200, {"Lp-Trickle-Latest": "0"}, b"0")
+    post = await scripted.request("POST", "/cam/0")
+    await opening
+    return post
+
+
+async def test_an_event_that_was_on_its_way_when_its_channel_closed_is_uncertain(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = JSONLPublisher(scripted.url + "/cam", one_per_segment=True, linger=0)
+    post = await _opened(scripted, publisher)
+    writing = asyncio.create_task(publisher.write({"n": 0}))
+    assert await post.body() == b'{"n":0}'
+    await post.answer(200, {"Lp-Trickle-Closed": "terminated"})
+    with pytest.raises(SegmentFailed):  # who sends it again may send it twice
+        await writing
+    with pytest.raises(ChannelClosed):
+        await publisher.write({"n": 1})
+    assert (publisher.stats.records, publisher.stats.uncertain) == (1, 1)
+    await publisher.aclose()
+
+
+async def test_records_of_a_segment_that_ended_and_was_not_acknowledged_are_uncertain(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livepeer.trickle.jsonl_publisher._SEGMENT_SIZE", 1)
+    publisher = JSONLPublisher(scripted.url + "/cam", delete_on_close=False)
+    post = await _opened(scripted, publisher)
+    await publisher.write({"n": 0})
+    await publisher.write({"n": 1})
+    await publisher.flush()
+    assert await post.body() == b'{"n":0}\n{"n":1}\n'
+    assert publisher.stats.uncertain == 0
+    post.cut()
+    await publisher.aclose()
+    assert publisher.stats.uncertain == 2
+
+
+async def test_closing_a_writer_whose_channel_closed_under_way_raises_nothing(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = JSONLPublisher(scripted.url + "/cam", linger=0)
+    post = await _opened(scripted, publisher)
+    await publisher.write({"n": 0})
+    await publisher.flush()
+    assert await post.piece() == b'{"n":0}\n'
+    await post.answer(200, {"Lp-Trickle-Closed": "terminated"})
+    await until(lambda: publisher.transport._state.closed)
+    await publisher.aclose()
+    assert publisher.stats.uncertain == 1
 
 
 # --- reading -------------------------------------------------------------------------------------

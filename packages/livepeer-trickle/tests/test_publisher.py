@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 import logging
 import warnings
@@ -189,6 +190,89 @@ async def test_a_slow_acknowledgement_does_not_hold_a_live_stream_up(
     await second.answer()
     await segment.acknowledged()
     assert publisher.stats.segments == 2
+    await _close(scripted, publisher)
+
+
+async def _idle_connection_dies(publisher: TricklePublisher, post: Exchange) -> None:
+    """Until the publisher has noticed, and has no other connection yet."""
+    assert publisher._segment is not None
+    upload = publisher._segment._upload
+    assert upload is not None
+    await post.close()
+    async with asyncio.timeout(30):
+        while upload._connection is not None:  # noqa: ASYNC110 — it lasts for a turn of the loop
+            await asyncio.sleep(0)
+
+
+async def test_a_first_write_waits_for_another_connection_where_the_idle_one_died(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = _publisher(scripted)
+    post = await _connected(scripted, publisher)
+    async with publisher.segment() as segment:
+        await _idle_connection_dies(publisher, post)
+        await segment.write(b"all of it")
+    again = await scripted.request("POST", "/cam/0")
+    assert await again.body() == b"all of it"
+    await again.answer()
+    await segment.acknowledged()
+    assert (publisher.stats.segments, publisher.stats.uncertain) == (1, 0)
+    await _close(scripted, publisher)
+
+
+async def test_a_whole_segment_waits_for_another_connection_where_the_idle_one_died(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = _publisher(scripted)
+    post = await _connected(scripted, publisher)
+    segment = publisher.segment()
+    await segment.__aenter__()
+    await _idle_connection_dies(publisher, post)
+    await segment._write(b"whole", end=True)
+    await segment.aclose()
+    again = await scripted.request("POST", "/cam/0")
+    assert await again.body() == b"whole"
+    await again.answer()
+    await segment.acknowledged()
+    assert (publisher.stats.segments, publisher.stats.uncertain) == (1, 0)
+    await _close(scripted, publisher)
+
+
+@pytest.mark.parametrize("error", [None, LookupError])
+async def test_an_empty_segment_is_ended_on_another_connection_where_the_idle_one_died(
+    scripted: ScriptedServer, error: type[Exception] | None
+) -> None:
+    publisher = _publisher(scripted)
+    post = await _connected(scripted, publisher)
+    with contextlib.suppress(LookupError):
+        async with publisher.segment() as segment:
+            await _idle_connection_dies(publisher, post)
+            if error is not None:
+                raise error
+    again = await scripted.request("POST", "/cam/0")
+    assert await again.body() == b""
+    await again.answer()
+    await segment.acknowledged()
+    assert (publisher.stats.segments, publisher.stats.uncertain) == (1, 0)
+    await _close(scripted, publisher)
+
+
+async def test_a_cancelled_end_of_an_empty_segment_leaves_room_for_the_next(
+    scripted: ScriptedServer,
+) -> None:
+    publisher = _publisher(scripted)
+    first = await _connected(scripted, publisher)
+    await publisher.write(b"first")
+    await scripted.request("POST", "/cam/1")
+    segment = publisher.segment()
+    await segment.__aenter__()
+    ending = asyncio.create_task(segment.aclose())  # it waits for the answer to the first
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait((ending,))
+    await first.answer()
+    async with publisher.segment() as following:
+        assert following.seq == 2
     await _close(scripted, publisher)
 
 

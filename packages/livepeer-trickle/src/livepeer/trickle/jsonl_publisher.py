@@ -14,6 +14,7 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
+from livepeer.trickle.piece import PIECE
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.records import Record, encode
 from livepeer.trickle.segment_writer import SegmentWriter
@@ -55,7 +56,8 @@ class JSONLPublisher:
 
     Raises, from `write`:
         RecordTooLarge: nothing was sent.
-        ChannelClosed, TrickleConnectionError: no further record can be sent.
+        TrickleError: no further record can be sent, and this one was not: `ChannelClosed`,
+            `TrickleConnectionError` and what else `TricklePublisher` raises.
         SegmentFailed: with `one_per_segment`, the record may not have arrived.
     """
 
@@ -86,9 +88,9 @@ class JSONLPublisher:
         self._lines: list[bytes] = []
         self._size = 0
         self._segment: SegmentWriter | None = None
-        self._segment_size = 0
         self._segment_records = 0
         self._segment_ends = 0.0
+        self._ended: deque[tuple[SegmentWriter, int]] = deque()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
@@ -124,13 +126,13 @@ class JSONLPublisher:
         self._lines.append(line)
         self._size += len(line)
         self.stats.records += 1
+        # Always: whatever else sends now, the flusher is who ends the segment in time.
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush_soon())
+        self._wake.set()
         if self._size >= _FLUSH_AT:
             async with self._lock:
                 await self._send()  # a failure is the next call's: this record was taken
-        elif not self._wake.is_set():
-            if self._flusher is None or self._flusher.done():
-                self._flusher = asyncio.create_task(self._flush_soon())
-            self._wake.set()
 
     async def flush(self) -> None:
         """Wait until the network has taken every record."""
@@ -170,6 +172,7 @@ class JSONLPublisher:
                 await self._end_segment()
         finally:
             await self.transport.aclose()
+            self._reckon()
 
     # --- one segment of lines --------------------------------------------------------------------
 
@@ -195,46 +198,83 @@ class JSONLPublisher:
 
     async def _send(self) -> None:
         """Hand the gathered lines to the open segment; a failure is kept for the next `write`."""
+        self._reckon()
         while self._lines and self._error is None:
             try:
                 if self._segment is None:
                     await self._open_segment()
-                assert self._segment is not None
-                lines, self._lines, self._size = self._lines, [], 0
-                self._segment_records += len(lines)
-                data = b"".join(lines)
-                self._segment_size += len(data)
-                await self._segment.write(data)
-                if self._segment_size >= _SEGMENT_SIZE:
+                segment = self._segment
+                assert segment is not None
+                await self._send_some(segment)
+                if segment.bytes_written >= _SEGMENT_SIZE:
                     await self._end_segment()
             except SegmentFailed as error:
                 self._lost(error)
             except TrickleError as error:
-                self.stats.uncertain += self._segment_records
-                self._error = error
+                self._fail(error)
+
+    async def _send_some(self, segment: SegmentWriter) -> None:
+        """One piece of the lines, which leaves whole or not at all: then they stay, in order."""
+        count = size = 0
+        for line in self._lines:
+            if count and size + len(line) > PIECE:
+                break
+            count, size = count + 1, size + len(line)
+        before = segment.bytes_written
+        try:
+            await segment.write(b"".join(self._lines[:count]))
+        finally:
+            if segment.bytes_written > before:
+                del self._lines[:count]
+                self._size -= size
+                self._segment_records += count
 
     async def _open_segment(self) -> None:
         segment = self.transport.segment()
-        self._segment_size = self._segment_records = 0
+        self._segment_records = 0
         await segment.__aenter__()
         self._segment = segment
         self._segment_ends = asyncio.get_running_loop().time() + _SEGMENT_SECONDS
 
     async def _end_segment(self) -> None:
-        if self._segment is not None:
-            segment, self._segment = self._segment, None
-            try:
-                await segment.aclose()
-            except SegmentFailed as error:
-                self._lost(error)
+        segment = self._segment
+        if segment is None:
+            return
+        try:
+            await segment.aclose()
+        except SegmentFailed as error:
+            self._lost(error)
+        except TrickleError as error:
+            self._fail(error)
+        else:
+            self._ended.append((segment, self._segment_records))
+        finally:
+            self._segment = None
 
     def _lost(self, error: SegmentFailed) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
             segment._end()
         self.stats.uncertain += self._segment_records
-        _log.warning("%d records are uncertain: %s", self._segment_records, error)
+        if self._segment_records:
+            _log.warning("%d records are uncertain: %s", self._segment_records, error)
         self._segment_records = 0
+
+    def _fail(self, error: TrickleError) -> None:
+        """Nothing more can be sent. What left in the open segment may have arrived."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment._end()
+            self.stats.uncertain += self._segment_records
+        self._segment_records = 0
+        self._error = error
+
+    def _reckon(self) -> None:
+        """Count the records of segments that ended, and were lost before they were acknowledged."""
+        while self._ended and self._ended[0][0].done:
+            segment, records = self._ended.popleft()
+            if segment.failed:
+                self.stats.uncertain += records
 
     # --- one segment for each record -------------------------------------------------------------
 
@@ -244,10 +284,18 @@ class JSONLPublisher:
             await asyncio.sleep(self._sent[0] + _BURST * _PACE - loop.time())
         self._sent.append(loop.time())
         self.stats.records += 1
+        segment = self.transport.segment()
         try:
-            # Without the line feed: the segment is the record.
-            segment = await self.transport.write(line[:-1])
+            async with segment:
+                # Without the line feed: the segment is the record.
+                await segment._write(line[:-1], end=True)
             await segment.acknowledged()
-        except SegmentFailed:
+        except TrickleError as error:
+            if not segment.bytes_written:
+                self.stats.records -= 1
+                raise
             self.stats.uncertain += 1
-            raise
+            if isinstance(error, SegmentFailed):
+                raise
+            # Whoever sends the record again, on another channel, might send it twice.
+            raise SegmentFailed(error.message, url=error.url, seq=error.seq) from error

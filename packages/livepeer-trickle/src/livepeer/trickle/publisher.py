@@ -214,19 +214,24 @@ class TricklePublisher:
                     break
                 await previous._wait(wait)
         # Its number may have been closed, or its connection lost, while nothing was written.
-        upload = segment._upload
-        if upload is not None and upload.answered:
-            segment._unbind()
-            await self._opener.refused(segment.seq, upload)
-        elif upload is not None and self._state.reset:
-            # The one before was cut after this one was opened: this one has to end it.
-            segment._unbind()
-            upload.abort()
-            self._opener.withdraw()
-            self._state.withdraw(segment.seq)
-        if segment._upload is None:
-            await self._connect()
-            segment._bind(*self._opener.take())
+        while True:
+            if segment._upload is None:
+                await self._connect()
+                segment._bind(*self._opener.take())
+            upload = segment._upload
+            assert upload is not None
+            await upload.opened()
+            if upload.answered:
+                segment._unbind()
+                await self._opener.refused(segment.seq, upload)
+            elif self._state.reset:
+                # The one before was cut after this one was opened: this one has to end it.
+                segment._unbind()
+                upload.abort()
+                self._opener.withdraw()
+                self._state.withdraw(segment.seq)
+            else:
+                return
 
     def _begun(self, segment: SegmentWriter) -> None:
         if not self._closed:

@@ -51,7 +51,6 @@ class SegmentWriter:
         self._publisher = publisher
         self._upload: Upload | None = None
         self._seq: int | None = None
-        self._bytes = 0
         self._begun_at = 0.0
         self._ended_at = 0.0
         self._stage = PublishStage.IDLE
@@ -61,7 +60,7 @@ class SegmentWriter:
         """Whether the server has answered, or never will."""
 
     def __repr__(self) -> str:
-        return f"<SegmentWriter seq={self._seq} {self._stage.value}, {self._bytes} bytes>"
+        return f"<SegmentWriter seq={self._seq} {self._stage.value}, {self.bytes_written} bytes>"
 
     @property
     def seq(self) -> int:
@@ -72,8 +71,13 @@ class SegmentWriter:
 
     @property
     def bytes_written(self) -> int:
-        """How many bytes were written so far."""
-        return self._bytes
+        """How many bytes were written so far. 0: none has left, and none will."""
+        return self._upload.handed if self._upload is not None else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is known that the server did not acknowledge it, and never will."""
+        return self.done and self._error is not None
 
     async def __aenter__(self) -> "SegmentWriter":
         await self._publisher._begin(self)
@@ -91,6 +95,8 @@ class SegmentWriter:
         Raises:
             SegmentFailed: the segment was cut (it counts as uncertain); go on with a new one.
             ChannelClosed: the channel was deleted.
+            TrickleError: with the first bytes, whatever opening a segment raises
+                (`TricklePublisher`); none of them has left then.
         """
         await self._write(data)
 
@@ -111,8 +117,6 @@ class SegmentWriter:
         if first:
             self._stage = PublishStage.FLOWING
             self._begun_at = time.monotonic()
-        # Counted before: what a cancelled write handed to the connection still leaves.
-        self._bytes += len(data)
         try:
             await upload.write(data, limit=self._publisher._limits[0], end=end)
         except TrickleTimeout as error:
@@ -129,11 +133,14 @@ class SegmentWriter:
             raise self._error
 
     async def aclose(self) -> None:
-        """End the segment. Raises `SegmentFailed` if it is already known to be cut."""
-        if self._stage is PublishStage.IDLE and self._seq is not None:
-            # An empty segment still takes its number, so it keeps its turn as well.
-            await self._publisher._turn(self)
-        self._end()
+        """End the segment. Raises `SegmentFailed` if it is already known to be cut, and, where
+        nothing was written, as `write`."""
+        try:
+            if self._stage is PublishStage.IDLE and self._seq is not None:
+                # An empty segment still takes its number, so it keeps its turn as well.
+                await self._publisher._turn(self)
+        finally:
+            self._end()
         if self._error is not None:
             raise self._error
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from livepeer.trickle.connection import TLS
+from livepeer.trickle.connection import TLS, Connection
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
 from livepeer.trickle.exchange import Exchange, Reply
 from livepeer.trickle.piece import PIECE
@@ -25,8 +25,11 @@ class Upload(Exchange):
         connect: float,
     ) -> None:
         self._callback: Callable[[Upload], object] | None = None
+        self.handed = 0
+        """Bytes of the body that were handed to a connection. 0: none has left."""
         self._wrote = False
         self._ended = False
+        self._ends = False
         fields = {"Transfer-Encoding": "chunked", **headers}
         super().__init__(pool, lines, "POST", url, fields, tls, connect)
 
@@ -45,8 +48,12 @@ class Upload(Exchange):
         self._callback = callback
 
     async def opened(self) -> None:
-        """Wait until the headers have left, or the exchange is over."""
-        await self.until(lambda: self.sent)
+        """Wait until the headers have left on a connection that is open, or the exchange is over.
+
+        A used connection that the server has closed meanwhile costs a second one: the body has to
+        wait for it.
+        """
+        await self.until(self._is_open)
 
     async def wait(self, limit: float | None) -> None:
         """Wait until the exchange is over, or for `limit` seconds. Being cancelled does not
@@ -75,6 +82,7 @@ class Upload(Exchange):
         if self.over or self._ended or connection is None or not connection.open:
             raise TrickleConnectionError("the server no longer takes the body", url=self.url)
         self._wrote = True
+        self.handed += len(data)
         self._ended = end
         last = b"\r\n0\r\n\r\n" if end else b"\r\n"
         connection.write(b"".join((b"%x\r\n" % len(data), data, last)))
@@ -88,9 +96,13 @@ class Upload(Exchange):
                 raise self.error
 
     def end(self) -> None:
-        """End the body. Never waits, so that a cancelled writer can still do it."""
+        """End the body, as soon as there is a connection. Never waits, so that a cancelled writer
+        can still do it."""
         connection = self._connection
-        if self._ended or self.over or connection is None:
+        if self._ended or self.over:
+            return
+        if connection is None or not (self._wrote or connection.open):
+            self._ends = True  # nothing has left: `_begin` does it
             return
         self._ended = self._wrote = True
         if connection.open:
@@ -99,6 +111,14 @@ class Upload(Exchange):
     def result(self) -> Reply:
         """The answer, once the exchange is over, or the error that came instead of it."""
         return self.reply()
+
+    def _is_open(self) -> bool:
+        return self._connection is not None and self._connection.open
+
+    def _begin(self, connection: Connection) -> None:
+        super()._begin(connection)
+        if self._ends:
+            self.end()
 
     def _repeatable(self) -> bool:
         return not self.over and not self._wrote
