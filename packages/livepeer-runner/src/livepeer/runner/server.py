@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from livepeer.runner import logs
+from livepeer.runner import connection, logs
 from livepeer.runner.app import create_app
 from livepeer.runner.exceptions import SettingsError, SignatureError
 from livepeer.runner.pipeline import PipelineBase
@@ -88,9 +88,12 @@ def prepare(cls: type[PipelineBase], settings: Settings) -> None:
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
-    """uvicorn as orchestrators need it; uvloop and httptools where they are installed."""
+    """uvicorn as orchestrators need it, with bounds on what comes before the app; uvloop where it
+    is installed."""
+    service: Service = app.state.service
     return uvicorn.Config(
         app,
+        http=connection.limited(service.capacity),
         log_config=None,
         log_level="warning",
         access_log=False,
