@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 LIMIT = 60.0
+StartVictim = Callable[..., "Victim"]
 PIPELINE = """
 import os, time
 from typing import Any
@@ -128,16 +129,12 @@ class Victim:
             thread.join(LIMIT)
 
 
-StartVictim = Callable[..., Victim]
-
-
-@pytest.fixture
-def victim(tmp_path: Path) -> Iterator[StartVictim]:
-    """`victim(SLOTS="2", ...)` starts one with that environment; `files` is its limit of them."""
+@contextmanager
+def starting(folder: Path) -> Iterator[StartVictim]:
     with ExitStack() as stack:
 
         def start(files: int | None = None, **environment: str) -> Victim:
-            (tmp_path / "pipeline.py").write_text(PIPELINE)
+            (folder / "pipeline.py").write_text(PIPELINE)
             inherited = {
                 key: value
                 for key, value in os.environ.items()
@@ -145,7 +142,7 @@ def victim(tmp_path: Path) -> Iterator[StartVictim]:
             }
             process = subprocess.Popen(
                 [sys.executable, "pipeline.py"],
-                cwd=tmp_path,
+                cwd=folder,
                 env={**inherited, "HOST": "127.0.0.1", "PORT": "0", **environment},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -161,3 +158,19 @@ def victim(tmp_path: Path) -> Iterator[StartVictim]:
             return Victim(process)
 
         yield start
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[StartVictim]:
+    """`victim(SLOTS="2", ...)` starts one with that environment; `files` is its limit of them."""
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    """One for all tests of a module, with one slot. What harms it for good is none's to do."""
+    with starting(tmp_path_factory.mktemp("victim")) as start:
+        running = start()
+        running.post({"text": "warm"})
+        yield running

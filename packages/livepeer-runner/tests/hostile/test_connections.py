@@ -44,9 +44,9 @@ def send_until_refused(sock: socket.socket, piece: bytes, most: int) -> int:
     ids=["headers", "header", "url", "blanks", "trailers", "extension"],
 )
 def test_a_head_without_end_is_refused_at_64_kib_and_costs_no_memory(
-    victim: Any, begun: bytes
+    shared_victim: Any, begun: bytes
 ) -> None:
-    running = victim()
+    running = shared_victim
     before = running.peak()
     filler = LINE if begun.endswith(b"\n") else b"a" * 1000 if begun else b"\r\n" * 500
     with running.connect() as sock:
@@ -153,7 +153,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(
             return "a" * (64 * MIB)
 
     async with served(Large) as s:
-        _, writer = await asyncio.open_connection("127.0.0.1", s.port, limit=1024)
+        _, writer = await asyncio.open_connection("127.0.0.1", s.port)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
         await s.until(lambda: s.slots_taken == 0)
@@ -167,3 +167,5 @@ async def test_an_answer_that_nobody_reads_is_given_up(
 
         await s.until(lambda: not served_here())
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

@@ -10,10 +10,17 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
-from livepeer.runner.errors import InvalidInput, JobError, PayloadTooLarge, error_body
+from livepeer.runner.errors import (
+    InvalidInput,
+    JobError,
+    OverCapacity,
+    PayloadTooLarge,
+    error_body,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,9 @@ Header = tuple[bytes, bytes]
 
 # Longest pause between two pieces of a request's body.
 BODY_STALL_SECONDS = 30.0
+# Bytes a second: what comes more slowly, for longer than a pause, is meant to.
+BODY_RATE = 32 * 1024
+BODY_FREE_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
@@ -70,24 +80,69 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int, *, keep: bool = True) -> bytes:
-    """The whole body. Raises `PayloadTooLarge`, `CallerLeft`, `InvalidInput` for one that stalls.
+class BodyBudget:
+    """Bytes that all bodies may hold together which have no slot: arriving, or waiting for one.
 
-    `keep=False` reads and forgets it: an answer before the end of the body could be taken for a
-    broken connection, and a broken connection drops the capability at the orchestrator.
+    A slot for whoever only begins to send would be cheaper to block than this is to fill. What fits
+    into `BODY_FREE_BYTES` is always read, so that large bodies keep no small ones out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    @contextmanager
+    def hold(self) -> Iterator[HeldBody]:
+        held = HeldBody(self)
+        try:
+            yield held
+        finally:
+            self.left += held.taken
+
+
+class HeldBody:
+    """What one body has of a budget."""
+
+    __slots__ = ("_budget", "_free", "taken")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._free = BODY_FREE_BYTES
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        free = min(size, self._free)
+        self._free -= free
+        size -= free
+        if size > self._budget.left:
+            raise OverCapacity("too many large bodies are being read", retry_after=1)
+        self._budget.left -= size
+        self.taken += size
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, *, held: HeldBody | None = None
+) -> bytes:
+    """The whole body. Raises `PayloadTooLarge`, `CallerLeft`, `InvalidInput` for one that stalls,
+    `OverCapacity` for one that does not fit into its budget.
+
+    Without `held` it is read and forgotten: an answer before the end of the body could be taken for
+    a broken connection, and a broken connection drops the capability at the orchestrator.
     """
     length = header(scope, b"content-length")
-    if length.isdigit() and int(length) > limit:
-        raise PayloadTooLarge(f"the body has {int(length)} bytes, the limit is {limit}")
+    if length.isdigit() and (len(length) > 18 or int(length) > limit):
+        raise PayloadTooLarge(f"the body has {length[:18].decode()} bytes, the limit is {limit}")
     chunks: list[bytes] = []
     size = 0
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     while True:
+        late = started + BODY_STALL_SECONDS + size / BODY_RATE
         try:
-            async with asyncio.timeout(BODY_STALL_SECONDS):
+            async with asyncio.timeout_at(min(late, loop.time() + BODY_STALL_SECONDS)):
                 message = await receive()
         except TimeoutError:
             raise InvalidInput(
-                f"the body stopped arriving for {BODY_STALL_SECONDS:.0f} s after {size} bytes"
+                f"the body arrives too slowly: {size} bytes after {loop.time() - started:.0f} s"
             ) from None
         if message["type"] == "http.disconnect":
             raise CallerLeft
@@ -95,7 +150,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int, *, keep: bool = 
         size += len(body)
         if size > limit:
             raise PayloadTooLarge(f"the body is over the limit of {limit} bytes")
-        if keep and body:
+        if held is not None and body:
+            held.take(len(body))
             chunks.append(body)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

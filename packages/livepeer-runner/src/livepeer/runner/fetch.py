@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,6 +14,8 @@ from livepeer.runner.exceptions import FetchError, FileError
 from livepeer.runner.files import File
 
 _PARALLEL = 4
+MOST_FILES = 100
+"""Files of one request that are given as URLs."""
 
 Location = tuple[str | int, ...]
 
@@ -26,9 +29,12 @@ async def resolve(
     loopback, private and link-local addresses. Raises `FetchError` (its `.location` is the path of
     the field) where one cannot be had; the others are then abandoned.
     """
-    pending = list(unfetched(value))
+    # A large input is walked by the side: its elements are many, though none may be a file.
+    pending = await asyncio.to_thread(list, islice(unfetched(value), MOST_FILES + 1))
     if not pending:
         return
+    if len(pending) > MOST_FILES:
+        raise FetchError(f"over {MOST_FILES} files are to be fetched", location=pending[-1][1])
     from livepeer.runner.public_http import PublicClient
 
     places = asyncio.Semaphore(_PARALLEL)

@@ -17,7 +17,6 @@ import base64
 import binascii
 import io
 import os
-import re
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
-_DATA_URI = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,(.*)", re.DOTALL)
 # What a JSON Schema can say of the text: exactly what `_from_text` takes apart.
 _PATTERN = (
     r"^(?:https?://[^\s/]\S*|data:[^,]*,[\s\S]*"
@@ -113,10 +111,11 @@ class File:
                 raise FileError("not a URL that can be fetched")
             return cls._from_url(text)
         if text.startswith("data:"):
-            match = _DATA_URI.fullmatch(text)
-            if match is None:
+            head, comma, content = text.partition(",")
+            if not comma:
                 raise FileError("a data: URI is written data:image/png;base64,...")
-            media_type, _, is_base64, content = match.groups()
+            media_type = head[len("data:") :].partition(";")[0]
+            is_base64 = head.endswith(";base64")
             data = _decode(content) if is_base64 else unquote_to_bytes(content)
             return cls(data, media_type or None)
         return cls(_decode(text))

@@ -13,10 +13,16 @@ from livepeer.runner.asgi import Scope
 from livepeer.runner.errors import FieldError, InvalidInput
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.files import File
+from livepeer.runner.json_bounds import check_values
 from livepeer.runner.signature import PredictSignature
 
 # Parsing more than this would hold the event loop up for longer than a thread costs.
 INLINE_BYTES = 256 * 1024
+MOST_FIELDS = 1000
+MOST_ERRORS = 20
+# Pydantic gives all of its errors or none, with Python's lock held: more than this are not listed.
+MOST_LISTED = 5000
+_NAME_LENGTH = 100
 
 
 async def parse(
@@ -34,8 +40,12 @@ async def parse(
     )
     try:
         if form:
-            items = await _form(body, scope, multipart=kind.startswith(b"multipart"))
-            return signature.validate_form(items)
+            reading = _form(body, scope, multipart=kind.startswith(b"multipart"))
+            if len(body) <= INLINE_BYTES:
+                return signature.validate_form(await reading)
+            items = await asyncio.to_thread(asyncio.run, reading)
+            return await asyncio.to_thread(signature.validate_form, items)
+        await check_values(body)
         if len(body) > INLINE_BYTES:
             return await asyncio.to_thread(signature.validate_json, body)
         return signature.validate_json(body)
@@ -46,10 +56,13 @@ async def parse(
 
 
 def invalid(error: ValidationError) -> InvalidInput:
-    """Pydantic's errors as fields of the one error shape; values are not repeated."""
+    """Pydantic's first errors as fields of the one error shape; values are not repeated."""
+    count = error.error_count()
+    if count > MOST_LISTED:
+        return InvalidInput(f"the input is not valid: it has {count} errors, too many to list")
+    listed = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
-        FieldError(".".join(map(str, one["loc"])), one["msg"], one["type"])
-        for one in error.errors(include_url=False, include_context=False, include_input=False)
+        FieldError(_name(one["loc"]), one["msg"], one["type"]) for one in listed[:MOST_ERRORS]
     ]
     names = ", ".join(field.name for field in fields[:5] if field.name)
     message = (
@@ -57,7 +70,15 @@ def invalid(error: ValidationError) -> InvalidInput:
         if names
         else f"the input is not valid: {fields[0].message}"
     )
+    if count > MOST_ERRORS:
+        message += f" (the first {MOST_ERRORS} of {count} errors)"
     return InvalidInput(message, fields=fields)
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The dotted path; an unknown key is its caller's, and may be of any length."""
+    name = ".".join(map(str, location))
+    return name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…"
 
 
 async def _form(body: bytes, scope: Scope, *, multipart: bool) -> list[tuple[str, str | File]]:
@@ -66,9 +87,17 @@ async def _form(body: bytes, scope: Scope, *, multipart: bool) -> list[tuple[str
         if not multipart:
             yield b""
 
+    if not multipart and body.count(b"&") >= MOST_FIELDS:
+        raise InvalidInput(f"the form cannot be read: it has over {MOST_FIELDS} fields")
     headers = Headers(scope=scope)
     parser = (
-        MultiPartParser(headers, chunks(), max_part_size=len(body) + 1)
+        MultiPartParser(
+            headers,
+            chunks(),
+            max_files=MOST_FIELDS,
+            max_fields=MOST_FIELDS,
+            max_part_size=len(body) + 1,
+        )
         if multipart
         else FormParser(headers, chunks())
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from livepeer.runner import logs
 from livepeer.runner.asgi import (
+    BodyBudget,
     CallerLeft,
     Receive,
     Scope,
@@ -51,6 +52,8 @@ class PredictRoute:
     def __init__(self, work: BatchWork, service: Service) -> None:
         self._work = work
         self._service = service
+        # As much as the slots can hold once they are taken.
+        self._bodies = BodyBudget(service.settings.limits.max_body * service.capacity)
         self._tasks: set[asyncio.Task[None]] = set()
         self._cut = False
 
@@ -101,12 +104,14 @@ class PredictRoute:
         service, work = self._service, self._work
         lifecycle, limits = service.lifecycle, service.settings.limits
         if (refusal := lifecycle.refusal()) is not None:
-            await read_body(scope, receive, limits.max_body, keep=False)
+            await read_body(scope, receive, limits.max_body)
             raise refusal
-        body = await read_body(scope, receive, limits.max_body)
-        validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
-        slot = lifecycle.acquire()
         deadline = None if work.timeout is None else started + work.timeout
+        with self._bodies.hold() as held:
+            body = await read_body(scope, receive, limits.max_body, held=held)
+            validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
+            del body
+            slot = lifecycle.acquire()
         if work.signature.accepts_files:
             with released_on_error(slot):
                 await self._fetch(validated)
