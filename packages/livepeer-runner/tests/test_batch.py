@@ -42,7 +42,7 @@ def gate_pipeline(**attributes: Any) -> tuple[type[Pipeline], threading.Semaphor
 async def test_200_callers_at_capacity_4_make_exactly_4_jobs_and_196_refusals_at_once(
     served: Serve,
 ) -> None:
-    cls, gate, begun = gate_pipeline(capacity=4, thread_safe=True)
+    cls, gate, begun = gate_pipeline(capacity=4, thread_safe=True, queue_timeout=0)
     async with served(cls) as s:
         calls = [asyncio.create_task(s.post(name=str(i))) for i in range(200)]
         pending = set(calls)
@@ -166,6 +166,7 @@ async def test_an_async_job_that_resists_its_cancellation_is_answered_and_keeps_
 
     class Stubborn(Pipeline):
         timeout = 0.1
+        queue_timeout = 0
 
         async def predict(self) -> None:
             while not release.is_set():

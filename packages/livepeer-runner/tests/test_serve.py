@@ -168,7 +168,7 @@ def test_sigterm_with_a_job_in_flight_finishes_it_refuses_new_ones_and_exits_0(
         assert "torn down" in server.output
 
 
-def test_a_job_that_outlasts_the_drain_is_answered_503_and_the_exit_is_still_0(
+def test_a_job_that_outlasts_the_drain_is_told_that_it_had_begun_and_the_exit_is_still_0(
     tmp_path: Path,
 ) -> None:
     with started(tmp_path, LIVEPEER_DRAIN_TIMEOUT="0.3") as server:
@@ -176,7 +176,9 @@ def test_a_job_that_outlasts_the_drain_is_answered_503_and_the_exit_is_still_0(
         call = Call(server.url, waits=True)
         server.wait_for("begun")
         server.process.send_signal(signal.SIGTERM)
-        assert call.result().status_code == 503
+        answer = call.result()
+        assert (answer.status_code, answer.json()["error"]["type"]) == (409, "interrupted")
+        assert "retry_after" not in answer.json()["error"]
         assert server.ended() == 0
         assert "cut off" in server.output and "torn down" in server.output
 
@@ -190,7 +192,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_and_done(tmp_path: 
             server.process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
-        assert rest[-3] == "event: error" and "shutting down" in rest[-2]
+        assert rest[-3] == "event: error" and '"type":"interrupted"' in rest[-2]
         assert server.ended() == 0
 
 

@@ -210,6 +210,8 @@ async def test_the_slot_is_held_until_a_left_generator_has_really_stopped(served
     release = threading.Event()
 
     class Busy(Pipeline):
+        queue_timeout = 0
+
         def predict(self) -> Iterator[int]:
             yield 0
             assert release.wait(LIMIT)

@@ -110,6 +110,20 @@ class Environment:
             return default
         return number
 
+    def optional_seconds(self, name: str) -> float | None:
+        """0 or more; None where it is not set."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number < float("inf"):
+            self.problem(name, f"is {value!r}: write seconds, 0 or more")
+            return None
+        return number
+
     def urls(self, *names: str) -> tuple[str, ...]:
         name, _ = self._find(*names)
         urls = tuple(self._checked_url(name, part) for part in self.listed(*names))

@@ -5,14 +5,16 @@ JobError                 500  base: an error whose message may be shown to the c
 ├── Unauthorized         401  the bearer token is missing or not one that was given out
 ├── RouteNotFound        404  no such route
 ├── MethodNotAllowed     405  the route exists, for another method
+├── Interrupted          409  a stop ended the job after it had begun
 ├── PayloadTooLarge      413  the body is over the limit
 ├── PipelineError        500  the pipeline failed, and says why
 ├── NotReady             503  loading, failed to load, or shutting down; `retry_after` where known
-├── OverCapacity         503  every slot is taken; `retry_after` seconds
+├── OverCapacity         503  every slot is taken, and none came free; `retry_after` seconds
 └── JobTimeout           504  the job overran the pipeline's `timeout`
 
 Which one to raise matters on the way to the caller: a Livepeer gateway takes every 4xx as the final
-answer and tries the next orchestrator on 5xx. So 4xx blames the caller's input, and nothing else.
+answer and tries the next orchestrator on 5xx. So 4xx blames the caller's input, and nothing else
+(but `Interrupted`: whether to run a job again that had begun is its caller's to decide).
 A pipeline may raise any of these from `predict`; every other exception becomes a plain 500 whose
 text stays in the log. A raised `Unauthorized` is answered as 500, since an orchestrator drops a
 capability that answers 401.
@@ -29,6 +31,7 @@ from livepeer.runner.exceptions import RunnerError
 
 __all__ = [
     "FieldError",
+    "Interrupted",
     "InvalidInput",
     "JobError",
     "JobTimeout",
@@ -118,6 +121,17 @@ class MethodNotAllowed(JobError):
         return [(b"allow", ", ".join(self.allowed).encode())]
 
 
+class Interrupted(JobError):
+    """A stop ended the job after it had begun: a part of its work may be done.
+
+    409 and not 503: a gateway sends what it was answered 5xx to the next orchestrator, where all of
+    it would be done again; and where there is none, its caller would hear an empty 200.
+    """
+
+    status = 409
+    type = "interrupted"
+
+
 class PayloadTooLarge(JobError):
     """The body is over the limit."""
 
@@ -137,7 +151,7 @@ class NotReady(JobError):
 
 
 class OverCapacity(JobError):
-    """Every slot is taken; `retry_after` tells when to come again."""
+    """Every slot is taken, and none came free in time; `retry_after` tells when to come again."""
 
     status = 503
     type = "over_capacity"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
@@ -87,15 +88,32 @@ class Slot:
 
 
 class Slots:
-    """`capacity` places: one is given at once or refused, nobody waits for one."""
+    """`capacity` places, and a queue for them: who came first is served first.
 
-    def __init__(self, capacity: int, on_change: Callable[[int], None]) -> None:
+    `queue_size` is how many may wait; 0 gives a slot at once or refuses.
+    """
+
+    def __init__(
+        self, capacity: int, on_change: Callable[[int], None], *, queue_size: int = 0
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}: a pipeline needs at least one slot")
         self.capacity = capacity
         self._on_change = on_change
         self._taken = 0
         self._seconds = 0.0
+        self._queue_size = queue_size
+        self._waiting: deque[asyncio.Future[Slot]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return len(self._waiting)
+
+    @property
+    def room(self) -> int:
+        """How many more may wait."""
+        return self._queue_size - len(self._waiting)
 
     @property
     def taken(self) -> int:
@@ -114,26 +132,53 @@ class Slots:
         self._on_change(self._taken)
         return slot
 
+    def queue(self) -> asyncio.Future[Slot]:
+        """A place in the queue, which is done once it has a slot. Raises `OverCapacity` where the
+        queue is full too. `leave` gives it back."""
+        if not self.room:
+            raise self.full()
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        return turn
+
+    def leave(self, turn: asyncio.Future[Slot]) -> None:
+        """Give a place in the queue back, and the slot that may have come meanwhile."""
+        if turn.done():
+            if not turn.cancelled() and turn.exception() is None:
+                turn.result().release()
+        else:
+            self._waiting.remove(turn)
+            turn.cancel()
+
+    def turn_away(self, error: Exception) -> None:
+        """Nobody who waits will get one: there will be no more."""
+        while self._waiting:
+            self._waiting.popleft().set_exception(error)
+
     def full(self) -> OverCapacity:
         return OverCapacity(f"all {self.capacity} slots are taken", retry_after=self.retry_after())
 
     def retry_after(self) -> float:
-        """Seconds until a slot is likely to be free: the mean of recent jobs over the slots."""
-        return min(RETRY_AT_MOST, max(1.0, self._seconds / self.capacity))
+        """Seconds until a slot is likely to be free, by the mean of recent jobs and the queue."""
+        ahead = (len(self._waiting) + 1) / self.capacity
+        return min(RETRY_AT_MOST, max(1.0, self._seconds * ahead))
 
     def _give_back(self, seconds: float) -> None:
-        self._taken -= 1
         self._seconds += 0.2 * (seconds - self._seconds)
+        if self._waiting:  # from hand to hand: nobody who comes later can be in between
+            self._waiting.popleft().set_result(Slot(self))
+            return
+        self._taken -= 1
         self._on_change(self._taken)
 
 
 class Lifecycle:
     """Where the pipeline is between its start and its end; single-threaded, on the event loop."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, queue_size: int = 0) -> None:
         self.state = State.LOADING
         self.reason: str | None = None
-        self.slots = Slots(capacity, self._slots_changed)
+        self.slots = Slots(capacity, self._slots_changed, queue_size=queue_size)
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
         self._empty = asyncio.Event()
@@ -158,11 +203,24 @@ class Lifecycle:
             raise self._not_ready()
         return self.slots.acquire()
 
+    def try_acquire(self) -> Slot | None:
+        """A slot, or None where all are taken. Raises `NotReady`."""
+        if not self.ready:
+            raise self._not_ready()
+        return self.slots.acquire() if self.slots.free else None
+
+    def queue(self) -> asyncio.Future[Slot]:
+        """A place in the queue for a slot: see `Slots.queue`. It fails with `NotReady` as soon as
+        no more work is taken."""
+        if not self.ready:
+            raise self._not_ready()
+        return self.slots.queue()
+
     def refusal(self) -> NotReady | OverCapacity | None:
-        """What `acquire` would raise now."""
+        """What a call would be refused with now; None where it gets a slot, or may wait for one."""
         if not self.ready:
             return self._not_ready()
-        return None if self.slots.free else self.slots.full()
+        return None if self.slots.free or self.slots.room else self.slots.full()
 
     def _not_ready(self) -> NotReady:
         if self.state is State.LOADING:
@@ -215,5 +273,7 @@ class Lifecycle:
         self.state = target
         if self.ready:
             self._ready.set()
+        else:
+            self.slots.turn_away(self._not_ready())
         if target is not State.LOADING:
             self._settled.set()

@@ -19,6 +19,6 @@ def is_number(value: object, *, zero: bool = False) -> bool:
     return math.isfinite(value) and (value > 0 or (zero and value == 0))
 
 
-def is_count(value: object) -> bool:
-    """A whole number, 1 or more."""
-    return isinstance(value, int) and is_number(value)
+def is_count(value: object, *, zero: bool = False) -> bool:
+    """A whole number, 1 or more, or 0 where `zero` allows it."""
+    return isinstance(value, int) and is_number(value, zero=zero)

@@ -50,6 +50,12 @@ class Metrics:
         self.setup_seconds = Gauge(
             "livepeer_setup_seconds", "Seconds that setup took.", registry=self.registry
         )
+        self.wait_seconds = Histogram(
+            "livepeer_wait_seconds",
+            "Seconds that calls which found no slot waited for one, whether they got it or not.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._ok = self._requests.labels("ok")
         self._outcomes = {"ok": self._ok}
 

@@ -35,14 +35,18 @@ class PipelineBase:
     """What batch and live pipelines share: metadata, the hooks of the process, progress and log.
 
     Metadata, all optional: `pipeline_id` (default: the class name in kebab-case), `version`,
-    `description` (default: the docstring), `capacity` (jobs or streams at once), `thread_safe`
-    (sync code may run in several threads at once), `gpu`, `min_vram_gb`.
+    `description` (default: the docstring), `capacity` (jobs or streams at once), `queue_timeout`
+    (seconds that a call may wait for one of those places; 0 refuses it at once), `queue_size` (how
+    many may wait), `thread_safe` (sync code may run in several threads at once), `gpu`,
+    `min_vram_gb`.
     """
 
     pipeline_id: ClassVar[str] = ""
     version: ClassVar[str] = "0.0.0"
     description: ClassVar[str] = ""
     capacity: ClassVar[int] = 1
+    queue_timeout: ClassVar[float] = 5.0
+    queue_size: ClassVar[int] = 64
     thread_safe: ClassVar[bool] = False
     gpu: ClassVar[bool] = False
     min_vram_gb: ClassVar[float] = 0
@@ -74,6 +78,9 @@ class PipelineBase:
             "a text such as '1.0.0'",
         )
         check(cls, "capacity", is_count(cls.capacity), "a whole number, 1 or more")
+        wait = is_number(cls.queue_timeout, zero=True)
+        check(cls, "queue_timeout", wait, "seconds, 0 or more")
+        check(cls, "queue_size", is_count(cls.queue_size, zero=True), "a whole number, 0 or more")
         check(cls, "min_vram_gb", is_number(cls.min_vram_gb, zero=True), "GB, 0 or more")
 
     @classmethod
@@ -112,7 +119,8 @@ class Pipeline(PipelineBase):
     async, takes bare parameters or one pydantic model, and returns or yields its result; a
     generator streams server-sent events. There is none here, so that every signature type-checks.
 
-    `timeout`: seconds for one job, waiting for its turn included; then its caller gets 504. None
+    `timeout`: seconds for one job, waiting for its thread included (for a slot: `queue_timeout`);
+    then its caller gets 504. None
     sets no limit. `max_batch_size` and `max_batch_wait_ms` are for
     `predict_batch(self, inputs: list[In]) -> list[Out]`, which gathers the calls of several callers
     into one; an element that is an exception is the error of that caller alone. A class that has it

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner import logs
+from livepeer.runner.admission import Admission
 from livepeer.runner.asgi import Scope, header
 from livepeer.runner.errors import Unauthorized
 from livepeer.runner.lifecycle import Lifecycle
@@ -37,10 +38,14 @@ class Service:
         self.cls = cls
         self.settings = settings
         self.capacity = settings.capacity or cls.capacity
-        self.lifecycle = Lifecycle(self.capacity)
+        size, wait = settings.queue_size, settings.queue_timeout
+        size = cls.queue_size if size is None else size
+        wait = cls.queue_timeout if wait is None else wait
+        self.lifecycle = Lifecycle(self.capacity, queue_size=size if wait else 0)
         self.metrics = Metrics()
-        size = self.capacity if cls.thread_safe else 1
-        self.threads = WorkerThreads(size, cls.pipeline_id)
+        self.admission = Admission(self.lifecycle, self.metrics, seconds=wait)
+        threads = self.capacity if cls.thread_safe else 1
+        self.threads = WorkerThreads(threads, cls.pipeline_id)
         self.registration = _registration(cls, settings, self.capacity)
         self._leaving = asyncio.Event()
         self._attached: asyncio.Task[None] | None = None
@@ -68,6 +73,7 @@ class Service:
         metrics, slots, threads = self.metrics, self.lifecycle.slots, self.threads
         metrics.gauge("livepeer_in_flight", "Slots that are taken.", lambda: slots.taken)
         metrics.gauge("livepeer_capacity", "Slots that there are.", lambda: slots.capacity)
+        metrics.gauge("livepeer_waiting", "Calls that wait for a slot.", lambda: slots.waiting)
         metrics.gauge(
             "livepeer_queue", "Jobs with a slot that wait their turn.", lambda: work.queued
         )

@@ -8,6 +8,8 @@ wins. A variable that is empty counts as not set.
 | --- | --- | --- | --- |
 | `HOST`, `PORT` | | `0.0.0.0`, `8000` | where the container listens |
 | `LIVEPEER_CAPACITY` | `CAPABILITY_CAPACITY` | the class | jobs and streams at once |
+| `LIVEPEER_QUEUE_TIMEOUT` | | the class | seconds that a call may wait for a slot; 0: none |
+| `LIVEPEER_QUEUE_SIZE` | | the class | calls that may wait at once |
 | `LIVEPEER_MODEL_DIR` | | `/models`, else the user's cache | where weights live |
 | `PREPARE_MODELS` | | `0` | `1`: run `prepare_models()` and exit |
 | `LIVEPEER_HEALTH` | | `always-200` | `strict`: `/health` is 503 while LOADING |
@@ -89,13 +91,16 @@ class RegistrationSettings:
 class Settings:
     """Everything that the environment decides; the class decides the rest.
 
-    `capacity` is None where the class decides. `registration` is None where no orchestrator is
-    named. `allow_private_urls`: file inputs may be fetched from loopback and private addresses.
+    `capacity`, `queue_timeout` and `queue_size` are None where the class decides. `registration` is
+    None where no orchestrator is named. `allow_private_urls`: file inputs may be fetched from
+    loopback and private addresses.
     """
 
     host: str = "0.0.0.0"
     port: int = 8000
     capacity: int | None = None
+    queue_timeout: float | None = None
+    queue_size: int | None = None
     model_dir: Path = field(default_factory=lambda: _default_model_dir())
     prepare_models: bool = False
     strict_health: bool = False
@@ -118,6 +123,8 @@ class Settings:
             host=env.text("HOST") or "0.0.0.0",
             port=env.whole("PORT", default=8000, low=0, high=65535),
             capacity=env.optional_whole("LIVEPEER_CAPACITY", "CAPABILITY_CAPACITY", low=1),
+            queue_timeout=env.optional_seconds("LIVEPEER_QUEUE_TIMEOUT"),
+            queue_size=env.optional_whole("LIVEPEER_QUEUE_SIZE", low=0),
             model_dir=env.path("LIVEPEER_MODEL_DIR") or _default_model_dir(),
             prepare_models=env.flag("PREPARE_MODELS"),
             strict_health=env.choice("LIVEPEER_HEALTH", "always-200", "strict") == "strict",

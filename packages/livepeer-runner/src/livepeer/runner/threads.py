@@ -24,7 +24,7 @@ class _Stage(Enum):
 class Call:
     """One call of a sync function. `future` is done when the function has really returned."""
 
-    __slots__ = ("_context", "_fn", "_loop", "_stage", "abandoned", "future")
+    __slots__ = ("_context", "_fn", "_loop", "_stage", "abandoned", "begun", "future")
 
     def __init__(self, fn: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
         self._fn = fn
@@ -33,6 +33,8 @@ class Call:
         self._stage = _Stage.WAITING
         self.future: asyncio.Future[Any] = loop.create_future()
         self.abandoned = False
+        self.begun = False
+        """Whether a thread has taken it: what was withdrawn before has certainly not run."""
 
     @property
     def running(self) -> bool:
@@ -151,6 +153,7 @@ class WorkerThreads:
                     self._idle -= 1
                 call = self._waiting.popleft()
                 call._stage = _Stage.RUNNING
+                call.begun = True
                 self._running.add(call)
             call._run()
             with self._changed:

@@ -24,6 +24,10 @@ UNWATCHED_SECONDS = 0.05
 class Execution(Protocol):
     future: asyncio.Future[Any]
 
+    @property
+    def begun(self) -> bool:
+        """Whether any of the author's code may have run; once it is stopped, that is final."""
+
     def stop(self) -> None:
         """Nobody wants the result any more."""
 
@@ -33,6 +37,8 @@ class Execution(Protocol):
 
 class AsyncExecution:
     """A coroutine in a task of its own, so that a caller's answer need not wait for its end."""
+
+    begun = True
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         loop = asyncio.get_running_loop()
@@ -66,6 +72,10 @@ class ThreadExecution:
         self._call: Call = threads.submit(fn)
         self._on_stop = on_stop
         self.future = self._call.future
+
+    @property
+    def begun(self) -> bool:
+        return self._call.begun
 
     def stop(self) -> None:
         if self._on_stop is not None:

@@ -29,6 +29,7 @@ class GatheredExecution:
         self.item = item
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.unwanted = False
+        self.begun = False
         self._waiting = waiting
 
     def stop(self) -> None:
@@ -122,7 +123,10 @@ class Gatherer:
                     self._arrived.clear()
                     await self._arrived.wait()
         count = min(self._size, len(self._waiting))
-        return [self._waiting.popleft() for _ in range(count)]
+        batch = [self._waiting.popleft() for _ in range(count)]
+        for entry in batch:
+            entry.begun = True
+        return batch
 
     async def _results(self, batch: Sequence[GatheredExecution]) -> Sequence[Any]:
         try:

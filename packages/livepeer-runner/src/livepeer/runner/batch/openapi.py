@@ -38,10 +38,11 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 _ERRORS = {
     "401": "The bearer token is missing or wrong (only where a registration gave one out).",
+    "409": "A stop ended the job after it had begun.",
     "413": "The body is over the limit.",
     "422": "The input is wrong; `fields` says where.",
     "500": "The pipeline failed.",
-    "503": "Not ready, or every slot is taken; `retry_after` says when to come again.",
+    "503": "Not ready, or every slot stayed taken; `retry_after` says when to come again.",
     "504": "The job overran the pipeline's timeout.",
 }
 

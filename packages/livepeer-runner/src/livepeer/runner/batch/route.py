@@ -23,14 +23,14 @@ from livepeer.runner.asgi import (
     respond_error,
 )
 from livepeer.runner.batch.buffer import EventBuffer
-from livepeer.runner.batch.execution import outcome
+from livepeer.runner.batch.cut import Cuts, cut_off, stopping
+from livepeer.runner.batch.execution import disconnected, outcome
 from livepeer.runner.batch.request import parse
 from livepeer.runner.batch.stream import EventSource, collect, stream, wants_json
 from livepeer.runner.errors import (
     FieldError,
     InvalidInput,
     JobError,
-    NotReady,
     Unauthorized,
     public,
 )
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# What the callers of a cut get to take their answers.
+CUT_SECONDS = 5.0
+
 
 class PredictRoute:
     """An ASGI endpoint. Every request ends in exactly one answer, or in a caller who left."""
@@ -55,7 +58,7 @@ class PredictRoute:
         # As much as the slots can hold once they are taken.
         self._bodies = BodyBudget(service.settings.limits.max_body * service.capacity)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cut = False
+        self._cuts = Cuts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -74,14 +77,12 @@ class PredictRoute:
         result = "ok"
         try:
             with calling:
-                await self._serve(scope, receive, send, started)
+                await self._serve(scope, receive, send)
         except CallerLeft:
             result = "cancelled"
         except asyncio.CancelledError:
-            if not self._cut:
-                raise
-            task.uncancel()
-            result = await self._refuse(send, NotReady("the pipeline is shutting down"))
+            result = "cancelled"
+            raise
         except Exception as error:  # noqa: BLE001 — an author's code; it is logged and answered
             result = await self._refuse(send, explain(error))
         finally:
@@ -92,29 +93,28 @@ class PredictRoute:
             logger.debug("%s after %.3f s", result, seconds, extra={"job_id": job.id})
 
     async def cut(self) -> None:
-        """Answer every job that still runs with 503."""
-        self._cut = True
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5)
+        """Answer every job that still runs, and every call that has not become one."""
+        self._cuts.make()
+        if tasks := set(self._tasks):
+            await asyncio.wait(tasks, timeout=CUT_SECONDS)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, work = self._service, self._work
-        lifecycle, limits = service.lifecycle, service.settings.limits
-        if (refusal := lifecycle.refusal()) is not None:
-            await read_body(scope, receive, limits.max_body)
-            raise refusal
+        limits = service.settings.limits
+        async with self._cuts.place(stopping):
+            if (refusal := service.lifecycle.refusal()) is not None:
+                await read_body(scope, receive, limits.max_body)
+                raise refusal
+            with self._bodies.hold() as held:
+                body = await read_body(scope, receive, limits.max_body, held=held)
+                validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
+                del body
+                slot = await service.admission.slot(lambda: disconnected(receive))
+            started = asyncio.get_running_loop().time()
+            if work.signature.accepts_files:
+                with released_on_error(slot):
+                    await self._fetch(validated)
         deadline = None if work.timeout is None else started + work.timeout
-        with self._bodies.hold() as held:
-            body = await read_body(scope, receive, limits.max_body, held=held)
-            validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
-            del body
-            slot = lifecycle.acquire()
-        if work.signature.accepts_files:
-            with released_on_error(slot):
-                await self._fetch(validated)
         begin = self._stream if work.signature.is_generator else self._answer
         await begin(scope, receive, send, validated, slot, deadline)
 
@@ -130,7 +130,8 @@ class PredictRoute:
         with released_on_error(slot):
             execution = self._work.execute(validated)
         execution.future.add_done_callback(lambda _: slot.release())
-        encoded = await outcome(execution, deadline, receive)
+        async with self._cuts.place(lambda: cut_off(execution)):
+            encoded = await outcome(execution, deadline, receive)
         await respond(send, encoded.body, media_type=encoded.media_type.encode())
 
     async def _stream(
@@ -163,7 +164,7 @@ class PredictRoute:
             execution = self._work.produce(validated, item if collecting else event, buffer)
         execution.future.add_done_callback(lambda _: slot.release())
         try:
-            async with EventSource(execution, buffer, deadline, receive) as source:
+            async with EventSource(execution, buffer, deadline, receive, self._cuts) as source:
                 if collecting:
                     await collect(source, send)
                 else:

@@ -8,8 +8,9 @@ from types import TracebackType
 
 from livepeer.runner.asgi import CallerLeft, Receive, Send, respond
 from livepeer.runner.batch.buffer import EventBuffer
+from livepeer.runner.batch.cut import Cuts, cut_off
 from livepeer.runner.batch.execution import Execution, disconnected, leave
-from livepeer.runner.errors import JobError, JobTimeout, NotReady
+from livepeer.runner.errors import JobError, JobTimeout
 from livepeer.runner.sse import DONE, HEARTBEAT, MEDIA_TYPE, error_event
 
 HEARTBEAT_SECONDS = 10.0
@@ -21,7 +22,7 @@ END_SECONDS = 1.0
 
 
 class EventSource:
-    """One running generator, watched for its caller's leaving and for its deadline."""
+    """One running generator, watched for its caller's leaving, its deadline, and the cut."""
 
     def __init__(
         self,
@@ -29,11 +30,13 @@ class EventSource:
         buffer: EventBuffer,
         deadline: float | None,
         receive: Receive,
+        cuts: Cuts,
     ) -> None:
         self._execution = execution
         self._buffer = buffer
         self._deadline = deadline
         self._receive = receive
+        self._cuts = cuts
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -67,7 +70,8 @@ class EventSource:
         At the end, or an error, it has really stopped: its slot is free before its caller knows.
         """
         try:
-            chunk = await self._buffer.get()
+            async with self._cuts.place(self._cut_off):
+                chunk = await self._buffer.get()
         except (CallerLeft, JobTimeout):
             raise
         except Exception:
@@ -76,6 +80,10 @@ class EventSource:
         if not chunk:
             await self._stopped()
         return chunk
+
+    def _cut_off(self) -> JobError:
+        self._execution.stop()
+        return cut_off(self._execution)
 
     async def _stopped(self) -> None:
         if not self._execution.future.done():
@@ -121,12 +129,6 @@ async def stream(
             beat.postpone()
     except CallerLeft:
         raise
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not response.started or task is None:
-            raise
-        task.uncancel()
-        await response.write(error_event(on_error(NotReady("the pipeline is shutting down"))))
     except Exception as error:
         if not response.started:
             raise
