@@ -178,7 +178,10 @@ async def test_starting_a_running_id_again_ends_the_old_one_and_keeps_the_slot(
 
 
 async def test_over_capacity_is_503_with_a_wait_and_takes_nothing(stage: Any) -> None:
-    async with stage(Tint) as it:
+    class Impatient(Tint):
+        queue_timeout = 0
+
+    async with stage(Impatient) as it:
         for name in ("a", "b"):
             assert (await it.start(name)).status_code == 200
         refused = await it.start("c")
@@ -187,6 +190,26 @@ async def test_over_capacity_is_503_with_a_wait_and_takes_nothing(stage: Any) ->
         assert refused.json()["error"]["retry_after"] >= 1
         await it.post("stop", "a")
         assert (await it.start("d")).status_code == 200
+
+
+async def test_a_start_waits_for_the_slot_of_a_stream_that_is_just_ending(stage: Any) -> None:
+    class Patient(Tint):
+        queue_timeout = 60.0
+
+    async with stage(Patient) as it:
+        for name in ("a", "b"):
+            assert (await it.start(name)).status_code == 200
+        slots = it.server.service.lifecycle.slots
+        waiting = [asyncio.create_task(it.start("c")) for _ in range(2)]
+        await it.until(lambda: slots.waiting == 2)
+        wrong = await it.start("d", params={"u": 300})
+        assert wrong.status_code == 422, "what is wrong need not wait"
+        for name in ("a", "b"):
+            await it.post("stop", name)
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+        await it.until(lambda: slots.taken == 1)  # the second start of `c` took the first one's
+        await it.post("stop", "c")
+        assert it.free == 2
 
 
 async def test_invalid_parameters_are_422_at_start_and_take_no_slot(stage: Any) -> None:

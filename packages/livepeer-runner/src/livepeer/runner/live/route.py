@@ -11,7 +11,7 @@ from livepeer.runner.errors import JobError
 from livepeer.runner.json_bounds import check_values
 from livepeer.runner.service import Service
 
-Answer = Callable[[Scope, bytes, ExitStack], Awaitable[bytes]]
+Answer = Callable[[Scope, Receive, bytes, ExitStack], Awaitable[bytes]]
 
 
 class StreamRoute:
@@ -31,7 +31,7 @@ class StreamRoute:
                 with self._bodies.hold() as held:
                     body = await read_body(scope, receive, self._limit, held=held)
                     await check_values(body)
-                content = await self._answer(scope, body, calling)
+                content = await self._answer(scope, receive, body, calling)
         except CallerLeft:
             return
         except JobError as error:

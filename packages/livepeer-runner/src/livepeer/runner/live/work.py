@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute, Route
 
-from livepeer.runner.asgi import Scope, header
+from livepeer.runner.asgi import Receive, Scope, header
+from livepeer.runner.batch.execution import disconnected
 from livepeer.runner.batch.gather import Gatherer
 from livepeer.runner.errors import JobTimeout, NotReady, RouteNotFound
+from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live import documents
 from livepeer.runner.live.calls import HookHung, listed
 from livepeer.runner.live.flow import Call, Flow
@@ -165,17 +167,18 @@ class LiveWork:
 
     # --- streams ---------------------------------------------------------------------------------
 
-    def open(self, request: StartRequest, calling: ExitStack) -> Session:
+    def open(self, request: StartRequest, calling: ExitStack, slot: Slot | None = None) -> Session:
         """Start a stream; one of that id that runs already ends, and hands its slot over.
 
         Raises `InvalidInput` for its parameters, `OverCapacity` and `NotReady`; nothing has changed
-        then. `calling` is held open as long as the stream lives.
+        then. `calling` is held open as long as the stream lives. `slot`: one that it has already.
         """
         params = self.parameters.first(request.params)
         old = self.sessions.get(request.stream_id)
-        slot = old.surrender() if old is not None else None
-        if slot is None:
-            slot = self.service.lifecycle.acquire()
+        handed = old.surrender() if old is not None else None
+        if handed is not None and slot is not None:
+            slot.release()
+        slot = handed or slot or self.service.lifecycle.acquire()
         calling = calling.pop_all()
         try:
             session = Session(self, request, params, slot, calling)
@@ -260,22 +263,36 @@ class LiveWork:
 
     # --- routes ----------------------------------------------------------------------------------
 
-    async def _start(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+    async def _start(
+        self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack
+    ) -> bytes:
         refusal = self.service.lifecycle.refusal()
         if isinstance(refusal, NotReady):
             raise refusal
         name = header(scope, b"x-stream-id").decode("latin-1")
         request = parse_start(body, name, self._hosts(), fallback_id=scope["livepeer.request_id"])
-        return documents.answer(stream_id=self.open(request, calling).id)
+        slot = None
+        if request.stream_id not in self.sessions:
+            self.parameters.first(request.params)  # what is wrong with them need not wait
+            slot = await self.service.admission.slot(lambda: disconnected(receive))
+        try:
+            session = self.open(request, calling, slot)
+        except BaseException:
+            if slot is not None:
+                slot.release()
+            raise
+        return documents.answer(stream_id=session.id)
 
-    async def _params(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+    async def _params(
+        self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack
+    ) -> bytes:
         session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
         if session is None or session.ending:
             raise RouteNotFound("no such stream runs here; X-Stream-Id names one")
         params = session.update(parse_object(body))
         return documents.answer(stream_id=session.id, params=params)
 
-    async def _stop(self, scope: Scope, body: bytes, calling: ExitStack) -> bytes:
+    async def _stop(self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack) -> bytes:
         """Its body is anything, and it comes two or three times (go-livepeer: BYOC stream stop)."""
         session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
         if session is not None:
