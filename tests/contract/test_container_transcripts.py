@@ -82,7 +82,7 @@ DIFFERENCES = {
         "caller_leaves_mid_answer": "A result leaves in one piece, so there is no middle of it.",
         "status_401": _401,
         "status_401_stays_away": _401,
-        "over_capacity": "Capacity is enforced: with one slot the second and third job wait for it.",
+        "over_capacity": "Capacity is enforced: with one slot the others wait for it.",
     },
     "sse": {
         **dict.fromkeys(
