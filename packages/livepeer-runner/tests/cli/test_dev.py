@@ -185,7 +185,7 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     with dev(folder) as it:
         folder.write(pipeline="def (")
         it.wait_for("SyntaxError")
-        it.wait_for("it starts again when a file is saved")
+        it.wait_for("what served before goes on")
         folder.write(pipeline=ONE.replace("Hello", "Good day"))
         it.wait_for("greeter serves again")
 

@@ -7,7 +7,11 @@ import os
 import re
 import signal
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import psutil
@@ -68,41 +72,106 @@ def test_a_bad_environment_is_wrong_usage(folder: Folder) -> None:
     assert "PORT is 'many'" in done.stderr
 
 
-def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder, unused_tcp_port: int) -> None:
+def until(port: int, expected: object) -> list[object]:
+    """Calls without a pause, none of which may fail, until one is answered so; all answers."""
+    answers = [predict(port)]
+    deadline = time.monotonic() + 60
+    while answers[-1] != expected:
+        assert time.monotonic() < deadline, answers[-1]
+        answers.append(predict(port))
+    return answers
+
+
+@contextmanager
+def reloading(folder: Folder, *arguments: str) -> Iterator[tuple[Running, int]]:
+    with folder.running(
+        "serve", *arguments, "--host", "127.0.0.1", "--port", "0", "--reload"
+    ) as it:
+        yield it, port_of(it)
+        assert it.interrupt() == 0
+        assert "Traceback" not in it.text
+
+
+def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     folder.write(pipeline=ONE)
-    arguments = ("serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--reload")
-    with folder.running(*arguments) as it:
-        assert predict(port_of(it)) == 1
-        folder.write(pipeline=ONE.replace("return 1", "return 2"))
-        it.wait_for("reload: pipeline.py changed")
-        assert predict(port_of(it, 2)) == 2
+    with reloading(folder) as (it, port):
+        assert predict(port) == 1
+        parent = psutil.Process(it.process.pid)
+        former = parent.children(recursive=True)
         folder.write(pipeline="def (")
         it.wait_for("SyntaxError")
-        it.wait_for("it starts again when a file is saved")
+        it.wait_for("not reloaded, its process ended with status 1: what served before goes on")
+        assert predict(port) == 1
         folder.write(pipeline=ONE.replace("return 1", "return 3"))
-        assert predict(port_of(it, 3)) == 3
-        children = psutil.Process(it.process.pid).children(recursive=True)
+        until(port, 3)
+        assert not psutil.wait_procs(former, timeout=60)[1]
+        children = parent.children(recursive=True)
         assert len(children) == 1
-        assert it.interrupt() == 0
-        assert not psutil.wait_procs(children, timeout=60)[1]
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_a_helper_of_the_pipeline_is_watched_too(folder: Folder, unused_tcp_port: int) -> None:
+def test_the_former_serves_until_the_new_one_is_set_up(folder: Folder) -> None:
+    slow = ONE + (
+        "        def setup(self):\n"
+        "            import pathlib, time\n"
+        "            pathlib.Path('begun').touch()\n"
+        "            while not pathlib.Path('go').exists(): time.sleep(0.01)\n"
+    )
+    folder.write(pipeline=ONE)
+    with reloading(folder) as (it, port):
+        former = psutil.Process(it.process.pid).children(recursive=True)
+        folder.write(pipeline=slow.replace("return 1", "return 2"))
+        it.wait_for("reloading: pipeline.py changed")
+        deadline = time.monotonic() + 60
+        while not (folder.path / "begun").exists():
+            assert predict(port) == 1
+            assert time.monotonic() < deadline
+        assert [predict(port) for _ in range(20)] == [1] * 20
+        (folder.path / "go").touch()
+        assert set(until(port, 2)) <= {1, 2}
+        assert not psutil.wait_procs(former, timeout=60)[1]
+        assert [predict(port) for _ in range(20)] == [2] * 20
+
+
+def test_only_what_the_pipeline_is_made_of_reloads_it(folder: Folder) -> None:
+    """What it imports, and reads while it is set up; not what lies beside it."""
     folder.write(
         number="VALUE = 1",
         pipeline="""
+        import json, pathlib
         import number
         from livepeer.runner import Pipeline
         class Number(Pipeline):
-            def predict(self) -> int: return number.VALUE
+            def setup(self): self.more = json.loads(pathlib.Path("more.json").read_text())
+            def predict(self) -> int: return number.VALUE + self.more
         """,
     )
-    with folder.running(
-        "serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--reload"
-    ) as it:
-        assert predict(port_of(it)) == 1
+    more = folder.path / "more.json"
+    more.write_text("10")
+    with reloading(folder) as (it, port):
+        assert predict(port) == 11
+        folder.write(caller="print('pasted')")
+        (folder.path / "result.json").write_text("{}")
         folder.write(number="VALUE = 2")
-        assert predict(port_of(it, 2)) == 2
+        until(port, 12)
+        more.write_text("20")
+        until(port, 22)
+        assert "reloading: number.py changed" in it.text
+        assert "reloading: more.json changed" in it.text
+        assert "caller" not in it.text and "result" not in it.text
+
+
+def test_a_process_that_dies_leaves_nobody_waiting(folder: Folder) -> None:
+    folder.write(pipeline=ONE.replace("return 1", "import os; os._exit(3)"))
+    with reloading(folder) as (it, port):
+        with pytest.raises((URLError, ConnectionError)):
+            predict(port)
+        it.wait_for("ended with status 3")
+        with pytest.raises(URLError, match="refused"):
+            predict(port)
+        folder.write(pipeline=ONE)
+        it.wait_for("is ready", 2)
+        assert predict(port) == 1
 
 
 def test_the_served_process_ends_when_its_parent_is_killed(

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from livepeer.runner import connection, logs
 from livepeer.runner.app import create_app
+from livepeer.runner.asgi import App
 from livepeer.runner.exceptions import SettingsError, SignatureError
 from livepeer.runner.pipeline import PipelineBase
 from livepeer.runner.service import Service
@@ -44,11 +45,7 @@ def serve(cls: type[PipelineBase], settings: Settings | None = None) -> None:
     Ends the process with status 1 and one line on stderr where the class cannot be served, the
     environment is wrong, or the port is taken.
     """
-    try:
-        settings = settings if settings is not None else Settings.from_env()
-    except SettingsError as error:
-        sys.exit("\n".join(error.problems))
-    logs.configure(settings.log_format, settings.log_level)
+    settings = configure(settings)
     if settings.prepare_models:
         prepare(cls, settings)
         return
@@ -59,6 +56,27 @@ def serve(cls: type[PipelineBase], settings: Settings | None = None) -> None:
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
             f"set PORT or HOST"
         )
+    serve_on(bound, cls, settings)
+
+
+def configure(settings: Settings | None = None) -> Settings:
+    """The settings, of the environment where none are given, and the log as they want it."""
+    try:
+        settings = settings if settings is not None else Settings.from_env()
+    except SettingsError as error:
+        sys.exit("\n".join(error.problems))
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def serve_on(
+    bound: socket.socket,
+    cls: type[PipelineBase],
+    settings: Settings,
+    made: Callable[[FastAPI], App] = lambda app: app,
+) -> None:
+    """As `serve`, on a listening socket, which is closed at the end. `made` is handed the app and
+    answers the one to serve."""
     with bound as listener:
         host, port = listener.getsockname()[:2]
         try:
@@ -76,7 +94,7 @@ def serve(cls: type[PipelineBase], settings: Settings | None = None) -> None:
         service: Service = app.state.service
         for note in service.work.notes():
             logger.warning("%s", note)
-        config = server_config(app)
+        config = server_config(app, made(app))
         run(_until_stopped(uvicorn_server(config), service, listener), config)
 
 
@@ -87,12 +105,12 @@ def prepare(cls: type[PipelineBase], settings: Settings) -> None:
     cls.prepare_models()
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
+def server_config(app: FastAPI, served: App | None = None) -> uvicorn.Config:
     """uvicorn as orchestrators need it, with bounds on what comes before the app; uvloop where it
-    is installed."""
+    is installed. `served`: what stands around the app."""
     service: Service = app.state.service
     return uvicorn.Config(
-        app,
+        served or app,
         http=connection.limited(service.capacity),
         log_config=None,
         log_level="warning",
@@ -153,10 +171,11 @@ async def _until_stopped(server: uvicorn.Server, service: Service, listener: soc
         stopping = asyncio.create_task(stop.wait(), name="signals")
         try:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
+            if not serving.done() and not service.succeeded:
                 logger.info("stopping: no new work, what runs may finish")
                 # Still listening, so that what arrives late hears 503 and not a refused connection,
-                # for which an orchestrator drops the capability.
+                # for which an orchestrator drops the capability. (A successor listens by itself:
+                # then what was accepted is answered, and the app's end drains.)
                 await service.drain()
         finally:
             stopping.cancel()

@@ -52,6 +52,8 @@ class Service:
         self._pipeline: PipelineBase | None = None
         self._was_ready = False
         self._drained = False
+        self.succeeded = False
+        """Whether another process serves in this one's place, see `hand_over`."""
         self._loading: asyncio.Task[None] | None = None
         self._work: Work | None = None
 
@@ -103,6 +105,12 @@ class Service:
         self._loading = loop.create_task(self._load(), name="setup")
         if self.registration is not None:
             self._attached = loop.create_task(self._attach(self.registration), name="registration")
+
+    def hand_over(self) -> None:
+        """Another process serves under the same URL and tokens: end without unregistering."""
+        self.succeeded = True
+        if self.registration is not None:
+            self.registration.hand_over()
 
     async def drain(self) -> None:
         """Unregister, refuse new work, give what runs `drain_timeout` seconds to finish. Once."""

@@ -1,32 +1,146 @@
 """`python -m livepeer.runner.cli.child TARGET`: a pipeline served in a process of its own.
 
-Standard input is the line to the process that started it: when that ends, however it ended, so does
-this one.
+Its parent (`reload`) hands it the listening socket. Standard input is the line from the parent:
+
+| Line | Means |
+| --- | --- |
+| `files` | name the files that the pipeline was made of so far |
+| `replaced` | another process serves in this one's place: end, and stay registered |
+| the end of it | the parent is gone, however it went: end |
+
+What it has to say goes, as JSON lines, to the file descriptor `LIVEPEER_CHILD_SAYS`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from livepeer.runner.asgi import App, Message, Receive, Scope, Send
+    from livepeer.runner.service import Service
+
+LISTENER = "LIVEPEER_CHILD_LISTENER"
+SAYS = "LIVEPEER_CHILD_SAYS"
+TOKEN = "LIVEPEER_CHILD_TOKEN"
+SUCCESSOR = "LIVEPEER_CHILD_SUCCESSOR"
 
 
-def end_with_parent() -> None:
-    """Stop, as by SIGTERM, at the end of standard input."""
+class Files:
+    """The files that a pipeline is made of: the sources of what it imports, by now, and what was
+    read while it was loaded and set up, such as its labels."""
 
-    def watch() -> None:
+    def __init__(self) -> None:
+        self._read: set[str] | None = set()
+        self._kept: set[str] = set()
+        sys.addaudithook(self._audit)
+
+    def settled(self) -> None:
+        """What is read from here on is work, not what the pipeline is made of."""
+        self._kept, self._read = self._read or self._kept, None
+
+    def __call__(self) -> list[str]:
+        found = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
+        modules = {file for file in found if isinstance(file, str)}
+        return sorted(map(os.path.realpath, modules | self._kept | (self._read or set())))
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._read is not None and event == "open":
+            path, _, flags = arguments
+            if isinstance(path, str) and flags & os.O_ACCMODE == os.O_RDONLY:
+                self._read.add(path)
+
+
+class Parent:
+    """The line to the process that started this one."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._says = int(os.environ.pop(SAYS))
+        self.service: Service | None = None
+        threading.Thread(target=self._listen, name="parent", daemon=True).start()
+
+    def say(self, event: str, **content: Any) -> None:
+        line = json.dumps({"event": event, **content}) + "\n"
+        try:
+            os.write(self._says, line.encode())
+        except OSError:  # it is gone, which `_listen` hears as well
+            return
+
+    def _listen(self) -> None:
         # Not `sys.stdin`, whose lock would hold the interpreter's own end up.
-        while os.read(0, 4096):
-            pass
+        waiting = b""
+        while given := os.read(0, 4096):
+            *lines, waiting = (waiting + given).split(b"\n")
+            for line in lines:
+                if line == b"files":
+                    self.say("files", files=self._files())
+                elif line == b"replaced":
+                    self._replaced()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    def _replaced(self) -> None:
+        if self.service is not None:
+            self.service.hand_over()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass
+class Served:
+    """The app, with an eye on how its setup ends.
+
+    A successor accepts no connection before it is set up: another process serves until then.
+    """
+
+    app: FastAPI
+    parent: Parent
+    files: Files
+    successor: bool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            return await self.app(scope, receive, send)
+        settling: asyncio.Task[None] | None = None
+
+        async def held(message: Message) -> None:
+            nonlocal settling
+            if message["type"] == "lifespan.startup.complete":
+                settling = asyncio.create_task(self._settled(), name="settling")
+                if self.successor:
+                    await settling
+            await send(message)
+
+        try:
+            await self.app(scope, receive, held)
+        finally:
+            if settling is not None:
+                settling.cancel()
+
+    async def _settled(self) -> None:
+        lifecycle = self.app.state.service.lifecycle
+        await lifecycle.wait_settled()
+        self.files.settled()
+        if self.successor and not lifecycle.ready:
+            self.parent.say("failed", reason=lifecycle.reason)
+            await asyncio.Event().wait()  # the parent ends this process
+        self.parent.say("ready")
 
 
 def main() -> None:
-    end_with_parent()
+    files = Files()
+    parent = Parent(files)
+    listener = socket.socket(fileno=int(os.environ.pop(LISTENER)))
+    token, successor = os.environ.pop(TOKEN), os.environ.pop(SUCCESSOR, "") != ""
     from livepeer.runner.cli.load import LoadError, load
 
     try:
@@ -35,11 +149,21 @@ def main() -> None:
         if error.trace:
             print(error.trace, file=sys.stderr)
         sys.exit(f"Error: {error}")
-    from livepeer.runner.server import serve
+    from livepeer.runner.server import configure, serve_on
+    from livepeer.runner.settings import Secret
 
+    settings = configure()
     if os.environ.get("LIVEPEER_DEV"):
         quiet()
-    serve(cls)
+
+    def made(app: FastAPI) -> App:
+        service = parent.service = app.state.service
+        # One token for all that serve in turn: an orchestrator knows one of them at a time.
+        for caller in service.registration.callers if service.registration else ():
+            caller.token = Secret(token)
+        return Served(app, parent, files, successor)
+
+    serve_on(listener, cls, settings, made)
 
 
 def quiet() -> None:

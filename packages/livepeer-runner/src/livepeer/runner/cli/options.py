@@ -61,3 +61,18 @@ def free_port(host: str, port: int, option: str) -> None:
             f"cannot listen on {host} port {port}: {error.strerror or error}",
             hint=f"Say {option} with another one; 0 takes one that is free.",
         )
+
+
+def port(given: int | None, default: int, option: str) -> int:
+    """The port to listen on at loopback: one that was asked for has to be free; where the default
+    is taken, any (0) will do."""
+    from livepeer.runner.server import bind
+
+    if given is not None:
+        free_port("127.0.0.1", given, option)
+        return given
+    try:
+        bind("127.0.0.1", default).close()
+    except OSError:
+        return 0
+    return default

@@ -1,140 +1,215 @@
-"""A served pipeline that is started anew whenever one of its files is saved."""
+"""A served pipeline that a new process takes over whenever one of its files is saved."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
-import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import socket
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from livepeer.runner.cli.load import Reference
+from livepeer.runner.cli.process import Child
+from livepeer.runner.server import bind
 from livepeer.trickle.cli.console import note
 
-DRAIN_SECONDS = 3.0
-"""What running jobs get when a file was saved: whoever saved it waits for that."""
-STOP_SECONDS = 20.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Child:
-    """One process that serves a pipeline, from its start to its end. A context manager.
-
-    It has a session of its own, so that a Ctrl-C in the terminal reaches only its parent, which
-    ends its parts in the right order.
-    """
-
-    def __init__(self, target: str, environment: Mapping[str, str]) -> None:
-        # -P: the present folder goes on the path by what the target says, not by how it is run.
-        self._command = (sys.executable, "-P", "-m", "livepeer.runner.cli.child", target)
-        self._environment = {"LIVEPEER_DRAIN_TIMEOUT": str(DRAIN_SECONDS)}
-        self._environment |= {**os.environ, **environment}
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> Child:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._environment,
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Drained and ended, or killed where that takes too long."""
-        process = self._process
-        assert process is not None
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-        await process.wait()
-
-    async def wait(self) -> int:
-        """Until it ends by itself; its status."""
-        assert self._process is not None
-        return await self._process.wait()
+SOURCES = (".py", ".yaml", ".yml", ".json")
+"""What may mend a pipeline that did not start, whatever it came to import."""
+LEAVING_SECONDS = 1.0
 
 
 class Reloader:
-    """Keeps one `Child` running for as long as `run` does, whatever its author saves.
+    """Keeps a pipeline served for as long as `run` does, whatever its author saves.
 
-    Without `watch` it is started once.
+    What serves goes on until its successor is set up, which then accepts on the same socket: no
+    call is refused meanwhile. One that cannot be set up changes nothing. Files that the pipeline
+    does not import, nor read while it was set up, are not looked at. Without `watch` it is started
+    once.
     """
 
     def __init__(
         self,
         reference: Reference,
-        environment: Mapping[str, str],
-        tell: Callable[[str], None] = note,
+        host: str,
+        port: int,
         *,
+        tell: Callable[[str], None] = note,
         watch: bool = True,
     ) -> None:
+        self.environment: dict[str, str] = {}
+        """What the process is told beside what is set here; read at each start."""
         self._reference = reference
-        self._environment = environment
+        self._folder = os.path.realpath(reference.folder)
         self._tell = tell
         self._watch = watch
+        self._token = secrets.token_urlsafe(32)
+        self._host = host
+        self._listener: socket.socket | None = bind(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._current: Child | None = None
+        self._attempt: asyncio.Task[Child | None] | None = None
+        self._broken = False
+        self._leaving: set[asyncio.Task[None]] = set()
         self.starts = 0
         self.started = asyncio.Event()
-        """Set at each start; for one who waits for the next."""
+        """Set each time that another process serves; for one who waits for the next."""
         self.exit_status: int | None = None
-        """The present child's, once it ended by itself."""
+        """Of the process that served last, once it ended by itself."""
+
+    @property
+    def reloading(self) -> bool:
+        return self._attempt is not None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
         changes = self._changes(stop)
-        while not stop.is_set():
-            self.starts += 1
-            self.exit_status = None
-            self.started.set()
-            child = Child(str(self._reference), self._environment)
-            async with child:
-                changed = asyncio.create_task(anext(changes, None), name="changes")
-                ended = asyncio.create_task(child.wait(), name="child")
-                try:
-                    await asyncio.wait((changed, ended), return_when=asyncio.FIRST_COMPLETED)
-                    if ended.done() and not stop.is_set():
-                        self.exit_status = ended.result()
-                        if self._watch:
-                            self._tell(
-                                f"the pipeline's process ended with status {self.exit_status}: "
-                                f"it starts again when a file is saved"
-                            )
-                    names = await changed
-                finally:
-                    ended.cancel()
-                    changed.cancel()
-                    await asyncio.wait((ended, changed))
-            if names is not None and not stop.is_set():
-                self._tell(f"reload: {', '.join(names)} changed")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        changed = asyncio.create_task(anext(changes, None), name="changes")
+        ended: asyncio.Task[int] | None = None
+        try:
+            while not stop.is_set():
+                if self._current is None and self._attempt is None and not self._broken:
+                    await self._serves(await self._start(successor=False))
+                if self._current is not None and ended is None:
+                    ended = asyncio.create_task(self._current.wait(), name="child")
+                await asyncio.wait(
+                    [each for each in (stopping, changed, ended, self._attempt) if each],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if ended is not None and ended.done() and not stop.is_set():
+                    await self._ended(ended.result())
+                    ended = None
+                if self._attempt is not None and self._attempt.done():
+                    successor, self._attempt = self._attempt.result(), None
+                    self._broken = successor is None
+                    if successor is not None:
+                        if ended is not None:
+                            ended.cancel()
+                            ended = None
+                        await self._serves(successor)
+                if changed.done() and not stop.is_set():
+                    await self._saved(changed.result() or frozenset())
+                    changed = asyncio.create_task(anext(changes, None), name="changes")
+        finally:
+            tasks = [each for each in (stopping, changed, ended, self._attempt) if each]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await changes.aclose()
+            if self._current is not None:
+                await self._current.aclose()
+            if self._leaving:
+                await asyncio.wait(self._leaving)
+            self._close()
 
-    async def _changes(self, stop: asyncio.Event) -> AsyncGenerator[list[str], None]:
+    async def _start(self, *, successor: bool) -> Child:
+        if self._listener is None:
+            self._listener = bind(self._host, self.port)
+        child = Child(
+            str(self._reference),
+            {"HOST": self._host, "PORT": str(self.port), **self.environment},
+            self._listener,
+            self._token,
+            successor=successor,
+        )
+        await child.start()
+        return child
+
+    async def _succeed(self) -> Child | None:
+        """A process that is set up and serves; None where it cannot be."""
+        child = await self._start(successor=True)
+        try:
+            reason = await child.settled()
+        except BaseException:
+            await child.aclose()
+            raise
+        if reason is None:
+            return child
+        await child.aclose()
+        stays = ": what served before goes on" if self._current is not None else ""
+        self._tell(f"not reloaded, {reason}{stays}; it is tried again when a file is saved")
+        return None
+
+    async def _serves(self, child: Child) -> None:
+        former, self._current = self._current, child
+        self._broken = False
+        self.exit_status = None
+        self.starts += 1
+        if former is None:
+            self.started.set()
+            return
+        leaving = asyncio.create_task(former.replaced(), name="former")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        # It accepts for a moment yet: who looks at the new one must not meet it.
+        await asyncio.wait((leaving,), timeout=LEAVING_SECONDS)
+        self.started.set()
+
+    async def _ended(self, status: int) -> None:
+        """What served ended by itself: nobody answers until a file is saved."""
+        assert self._current is not None
+        await self._current.aclose()
+        self._current = None
+        self.exit_status = status
+        if self._attempt is None:
+            self._broken = True
+            self._close()  # a caller is refused, and does not wait for nobody
+            if self._watch:
+                self._tell(
+                    f"the pipeline's process ended with status {status}: it starts again when a "
+                    f"file is saved"
+                )
+
+    async def _saved(self, paths: frozenset[str]) -> None:
+        names = await self._of_the_pipeline(paths)
+        if not names:
+            return
+        self._tell(f"reloading: {', '.join(names)} changed")
+        if self._attempt is not None:
+            self._attempt.cancel()
+            await asyncio.wait((self._attempt,))
+            if not self._attempt.cancelled() and (made := self._attempt.result()) is not None:
+                await made.aclose()
+            self._attempt = None
+        if self._current is None:
+            self._broken = False  # `run` starts it
+        else:
+            self._attempt = asyncio.create_task(self._succeed(), name="successor")
+
+    async def _of_the_pipeline(self, paths: frozenset[str]) -> list[str]:
+        known = None
+        if self._current is not None and not self._broken and self._attempt is None:
+            known = await self._current.files()
+        chosen = {
+            path
+            for path in paths
+            if (path in known if known is not None else path.endswith(SOURCES))
+        }
+        return sorted(path.removeprefix(f"{self._folder}{os.sep}") for path in chosen)
+
+    async def _changes(self, stop: asyncio.Event) -> AsyncGenerator[frozenset[str], None]:
         if not self._watch:
             await stop.wait()
             return
-        from watchfiles import PythonFilter, awatch
+        from watchfiles import awatch
 
-        folder = self._reference.folder
-        watched = PythonFilter(extra_extensions=(".yaml", ".yml", ".json"))
-        async for found in awatch(folder, watch_filter=watched, stop_event=stop):
-            yield sorted({path.removeprefix(f"{folder}{os.sep}") for _, path in found})
+        async for found in awatch(self._reference.folder, stop_event=stop):
+            yield frozenset(map(os.path.realpath, (path for _, path in found)))
+
+    def _close(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
 
 
 async def serve_reloading(reference: Reference, host: str, port: int) -> int:
     """`livepeer serve --reload`: until Ctrl-C or SIGTERM. The exit status."""
     with stopping() as stop:
         note(f"watching {reference.folder} (Ctrl-C stops)")
-        await Reloader(reference, {"HOST": host, "PORT": str(port)}).run(stop)
+        await Reloader(reference, host, port).run(stop)
     return 0
 
 

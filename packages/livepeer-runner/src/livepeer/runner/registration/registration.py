@@ -73,6 +73,7 @@ class Registration:
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._description: str | None = None
+        self._handed_over = False
 
     @classmethod
     def from_settings(
@@ -122,6 +123,10 @@ class Registration:
         """The orchestrator that an `Authorization` header belongs to; None: answer 401."""
         return self.callers.authenticate(authorization)
 
+    def hand_over(self) -> None:
+        """Stay registered on the way out: another process serves there, with the same tokens."""
+        self._handed_over = True
+
     async def settled(self) -> tuple[OrchestratorState, ...]:
         """Wait until each orchestrator has taken or refused the registration."""
         while any(state.status not in ("registered", "refused") for state in self.state):
@@ -155,7 +160,8 @@ class Registration:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await asyncio.gather(*(each.withdraw() for each in self._attachments))
+            if not self._handed_over:
+                await asyncio.gather(*(each.withdraw() for each in self._attachments))
 
     async def _body(self, orchestrator_url: str) -> dict[str, Any]:
         caller = next(each for each in self.callers if each.url == orchestrator_url)

@@ -21,15 +21,22 @@ livepeer dev sentiment.py -i text="I love it"
 
 livepeer dev live.py --input clip.mp4 --output out.mp4 -p u=90
 
+livepeer dev sentiment.py tint.py
+
 The network is local, free, in memory, and for nobody but this machine. With --input, the exit code
 is that of the call (see `livepeer run --help`); else 0 after Ctrl-C."""
-
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The pipeline's; 0 takes a free one.")]
 
 
 @app.command(epilog=EPILOG)
 def dev(
-    pipeline: options.Target = None,
+    pipelines: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PIPELINE]...",
+            help="pipeline.py, pipeline.py:Class, module:Class, livepeer.yaml or a folder; several "
+            "share the network. Without any: livepeer.yaml or pipeline.py here.",
+        ),
+    ] = None,
     input: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,9 +55,21 @@ def dev(
         list[str] | None,
         typer.Option("-p", "--param", metavar="K=V", help="A live parameter of the call."),
     ] = None,
-    port: Port = 8000,
-    orch_port: Annotated[int, typer.Option(min=0, max=65535, help="The orchestrator's.")] = 8935,
-    gateway_port: Annotated[int, typer.Option(min=0, max=65535, help="The gateway's.")] = 8937,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="The pipeline's (the first one's); default: 8000, or a free one where that is "
+            "taken. 0 takes a free one.",
+        ),
+    ] = None,
+    orch_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The orchestrator's; default: 8935, ...")
+    ] = None,
+    gateway_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The gateway's; default: 8937, ...")
+    ] = None,
     tls: Annotated[
         bool, typer.Option(help="The orchestrator serves HTTPS, as a real one does.")
     ] = True,
@@ -62,7 +81,7 @@ def dev(
     with options.explained():
         from livepeer.runner.cli.load import locate
 
-        reference = locate(pipeline)
+        references = [locate(each) for each in pipelines or (None,)]
     from livepeer.runner.cli.dev.call import Call, find_client
     from livepeer.runner.cli.dev.session import Ports, run
 
@@ -70,10 +89,13 @@ def dev(
         raise typer.BadParameter("belongs to a call: say --input too", param_hint="-o, -p")
     call = None
     if input:
+        if len(references) > 1:
+            raise typer.BadParameter("a call is made to one pipeline", param_hint="--input")
         find_client()
         call = Call(tuple(input), output, tuple(params or ()))
-    ports = Ports(port, orch_port, gateway_port)
-    for number, option in ((port, "--port"), (orch_port, "--orch-port")):
-        options.free_port("127.0.0.1", number, option)
-    options.free_port("127.0.0.1", gateway_port, "--gateway-port")
-    raise typer.Exit(asyncio.run(run(reference, ports, tls=tls, call=call)))
+    ports = Ports(
+        options.port(port, 8000, "--port"),
+        options.port(orch_port, 8935, "--orch-port"),
+        options.port(gateway_port, 8937, "--gateway-port"),
+    )
+    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from livepeer.runner.cli.dev.trust import pinned
 from livepeer.runner.cli.load import Reference
 from livepeer.runner.cli.reload import Reloader, stopping
 from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
-from livepeer.runner.server import bind
 from livepeer.trickle.cli.console import note
 
 LOOPBACK = "127.0.0.1"
@@ -37,44 +36,54 @@ FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """0 takes a free one."""
+    """0 takes a free one. `pipeline` is the first one's; the others take free ones."""
 
     pipeline: int
     orchestrator: int
     gateway: int
 
 
-async def run(reference: Reference, ports: Ports, *, tls: bool, call: Call | None) -> int:
+async def run(
+    references: Sequence[Reference], ports: Ports, *, tls: bool, call: Call | None
+) -> int:
     """`livepeer dev`. The exit code: of the call, where there is one."""
     with stopping() as stop, journal():
         orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
         async with orchestrator, pinned(orchestrator.url):
             gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
             async with gateway:
-                port = ports.pipeline or _free()
-                url = f"http://{LOOPBACK}:{port}"
-                environment = _environment(orchestrator, url, port)
-                reloader = Reloader(reference, environment, tell, watch=call is None)
-                look = Look(url, reloader, stop)
-                serving = asyncio.create_task(reloader.run(stop), name="pipeline")
-                watching = asyncio.create_task(
-                    _watch(look, orchestrator.url, gateway.url, call), name="dev"
-                )
+                pipelines = [
+                    _pipeline(
+                        each, 0 if index else ports.pipeline, orchestrator, watch=call is None
+                    )
+                    for index, each in enumerate(references)
+                ]
+                serving = [
+                    asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
+                ]
+                watching = [
+                    asyncio.create_task(
+                        _watch(Look(each, stop), orchestrator.url, gateway.url, call), name="dev"
+                    )
+                    for each in pipelines
+                ]
                 try:
-                    await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
-                    return watching.result() if watching.done() else 0
+                    await asyncio.wait((*serving, *watching), return_when=asyncio.FIRST_COMPLETED)
+                    done = next((each for each in watching if each.done()), None)
+                    return done.result() if done is not None else 0
                 finally:
                     stop.set()
-                    watching.cancel()
-                    await asyncio.wait((watching,))
-                    await serving
+                    for task in watching:
+                        task.cancel()
+                    await asyncio.wait(watching)
+                    await asyncio.gather(*serving)
 
 
 class Look:
     """Looks at the pipeline's `/health` until one of its starts has come to something."""
 
-    def __init__(self, url: str, reloader: Reloader, stop: asyncio.Event) -> None:
-        self.url = url
+    def __init__(self, reloader: Reloader, stop: asyncio.Event) -> None:
+        self.url = f"http://{LOOPBACK}:{reloader.port}"
         self._reloader = reloader
         self.stop = stop
         self._seen = 0
@@ -149,23 +158,19 @@ async def _watch(look: Look, orchestrator: str, gateway: str, call: Call | None)
             shown = text
 
 
-def _environment(orchestrator: LocalOrchestrator, url: str, port: int) -> Mapping[str, str]:
-    """The child's, over what is set here already."""
-    return {
+def _pipeline(
+    reference: Reference, port: int, orchestrator: LocalOrchestrator, *, watch: bool
+) -> Reloader:
+    """What keeps it served, and registered at the orchestrator."""
+    reloader = Reloader(reference, LOOPBACK, port, tell=tell, watch=watch)
+    reloader.environment = {
         **dict.fromkeys((name for name in FOREIGN if name in os.environ), ""),
-        "HOST": LOOPBACK,
-        "PORT": str(port),
         "LIVEPEER_ORCH_URL": orchestrator.url,
         "LIVEPEER_ORCH_SECRET": orchestrator.secret,
-        "LIVEPEER_CAPABILITY_URL": url,
+        "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{reloader.port}",
         "LIVEPEER_REGISTRATION": "byoc",
         "LIVEPEER_CURRENCY": "wei",
         "LIVEPEER_TLS": "pin",
         "LIVEPEER_DEV": "1",
     }
-
-
-def _free() -> int:
-    with bind(LOOPBACK, 0) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    return reloader
