@@ -65,6 +65,16 @@ def test_a_port_in_use_says_what_to_do(folder: Folder, reload: list[str]) -> Non
     assert "--port" in done.stderr
 
 
+def test_its_help_lists_every_variable(folder: Folder) -> None:
+    from livepeer.runner import settings
+
+    shown = folder.livepeer("serve", "--help").stdout
+    names = re.findall(r"`([A-Z_]+)`", settings.__doc__ or "")
+    assert len(names) > 30
+    assert [name for name in names if name not in shown] == []
+    assert "jobs and streams at once (default: the class)" in shown
+
+
 def test_a_bad_environment_is_wrong_usage(folder: Folder) -> None:
     folder.write(pipeline=ONE)
     done = folder.livepeer("serve", PORT="many")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from livepeer.runner import settings as environment
 from livepeer.runner.cli import options
 from livepeer.trickle.cli.console import fail
 
@@ -21,10 +22,25 @@ livepeer serve pipeline.py:Sentiment --port 9000 --reload
 
 LIVEPEER_ORCH_URL=https://orch:8935 LIVEPEER_ORCH_SECRET_FILE=secret livepeer serve
 
-Where it is offered, and for what price, the environment says: LIVEPEER_ORCH_URL and others."""
+"""
 
 
-@app.command(epilog=EPILOG)
+def _variables() -> str:
+    """The table at the head of `settings`, a line for each variable."""
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in (environment.__doc__ or "").splitlines()
+        if line.startswith("| `")
+    ]
+    lines = [
+        f"{name}{f' (or {older})' if older else ''}: {meaning}"
+        + (f" [dim](default: {default})[/dim]" if default else "")
+        for name, older, default, meaning in rows
+    ]
+    return "\n\n".join(["The environment says where it is offered, for what price, and the rest:", *lines])
+
+
+@app.command(epilog=EPILOG + _variables())
 def serve(
     pipeline: options.Target = None,
     host: Annotated[

@@ -1,0 +1,6 @@
+"""`python -m livepeer`: the `livepeer` command, where its script is not on PATH."""
+
+from livepeer.trickle.cli import main
+
+if __name__ == "__main__":
+    main()
