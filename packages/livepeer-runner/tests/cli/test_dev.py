@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -188,6 +188,24 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
         it.wait_for("what served before goes on")
         folder.write(pipeline=ONE.replace("Hello", "Good day"))
         it.wait_for("greeter serves again")
+
+
+def test_several_pipelines_share_a_network_on_ports_that_are_free(
+    folder: Folder, elsewhere: Path
+) -> None:
+    """Also where another `livepeer dev` has the usual ports."""
+    folder.write(one=ONE, two=ONE.replace("Greeter", "Other").replace("Hello", "Good day"))
+    with ExitStack() as taken:
+        for port in (8000, 8935, 8937):
+            with suppress(OSError):  # somebody has it already
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        with folder.running("dev", "one.py", "two.py") as it:
+            it.wait_for(READY, 2)
+            for name, answer in (("greeter", "Hello, Ada!"), ("other", "Good day, Ada!")):
+                (line,) = re.findall(rf"^livepeer run {name} .*$", it.text, re.M)
+                assert paste(line, elsewhere) == f"{answer}\n"
+            assert it.interrupt() == 0, it.text
+    assert "removed capability greeter" in it.text and "removed capability other" in it.text
 
 
 @pytest.mark.slow

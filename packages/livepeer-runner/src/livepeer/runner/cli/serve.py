@@ -37,7 +37,9 @@ def _variables() -> str:
         + (f" [dim](default: {default})[/dim]" if default else "")
         for name, older, default, meaning in rows
     ]
-    return "\n\n".join(["The environment says where it is offered, for what price, and the rest:", *lines])
+    return "\n\n".join(
+        ["The environment says where it is offered, for what price, and the rest:", *lines]
+    )
 
 
 @app.command(epilog=EPILOG + _variables())
