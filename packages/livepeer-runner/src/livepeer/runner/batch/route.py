@@ -182,6 +182,8 @@ class PredictRoute:
             timeout=settings.limits.fetch_timeout,
             allow_private=settings.allow_private_urls,
         )
+        if files := self._work.signature.path_files(validated):
+            await asyncio.to_thread(lambda: [file.path() for file in files])
 
     def _failed(self, error: BaseException) -> JobError:
         failure = explain(error)

@@ -111,21 +111,17 @@ class BatchWork:
 
     def execute(self, validated: BaseModel) -> Execution:
         """Begin a job whose future gives an `Encoded`."""
-        args, kwargs = self.signature.bind(validated)
-        if self._gatherer is not None:
-            return self._gatherer.submit(kwargs.get("input", validated))
-        predict = self._pipeline_method("predict")
-        if self.signature.is_coroutine:
-            return AsyncExecution(self._run(predict, args, kwargs))
-        return ThreadExecution(self.service.threads, lambda: self.encode(predict(*args, **kwargs)))
+        return self._with_files(validated, self._execution(validated))
 
     def produce(self, validated: BaseModel, encode: Encode, buffer: EventBuffer) -> Execution:
         """Begin a job whose events go into `buffer`."""
         args, kwargs = self.signature.bind(validated)
         make = partial(self._pipeline_method("predict"), *args, **kwargs)
         if self.signature.is_async:
-            return produce_in_task(make, encode, buffer)
-        return produce_in_thread(make, encode, buffer, self.service.threads)
+            execution = produce_in_task(make, encode, buffer)
+        else:
+            execution = produce_in_thread(make, encode, buffer, self.service.threads)
+        return self._with_files(validated, execution)
 
     def encode(self, value: Any) -> Encoded:
         try:
@@ -138,6 +134,26 @@ class BatchWork:
             return self.signature.encode_event(value)
         except (ValidationError, UnfitValue) as error:
             raise PipelineError(misfit(error)) from error
+
+    def _execution(self, validated: BaseModel) -> Execution:
+        args, kwargs = self.signature.bind(validated)
+        if self._gatherer is not None:
+            return self._gatherer.submit(kwargs.get("input", validated))
+        predict = self._pipeline_method("predict")
+        if self.signature.is_coroutine:
+            return AsyncExecution(self._run(predict, args, kwargs))
+        return ThreadExecution(self.service.threads, lambda: self.encode(predict(*args, **kwargs)))
+
+    def _with_files(self, validated: BaseModel, execution: Execution) -> Execution:
+        """The files that the job has a path of live exactly as long as it runs."""
+        if files := self.signature.path_files(validated):
+
+            def remove(_: object) -> None:
+                for file in files:
+                    file.remove()
+
+            execution.future.add_done_callback(remove)
+        return execution
 
     async def _run(self, predict: Callable[..., Any], args: Any, kwargs: Any) -> Encoded:
         return self.encode(await predict(*args, **kwargs))

@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from livepeer.runner.batch.request import invalid
 from livepeer.runner.errors import InvalidInput, PipelineError
 from livepeer.runner.exceptions import SignatureError
+from livepeer.runner.signature.paths import check_schema
 
 LARGEST_SHOWN = 16 * 1024
 """Bytes of parameters that a status event repeats; an event has 64 KiB in all."""
@@ -52,6 +53,7 @@ class Parameters:
         if hint is Any or hint is dict or typing.get_origin(hint) in (dict, Mapping):
             return cls(None)
         if isinstance(hint, type) and issubclass(hint, BaseModel):
+            check_schema(hint.model_json_schema(), f"{pipeline.__name__}.params")
             return cls(hint)
         raise SignatureError(
             f"{pipeline.__name__}.params is {hint!r}: write a pydantic model, or dict"

@@ -19,7 +19,6 @@ _FORMATS = {
     "ipv4": "192.0.2.1",
     "ipv6": "2001:db8::1",
     "base64": "aGVsbG8=",
-    "path": "/tmp",
 }
 # One white pixel; a tenth of a millisecond of silence.
 _PNG = (

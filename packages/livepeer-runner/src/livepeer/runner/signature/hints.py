@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import EncodedBytes
 
@@ -68,6 +69,44 @@ def strip_annotated(hint: Any) -> Any:
             hint = hint.__value__
         else:
             return hint
+
+
+def each_hint(hint: Any) -> Iterator[Any]:
+    """The hint itself and every one that it is made of."""
+    yield hint
+    bare = strip_annotated(hint)
+    if typing.get_origin(bare) is not Literal:
+        for argument in typing.get_args(bare):
+            yield from each_hint(argument)
+
+
+def replaced(hint: Any, old: type, new: type) -> Any:
+    """The hint with one type in the place of another, however deep it stands."""
+    return changed(hint, lambda one: one, {old: new})
+
+
+def changed(
+    hint: Any, change: Callable[[Any], Any], types: Mapping[type, type] | None = None
+) -> Any:
+    """The hint with each annotation changed, or without it where that gives None, and with some
+    types replaced."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        inner, *metadata = arguments
+        kept = [new for new in map(change, metadata) if new is not None]
+        inner = changed(inner, change, types)
+        return Annotated[(inner, *kept)] if kept else inner
+    if types and type(hint).__name__ == "TypeAliasType":
+        made = changed(strip_annotated(hint), change, types)
+        return hint if made == strip_annotated(hint) else made
+    if types and isinstance(hint, type) and hint in types:
+        return types[hint]
+    if origin is None or origin is Literal:
+        return hint
+    made = tuple(changed(one, change, types) for one in arguments)
+    if made == arguments:
+        return hint
+    return Union[made] if origin in (Union, UnionType) else origin[made]  # noqa: UP007
 
 
 def is_bare_bytes(hint: Any) -> bool:

@@ -13,7 +13,15 @@ from pydantic.fields import FieldInfo
 
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.jsonable import check_finite
-from livepeer.runner.signature.hints import is_bare_bytes, shown, strip_annotated
+from livepeer.runner.signature.hints import each_hint, is_bare_bytes, shown, strip_annotated
+from livepeer.runner.signature.paths import (
+    PathFile,
+    as_paths,
+    check_default,
+    check_schema,
+    path_files,
+    sent,
+)
 
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 _EXAMPLES = "str, int, float, bool, list[str], a BaseModel, Image, ..."
@@ -36,6 +44,13 @@ class Inputs:
     ) -> None:
         for parameter in parameters:
             _check(parameter, hints, where)
+        hints = {
+            parameter.name: sent(hints[parameter.name], where, f"parameter `{parameter.name}`")
+            for parameter in parameters
+        }
+        self.takes_paths = any(
+            one is PathFile for hint in hints.values() for one in each_hint(hint)
+        )
         self.single: str | None = None
         self._default: BaseModel | None = None
         model = _single_model(parameters, hints)
@@ -50,6 +65,7 @@ class Inputs:
             self.model, self._attributes = _create(parameters, hints, described, name, where)
         # Our own model refuses infinity by its configuration; models of others, and Any, do not.
         schema = self.model.model_json_schema()
+        check_schema(schema, where)
         self._may_be_infinite = (
             model is not None or "$defs" in schema or any(map(_is_any, schema_nodes(schema)))
         )
@@ -74,9 +90,17 @@ class Inputs:
     def bind(self, validated: BaseModel) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self.single is not None:
             return (), {self.single: validated}
-        return (), {
+        given = {
             parameter: getattr(validated, attribute) for parameter, attribute in self._attributes
         }
+        return (), as_paths(given) if self.takes_paths else given
+
+    def path_files(self, validated: BaseModel) -> list[PathFile]:
+        """The files that `bind` gives as paths."""
+        if not self.takes_paths:
+            return []
+        attributes = (getattr(validated, attribute) for _, attribute in self._attributes)
+        return list(path_files(list(attributes)))
 
 
 def _check(parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) -> None:
@@ -185,6 +209,7 @@ def _check_default(name: str, hint: Any, info: FieldInfo, where: str) -> None:
     if info.is_required():
         return
     default = info.get_default(call_default_factory=False)
+    check_default(default, where, name)
     if default is None and info.default_factory is not None:
         return
     with warnings.catch_warnings():

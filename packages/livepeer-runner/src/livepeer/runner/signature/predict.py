@@ -16,6 +16,7 @@ from livepeer.runner.signature.example import example_of
 from livepeer.runner.signature.forms import FormField, form_fields, form_values
 from livepeer.runner.signature.hints import parameters_of, resolve, unwrapped
 from livepeer.runner.signature.inputs import Inputs, schema_nodes
+from livepeer.runner.signature.paths import PathFile
 from livepeer.runner.signature.returns import Encoded, Output, kind_of
 
 
@@ -139,6 +140,10 @@ class PredictSignature:
     def bind(self, validated: BaseModel) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for the call (without `self`)."""
         return self._inputs.bind(validated)
+
+    def path_files(self, validated: BaseModel) -> list[PathFile]:
+        """The files of the input that the function gets as paths; `remove` them after the call."""
+        return self._inputs.path_files(validated)
 
     def encode(self, value: Any) -> Encoded:
         """Check and encode what the function returned; see `Output.encode`."""

@@ -6,8 +6,7 @@ import collections.abc
 import inspect
 import typing
 from collections.abc import Callable
-from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, EncodedBytes, EncodedStr, PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
@@ -17,7 +16,8 @@ from pydantic_core import PydanticSerializationError
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.files import File
 from livepeer.runner.jsonable import UnfitValue, converted, infinite, refused
-from livepeer.runner.signature.hints import is_bare_bytes, shown, strip_annotated
+from livepeer.runner.signature.hints import changed, is_bare_bytes, shown, strip_annotated
+from livepeer.runner.signature.paths import check_schema, sent
 
 _SYNC = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
 _ASYNC = (
@@ -86,6 +86,8 @@ class Output:
 
     def __init__(self, hint: Any, *, stream: bool, where: str) -> None:
         self.type = hint
+        what = "an event of its stream" if stream else "its return type"
+        hint = sent(hint, where, what)
         bare = strip_annotated(hint)
         self.raw_media_type: str | None = None
         if not stream and isinstance(bare, type):
@@ -97,13 +99,13 @@ class Output:
             self.adapter: TypeAdapter[Any] = _adapter(hint)
             self._checks: TypeAdapter[Any] = _adapter(_decoded(hint))
             self._writer: TypeAdapter[Any] = _adapter(_written(hint))
-            self.adapter.json_schema(mode="serialization")
+            schema = self.adapter.json_schema(mode="serialization")
         except (PydanticInvalidForJsonSchema, PydanticUserError, TypeError, NameError) as error:
-            what = "an event of its stream" if stream else "its return type"
             raise SignatureError(
                 f"{where}: {what} is {shown(bare)}, which has no JSON form; write a BaseModel, "
                 f"str, list[float], dict[str, Any], Image, ... ({str(error).splitlines()[0]})"
             ) from error
+        check_schema(schema, f"{where}: {what}")
 
     def schema(self, ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
         """JSON Schema of a value, with its `$defs`."""
@@ -149,7 +151,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _decoded(hint: Any) -> Any:
     """The hint of a value in Python's hands: base64 is decoded there, and not once more."""
-    return _changed(hint, lambda one: None if isinstance(one, EncodedBytes | EncodedStr) else one)
+    return changed(hint, lambda one: None if isinstance(one, EncodedBytes | EncodedStr) else one)
 
 
 def _written(hint: Any) -> Any:
@@ -161,20 +163,4 @@ def _written(hint: Any) -> Any:
         encode = one.encoder.encode
         return PlainSerializer(lambda data: encode(data).decode(), return_type=str)
 
-    return _changed(hint, change)
-
-
-def _changed(hint: Any, change: Callable[[Any], Any]) -> Any:
-    """The hint with each annotation changed, or without it where that gives None."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        inner, *metadata = arguments
-        kept = [new for new in map(change, metadata) if new is not None]
-        inner = _changed(inner, change)
-        return Annotated[(inner, *kept)] if kept else inner
-    if origin is None or origin is Literal:
-        return hint
-    changed = tuple(_changed(one, change) for one in arguments)
-    if changed == arguments:
-        return hint
-    return Union[changed] if origin in (Union, UnionType) else origin[changed]  # noqa: UP007
+    return changed(hint, change)
