@@ -26,6 +26,7 @@ from livepeer.client.exceptions import (
     LivepeerError,
     ProtocolError,
 )
+from livepeer.client.farewells import Farewells
 from livepeer.client.tls import origin
 
 CONNECT_LIMIT: Final = 10.0
@@ -51,6 +52,7 @@ class Http:
     """The connections of one event loop."""
 
     def __init__(self) -> None:
+        self.farewells = Farewells()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -128,7 +130,10 @@ class Http:
         return Reply(response.status, response.headers, data)
 
     async def aclose(self) -> None:
-        await self._session.close()
+        try:
+            await self.farewells.aclose()
+        finally:
+            await self._session.close()
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

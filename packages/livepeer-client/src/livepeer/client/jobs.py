@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,6 +51,8 @@ class Task:
     job_id: str | None = None
     parameters: str = "{}"
     request: str | None = None
+    #: Told of everyone that it is sent to, before it is.
+    sending: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,8 @@ class Dispatcher:
         gateway: bool = False,
     ) -> Running:
         headers["Content-Type"] = task.content_type
+        if task.sending is not None:
+            task.sending(base)
         response = await http.open(
             "POST",
             base + task.path if task.path else job_url(base, task.route),

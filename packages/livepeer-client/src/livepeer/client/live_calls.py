@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -96,6 +98,7 @@ class LiveCalls:
             path = "/process/stream/start"
         else:
             body, path = {"params": params}, "/ai/stream/start"
+        asked: list[str] = []
         task = Task(
             wanted.capability,
             compact_json(body).encode(),
@@ -104,29 +107,34 @@ class LiveCalls:
             path=path,
             job_id=stream_id,
             parameters=wanted.parameters(),
+            sending=asked.append,
         )
         try:
             running = await self._dispatcher.start(http, task, deadline)
-        except LivepeerError as error:
-            if error.may_have_run and error.orchestrator and error.status is None:
-                await self._stop_uncertain(wanted, stream_id, error.orchestrator)
-            raise
-        base = str(running.where["orchestrator"])
-        try:
+            base = str(running.where["orchestrator"])
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
             if self._gateway:
                 return _by_gateway(wanted, base, answer, running)
             return _by_orchestrator(wanted, base, stream_id, running)
-        except LivepeerError:
-            await self._stop_uncertain(wanted, stream_id, base)
+        except BaseException as error:
+            # Also of a start that its caller gave up nobody else would tell the one who was asked.
+            refused = isinstance(error, LivepeerError) and not error.may_have_run
+            if asked and not refused:
+                live = Live(stream_id, wanted.capability, asked[-1], bool(self._gateway))
+                said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
+                if isinstance(error, LivepeerError):
+                    await asyncio.shield(said)
             raise
 
     async def update(self, live: Live, params: Mapping[str, Any]) -> Any:
         """Change parameters; the container's answer. Raises with its fields where it refuses, and
         `SessionEndedError` where there is no such stream any more."""
         path = f"/process/stream/{quote(live.stream_id)}/update"
+        http = await self._pools.current()
         try:
-            return await self._ask(live, "/ai/stream/update", path, encode(params), CALL_LIMIT)
+            return await self._ask(
+                http, live, "/ai/stream/update", path, encode(params), CALL_LIMIT
+            )
         except PipelineError as error:
             if error.status != 404:
                 raise
@@ -141,13 +149,23 @@ class LiveCalls:
 
     async def pay(self, live: Live) -> None:
         """Pay for the time that comes. Raises `PaymentRequiredError` where there is no means to."""
-        await self._ask(live, "/ai/stream/payment", "", {}, CALL_LIMIT, pay=True)
+        http = await self._pools.current()
+        await self._ask(http, live, "/ai/stream/payment", "", {}, CALL_LIMIT, pay=True)
 
-    async def stop(self, live: Live, reason: str) -> None:
-        """End the stream; a failure is logged, since there is nothing else to be done about it."""
+    async def leave(self, live: Live) -> None:
+        """End the stream; the orchestrator is told also where whoever waits is cancelled."""
+        http = await self._pools.current()
+        await asyncio.shield(http.farewells.say(partial(self.stop, http, live, "its caller left")))
+
+    async def stop(self, http: Http, live: Live, reason: str) -> None:
+        """End the stream; a failure is logged, since there is nothing else to be done about it.
+
+        `linger`: nobody on this side reads any more (specs/live.md).
+        """
         path = f"/process/stream/{quote(live.stream_id)}/stop"
+        body = {"reason": reason, "linger": 0}
         try:
-            await self._ask(live, "/ai/stream/stop", path, {"reason": reason}, STOP_LIMIT)
+            await self._ask(http, live, "/ai/stream/stop", path, body, STOP_LIMIT)
         except LivepeerError as error:
             if error.status == 404:
                 log.debug("stream %s was over already", live.stream_id)
@@ -204,6 +222,7 @@ class LiveCalls:
 
     async def _ask(
         self,
+        http: Http,
         live: Live,
         direct: str,
         by_gateway: str,
@@ -212,7 +231,7 @@ class LiveCalls:
         *,
         pay: bool = False,
     ) -> Any:
-        http, deadline = await self._pools.current(), Deadline(limit)
+        deadline = Deadline(limit)
         task = Task(
             live.capability,
             compact_json(body).encode(),
@@ -223,10 +242,6 @@ class LiveCalls:
         running = await self._dispatcher.ask(http, task, live.base, deadline, pay=pay)
         answer = await read(running.response, deadline, limit=SMALL, where=running.where)
         return _json(answer)
-
-    async def _stop_uncertain(self, wanted: Wanted, stream_id: str, base: str) -> None:
-        live = Live(stream_id, wanted.capability, base, bool(self._gateway))
-        await self.stop(live, "its start was not answered")
 
 
 def _by_orchestrator(wanted: Wanted, base: str, stream_id: str, running: Running) -> Live:

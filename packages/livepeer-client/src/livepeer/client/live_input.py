@@ -18,6 +18,7 @@ from collections.abc import (
     Mapping,
 )
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from livepeer.client.exceptions import SessionEndedError
@@ -204,7 +205,7 @@ async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncG
     begun: float | None = None
     first: Any = None
     try:
-        while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+        while (frame := await _on_a_thread(partial(next, frames, None))) is not None:
             if realtime:
                 now = time.monotonic()
                 if begun is None:
@@ -215,6 +216,16 @@ async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncG
             yield frame
     finally:
         frames.close()
+
+
+async def _on_a_thread(work: Callable[[], T]) -> T:
+    """`work`'s result; whoever is cancelled leaves when the thread has, which nothing can stop."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        if not running.done():
+            await asyncio.wait((running,))
 
 
 async def _each(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:

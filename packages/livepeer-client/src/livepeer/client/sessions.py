@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Policy = Literal["latest", "all"]
 
 LOST_DRAIN: Final = 0.5
+#: How long each part of a session may take to close, in seconds.
+LEAVE_LIMIT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +152,28 @@ class LiveSession:
             return
         self._stopped = True
         self._ending.finish("ended by this side", lost=False)
+        try:
+            await self._close_channels()
+        finally:
+            await self._calls.leave(self._live)
+
+    async def _close_channels(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
         try:
-            for frames in self._frames:
-                await frames.aclose()
-            with contextlib.suppress(TrickleError, TimeoutError):
-                # Nobody will take the last frames where the stream is lost.
-                async with asyncio.timeout(LOST_DRAIN if self._ending.lost else None):
-                    if self._input is not None:
-                        await self._input.aclose()
-            with contextlib.suppress(TrickleError):
-                if self._control is not None:
-                    await self._control.aclose()
+            if tasks:
+                # One that publishes is as long about its end as the iterable that it was given.
+                await asyncio.wait(tasks, timeout=LEAVE_LIMIT)
         finally:
-            await self._calls.stop(self._live, "ended by the caller")
+            # Readers first: nothing that is still being sent waits for them then. Nobody will take
+            # what is left to send where the stream is lost.
+            limit = LOST_DRAIN if self._ending.lost else LEAVE_LIMIT
+            for part in (*self._frames, self._input, self._control):
+                if part is not None:
+                    with contextlib.suppress(TrickleError, TimeoutError):
+                        async with asyncio.timeout(limit):
+                            await part.aclose()
 
     # -- media ------------------------------------------------------------------------------------
 

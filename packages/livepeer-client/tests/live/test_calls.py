@@ -19,41 +19,11 @@ from livepeer.client import (
     ProtocolError,
     SessionEndedError,
 )
-from livepeer.client.testing import CUT, HANG, ScriptedOrchestrator, reply
+from livepeer.client.testing import CUT, HANG, reply
+
+from .scripts import answers, asked
 
 Start = Callable[..., Any]
-
-
-def answers(**by_path: list[Any]) -> Callable[[Any], list[Any]]:
-    """Scripts by the last part of the path; a start gets channels that nobody serves."""
-
-    def other(request: Any) -> list[Any]:
-        name = request.path.rpartition("/")[2]
-        if name in by_path:
-            return by_path[name]
-        if request.path == "/ai/stream/start":
-            return started(f"http://{request.headers['host']}", request.job["id"])
-        if request.path in ("/ai/stream/update", "/ai/stream/stop"):
-            return reply({"ok": True})
-        return reply("Stream not found\n", 404, "text/plain")
-
-    return other
-
-
-def started(base: str, stream_id: str) -> list[Any]:
-    channel = f"{base}/ai/trickle/{stream_id}"
-    return reply(
-        b"",
-        X_Publish_Url=channel,
-        X_Subscribe_Url=f"{channel}-out",
-        X_Control_Url=f"{channel}-control",
-        X_Events_Url=f"{channel}-events",
-        X_Data_Url=f"{channel}-data",
-    )
-
-
-def asked(server: ScriptedOrchestrator, name: str) -> list[Any]:
-    return [each for each in server.others if each.path.endswith(f"/{name}")]
 
 
 async def test_a_stream_is_started_changed_and_stopped_as_go_livepeer_wants_it(
@@ -77,6 +47,7 @@ async def test_a_stream_is_started_changed_and_stopped_as_go_livepeer_wants_it(
     assert json.loads(changed.job["request"]) == {"stream_id": session.stream_id}
     (stopped,) = asked(orch, "stop")
     assert json.loads(stopped.job["request"]) == {"stream_id": session.stream_id}
+    assert stopped.json()["linger"] == 0  # nobody here reads any more: specs/live.md
 
 
 async def test_by_a_gateway_the_urls_are_built_from_the_id(start: Start) -> None:

@@ -1,0 +1,47 @@
+"""What has to be said although whoever wanted to say it has left: that a stream is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+#: How long the end of an event loop, or of a gateway, waits for them, in seconds.
+LAST_CALL: Final = 3.0
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Farewells:
+    """Owns them, on one event loop. Each bounds itself and raises nothing."""
+
+    def __init__(self) -> None:
+        self._said: dict[asyncio.Task[None], Work] = {}
+
+    def say(self, work: Work) -> asyncio.Task[None]:
+        """Begin it now. Whoever waits for it does so in a shield: it goes on without them."""
+        task = asyncio.ensure_future(work())
+        self._said[task] = work
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        # What was cancelled, as `asyncio.run` does to every task at its end, is still to be said.
+        if not task.cancelled():
+            self._said.pop(task, None)
+
+    async def aclose(self) -> None:
+        """Let them be said: `LAST_CALL` seconds for all together."""
+        said, self._said = self._said, {}
+        if not said:
+            return
+        tasks = [asyncio.ensure_future(said[t]()) if t.cancelled() else t for t in said]
+        try:
+            await asyncio.wait(tasks, timeout=LAST_CALL)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+__all__ = ["Farewells"]
