@@ -88,6 +88,8 @@ class Config:
     tls: TlsMode | ssl.SSLContext = "verify"
     max_price: Fraction | None = None
     timeout: float = DEFAULT_TIMEOUT
+    #: `host` or `host:port` where channels of live streams may be beside the orchestrator's own.
+    trickle_hosts: frozenset[str] = frozenset()
 
     @classmethod
     def resolve(
@@ -102,6 +104,7 @@ class Config:
         tls: TlsMode | ssl.SSLContext | None = None,
         max_price: float | Fraction | None = None,
         timeout: float | None = None,
+        trickle_hosts: str | Iterable[str] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Config:
         env = os.environ if environ is None else environ
@@ -146,6 +149,9 @@ class Config:
             tls=_tls(tls if tls is not None else _env(env, "LIVEPEER_TLS")),
             max_price=_price(max_price),
             timeout=seconds(DEFAULT_TIMEOUT if timeout is None else timeout),
+            trickle_hosts=_hosts(
+                _env(env, "LIVEPEER_TRICKLE_HOSTS") if trickle_hosts is None else trickle_hosts
+            ),
         )
 
 
@@ -197,7 +203,15 @@ def _token_sources(token: Token) -> tuple[Source, ...]:
     return sources
 
 
-def _split(value: object) -> list[str]:
+def _hosts(value: object) -> frozenset[str]:
+    names = _split(value, "trickle_hosts is a host or a list of hosts")
+    for name in names:
+        if "/" in name or "@" in name:
+            raise ConfigurationError(f"trickle_hosts are `host` or `host:port`, not {name!r}")
+    return frozenset(name.lower() for name in names)
+
+
+def _split(value: object, wanted: str = "orch_url is a URL or a list of URLs") -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
@@ -205,7 +219,7 @@ def _split(value: object) -> list[str]:
     found: list[str] = []
     for each in value if isinstance(value, Iterable) else [value]:
         if not isinstance(each, str):
-            raise ConfigurationError(f"orch_url is a URL or a list of URLs, not {each!r}")
+            raise ConfigurationError(f"{wanted}, not {each!r}")
         found.append(each)
     return found
 

@@ -61,6 +61,8 @@ class Gateway:
             `"insecure"`, or an `ssl.SSLContext`.
         max_price: the most to pay, in wei per second of compute.
         timeout: seconds for a whole call, all tries included, where the call does not say.
+        trickle_hosts: `host` or `host:port` where the channels of a live session may be, beside
+            those of the orchestrator that was asked for it (`LIVEPEER_TRICKLE_HOSTS`).
 
     One gateway serves any number of calls, threads and event loops. Leaving it (`with`,
     `async with`, `close`, `aclose`) closes its connections; so does dropping it.
@@ -78,6 +80,7 @@ class Gateway:
         tls: TlsMode | ssl.SSLContext | None = None,
         max_price: float | Fraction | None = None,
         timeout: float | None = None,
+        trickle_hosts: str | Iterable[str] | None = None,
     ) -> None:
         self._config = Config.resolve(
             orch_url=orch_url,
@@ -89,6 +92,7 @@ class Gateway:
             tls=tls,
             max_price=max_price,
             timeout=timeout,
+            trickle_hosts=trickle_hosts,
         )
         self._trust = trust = Trust(self._config.tls)
         signer = signer_for(self._config, trust)
@@ -233,11 +237,15 @@ class Gateway:
             timeout: seconds that the start may take, a cold container included (120).
         """
         # Whoever never goes live does not pay for importing the transport.
-        from livepeer.client.live_calls import LiveCalls, Wanted
+        from livepeer.client.live_answers import Wanted
+        from livepeer.client.live_calls import LiveCalls
         from livepeer.client.sessions import LiveSession
 
         wanted = Wanted(capability, params, model, publish, subscribe, data)
-        calls = LiveCalls(self._dispatcher, self._pools, self._trust, self._config.gateway)
+        config = self._config
+        calls = LiveCalls(
+            self._dispatcher, self._pools, self._trust, config.gateway, config.trickle_hosts
+        )
         outputs = {
             name: value
             for name, value in (("output", output), ("audio", audio))

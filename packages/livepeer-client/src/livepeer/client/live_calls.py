@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,11 +15,11 @@ from livepeer.client.exceptions import (
     LivepeerError,
     NoOrchestratorError,
     PipelineError,
-    ProtocolError,
     SessionEndedError,
 )
 from livepeer.client.http import SMALL, Http, Pools, read
-from livepeer.client.jobs import Dispatcher, Running, Task
+from livepeer.client.jobs import Dispatcher, Task
+from livepeer.client.live_answers import Live, Wanted, by_gateway, by_orchestrator
 from livepeer.client.tls import Trust
 from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
@@ -36,52 +35,19 @@ DATA_LIMIT: Final = 24 * 3600.0
 JSON: Final = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a session is to be: its parameters and the channels that it needs."""
-
-    capability: str
-    params: Mapping[str, Any] | None = None
-    model: str | None = None
-    publish: bool = True
-    subscribe: bool = True
-    data: bool = True
-
-    def parameters(self) -> str:
-        """For the `Livepeer` header; what is off is left out."""
-        flags = {
-            "enable_video_ingress": self.publish,
-            "enable_video_egress": self.subscribe,
-            "enable_data_output": self.data,
-        }
-        return compact_json({name: True for name, on in flags.items() if on})
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A started stream. Its URLs are trickle channels of an orchestrator, or, by a gateway, its
-    HTTP endpoints; which of them there are depends on what was asked for."""
-
-    stream_id: str
-    capability: str
-    base: str
-    gateway: bool
-    publish_url: str | None = None
-    subscribe_url: str | None = None
-    control_url: str | None = None
-    events_url: str | None = None
-    data_url: str | None = None
-    urls: Mapping[str, str] = field(default_factory=dict)
-    #: It costs something, and it is this side that pays.
-    priced: bool = False
-
-
 class LiveCalls:
     """Starts streams and speaks of them to whoever runs them."""
 
-    def __init__(self, dispatcher: Dispatcher, pools: Pools, trust: Trust, gateway: str | None):
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        pools: Pools,
+        trust: Trust,
+        gateway: str | None,
+        hosts: Collection[str],
+    ) -> None:
         self._dispatcher, self._pools, self._trust = dispatcher, pools, trust
-        self._gateway = gateway
+        self._gateway, self._hosts = gateway, hosts
 
     @property
     def trust(self) -> Trust:
@@ -114,8 +80,8 @@ class LiveCalls:
             base = str(running.where["orchestrator"])
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
             if self._gateway:
-                return _by_gateway(wanted, base, answer, running)
-            return _by_orchestrator(wanted, base, stream_id, running)
+                return by_gateway(wanted, base, _json(answer), running)
+            return by_orchestrator(wanted, base, stream_id, running, self._hosts)
         except BaseException as error:
             # Also of a start that its caller gave up nobody else would tell the one who was asked.
             refused = isinstance(error, LivepeerError) and not error.may_have_run
@@ -129,7 +95,7 @@ class LiveCalls:
     async def update(self, live: Live, params: Mapping[str, Any]) -> Any:
         """Change parameters; the container's answer. Raises with its fields where it refuses, and
         `SessionEndedError` where there is no such stream any more."""
-        path = f"/process/stream/{quote(live.stream_id)}/update"
+        path = f"/process/stream/{quote(live.stream_id, safe='')}/update"
         http = await self._pools.current()
         try:
             return await self._ask(
@@ -162,7 +128,7 @@ class LiveCalls:
 
         `linger`: nobody on this side reads any more (specs/live.md).
         """
-        path = f"/process/stream/{quote(live.stream_id)}/stop"
+        path = f"/process/stream/{quote(live.stream_id, safe='')}/stop"
         body = {"reason": reason, "linger": 0}
         try:
             await self._ask(http, live, "/ai/stream/stop", path, body, STOP_LIMIT)
@@ -175,7 +141,7 @@ class LiveCalls:
     async def status(self, live: Live) -> dict[str, Any]:
         """A gateway's view of the stream. An orchestrator has none: its events tell."""
         http, deadline = await self._pools.current(), Deadline(CALL_LIMIT)
-        url = f"{live.base}/process/stream/{quote(live.stream_id)}/status"
+        url = f"{live.base}/process/stream/{quote(live.stream_id, safe='')}/status"
         where: dict[str, Any] = {"orchestrator": live.base, "capability": live.capability}
         reply = await http.fetch(
             "GET", url, ssl=self._trust.for_peer(), deadline=deadline, where=where
@@ -242,66 +208,6 @@ class LiveCalls:
         running = await self._dispatcher.ask(http, task, live.base, deadline, pay=pay)
         answer = await read(running.response, deadline, limit=SMALL, where=running.where)
         return _json(answer)
-
-
-def _by_orchestrator(wanted: Wanted, base: str, stream_id: str, running: Running) -> Live:
-    headers = running.headers
-    live = Live(
-        stream_id,
-        wanted.capability,
-        base,
-        gateway=False,
-        # Named from the orchestrator's side in the wire: what it publishes we subscribe to.
-        publish_url=headers.get("X-Publish-Url"),
-        subscribe_url=headers.get("X-Subscribe-Url"),
-        control_url=headers.get("X-Control-Url"),
-        events_url=headers.get("X-Events-Url"),
-        data_url=headers.get("X-Data-Url"),
-        priced=running.priced,
-    )
-    missing = [
-        name
-        for name, on, url in (
-            ("X-Control-Url", True, live.control_url),
-            ("X-Events-Url", True, live.events_url),
-            ("X-Publish-Url", wanted.publish, live.publish_url),
-            ("X-Subscribe-Url", wanted.subscribe, live.subscribe_url),
-            ("X-Data-Url", wanted.data, live.data_url),
-        )
-        if on and not url
-    ]
-    if missing:
-        raise running.failed(
-            ProtocolError(
-                f"the stream was started without {', '.join(missing)}",
-                may_have_run=True,
-                **running.where,
-            )
-        )
-    return live
-
-
-def _by_gateway(wanted: Wanted, base: str, answer: bytes, running: Running) -> Live:
-    told = _json(answer)
-    stream_id = told.get("stream_id") if isinstance(told, dict) else None
-    if not isinstance(stream_id, str) or not stream_id:
-        raise running.failed(
-            ProtocolError(
-                "the gateway did not say which stream it started",
-                may_have_run=True,
-                **running.where,
-            )
-        )
-    # The URLs in the answer claim https at a host that the gateway guesses, even where it serves
-    # plain http: only what is at another server is taken from there.
-    root = f"{base}/process/stream/{quote(stream_id)}"
-    media = {
-        name: told[name] for name in ("whep_url", "rtmp_url", "rtmp_output_url") if told.get(name)
-    }
-    if wanted.publish:
-        media["whip_url"] = f"{root}/whip"
-    data_url = f"{root}/data" if wanted.data else None
-    return Live(stream_id, wanted.capability, base, True, data_url=data_url, urls=media)
 
 
 def _json(body: bytes) -> Any:

@@ -19,7 +19,8 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     SessionEndedError,
 )
-from livepeer.client.live_calls import START_LIMIT, Live, LiveCalls, Wanted
+from livepeer.client.live_answers import Live, Wanted
+from livepeer.client.live_calls import START_LIMIT, LiveCalls
 from livepeer.client.live_channels import Control, EventReader, Events, records, records_by_gateway
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_input import Input, Publication, frames_of_file
