@@ -90,7 +90,7 @@ async def test_it_is_paid_for_with_its_start_and_again_and_again_by_fresh_tokens
         return answers.pop() if answers else reply(b"")
 
     orch = await start(price=PRICE, other=orchestrator(channels, payment))
-    async with Gateway(orch_url=orch.url) as gw, live(gw) as session:
+    async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw) as session:
         payments = await paid(orch, 4)
         assert session.ended is None
     started = next(each for each in orch.others if each.path == "/ai/stream/start")
@@ -112,7 +112,7 @@ async def test_a_stream_that_cannot_be_paid_for_any_longer_ends_and_says_so(
     refused = reply("insufficient balance\n", 402, "text/plain")
     answer = refused if who == "orchestrator" else reply(b"")
     orch = await start(price=PRICE, other=orchestrator(channels, lambda: answer))
-    async with Gateway(orch_url=orch.url) as gw, live(gw) as session:
+    async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw) as session:
         if who == "signer":
             signer.other = lambda _: reply("no", 483)
         why = await asyncio.wait_for(session.wait(), LIMIT)
@@ -125,7 +125,7 @@ async def test_a_free_stream_is_not_paid_for(
     start: Start, channels: TrickleServer, signer: ScriptedOrchestrator
 ) -> None:
     orch = await start(other=orchestrator(channels, lambda: reply(b"")))
-    async with Gateway(orch_url=orch.url) as gw, live(gw):
+    async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw):
         await asyncio.sleep(0.3)
     assert not await paid(orch, 0)
     started = next(each for each in orch.others if each.path == "/ai/stream/start")

@@ -155,8 +155,8 @@ class LiveCalls:
         value = _json(reply.body)
         return value if isinstance(value, dict) else {}
 
-    async def known(self, live: Live) -> bool:
-        """Does the orchestrator still have the stream? Taken for granted where it does not answer.
+    async def known(self, live: Live) -> bool | None:
+        """Does the orchestrator still have the stream? None where it does not answer.
 
         Its control channel is there from the start to the stop, whatever the pipeline does.
         """
@@ -171,7 +171,7 @@ class LiveCalls:
             )
         except LivepeerError as error:
             log.debug("stream %s: %s", live.stream_id, error)
-            return True
+            return None
         return reply.status != 404
 
     async def open_data(self, live: Live) -> Any:

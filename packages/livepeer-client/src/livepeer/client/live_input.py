@@ -22,9 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from livepeer.client.exceptions import SessionEndedError
-from livepeer.client.live_channels import GONE, OUTAGE, PAUSE
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_media import Returned, media
+from livepeer.client.live_outage import GONE, Outage, Seldom
 from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,
@@ -79,6 +79,7 @@ class Input:
         self.reconnects = 0
         self._ending, self._returned = ending, returned
         self._tls, self._outputs = tls, outputs
+        self._seldom = Seldom()
         self._transport: TricklePublisher | None = None
         self._media: MediaPublisher | None = None
         self._last: MediaPublisherStats | None = None
@@ -148,25 +149,22 @@ class Input:
         self, opened: Callable[[], Awaitable[T]], use: Callable[[T], Awaitable[None]]
     ) -> None:
         """Use the publisher; after a lost connection a new one, until that has taken too long."""
-        lost_since: float | None = None
+        outage = Outage("publishing again after a lost connection")
         while True:
             try:
                 await use(await opened())
                 return
             except SegmentFailed as error:
-                log.warning("a segment of %s was cut: %s", self.url, error)
+                log.log(self._seldom.level(), "a segment was cut: %s", error)
                 return  # sent at most once: the next frame goes on
             except CertificateError:
                 raise
             except TrickleConnectionError as error:
-                now = time.monotonic()
-                lost_since = lost_since or now
-                if now - lost_since > OUTAGE or self._ending.over:
+                if outage.loss(error) or self._ending.over:
                     raise
-                log.warning("publishing again after a lost connection: %s", error)
                 self.reconnects += 1
                 await self.aclose()
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(outage.pause(error))
 
     @contextlib.contextmanager
     def _telling(self) -> Generator[None]:

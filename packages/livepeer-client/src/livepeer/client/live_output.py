@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
-from livepeer.client.live_channels import OUTAGE, PAUSE
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_media import Returned, media
+from livepeer.client.live_outage import Outage
 from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,
     ChannelNotFound,
-    TrickleConnectionError,
+    TrickleError,
 )
 from livepeer.trickle.transport import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import MediaSubscriber, SourceStats
 
-log = logging.getLogger("livepeer.client")
-
 F_co = TypeVar("F_co", covariant=True)
 
 #: How long the end of the pictures waits for the reason, in seconds.
 VERDICT: Final = 3.0
+#: How long nothing may come of a stream that ended in good order, in seconds: its channel has its
+#: end before that is told, unless it was lost, or is kept open.
+ORDERLY: Final = 10.0
 
 
 class Frames(Generic[F_co]):
@@ -38,7 +37,8 @@ class Frames(Generic[F_co]):
         self._url, self._tls, self._options = url, tls, options
         self._ending, self._returned = ending, returned
         self._subscriber: MediaSubscriber | None = None
-        self._closed = self._lost = False
+        self._closed = False
+        self._limit: float | None = None
         self._waiting: asyncio.Timeout | None = None
         self._last: SourceStats | None = None
         self.reconnects = 0
@@ -53,7 +53,7 @@ class Frames(Generic[F_co]):
         return self
 
     async def __anext__(self) -> F_co:
-        lost_since: float | None = None
+        outage = Outage("the frames of the stream are read again")
         while not self._closed:
             try:
                 subscriber = self._subscriber
@@ -61,7 +61,7 @@ class Frames(Generic[F_co]):
                     subscriber = media().MediaSubscriber(self._url, tls=self._tls, **self._options)
                     await subscriber.__aenter__()
                     self._subscriber = subscriber
-                async with asyncio.timeout(VERDICT if self._lost else None) as self._waiting:
+                async with asyncio.timeout(self._limit) as self._waiting:
                     frame = await anext(subscriber)
                 if hasattr(frame, "planes"):
                     self._returned.came(frame.time)
@@ -70,16 +70,16 @@ class Frames(Generic[F_co]):
                 break
             except (ChannelNotFound, ChannelClosed, CertificateError):
                 break
-            except TrickleConnectionError as error:
-                now = time.monotonic()
-                lost_since = lost_since or now
-                if self._ending.lost or now - lost_since > OUTAGE:
+            except TrickleError as error:
+                if self._ending.lost:
                     break
-                log.warning("subscribing again after a lost connection: %s", error)
+                if why := outage.loss(error):
+                    self._ending.finish(why, lost=True)
+                    break
                 self.reconnects += 1
                 await self._drop()
                 self._options["start"] = "current"
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(outage.pause(error))
             except TimeoutError:
                 break
             finally:
@@ -97,12 +97,10 @@ class Frames(Generic[F_co]):
         await self._drop()
 
     def _over(self) -> None:
-        """Of a lost session perhaps nobody will end the channel: take what is there."""
-        if not self._ending.lost:
-            return
-        self._lost = True
+        """Of a session that is over perhaps nobody will end the channel: take what is there."""
+        self._limit = VERDICT if self._ending.lost else ORDERLY
         if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time() + VERDICT)
+            self._waiting.reschedule(asyncio.get_running_loop().time() + self._limit)
 
     async def _settled(self) -> None:
         """Pictures end a moment before the events say why."""

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from livepeer.client.exceptions import LivepeerError, PaymentRequiredError
-from livepeer.client.live_channels import OUTAGE, PAUSE
 from livepeer.client.live_ending import Ending
+from livepeer.client.live_outage import OUTAGE, PAUSE
 
 log = logging.getLogger("livepeer.client")
 

@@ -21,8 +21,9 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.live_answers import Live, Wanted
 from livepeer.client.live_calls import START_LIMIT, LiveCalls
-from livepeer.client.live_channels import Control, EventReader, Events, records, records_by_gateway
+from livepeer.client.live_channels import Control, records, records_by_gateway
 from livepeer.client.live_ending import Ending
+from livepeer.client.live_events import EventReader, Events
 from livepeer.client.live_input import Input, Publication, frames_of_file
 from livepeer.client.live_media import Returned, media
 from livepeer.client.live_output import Frames
@@ -292,8 +293,8 @@ class LiveSession:
     def data(self) -> AsyncGenerator[dict[str, Any]]:
         """The records that the pipeline emits, as an asynchronous iterator."""
         url = self._channel("data_url", "data")
-        if self._running().gateway:
-            return self._data_by_gateway()
+        if (live := self._running()).gateway:
+            return records_by_gateway(self._calls.open_data(live), self._ending)
         return records(url, self._calls.trust.for_peer(), self._ending)
 
     def events(self) -> EventReader:
@@ -324,12 +325,6 @@ class LiveSession:
         )
 
     # -- inside -----------------------------------------------------------------------------------
-
-    async def _data_by_gateway(self) -> AsyncGenerator[dict[str, Any]]:
-        response = await self._calls.open_data(self._running())
-        async with contextlib.aclosing(records_by_gateway(response, self._ending)) as found:
-            async for record in found:
-                yield record
 
     def _running(self) -> Live:
         if self._live is None:

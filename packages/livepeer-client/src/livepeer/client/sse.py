@@ -35,9 +35,13 @@ _RETRY_DIGITS: Final = 12
 
 
 class Parser:
-    """Feed bytes, get events. After `[DONE]` (`done`) everything is ignored."""
+    """Feed bytes, get events. After `[DONE]` (`done`) everything is ignored.
 
-    def __init__(self) -> None:
+    `limit`: the bytes of one event.
+    """
+
+    def __init__(self, *, limit: int | None = None) -> None:
+        self._limit = EVENT_LIMIT if limit is None else limit
         self.done = False
         self.balance: str | None = None
         #: A comment came, as a job that runs sends them: heartbeats.
@@ -164,5 +168,5 @@ class Parser:
 
     def _grow(self, size: int) -> None:
         self._size += size
-        if self._size > EVENT_LIMIT:
-            raise ProtocolError(f"an event of the stream is over {EVENT_LIMIT:,} bytes")
+        if self._size > self._limit:
+            raise ProtocolError(f"an event of the stream is over {self._limit:,} bytes")
