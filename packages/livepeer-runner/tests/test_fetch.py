@@ -19,6 +19,22 @@ from livepeer.runner.files import File, Image
 from livepeer.runner.signature import PredictSignature
 
 LIMIT = 60.0
+SPELLINGS = [
+    f"{part}{dot}"
+    for dot in ("", ".")
+    for part in (
+        *("127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0", "0.0.0.0", "00"),
+        *("0177.0.0.1", "0177.1", "017700000001", "0x7f.1", "0x7f000001", "0X7F000001", "0x7f.0.1"),
+        *("0x7f.0x0.0x0.0x1", "127.0x1", "0000000000177.1", "0x0", "0.0", "127.000.000.001"),
+        *("localhost", "LOCALHOST", "LocalHost"),
+        *("①②⑦.⓪.⓪.①", "１２７.1", "ⓛocalhost"),
+    )
+] + [
+    "127。0。0。1",
+    *("::1", "::", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::127.0.0.1"),
+    *("::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b:1::7f00:1", "2002:7f00:1::1"),
+    *("fe80::1%lo", "fe80::1", "::ffff:0.0.0.0", "::1%1"),
+]
 GIF = b"GIF89a" + bytes(100)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -83,6 +99,17 @@ async def fetched(value: Any, **options: Any) -> Any:
             value, **{"max_bytes": 10_000, "timeout": LIMIT, "allow_private": True, **options}
         )
     return value
+
+
+async def leads_here(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(LIMIT):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, UnicodeError):
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def failure(value: Any, **options: Any) -> FetchError:
@@ -334,27 +361,39 @@ class TestAddresses:
             ):
                 assert not public_http.is_public(str(outer)), outer
 
-    @pytest.mark.parametrize(
-        "host",
-        [
-            "127.0.0.1",
-            "localhost",
-            "[::1]",
-            "[::ffff:127.0.0.1]",
-            "2130706433",
-            "0x7f000001",
-            "0x7f.1",
-            "127.1",
-            "017700000001",
-            "0",
-            "127.0.0.1.",
-            "LOCALHOST",
-        ],
-    )
-    async def test_no_spelling_of_this_machine_is_connected_to(self, host: str, site: Site) -> None:
-        port = site.url.rsplit(":", 1)[1]
-        await failure(file(f"http://{host}:{port}/x"), allow_private=False)
+    async def test_what_leads_here_by_any_spelling_is_never_connected_to(self, site: Site) -> None:
+        """The judge is the machine itself: what its own `connect` takes to this port."""
+        port = int(site.url.rsplit(":", 1)[1])
+        asked = await asyncio.gather(*(leads_here(host, port) for host in SPELLINGS))
+        reached = [host for host, here in zip(SPELLINGS, asked, strict=True) if here]
+        assert {"2130706433", "127.1", "0", "0177.0.0.1", "0x7f.1", "localhost"} <= set(reached)
+        shown = [f"[{host}]" if ":" in host else host for host in SPELLINGS]
+        urls = [f"http://{host}:{port}/x" for host in shown]
+        await asyncio.gather(*(failure(file(url), allow_private=False) for url in urls))
         assert site.asked == []
+
+    async def test_a_redirect_to_another_spelling_of_this_machine_is_refused(
+        self, sites: Callable[[str], Awaitable[Site]], site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outside = await sites("127.0.0.2")
+        port = site.url.rsplit(":", 1)[1]
+
+        async def answer(request: web.Request) -> web.Response:
+            location = f"http://{request.query['to']}:{port}/secret"
+            return web.Response(status=302, headers={"Location": location})
+
+        outside.answer = answer
+        monkeypatch.setattr(public_http, "is_public", lambda address: address == "127.0.0.2")
+        hosts = [host for host in SPELLINGS if ":" not in host and "%" not in host]
+        urls = [f"{outside.url}/x?to={host}" for host in hosts]
+        await asyncio.gather(*(failure(file(url), allow_private=False) for url in urls))
+        assert len(outside.asked) == len(hosts)
+        assert site.asked == []
+
+    async def test_the_name_is_asked_for_at_the_address(self, site: Site) -> None:
+        port = site.url.rsplit(":", 1)[1]
+        await fetched(file(f"http://localhost:{port}/x"))
+        assert site.asked[0].headers["Host"] == f"localhost:{port}"
 
     async def test_the_error_says_that_the_address_is_not_public(self, site: Site) -> None:
         error = await failure(file(site.url + "/x"), allow_private=False)

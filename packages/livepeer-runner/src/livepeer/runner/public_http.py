@@ -1,7 +1,8 @@
 """GET as a stranger's errand: public addresses only, bounded, with nothing of ours in it.
 
-The address is checked where the connection is made, on what the name resolved to for this very
-connection, so a name cannot be rebound between check and use; each redirect is checked anew.
+A host is made into addresses here, whatever its spelling (`127.1`, `2130706433` and `0` are this
+machine to a resolver), and it is these addresses that are judged and connected to: nothing below
+looks a name up again, so it cannot be rebound between check and use. Each redirect is checked anew.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Self
 from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from livepeer.runner.exceptions import FileError
@@ -21,7 +21,13 @@ from livepeer.runner.exceptions import FileError
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _CHUNK = 64 * 1024
+_MOST_ADDRESSES = 4
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Python calls some of these global, depending on its version: translation within a site (RFC 8215),
+# segment routing (RFC 9602), documentation (RFC 9637), and relays of 6to4 (RFC 7526).
+_NOT_PUBLIC = tuple(
+    map(ipaddress.ip_network, ("64:ff9b:1::/48", "5f00::/16", "3fff::/20", "192.88.99.0/24"))
+)
 
 
 def is_public(address: str) -> bool:
@@ -41,30 +47,9 @@ def is_public(address: str) -> bool:
         tunnelled = (ip.sixtofour, *(ip.teredo or ()))
         if ip.is_site_local or any(v4 and not is_public(str(v4)) for v4 in tunnelled):
             return False
+    if any(ip.version == network.version and ip in network for network in _NOT_PUBLIC):
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
-
-
-class _RefusedAddress(OSError):
-    """A name led to an address that is not public."""
-
-
-class _PublicResolver(AbstractResolver):
-    """Resolves names, and hands on none of their addresses that is not public."""
-
-    def __init__(self) -> None:
-        self._resolver = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        public = [result for result in found if is_public(result["host"])]
-        if not public:
-            raise _RefusedAddress(f"{host} has no public address")
-        return public
-
-    async def close(self) -> None:
-        await self._resolver.close()
 
 
 class PublicClient:
@@ -80,9 +65,9 @@ class PublicClient:
         self._allow_private = allow_private
 
     async def __aenter__(self) -> Self:
-        resolver = None if self._allow_private else _PublicResolver()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False),
+            # Kept connections are found by their address, and one address serves many names.
+            connector=aiohttp.TCPConnector(force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "livepeer-runner", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
@@ -97,13 +82,11 @@ class PublicClient:
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 target = self._checked(url)
-                async with self._session.get(target, allow_redirects=False) as response:
+                async with await self._answer(target) as response:
                     if response.status not in _REDIRECTS or "Location" not in response.headers:
                         return await self._read(response)
                     url = urljoin(url, response.headers["Location"])
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _RefusedAddress):
-                raise FileError(str(error.os_error)) from error
             raise FileError(f"cannot connect: {error.os_error}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, FileError):
@@ -113,15 +96,44 @@ class PublicClient:
         raise FileError(f"redirects more than {_MAX_REDIRECTS} times")
 
     def _checked(self, url: str) -> URL:
-        """A numeric host never reaches the resolver, so it is judged here."""
         target = URL(url)
         if target.scheme not in ("http", "https") or not target.host:
             raise FileError("leads to something that is not an http(s) URL")
         if target.user is not None or target.password is not None:
             raise FileError("has a user name or password in it")
-        if not self._allow_private and _is_ip(target.host) and not is_public(target.host):
-            raise FileError(f"{target.host} is not a public address")
         return target
+
+    async def _answer(self, target: URL) -> aiohttp.ClientResponse:
+        """From the first of the host's addresses that takes the connection."""
+        host, port = target.raw_host or "", target.port or 0
+        addresses = await self._addresses(host, port)
+        for address in addresses:
+            try:
+                return await self._session.get(
+                    target.with_host(address),
+                    headers={"Host": _authority(target)},
+                    server_hostname=host.rstrip(".") if target.scheme == "https" else None,
+                    allow_redirects=False,
+                )
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+                if address == addresses[-1]:
+                    raise
+        raise AssertionError("a host has one address at least")
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        """Those that may be connected to. Raises `FileError` where there are none."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            raise FileError(f"cannot connect: {host} cannot be resolved ({error})") from error
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        allowed = [one for one in addresses if self._allow_private or is_public(one)]
+        if not allowed:
+            what = "is not a public address" if _is_ip(host) else "has no public address"
+            raise FileError(f"{host} {what}")
+        return allowed[:_MOST_ADDRESSES]
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, str | None]:
         if response.status != 200:
@@ -140,6 +152,14 @@ class PublicClient:
 
     def _too_large(self) -> FileError:
         return FileError(f"is over the limit of {self._max_bytes} bytes for the files of a request")
+
+
+def _authority(target: URL) -> str:
+    """Host and port as they go into the request: the name, whatever is connected to."""
+    host = target.raw_host or ""
+    if ":" in host:
+        host = f"[{host.partition('%')[0]}]"
+    return host if target.is_default_port() else f"{host}:{target.port}"
 
 
 def _is_ip(host: str) -> bool:
