@@ -112,12 +112,18 @@ async def test_an_orchestrator_that_is_down_does_not_hold_up_another(
 async def test_what_was_forgotten_is_registered_again(
     orchestrator: LocalOrchestrator, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     async with registration(orchestrator) as kept:
-        await settled(kept)
-        orchestrator.capabilities.remove("echo")
-        await until(lambda: available(orchestrator) == 2)
-        assert kept.state[0].status == "registered"
-        assert "it cannot reach http://127.0.0.1:9" in caplog.text
+        first = await settled(kept)
+        for count, why in ((1, "was started anew"), (2, "it cannot reach http://127.0.0.1:9")):
+            orchestrator.capabilities.remove("echo")
+            await until(lambda: available(orchestrator) == 2)
+            await until(lambda: kept.state[0].status == "registered")
+            assert kept.state[0].since > first.since
+            assert why in caplog.text
+            # Whoever read that it was lost also reads that it is back.
+            assert caplog.text.count("echo is registered at") == count + 1
+            assert caplog.text.count("echo is not registered at") == count
 
 
 async def test_an_orchestrator_that_restarts_with_a_new_certificate_is_joined_again(

@@ -1,11 +1,14 @@
 """Orchestrators that misbehave, over real sockets: each is outlived, and said what is wrong."""
 
 import asyncio
+import base64
+import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -375,3 +378,46 @@ def test_secrets_and_orchestrators_have_to_match() -> None:
         Registration("http://a", "s", capability=Capability(name="echo"))
     with pytest.raises(ValueError, match="write verify, pin or insecure"):
         Registration("http://a", "s", capability=CAPABILITY, tls="none")  # type: ignore[arg-type]
+
+
+class Echoing(Scripted):
+    """Answers every request with all that it got, in a body, a header, or a broken line."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"Content-Length: (\d+)", head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+        secret = next(line for line in head.split("\r\n") if line.startswith("Authorization"))
+        told = f"{secret.split(': ', 1)[1]} {body.decode()}"
+        if self.how == "encoded":
+            told = base64.b64encode(told.split()[0].encode()).decode() + quote(told)
+        said = {
+            "location": answer("302 Found", "", f"Location: http://u:pass-word@x/{quote(told)}"),
+            "broken": f"{told}\r\n\r\n",
+        }.get(self.how, answer("500 Oh", told))
+        writer.write((said if self.how == "broken" else f"HTTP/1.1 {said}").encode())
+        await writer.drain()
+        return False
+
+
+@pytest.mark.parametrize("how", ["body", "encoded", "location", "broken"])
+async def test_what_it_echoes_of_our_secrets_is_shown_nowhere(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "o/rch+secret 42"
+    async with Echoing(how) as orchestrator:
+        kept = Registration(orchestrator.url, secret, capability=CAPABILITY, timing=QUICK)
+        async with kept:
+            await until(lambda: kept.state[0].reason is not None)
+            (caller,) = kept.callers
+            shown = caplog.text + json.dumps(kept.state[0].as_dict())
+            for known in (secret, caller.token.reveal()):
+                assert known not in shown
+                assert quote(known) not in shown
+                assert base64.b64encode(known.encode()).decode().rstrip("=") not in shown
+            assert "pass-word" not in shown
+            assert "***" in shown

@@ -7,30 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from livepeer.runner.exceptions import SettingsError
-
-
-class Secret:
-    """A text that shows in no log, repr or traceback; `reveal()` gives it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
+from livepeer.runner.redaction import without_userinfo
+from livepeer.runner.secret import Secret
 
 
 class Environment:
@@ -137,6 +115,7 @@ class Environment:
 
     def _checked_url(self, name: str, value: str) -> str:
         """The URL without a slash at its end: an orchestrator joins paths as `{url}/{route}`."""
+        shown = without_userinfo(value)
         try:
             parts = urlsplit(value)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -144,12 +123,12 @@ class Environment:
         except ValueError:
             usable = False
         if not usable:
-            self.problem(name, f"has {value!r}: write a URL such as https://orchestrator:8935")
+            self.problem(name, f"has {shown!r}: write a URL such as https://orchestrator:8935")
             return value
         if parts.username or parts.password:
             self.problem(name, "has a user name or password in its URL: take it out")
         elif parts.query or parts.fragment:
-            self.problem(name, f"has {value!r}: a URL here has no query and no fragment")
+            self.problem(name, f"has {shown!r}: a URL here has no query and no fragment")
         return value.rstrip("/")
 
     def file_lines(self, *names: str) -> tuple[str | None, list[str]]:

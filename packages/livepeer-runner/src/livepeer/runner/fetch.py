@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from livepeer.runner.exceptions import FetchError, FileError
 from livepeer.runner.files import File
+from livepeer.runner.redaction import without_userinfo
 
 _PARALLEL = 4
 MOST_FILES = 100
@@ -44,7 +45,7 @@ async def resolve(
             try:
                 file.fill(*await client.get(file.url or ""))
             except FileError as error:
-                raise FetchError(f"{file.url}: {error}", location=location) from error
+                raise FetchError(f"{_shown(file)}: {error}", location=location) from error
 
     try:
         async with (
@@ -56,10 +57,15 @@ async def resolve(
                 group.create_task(one(file, location))
     except TimeoutError as error:
         file, location = next((found for found in pending if not found[0].is_fetched), pending[0])
-        raise FetchError(f"{file.url}: took over {timeout:g} s", location=location) from error
+        raise FetchError(f"{_shown(file)}: took over {timeout:g} s", location=location) from error
     except ExceptionGroup as errors:
         # The group's tasks raise nothing else; the first to fail has cancelled the others.
         raise errors.exceptions[0] from None
+
+
+def _shown(file: File) -> str:
+    url = without_userinfo(file.url or "")
+    return url if len(url) <= 200 else url[:200] + "…"
 
 
 def unfetched(value: Any, location: Location = ()) -> Iterator[tuple[File, Location]]:

@@ -178,6 +178,7 @@ class Lifecycle:
     def __init__(self, capacity: int, *, queue_size: int = 0) -> None:
         self.state = State.LOADING
         self.reason: str | None = None
+        self.detail: str | None = None
         self.slots = Slots(capacity, self._slots_changed, queue_size=queue_size)
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()
@@ -187,10 +188,12 @@ class Lifecycle:
     def loaded(self) -> None:
         self._on(Event.LOADED)
 
-    def fail(self, reason: str) -> None:
-        """What is wrong goes to `/health`, for the operator; the process keeps answering."""
+    def fail(self, reason: str, detail: str | None = None) -> None:
+        """The process keeps answering: `reason` goes to `/health`, which anybody may read, `detail`
+        to whoever started it here."""
         self._on(Event.FAILED)
         self.reason = reason
+        self.detail = detail or reason
 
     def drain(self) -> None:
         """No new work from here on; what runs may finish. Calling it again changes nothing."""

@@ -1,7 +1,8 @@
 """Logs of a served pipeline: plain lines for people or one JSON object a line for machines.
 
 Every record has the id of the job that it belongs to (`job_id`), also records of other libraries
-made inside a job.
+made inside a job. No line holds a secret that this process knows of, and what strangers named
+(streams, jobs, paths) is escaped and cut in the SDK's own lines, so that no one forges others.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import time
 from types import TracebackType
 from typing import IO, Literal
 
+from livepeer.runner import redaction
 from livepeer.runner.job import JobFilter
 
+MOST_SHOWN = 500
+"""Characters of one text within a line of the SDK's own."""
+_AUTHORS = "livepeer.pipeline."
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "job_id", "taskName"}
 
 
@@ -32,6 +37,25 @@ def _is_ours(trace: TracebackType) -> bool:
     return str(trace.tb_frame.f_globals.get("__name__")).startswith("livepeer.runner.")
 
 
+def shown(text: str) -> str:
+    """A stranger's text as part of a line: without control characters, and not for ever."""
+    cut = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
+    return cut if cut.isprintable() else "".join(map(_escaped, cut))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+def message(record: logging.LogRecord) -> str:
+    """The record's message; texts put into one of the SDK's own are `shown`."""
+    own = record.name.startswith("livepeer.") and not record.name.startswith(_AUTHORS)
+    if own and isinstance(record.args, tuple) and record.args:
+        args = tuple(shown(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return str(record.msg) % args
+    return record.getMessage()
+
+
 class PlainFormatter(logging.Formatter):
     """`12:00:01 INFO  livepeer.runner [job] message`, in UTC."""
 
@@ -43,8 +67,10 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         job_id = getattr(record, "job_id", "")
-        record.job = f" [{job_id}]" if job_id else ""
-        return super().format(record)
+        record.job = f" [{shown(job_id)}]" if job_id else ""
+        copy = logging.makeLogRecord(record.__dict__)
+        copy.msg, copy.args = message(record), None
+        return redaction.everywhere(super().format(copy))
 
 
 class JSONFormatter(logging.Formatter):
@@ -58,7 +84,7 @@ class JSONFormatter(logging.Formatter):
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message(record),
         }
         if job_id := getattr(record, "job_id", ""):
             content["job_id"] = job_id
@@ -67,7 +93,7 @@ class JSONFormatter(logging.Formatter):
                 content.setdefault(name, value)
         if record.exc_info:
             content["exception"] = self.formatException(record.exc_info)
-        return json.dumps(content, default=str, ensure_ascii=False)
+        return redaction.everywhere(json.dumps(content, default=str, ensure_ascii=False))
 
 
 def configure(

@@ -182,11 +182,15 @@ class Service:
             self._pipeline = pipeline
             await self.work.start()
         except (Exception, SystemExit) as error:
-            reason = f"setup raised {type(error).__name__}: {error}"
+            # Its text is for the log only: anybody may read `/health`, and a library's error may
+            # hold the token or the URL that it was given.
+            name = type(error).__name__
+            hint = ""
             if _prepares_models(self.cls):
-                reason += ". If its models are missing, run `livepeer prepare`"
-            logger.error("%s: %s", self.cls.pipeline_id, reason, exc_info=logs.authors(error))
-            self.lifecycle.fail(reason)
+                hint = ". If its models are missing, run `livepeer prepare`"
+            detail = f"setup raised {name}: {error}{hint}"
+            logger.error("%s: %s", self.cls.pipeline_id, detail, exc_info=logs.authors(error))
+            self.lifecycle.fail(f"setup raised {name}, the log says more{hint}", detail)
             return
         seconds = time.monotonic() - started
         self.metrics.setup_seconds.set(seconds)

@@ -41,7 +41,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from livepeer.runner.environment import Environment, Secret
+from livepeer.runner.environment import Environment
+from livepeer.runner.secret import Secret
 
 __all__ = [
     "Limits",

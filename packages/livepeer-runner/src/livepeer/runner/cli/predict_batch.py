@@ -89,7 +89,7 @@ async def _set_up(service: Service) -> AsyncIterator[None]:
     try:
         await service.lifecycle.wait_settled()
         if service.lifecycle.state is State.ERROR:
-            fail(service.lifecycle.reason or "setup failed")
+            fail(service.lifecycle.detail or "setup failed")
         yield
     finally:
         await service.aclose()

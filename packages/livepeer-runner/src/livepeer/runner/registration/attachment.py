@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ class Attachment:
         self._on_change = on_change
         self._may_be_known = False
         self._service_url = ""
+        self._dropped = False
 
     async def run(self) -> None:
         """Keep the capability registered. Returns only where the orchestrator refused it."""
@@ -60,7 +62,9 @@ class Attachment:
                     await asyncio.sleep(self.state.delay(self._timing))
         except Exception as error:  # noqa: BLE001 — is_idle is the service's; it has to be seen
             _log.exception("the registration at %s has stopped", self._caller.url)
-            self._change("refused", f"stopped by an error in this service: {error!r}")
+            # Its text stays in the log: `/health` is open to anybody.
+            name = type(error).__name__
+            self._change("refused", f"stopped by an error in this service: {name}")
 
     async def withdraw(self) -> None:
         """Unregister, where the orchestrator may know us; failing to is only logged."""
@@ -142,15 +146,18 @@ class Attachment:
                     doubts += 1
             if doubts > 2:
                 if verdict == "absent":
-                    _log.warning(
-                        "%s no longer knows %s; if this comes again and again, it cannot reach %s",
-                        self._caller.url,
-                        self._name,
-                        self._service_url,
-                    )
+                    self._change("retrying", self._why_absent())
                 else:
                     _log.info("%s lost places of %s", self._caller.url, self._name)
                 return
+
+    def _why_absent(self) -> str:
+        """A restart forgets every capability, one that cannot be reached is dropped at each job."""
+        kept = time.time() - self.state.since
+        again, self._dropped = self._dropped, True
+        if again and kept < 2 * self._timing.renew:
+            return f"it dropped {self._name} again: it cannot reach {self._service_url}"
+        return f"it no longer knows {self._name}: it was started anew, or could not reach this"
 
     async def _look(self) -> Literal["known", "absent", "miscounted", "away", "silent"]:
         try:

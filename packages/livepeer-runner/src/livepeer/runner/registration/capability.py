@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from livepeer.runner.redaction import without_userinfo
 from livepeer.runner.settings import Secret
 
 
@@ -43,11 +44,12 @@ class Capability:
                 raise ValueError(f"{name} is {value!r}: write a whole number from {low} on")
         if self.url is not None:
             parts = urlsplit(self.url)
+            shown = without_userinfo(self.url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"url is {self.url!r}: write one such as http://10.0.0.5:8000")
+                raise ValueError(f"url is {shown!r}: write one such as http://10.0.0.5:8000")
             if parts.query or parts.fragment:
                 # go-livepeer appends `/predict` to the text as it is.
-                raise ValueError(f"url is {self.url!r}: it can have no query and no fragment")
+                raise ValueError(f"url is {shown!r}: it can have no query and no fragment")
 
     def body(self, *, url: str, token: Secret) -> dict[str, Any]:
         """The registration as `POST /capability/register` takes it."""

@@ -10,8 +10,9 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from livepeer.runner.redaction import Redactor, without_userinfo
 from livepeer.runner.registration.state import Answer
-from livepeer.runner.settings import OrchestratorAddress
+from livepeer.runner.settings import OrchestratorAddress, Secret
 from livepeer.trickle.exceptions import CertificateError
 from livepeer.trickle.tls import Pin
 
@@ -32,8 +33,16 @@ class OrchestratorClient:
     the former may come with a new certificate.
     """
 
-    def __init__(self, address: OrchestratorAddress, *, tls: TLS, timeout: float) -> None:
+    def __init__(
+        self,
+        address: OrchestratorAddress,
+        *,
+        tls: TLS,
+        timeout: float,
+        token: Secret | None = None,
+    ) -> None:
         self._address = address
+        self._redacted = Redactor([address.secret, *([token] if token is not None else [])])
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._url = URL(address.url)
@@ -92,8 +101,14 @@ class OrchestratorClient:
                     body += chunk
                     if len(body) > _MOST_TEXT:
                         break
-                text = body.decode("utf-8", "replace")
-                return Answer(response.status, text, response.headers.get("Location"))
+                # It may echo what we sent it, and what it says is shown in the log and `/health`.
+                text = self._redacted(body.decode("utf-8", "replace"))
+                location = response.headers.get("Location")
+                return Answer(
+                    response.status,
+                    text,
+                    None if location is None else without_userinfo(self._redacted(location))[:200],
+                )
         except aiohttp.ServerFingerprintMismatch as error:
             raise Unreachable(self._certificate_changed(error)) from error
         except aiohttp.ClientConnectorCertificateError as error:
@@ -116,7 +131,9 @@ class OrchestratorClient:
             raise Unreachable("it closed the connection without an answer") from error
         except (aiohttp.ClientError, CertificateError, OSError, ValueError) as error:
             self._lost()
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+            # aiohttp quotes the line that it could not read.
+            reason = self._redacted(f"{type(error).__name__}: {error}")
+            raise Unreachable(" ".join(reason.split())[:400]) from None
 
     def _certificate_changed(self, error: aiohttp.ServerFingerprintMismatch) -> str:
         return (

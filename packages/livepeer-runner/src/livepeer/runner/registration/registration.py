@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
+from livepeer.runner import redaction
 from livepeer.runner.exceptions import SettingsError
 from livepeer.runner.registration import gpu
 from livepeer.runner.registration.address import guess_url
@@ -66,6 +67,10 @@ class Registration:
             OrchestratorAddress(caller.url, each if isinstance(each, Secret) else Secret(each))
             for caller, each in zip(self.callers, secrets, strict=True)
         ]
+        redaction.everywhere.add(
+            *(address.secret for address in self._addresses),
+            *(caller.token for caller in self.callers),
+        )
         self._is_idle = is_idle or (lambda url: True)
         self._port, self._host = port, host
         self._timing = timing or Timing()
@@ -139,7 +144,9 @@ class Registration:
             raise RuntimeError("a Registration is entered once: make another one")
         async with AsyncExitStack() as stack:
             for address, caller in zip(self._addresses, self.callers, strict=True):
-                client = OrchestratorClient(address, tls=self.tls, timeout=self._timing.request)
+                client = OrchestratorClient(
+                    address, tls=self.tls, timeout=self._timing.request, token=caller.token
+                )
                 self._attachments.append(
                     Attachment(
                         await stack.enter_async_context(client),

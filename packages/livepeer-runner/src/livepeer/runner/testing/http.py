@@ -77,7 +77,7 @@ def client(
         state = server.wait_settled(timeout)
         lifecycle = server.service.lifecycle
         if state is State.ERROR:
-            raise RuntimeError(f"{cls.__name__} cannot be served: {lifecycle.reason}")
+            raise RuntimeError(f"{cls.__name__} cannot be served: {lifecycle.detail}")
         if state is State.LOADING:
             raise RuntimeError(f"{cls.__name__}.setup took longer than {timeout:g} s")
         with PipelineClient(base_url=server.url, timeout=timeout, trust_env=False) as connected:

@@ -165,7 +165,7 @@ async def _ready(cls: type[LivePipeline], settings: Settings) -> AsyncIterator[L
         service = app.state.service
         await service.lifecycle.wait_settled()
         if service.lifecycle.state is State.ERROR:
-            raise RuntimeError(f"{cls.__name__} cannot be served: {service.lifecycle.reason}")
+            raise RuntimeError(f"{cls.__name__} cannot be served: {service.lifecycle.detail}")
         assert isinstance(service.work, LiveWork)
         service.work.linger = LINGER
         yield service.work
