@@ -23,6 +23,7 @@ from livepeer.runner.work import Work
 
 if TYPE_CHECKING:
     from livepeer.runner.registration import Registration
+    from livepeer.runner.registration.callers import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Service:
             lambda: threads.abandoned,
         )
 
-    def caller(self, scope: Scope) -> AbstractContextManager[None]:
+    def caller(self, scope: Scope) -> AbstractContextManager[Caller | None]:
         """Hold while answering a request on an orchestrator-facing route.
 
         Where we are registered, only orchestrators may call, by the token that each was given;

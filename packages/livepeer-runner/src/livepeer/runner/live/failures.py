@@ -11,6 +11,7 @@ from typing import Any
 from livepeer.runner import logs
 from livepeer.runner.errors import JobError
 from livepeer.runner.live.calls import HookHung
+from livepeer.runner.live.request import label
 from livepeer.runner.live.status import StreamStatus
 
 logger = logging.getLogger(__name__)
@@ -65,11 +66,14 @@ class ErrorBudget:
         now = time.monotonic()
         if now - self._told_at < TELL_EVERY and not hung:
             return
+        stream = label(self._status.stream_id)
         if hung or isinstance(error, JobError):
-            logger.warning(_REPORT, self._status.stream_id, message, self._untold)
+            logger.warning(_REPORT, stream, message, self._untold)
         else:
             trace = logs.authors(error)
-            logger.error(_REPORT, self._status.stream_id, message, self._untold, exc_info=trace)
+            logger.error(
+                _REPORT, label(self._status.stream_id), message, self._untold, exc_info=trace
+            )
         self._tell(error_event(where, error, message, count=self._untold))
         self._untold, self._told_at = 0, now
 

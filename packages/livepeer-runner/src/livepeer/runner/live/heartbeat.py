@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from livepeer.runner.live.request import label
 from livepeer.runner.live.stream import Stream
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Heartbeat:
         if slow is not None:
             logger.warning(
                 "stream %s: %s has been running for %.1f s%s",
-                self._stream.request.stream_id,
+                label(self._stream.request.stream_id),
                 slow.name,
                 slow.seconds,
                 ", waiting for a thread" if slow.waits else "",

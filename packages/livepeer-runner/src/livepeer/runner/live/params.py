@@ -13,15 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from livepeer.runner.batch.request import invalid
-from livepeer.runner.errors import InvalidInput, PipelineError
+from livepeer.runner.errors import FieldError, InvalidInput, PipelineError
 from livepeer.runner.exceptions import SignatureError
+from livepeer.runner.live.unknown import StrictSchema, keys_of, unknown_in, unknown_to
 from livepeer.runner.signature.paths import check_schema
 
 LARGEST_SHOWN = 16 * 1024
 """Bytes of parameters that a status event repeats; an event has 64 KiB in all."""
+
+LARGEST = 4 * 1024 * 1024
+"""Bytes of all parameters of a stream as JSON."""
+DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,11 @@ class Parameters:
         """JSON Schema of the parameters."""
         if self.model is None:
             return {"type": "object", "additionalProperties": True}
-        return self.model.model_json_schema()
+        return self.model.model_json_schema(schema_generator=StrictSchema)
 
     def _mapping(self, given: object) -> dict[str, Any]:
         if isinstance(given, str):  # a gateway's callers write parameters as text
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 given = json.loads(given)
         if not isinstance(given, Mapping):
             raise InvalidInput(f"parameters are a JSON object, not {type(given).__name__}")
@@ -111,26 +116,60 @@ class Parameters:
 
     def _has_own_params(self) -> bool:
         return self.model is not None and any(
-            "params" in keys for keys in _keys(self.model).values()
+            "params" in keys for keys in keys_of(self.model).values()
         )
 
     def _values(self, given: dict[str, Any]) -> Values:
+        _check_bounds(given)
         if self.model is None:
             return Values(given, given)
         try:
-            return Values(self.model.model_validate(given), given)
+            value = self.model.model_validate(given)
         except ValidationError as error:
-            raise invalid(error) from error
+            # The one that is missing may be there, misspelt.
+            raise _refused(unknown_to(self.model, given), invalid(error)) from error
         except Exception as error:
             # A validator of the author's own. Nothing has changed, and the caller is told.
             raise PipelineError(f"a validator raised {type(error).__name__}") from error
+        if unknown := unknown_in(value, given):
+            raise _refused(unknown)
+        return Values(value, given)
+
+
+def _refused(unknown: list[FieldError], other: InvalidInput | None = None) -> InvalidInput:
+    """Names that there are not, in front of what else is wrong."""
+    names = {one.name for one in unknown}
+    rest = [one for one in other.fields if one.name not in names] if other is not None else []
+    told = [f"{one.name}: {one.message}" for one in unknown[:3]]
+    if other is not None and rest:
+        told.append(other.message)
+    return InvalidInput("; ".join(told), fields=(*unknown, *rest))
+
+
+def _check_bounds(given: dict[str, Any]) -> None:
+    """So that updates cannot make them grow for ever, and all can be shown and merged."""
+    level: list[Any] = [given]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for one in level
+            for child in (one.values() if isinstance(one, dict) else one)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            break
+    else:
+        raise InvalidInput(f"parameters are nested over {DEEPEST} deep")
+    size = len(json.dumps(given, default=str))
+    if size > LARGEST:
+        raise InvalidInput(f"parameters have {size} bytes as JSON, the limit is {LARGEST}")
 
 
 def _merge(
     current: BaseModel, given: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was given, with the changes laid over it, whatever name each field went by."""
-    fields, keys = type(current).model_fields, _keys(type(current))
+    fields, keys = type(current).model_fields, keys_of(type(current))
     owner = {key: name for name, known in keys.items() for key in known}
     merged = dict(given)
     for name, known in keys.items():
@@ -148,21 +187,6 @@ def _merge(
                 value = _merge(present, before if isinstance(before, Mapping) else {}, value)
         merged[key] = value
     return merged
-
-
-def _keys(model: type[BaseModel]) -> dict[str, list[str]]:
-    """For each field the keys under which pydantic takes it."""
-    config = model.model_config
-    by_name = config.get("populate_by_name") or config.get("validate_by_name")
-    found = {}
-    for name, info in model.model_fields.items():
-        alias = info.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        keys = [key for key in choices if isinstance(key, str)]
-        if alias is None or (by_name and name not in keys):
-            keys.append(name)
-        found[name] = keys
-    return found
 
 
 def _one_model(annotation: Any) -> bool:

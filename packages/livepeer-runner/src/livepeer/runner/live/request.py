@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from livepeer.runner.errors import FieldError, InvalidInput
+from livepeer.runner.live.addresses import Allowed, problem
 
 # go-livepeer: BYOC stream start. Which of the last three are there is the caller's choice.
 URLS = ("control_url", "events_url", "subscribe_url", "publish_url", "data_url")
 
 LARGEST_STOP = 4096
 """Bytes of a stop's body that are looked at."""
+
+
+LONGEST_ID = 256
+"""Bytes of a stream's id: it is in every status event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,33 @@ class StartRequest:
     subscribe_url: str | None = None
     publish_url: str | None = None
     data_url: str | None = None
+    owner: str = ""
+    """The address of the orchestrator that started it; empty where the container is open to all."""
+
+    @property
+    def key(self) -> str:
+        return key_of(self.owner, self.stream_id)
+
+
+def key_of(owner: str, stream_id: str) -> str:
+    """What a stream is known by. Two orchestrators may use one id, and neither has the other's:
+    callers choose ids, so the id alone would let one change or end what it does not own."""
+    return f"{owner} {stream_id}" if owner else stream_id
+
+
+def label(stream_id: str) -> str:
+    """An id for logs: in one line, and not longer than a line."""
+    shown = stream_id if len(stream_id) <= 64 else f"{stream_id[:64]}..."
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)
 
 
 def parse_start(
-    body: bytes, stream_id: str, hosts: Collection[str] | None, *, fallback_id: str
+    body: bytes, stream_id: str, allowed: Allowed | None, *, fallback_id: str, owner: str = ""
 ) -> StartRequest:
     """Read it. Raises `InvalidInput` that names the field.
 
-    `stream_id` is the `X-Stream-Id` header, which wins over the body's `gateway_request_id`.
-    `hosts`: the only hosts (`name` or `name:port`) whose URLs are taken, None takes all. A caller's
-    keys override the orchestrator's own in this body (go-livepeer: BYOC stream start), so without
-    the check any caller could make a container send its output, or its requests, anywhere.
+    `stream_id` is the `X-Stream-Id` header, which wins over the body's `gateway_request_id`: that
+    is the caller's to choose. `allowed` is where the channels may be.
     """
     content = parse_object(body)
     urls: dict[str, str | None] = {}
@@ -48,18 +67,22 @@ def parse_start(
         if value is None or value == "":
             urls[name] = None
             continue
-        problem = _problem(value, hosts)
-        if problem is None:
-            urls[name] = value
+        wrong = problem(value, allowed)
+        if wrong is None and value.rstrip("/") in urls.values():
+            wrong = "is the same channel as another of this stream"
+        if wrong is None:
+            urls[name] = value.rstrip("/")
         else:
-            problems.append(FieldError(name, problem))
+            problems.append(FieldError(name, wrong))
     if problems:
         raise InvalidInput(
             "; ".join(f"{one.name} {one.message}" for one in problems), fields=problems
         )
     given = content.get("gateway_request_id") or content.get("stream_id")
     name = stream_id or (given if isinstance(given, str) else "") or fallback_id
-    return StartRequest(name, content.get("params"), **urls)
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_ID:
+        raise InvalidInput(f"a stream's id has {LONGEST_ID} bytes at most")
+    return StartRequest(name, content.get("params"), **urls, owner=owner)
 
 
 def reads_no_more(body: bytes) -> bool:
@@ -91,26 +114,3 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidInput(f"the body is a JSON object, not {type(content).__name__}")
     return content
-
-
-def _problem(value: object, hosts: Collection[str] | None) -> str | None:
-    if not isinstance(value, str):
-        return f"is a URL, not {type(value).__name__}"
-    try:
-        parts = urlsplit(value)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        return f"is no URL: {error}"
-    if parts.scheme not in ("http", "https") or not host:
-        return "is not an http(s) URL"
-    if not parts.path.strip("/"):
-        return "names no channel"
-    if hosts is None:
-        return None
-    port = port or (443 if parts.scheme == "https" else 80)
-    if host in hosts or f"{host}:{port}" in hosts:
-        return None
-    return (
-        f"is at {host}:{port}, which is none of this container's orchestrators; "
-        "LIVEPEER_TRICKLE_HOSTS allows more hosts"
-    )

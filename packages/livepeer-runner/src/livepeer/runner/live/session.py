@@ -18,7 +18,7 @@ from livepeer.runner.live.failures import Refusals, StreamFailed, error_event
 from livepeer.runner.live.heartbeat import Heartbeat
 from livepeer.runner.live.outbox import CLOSE_SECONDS, Outbox
 from livepeer.runner.live.params import Values
-from livepeer.runner.live.request import StartRequest
+from livepeer.runner.live.request import StartRequest, label
 from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.updates import ParamUpdates
 
@@ -42,6 +42,7 @@ class Session:
         self, work: LiveWork, request: StartRequest, params: Values, slot: Slot, calling: ExitStack
     ) -> None:
         self.id = request.stream_id
+        self.key = request.key
         self.reason = ""
         self.failed = False
         """Whether that is an error."""
@@ -149,7 +150,7 @@ class Session:
     # --- the stream's one task -------------------------------------------------------------------
 
     async def _run(self, predecessor: Session | None) -> None:
-        current_job.set(Job(self.id))
+        current_job.set(Job(label(self.id)))
         try:
             with self._calling:
                 if predecessor is not None:
@@ -183,7 +184,7 @@ class Session:
                 self.end(str(error), failed=True)
                 self.stream.events.put(error_event("stream", error, str(error), count=1))
             except Exception as error:
-                logger.exception("stream %s: an error in the runner ended it", self.id)
+                logger.exception("stream %s: an error in the runner ended it", label(self.id))
                 self.end(f"an internal error ended the stream: {type(error).__name__}", failed=True)
             async with self.stream.caller.turn:  # a hook that runs beside the frames may end
                 pass
@@ -200,7 +201,7 @@ class Session:
 
         def look(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("stream %s: an error in the runner", self.id, exc_info=error)
+                logger.error("stream %s: an error in the runner", label(self.id), exc_info=error)
                 self.end(f"an internal error ended the stream: {type(error).__name__}", failed=True)
 
         task = asyncio.create_task(work, name=f"beside stream {self.id}")
@@ -249,7 +250,7 @@ class Session:
             await asyncio.gather(
                 asyncio.wait((beating,)), data.aclose(), self._last_words(events, data)
             )
-        logger.info("stream %s is over: %s", self.id, self.reason)
+        logger.info("stream %s is over: %s", label(self.id), self.reason)
 
     async def _last_words(self, events: Outbox, data: Outbox) -> None:
         limit = 0.0  # where it is cut off

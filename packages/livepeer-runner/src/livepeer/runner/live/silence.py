@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.request import label
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Silence:
             "or frame.replace(...)"
         )
         stream = self._stream
-        logger.warning("stream %s: %s", stream.request.stream_id, message)
+        logger.warning("stream %s: %s", label(stream.request.stream_id), message)
         stream.status.warning = message
         stream.events.put(
             {

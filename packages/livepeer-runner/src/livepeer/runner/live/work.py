@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from livepeer.runner.asgi import Receive, Scope, header
-from livepeer.runner.batch.execution import disconnected
 from livepeer.runner.batch.gather import Gatherer
-from livepeer.runner.errors import JobTimeout, NotReady, RouteNotFound
+from livepeer.runner.errors import JobTimeout
 from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live import documents
 from livepeer.runner.live.calls import HookHung, listed
@@ -25,13 +22,8 @@ from livepeer.runner.live.metrics import StreamMetrics
 from livepeer.runner.live.params import Parameters
 from livepeer.runner.live.pipeline import BatchItem, LivePipeline
 from livepeer.runner.live.relay import RelayFlow
-from livepeer.runner.live.request import (
-    StartRequest,
-    parse_object,
-    parse_start,
-    reads_no_more,
-)
-from livepeer.runner.live.route import StreamRoute
+from livepeer.runner.live.request import StartRequest, label
+from livepeer.runner.live.routes import StreamRoutes
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.shared import SharedState
 from livepeer.runner.live.sink import Sink
@@ -43,8 +35,6 @@ from livepeer.trickle.transport import TLS
 
 logger = logging.getLogger(__name__)
 
-STOP_ANSWER_SECONDS = 20.0
-"""How long `stream/stop` waits for the stream's last frames before it answers."""
 CUT_SECONDS = 10.0
 
 
@@ -61,7 +51,7 @@ class LiveWork:
         self.linger = 1.0
         """Seconds between the last byte of a channel and its end, for readers that are behind."""
         self.sessions: dict[str, Session] = {}
-        """The newest of each id."""
+        """The newest of each `key_of`."""
         self.running: set[Session] = set()
         """All of them, those that give way to a newer one too."""
         self.metrics = StreamMetrics(service.metrics, self.running, self.hooks.names)
@@ -91,14 +81,7 @@ class LiveWork:
     # --- what an app needs of it -----------------------------------------------------------------
 
     def routes(self) -> Sequence[BaseRoute]:
-        return [
-            Route(f"/stream/{name}", StreamRoute(self.service, answer), methods=["POST"])
-            for name, answer in (
-                ("start", self._start),
-                ("params", self._params),
-                ("stop", self._stop),
-            )
-        ]
+        return StreamRoutes(self).routes()
 
     def schema(self) -> dict[str, Any]:
         return documents.schema(self.cls, self.hooks, self.parameters)
@@ -174,7 +157,7 @@ class LiveWork:
         then. `calling` is held open as long as the stream lives. `slot`: one that it has already.
         """
         params = self.parameters.first(request.params)
-        old = self.sessions.get(request.stream_id)
+        old = self.sessions.get(request.key)
         handed = old.surrender() if old is not None else None
         if handed is not None and slot is not None:
             slot.release()
@@ -188,10 +171,10 @@ class LiveWork:
             raise
         if old is not None:
             old.end("the stream was started again")
-        self.sessions[session.id] = session
+        self.sessions[session.key] = session
         self.running.add(session)
         session.start(old)
-        logger.info("stream %s has started", session.id)
+        logger.info("stream %s has started", label(session.id))
         return session
 
     # --- what a session needs of it --------------------------------------------------------------
@@ -257,58 +240,6 @@ class LiveWork:
 
     def ended(self, session: Session) -> None:
         self.running.discard(session)
-        if self.sessions.get(session.id) is session:
-            del self.sessions[session.id]
+        if self.sessions.get(session.key) is session:
+            del self.sessions[session.key]
         self.metrics.ended(session)
-
-    # --- routes ----------------------------------------------------------------------------------
-
-    async def _start(
-        self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack
-    ) -> bytes:
-        refusal = self.service.lifecycle.refusal()
-        if isinstance(refusal, NotReady):
-            raise refusal
-        name = header(scope, b"x-stream-id").decode("latin-1")
-        request = parse_start(body, name, self._hosts(), fallback_id=scope["livepeer.request_id"])
-        slot = None
-        if request.stream_id not in self.sessions:
-            self.parameters.first(request.params)  # what is wrong with them need not wait
-            slot = await self.service.admission.slot(lambda: disconnected(receive))
-        try:
-            session = self.open(request, calling, slot)
-        except BaseException:
-            if slot is not None:
-                slot.release()
-            raise
-        return documents.answer(stream_id=session.id)
-
-    async def _params(
-        self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack
-    ) -> bytes:
-        session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
-        if session is None or session.ending:
-            raise RouteNotFound("no such stream runs here; X-Stream-Id names one")
-        params = session.update(parse_object(body))
-        return documents.answer(stream_id=session.id, params=params)
-
-    async def _stop(self, scope: Scope, receive: Receive, body: bytes, calling: ExitStack) -> bytes:
-        """Its body is anything, and it comes two or three times (go-livepeer: BYOC stream stop)."""
-        session = self.sessions.get(header(scope, b"x-stream-id").decode("latin-1"))
-        if session is not None:
-            if reads_no_more(body):
-                session.nobody_behind()
-            session.end("it was stopped")
-            await session.wait(STOP_ANSWER_SECONDS)
-        return documents.answer()
-
-    def _hosts(self) -> Collection[str] | None:
-        """Hosts that a registered container may be sent to; None where it is not registered."""
-        registration = self.service.settings.registration
-        if registration is None:
-            return None
-        own = set()
-        for address in registration.orchestrators:
-            parts = urlsplit(address.url)
-            own.add(f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
-        return own | set(self.service.settings.trickle_hosts)

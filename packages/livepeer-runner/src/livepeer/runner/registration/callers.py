@@ -24,12 +24,12 @@ class Caller:
         self.started = 0
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self) -> Iterator[Caller]:
         """Count a job or stream of this orchestrator as running."""
         self.in_flight += 1
         self.started += 1
         try:
-            yield
+            yield self
         finally:
             self.in_flight -= 1
 
