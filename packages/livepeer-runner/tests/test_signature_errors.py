@@ -71,10 +71,38 @@ async def yields_async(text: str) -> str:  # type: ignore[misc]
     yield text
 
 
+def yields_of_list(count: int) -> list[int]:  # type: ignore[misc]
+    yield from range(count)
+
+
+async def yields_of_tuple(count: int) -> tuple[str, ...]:  # type: ignore[misc]
+    yield str(count)
+
+
 async def blocks() -> Iterator[str]: ...
 
 
 class Nothing: ...
+
+
+class NoSelf:
+    def predict(text: str) -> str: ...  # type: ignore[misc]
+
+
+class NoSelfNorHint:
+    def predict(text) -> str: ...  # type: ignore[no-untyped-def]
+
+
+class Frames:
+    def process_video(self, frame: Any) -> Any: ...
+
+
+class Runs:
+    def run(self, text: str) -> str: ...
+
+
+class Predcits:
+    def predcit(self, text: str) -> str: ...
 
 
 class NotCallable:
@@ -102,11 +130,18 @@ class NotCallable:
         (bare_stream, r"write what the stream's events are, `-> Iterator\[str\]`"),
         (yields_text, r"write `-> Iterator\[str\]`"),
         (yields_async, r"write `-> AsyncIterator\[str\]`"),
+        (yields_of_list, r"not `list\[int\]`; write `-> Iterator\[int\]`"),
+        (yields_of_tuple, r"write `-> AsyncIterator\[str\]`"),
         (blocks, r"`yield` in it and write `-> AsyncIterator"),
         (OnlyChecked, "parameter `amount` names the type `Decimal`.*not under `if TYPE_CHECKING:`"),
         (Unfound, "the return type names the type `Nowhere`, which cannot be found"),
         (broken, "a type hint cannot be evaluated"),
         (Nothing, r"Nothing has no `predict`; write `def predict\(self, text: str\) -> str:`"),
+        (NoSelf, r"first parameter is `text`.* write `\(self, text: \.\.\.\)`"),
+        (NoSelfNorHint, "first parameter is `text`, and has to be `self`"),
+        (Frames, "it has `process_video`, a hook of LivePipeline: derive from that"),
+        (Runs, "it has `run`: call that `predict`"),
+        (Predcits, "it has `predcit`: did you mean that"),
         (NotCallable, "NotCallable has no `predict`"),
         (5, "5 is neither a class nor a function"),
     ],

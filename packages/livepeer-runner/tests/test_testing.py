@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
-from livepeer.runner import Pipeline, errors
+from livepeer.runner import File, Image, Pipeline, errors
 from livepeer.runner.testing import CallFailed, client
 
 
@@ -77,3 +82,42 @@ def test_a_setup_that_raises_is_reported_with_its_reason() -> None:
         client(Broken),
     ):
         pass
+
+
+class Sizes(Pipeline):
+    def predict(self, files: list[File], names: dict[str, list[int]] | None = None) -> list[str]:
+        return [f"{file.media_type} {file.size}" for file in files]
+
+
+class Mirror(Pipeline):
+    def predict(self, picture: Image) -> Iterator[Image]:
+        yield picture
+
+
+def test_files_are_passed_as_an_author_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture = PIL.Image.new("RGB", (2, 3), "red")
+    picture.save(path)
+    data = path.read_bytes()
+    size = f"image/png {len(data)}"
+    with client(Sizes) as sizes, path.open("rb") as opened:
+        files = [path, data, bytearray(data), picture, Image(path), File(data), opened]
+        assert sizes.predict(files=files) == [size] * len(files)
+        assert sizes.predict(files=[], names={"boxes": np.array([1, 2])}) == []
+        with pytest.raises(ValueError, match=r"`names\.x` is of type object"):
+            sizes.predict(files=[], names={"x": object()})
+    with client(Mirror) as mirror:
+        assert list(mirror.events(picture=path)) == [File(data, "image/png").data_uri()]
+        assert mirror.predict(picture=picture) == [File(data, "image/png").data_uri()]
+
+
+def test_without_httpx_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['httpx'] = None\n"
+        "try:\n    from livepeer.runner.testing import client\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "pip install 'livepeer-runner[testing]'" in done.stdout

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
+from livepeer.runner.definition import check_class_hook
 from livepeer.runner.job import JobFilter, current_job
 from livepeer.runner.metadata import check, is_count, is_number
 
@@ -61,6 +62,7 @@ class PipelineBase:
             cls.pipeline_id = kebab_case(cls.__name__)
         if "description" not in cls.__dict__ and cls.__dict__.get("__doc__"):
             cls.description = inspect.cleandoc(cls.__dict__["__doc__"])
+        check_class_hook(cls, "prepare_models")
         cls._check_metadata()
 
     @classmethod

@@ -17,6 +17,7 @@ from livepeer.runner.batch.execution import AsyncExecution, Execution, ThreadExe
 from livepeer.runner.batch.gather import Gatherer
 from livepeer.runner.batch.produce import Encode, produce_in_task, produce_in_thread
 from livepeer.runner.batch.route import PredictRoute
+from livepeer.runner.definition import BATCH_HOOKS, check_hooks
 from livepeer.runner.errors import PipelineError
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.jsonable import UnfitValue
@@ -37,6 +38,7 @@ class BatchWork:
     def __init__(self, service: Service, cls: type[Pipeline]) -> None:
         self.service = service
         self.cls = cls
+        check_hooks(cls, BATCH_HOOKS)
         self.gathers = hasattr(cls, "predict_batch")
         self.signature = _batch_signature(cls) if self.gathers else PredictSignature.of(cls)
         self.route = PredictRoute(self, service)

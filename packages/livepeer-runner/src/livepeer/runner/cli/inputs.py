@@ -61,10 +61,14 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, Any]:
 
 
 def _part(signature: PredictSignature, name: str, value: str) -> str | File:
+    field = signature.form_fields.get(name)
     if not value.startswith("@"):
+        if field is not None and field.is_file and _names_a_file(value):
+            raise typer.BadParameter(
+                f"{name} is a file: write {name}=@{value} to send its content", param_hint="-i"
+            )
         return value
     path = Path(value[1:]).expanduser()
-    field = signature.form_fields.get(name)
     try:
         if field is not None and field.is_file:
             return File(path)
@@ -77,6 +81,13 @@ def _part(signature: PredictSignature, name: str, value: str) -> str | File:
         raise typer.BadParameter(f"{name} is text, and {path} is not", param_hint="-i") from error
     except FileError as error:
         raise typer.BadParameter(f"{name}: {error}", param_hint="-i") from error
+
+
+def _names_a_file(value: str) -> bool:
+    try:
+        return Path(value).expanduser().is_file()
+    except (OSError, ValueError):  # too long for a name, or a zero byte in it
+        return False
 
 
 def _document(name: str) -> Any:

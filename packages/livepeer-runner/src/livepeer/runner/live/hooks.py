@@ -6,8 +6,9 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+from livepeer.runner.definition import LIVE_HOOKS, check_arguments, check_hooks, check_live
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.live.pipeline import HOOKS, LivePipeline
+from livepeer.runner.live.pipeline import LivePipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +21,19 @@ class Hooks:
     def of(cls, pipeline: type[LivePipeline]) -> Hooks:
         """Look them up. Raises `SignatureError` for what can never be called as it stands."""
         found = set()
-        for name in HOOKS:
+        for name in LIVE_HOOKS:
             hook = getattr(pipeline, name, None)
             if hook is None:
                 continue
-            if not callable(hook):
-                raise SignatureError(f"{pipeline.__name__}.{name} is no method: write `def {name}`")
-            _check_arguments(pipeline, name)
+            check_arguments(pipeline, name, _ARGUMENTS[name])
             found.add(name)
         if {"process_video", "process_video_batch"} <= found:
             raise SignatureError(
                 f"{pipeline.__name__} has process_video and process_video_batch: keep one of them"
             )
+        check_arguments(pipeline, "warm_up", ())
+        check_hooks(pipeline, (*LIVE_HOOKS, "warm_up"))
+        check_live(pipeline)
         return cls(frozenset(found))
 
     def __contains__(self, name: str) -> bool:
@@ -70,20 +72,3 @@ _ARGUMENTS = {
 def is_async(hook: Any) -> bool:
     """Whether it is written `async def`, with `yield` or without."""
     return inspect.iscoroutinefunction(hook) or inspect.isasyncgenfunction(hook)
-
-
-def _check_arguments(pipeline: type[LivePipeline], name: str) -> None:
-    arguments = _ARGUMENTS[name]
-    bound = getattr(object.__new__(pipeline), name)  # as it will be called: without `self`
-    try:
-        signature = inspect.signature(bound)
-    except ValueError:
-        return  # something that Python cannot look into
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        wanted = ", ".join(("self", *arguments))
-        raise SignatureError(
-            f"{pipeline.__name__}.{name}{signature} cannot be called: {error}; "
-            f"write `def {name}({wanted})`"
-        ) from error

@@ -13,19 +13,6 @@ from livepeer.runner.pipeline import PipelineBase
 if TYPE_CHECKING:
     from livepeer.trickle.media import AudioOutput, VideoFrame, VideoOutput
 
-# Every hook that the SDK looks for. They are no methods of the base class, so that each may be
-# sync or async, return or yield, and still type-check under mypy strict.
-HOOKS = (
-    "on_stream_start",
-    "process_video",
-    "process_audio",
-    "process_video_batch",
-    "generate",
-    "on_params_update",
-    "on_control",
-    "on_stream_stop",
-)
-
 
 @dataclass(slots=True)
 class BatchItem:

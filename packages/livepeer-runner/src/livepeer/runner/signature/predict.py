@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE
 
+from livepeer.runner.definition import instead_of_predict
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.files import File
 from livepeer.runner.signature import docstring
@@ -42,6 +43,7 @@ class PredictSignature:
         if skip_self:
             if not parameters:
                 raise SignatureError(f"{where}: its first parameter is `self`")
+            _check_self(parameters[0], where)
             parameters = parameters[1:]
         hints = resolve(inner, where, dict(namespace or {}))
         if "return" not in hints:
@@ -87,7 +89,7 @@ class PredictSignature:
             isinstance(function, classmethod | staticmethod) or inspect.isroutine(function)
         ):
             raise SignatureError(
-                f"{target.__name__} has no `{method}`; "
+                f"{target.__name__} has no `{method}`{instead_of_predict(target)} "
                 f"write `def {method}(self, text: str) -> str:`"
             )
         return cls(
@@ -186,3 +188,13 @@ class PredictSignature:
         }
         example = self.example
         return document if example is None else {**document, "example": example}
+
+
+def _check_self(first: inspect.Parameter, where: str) -> None:
+    """A forgotten `self` would swallow the first input in silence."""
+    named = first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+    if named and first.name not in ("self", "cls", "this") and not first.name.startswith("_"):
+        raise SignatureError(
+            f"{where}: its first parameter is `{first.name}`, and has to be `self`; write "
+            f"`(self, {first.name}: ...)`"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, EncodedBytes, EncodedStr, PlainSerializer, TypeAdapter
@@ -57,9 +57,13 @@ def kind_of(function: Callable[..., Any], hint: Any, where: str) -> Kind:
     is_async = inspect.isasyncgenfunction(function)
     expected = "AsyncIterator" if is_async else "Iterator"
     if (is_sync and origin not in _SYNC) or (is_async and origin not in _ASYNC):
+        arguments = typing.get_args(bare)
+        # Whoever yields the elements of a list has written the type of what they add up to.
+        whole = isinstance(origin, type) and issubclass(origin, (list, tuple, set, Sequence))
+        one = arguments[0] if whole and arguments and bare is not str else bare
         raise SignatureError(
             f"{where}: it yields, so its return type is `{expected}[...]` of what it yields, "
-            f"not `{shown(bare)}`; write `-> {expected}[{shown(bare)}]`"
+            f"not `{shown(bare)}`; write `-> {expected}[{shown(one)}]`"
         )
     if coroutine and origin in _SYNC:
         raise SignatureError(

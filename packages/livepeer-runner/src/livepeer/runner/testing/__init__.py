@@ -34,7 +34,15 @@ __all__ = ["CallFailed", "LiveResult", "LocalServer", "PipelineClient", "client"
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        module = import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if error.name != "httpx":
+            raise
+        raise ImportError(
+            f"livepeer.runner.testing.{name} needs httpx: pip install 'livepeer-runner[testing]'"
+        ) from error
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -20,6 +20,7 @@ from livepeer.runner.pipeline import PipelineBase
 from livepeer.runner.server import bind, run, server_config, uvicorn_server
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
+from livepeer.runner.testing.inputs import as_json
 
 
 class CallFailed(Exception):
@@ -41,9 +42,10 @@ class PipelineClient(httpx.Client):
     def predict(self, **input: Any) -> Any:
         """The result: JSON decoded, a file as bytes, a stream as the list of its events.
 
-        Raises `CallFailed` for an answer that is an error.
+        A file of the input is a `Path`, bytes, an open file, a picture of Pillow, or an `Image` and
+        its like; arrays of numpy are lists. Raises `CallFailed` for an answer that is an error.
         """
-        response = self.post("/predict", json=input)
+        response = self.post("/predict", json=as_json(input))
         kind = response.headers.get("content-type", "").split(";")[0]
         if response.is_error:
             raise _failure(response.status_code, response.content)
@@ -56,7 +58,7 @@ class PipelineClient(httpx.Client):
 
         Raises `CallFailed` for an error, also in the middle.
         """
-        with self.stream("POST", "/predict", json=input) as response:
+        with self.stream("POST", "/predict", json=as_json(input)) as response:
             if response.is_error:
                 raise _failure(response.status_code, response.read())
             yield from _payloads(response.iter_lines())
