@@ -105,6 +105,6 @@ def test_live_parameters_are_json_where_they_can_be() -> None:
 
 
 def test_the_name_of_a_file_without_its_sign_says_what_to_write() -> None:
-    with pytest.raises(typer.BadParameter, match="write image=@i.png"):
+    with pytest.raises(typer.BadParameter, match=r"write image=@i\.png"):
         read(SIGNATURE, ["image=i.png"])
     assert read(SIGNATURE, ["text=t.txt"]).text == "t.txt"  # type: ignore[attr-defined]
