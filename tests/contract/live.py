@@ -68,7 +68,35 @@ class Silent(LivePipeline):
         return None
 
 
-PIPELINES = {"tint": Tint, "lossless": Lossless, "failing": Failing, "silent": Silent}
+class Quieter(LivePipeline):
+    """Sound alone, at half its volume."""
+
+    realtime = False
+
+    def process_audio(self, frame: AudioFrame) -> AudioFrame:
+        frame.samples[:] *= 0.5
+        return frame
+
+
+class Radio(LivePipeline):
+    """Makes its own sound, and says what it plays."""
+
+    async def generate(self) -> AsyncIterator[AudioFrame]:
+        await self.emit_event({"type": "playing", "title": "A"})
+        for i in range(100_000):
+            times = np.arange(i * 960, (i + 1) * 960) / 48_000
+            tone = np.sin(2 * np.pi * 440 * times).astype(np.float32) / 2
+            yield AudioFrame.from_ndarray(tone, rate=48_000, time=i / 50)
+
+
+PIPELINES = {
+    "tint": Tint,
+    "lossless": Lossless,
+    "failing": Failing,
+    "silent": Silent,
+    "quieter": Quieter,
+    "radio": Radio,
+}
 
 
 async def register(orchestrator: str, secret: str, containers: dict[str, str]) -> None:

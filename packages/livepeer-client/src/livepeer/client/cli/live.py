@@ -7,17 +7,15 @@ import contextlib
 import json
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from livepeer.client.cli import options as opt
+from livepeer.client.cli.recording import Recording, media_file
 from livepeer.client.cli.values import read_inputs
-from livepeer.client.exceptions import LivepeerError
-from livepeer.trickle.cli.console import emit, note, progress, writable
+from livepeer.trickle.cli.console import emit, note
 
 if TYPE_CHECKING:
     from livepeer.client.gateway import Gateway
@@ -29,8 +27,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 END_LIMIT = 30.0
 #: How long records and events may still come once the session is over, in seconds.
 LAST_WORDS = 2.0
-#: Containers by the ending of the output's name; any other is MPEG-TS.
-FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm", ".mov": "mov"}
+#: Events that say how a stream is, and are no part of what it makes.
+REPORTS = frozenset({"status", "error", "stream_ended"})
 
 
 @app.command(epilog=opt.EPILOG)
@@ -38,11 +36,11 @@ def live(
     capability: Annotated[str, typer.Argument(help="The name of the capability.")],
     input: Annotated[
         Path | None,
-        typer.Option("-i", "--input", exists=True, dir_okay=False, help="The video to send."),
+        typer.Option("-i", "--input", exists=True, dir_okay=False, help="Video or sound to send."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", callback=writable, help="Where to keep what comes out."),
+        typer.Option("-o", "--output", callback=media_file, help="Where to keep what comes out."),
     ] = None,
     params: Annotated[
         list[str] | None,
@@ -51,7 +49,7 @@ def live(
     fast: Annotated[
         bool, typer.Option("--fast", help="Send as fast as it can, not as fast as it is shown.")
     ] = False,
-    events: Annotated[bool, typer.Option("--events", help="Print events too.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Print its reports too.")] = False,
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End after so long.", min=0)
     ] = None,
@@ -65,11 +63,14 @@ def live(
     token: opt.TokenText = None,
     tls: opt.Tls = None,
 ) -> None:
-    """Send a video through a live pipeline and keep what comes out.
+    """Send video or sound through a live pipeline and keep what comes out.
 
     livepeer live live-tint -i in.mp4 -o out.mp4 -p u=90
 
-    Records of the pipeline are printed, one line of JSON each.
+    livepeer live radio -o out.wav --seconds 10
+
+    Without -i it is a pipeline that makes its own. Records of the pipeline are printed, one line of
+    JSON each, its own events beside them on standard error.
     """
     settings = {
         "orch_url": orch,
@@ -129,8 +130,8 @@ async def _live(
         for name, url in session.urls.items():
             note(f"{name}: {url}")
         printing = [asyncio.create_task(_print_data(session))]
-        if events:
-            printing.append(asyncio.create_task(_print_events(session)))
+        if not session.urls:  # a gateway keeps the events to itself
+            printing.append(asyncio.create_task(_print_events(session, reports=events)))
         publication = session.publish_file(source, realtime=realtime) if source else None
         try:
             async with asyncio.timeout(seconds):
@@ -152,75 +153,12 @@ async def _live(
             await asyncio.gather(*printing, return_exceptions=True)
 
 
-class Recording:
-    """What comes out of a session, encoded into a file on a thread."""
-
-    def __init__(self, session: LiveSession, target: Path) -> None:
-        self._session, self._target = session, target
-        self._frames = session.subscribe(policy="all")
-        self._loop = asyncio.get_running_loop()
-        self._error: Exception | None = None
-        self._count = 0
-        self._began = self._first = self._last = time.monotonic()
-
-    async def run(self) -> None:
-        """Until the end; what came so far is kept, also where that was no good one."""
-        from livepeer.trickle.media import encode
-
-        container = FORMATS.get(self._target.suffix.lower(), "mpegts")
-        with progress() as bar:
-            line = bar.add_task(str(self._target), total=None, figures="")
-            pulled = self._pulled(lambda: bar.update(line, figures=self.figures()))
-            writing = asyncio.create_task(
-                asyncio.to_thread(encode, pulled, self._target, format=container)
-            )
-            try:
-                await asyncio.shield(writing)
-            except ValueError:  # there was nothing to encode, or no such container
-                if self._count:
-                    raise
-            finally:
-                await self._frames.aclose()
-                await asyncio.wait((writing,))
-                writing.exception()  # of which nobody is told who has left
-                if self._count:
-                    note(f"{self.figures()} -> {self._target}")
-        if self._error is not None:
-            raise self._error
-        if not self._count:
-            note(f"nothing came out of the pipeline, so there is no {self._target}")
-
-    def figures(self) -> str:
-        """Pictures a second from the first to the last of them, whatever was before and after."""
-        seconds = self._last - self._first
-        rate = f", {(self._count - 1) / seconds:.1f} a second" if seconds > 0 else ""
-        return f"{self._count} pictures{rate}, the first after {self._first - self._began:.2f} s"
-
-    def _pulled(self, told: Callable[[], None]) -> Iterator[Any]:
-        """The frames, for the thread that encodes them: the next is asked for when it is wanted."""
-        while True:
-            asking = asyncio.run_coroutine_threadsafe(anext(self._frames, None), self._loop)
-            try:
-                frame = asking.result()
-            except LivepeerError as error:
-                self._error = error
-                return
-            if frame is None:
-                return
-            if hasattr(frame, "planes"):
-                self._count += 1
-                self._last = time.monotonic()
-                if self._count == 1:
-                    self._first = self._last
-                told()
-            yield frame
-
-
 async def _print_data(session: LiveSession) -> None:
     async for record in session.data():
         emit(record)
 
 
-async def _print_events(session: LiveSession) -> None:
+async def _print_events(session: LiveSession, *, reports: bool) -> None:
     async for event in session.events():
-        note(json.dumps(event))
+        if reports or event.get("type") not in REPORTS:
+            note(json.dumps(event))
