@@ -126,19 +126,91 @@ def test_470_sends_media_to_the_next_write() -> None:
 
 def test_470_sends_records_to_the_oldest_that_the_ring_can_have_then_later() -> None:
     state = _reading(3, "oldest")
-    asked = []
+    asked, gaps = [], []
     for _ in range(RING + 2):
         state.answered(Stage.WAITING, Answer.RESYNC, latest=20)
         asked.append(state.ask)
+        gaps.append(state.gaps)
     assert asked == [15, 16, 17, 18, 19, 20, 20]
-    state.answered(Stage.WAITING, Answer.OK, seq=15)
-    assert state.gaps == 11
+    assert gaps == [11, 12, 13, 14, 15, 16, 16]  # what is gone is counted when that is known
+    state.answered(Stage.WAITING, Answer.OK, seq=20)
+    assert state.gaps == 16
+
+
+def _running_away(state: SubscribeState, tries: int) -> int:
+    """470s of a channel that moves by more than its ring between each two; gives its next write."""
+    latest = state.current + 1
+    for _ in range(tries):
+        latest += 2 * RING
+        state.answered(Stage.WAITING, Answer.RESYNC, latest=latest)
+    return latest
+
+
+def test_a_channel_that_runs_away_is_read_where_it_is_and_never_where_nothing_is_yet() -> None:
+    state = _reading(3, "oldest")
+    latest = _running_away(state, RING + 3)
+    assert state.ask == CURRENT_WRITE
+    # The one begun last is held until those before it are gone, and what is gone is counted.
+    rule = state.answered(Stage.WAITING, Answer.OK, seq=latest + 6, latest=latest + 7)
+    assert (rule.action, state.held, state.ask) == (Action.HOLD, latest + 6, latest + 2)
+    state.answered(Stage.WAITING, Answer.RESYNC, latest=latest + 30)
+    assert state.ask == latest + 6
+    rule = state.answered(Stage.WAITING, Answer.OK, seq=latest + 6, latest=latest + 7)
+    assert (rule.action, state.held) == (Action.DELIVER, None)
+    assert state.gaps == latest + 6 - 4
+
+
+@pytest.mark.parametrize("moved", [0, 7])
+def test_the_tail_of_a_burst_is_read_from_the_oldest_that_the_ring_has(moved: int) -> None:
+    state = _reading(3, "oldest")
+    latest = _running_away(state, RING + 3) + moved
+    rule = state.answered(Stage.WAITING, Answer.OK, seq=latest - 1, latest=latest)
+    assert (rule.action, state.ask) == (Action.HOLD, latest - RING)
+    state.answered(Stage.WAITING, Answer.RESYNC, latest=latest)
+    assert state.ask == latest - RING + 1
+    for seq in range(state.ask, latest):
+        assert state.answered(Stage.WAITING, Answer.OK, seq=seq, latest=latest).action is (
+            Action.DELIVER
+        )
+    assert state.held is None
+    assert state.gaps == latest - (RING - 1) - 4
+
+
+def test_a_held_segment_is_handed_out_where_the_channel_ends_meanwhile() -> None:
+    state = _reading(3, "oldest")
+    latest = _running_away(state, RING + 3)
+    state.answered(Stage.WAITING, Answer.OK, seq=latest - 1, latest=latest)
+    assert state.answered(Stage.WAITING, Answer.NOT_FOUND).action is Action.RESYNC
+    assert state.ask == latest - 1
+    rule = state.answered(Stage.WAITING, Answer.OK, seq=latest - 1, latest=latest)
+    assert rule.action is Action.DELIVER
+    assert state.answered(Stage.WAITING, Answer.NOT_FOUND).action is Action.END
+    assert state.gaps == latest - 1 - 4
+
+
+@pytest.mark.parametrize(("seq", "latest"), [(None, 20), (4, 20), (None, None)])
+def test_what_was_not_read_at_the_end_of_the_channel_is_counted(
+    seq: int | None, latest: int | None
+) -> None:
+    state = _reading(3, "oldest")
+    if seq is None:  # it was about to read the ring
+        state.answered(Stage.WAITING, Answer.RESYNC, latest=20)
+    answer = Answer.NOT_FOUND if latest is None else Answer.TERMINATED
+    assert state.answered(Stage.WAITING, answer, seq=seq, latest=latest).action is Action.END
+    # Where the end answers number 4, that one was there, and empty.
+    assert state.gaps == (16 if seq is None else 15)
+
+
+def test_an_end_right_after_the_last_segment_is_no_gap() -> None:
+    state = _reading(3)
+    state.answered(Stage.WAITING, Answer.TERMINATED, seq=4, latest=4)
+    assert state.gaps == 0
 
 
 def test_470_never_sends_a_reader_back_to_what_it_had() -> None:
     state = _reading(18, "oldest")
     state.answered(Stage.WAITING, Answer.RESYNC, latest=20)
-    assert state.ask == 19
+    assert (state.ask, state.gaps) == (20, 1)  # 19 was refused
 
 
 @pytest.mark.parametrize(("on_gap", "ask"), [("latest", 2), ("oldest", 0)])
@@ -177,24 +249,32 @@ def test_a_silent_segment_is_cut_only_when_a_later_one_has_begun() -> None:
 
 @given(
     st.sampled_from(["latest", "oldest"]),
-    st.lists(
-        st.tuples(st.sampled_from(["ok", "resync"]), st.integers(0, 30), st.booleans()), max_size=60
-    ),
+    st.lists(st.integers(0, 12), max_size=60),
+    st.booleans(),
 )
-def test_nothing_is_doubled_while_numbers_only_grow(
-    on_gap: GapPolicy, events: list[tuple[str, int, bool]]
+def test_nothing_is_doubled_all_is_counted_and_the_tail_is_read(
+    on_gap: GapPolicy, moves: list[int], pending: bool
 ) -> None:
+    """A ring that moves by so many segments before each answer, and then stands still."""
     state = SubscribeState(0, on_gap)
-    latest, handed_out = 0, []
-    for kind, step, exact in events:
-        latest += step
-        if kind == "resync":
+    latest, handed_out, held = 0, [], None
+    kept = RING - 1 if pending else RING  # a next write that somebody waits for takes a slot
+    for move in moves + [0] * 4 * RING:
+        latest += move
+        if state.held is not None and state.ask == state.held:
+            seq, told, held = *held, None  # type: ignore[misc]  # it is in hand, nobody is asked
+        else:
+            seq, told = (latest - 1 if state.ask == CURRENT_WRITE else state.ask), latest
+        if seq >= latest:
+            continue  # it waits for what is not written yet
+        if seq < latest - kept and told == latest:
             state.answered(Stage.WAITING, Answer.RESYNC, latest=latest)
-        elif state.ask >= 0:
-            seq = state.ask
-            state.answered(Stage.WAITING, Answer.OK, seq=seq if exact else None)
+        elif state.answered(Stage.WAITING, Answer.OK, seq=seq, latest=told).action is Action.HOLD:
+            held = seq, told
+        else:
             handed_out.append(seq)
-            latest = max(latest, seq + 1)
+        assert state.expected == state.gaps + len(handed_out)
     assert handed_out == sorted(set(handed_out))
-    if handed_out:
-        assert state.gaps == handed_out[-1] + 1 - len(handed_out)
+    assert state.ask == state.expected == latest
+    if on_gap == "oldest":
+        assert handed_out[-kept:] == list(range(max(0, latest - kept), latest))

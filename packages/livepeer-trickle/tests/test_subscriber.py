@@ -302,6 +302,59 @@ async def test_a_segment_that_its_publisher_left_is_given_up(
         assert await (await anext(subscriber)).read() == b"x"
 
 
+async def test_the_tail_of_a_burst_is_read_and_all_that_was_missed_is_counted(
+    server: TrickleServer, eventually: Eventually
+) -> None:
+    channel = server.get("cam")
+    assert channel is not None
+    got: list[int] = []
+
+    async def read() -> TrickleSubscriber:
+        url = server.channel_url("cam")
+        async with TrickleSubscriber(url, start=0, on_gap="oldest") as subscriber:
+            async for segment in subscriber:
+                assert await segment.read() == b"%d" % segment.seq
+                got.append(segment.seq)
+        return subscriber
+
+    reading = asyncio.create_task(read())
+    for number in range(2000):
+        await channel.write(b"%d" % number)
+    await eventually(lambda: got and got[-1] == 1999)
+    await server.close_channel("cam")
+    stats = (await reading).stats
+    assert got == sorted(set(got))
+    # What the ring still had when the burst was over, one slot being the next write's.
+    assert got[-4:] == [1996, 1997, 1998, 1999]
+    assert stats.segments + stats.gaps == 2000
+
+
+async def test_a_channel_that_ends_while_its_ring_is_unread_tells_what_was_missed(
+    scripted: ScriptedServer,
+) -> None:
+    async with _subscriber(scripted, start=0, on_gap="oldest") as subscriber:
+        getting = asyncio.create_task(anext(subscriber, None))
+        gone = await scripted.request("GET", "/cam/0")
+        await gone.answer(470, {"Lp-Trickle-Latest": "9"}, b"no")
+        await (await scripted.request("GET", "/cam/4")).answer(404)
+        assert await getting is None
+        assert subscriber.stats.gaps == 9
+
+
+async def test_another_subscriber_goes_on_where_one_stood(server: TrickleServer) -> None:
+    channel = server.get("cam")
+    assert channel is not None
+    url = server.channel_url("cam")
+    async with TrickleSubscriber(url, start=0) as first:
+        assert first.position == 0
+        for number in range(3):
+            await channel.write(b"%d" % number)
+        assert await (await anext(first)).read() == b"0"
+    assert first.position is not None
+    async with TrickleSubscriber(url, start=first.position) as second:
+        assert await (await anext(second)).read() == b"1"
+
+
 # --- a body that breaks --------------------------------------------------------------------------
 
 

@@ -1,11 +1,14 @@
 """Reading a channel of JSON records: `JSONLSubscriber`."""
 
+import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from livepeer.trickle import wire
 from livepeer.trickle.exceptions import SegmentFailed, public_url
 from livepeer.trickle.records import Record, RecordReader, is_keepalive
+from livepeer.trickle.retry import Backoff
 from livepeer.trickle.segment_reader import SegmentReader
 from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.transport import TLS, Transport
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["JSONLSubscriber"]
 
 _log = logging.getLogger(__name__)
+
+_TELL_EVERY: Final = 10.0
+"""Seconds between two warnings about what came. The rest is in `stats`."""
 
 
 class JSONLSubscriber:
@@ -57,6 +63,10 @@ class JSONLSubscriber:
         self._segment: SegmentReader | None = None
         self._reader = RecordReader()
         self._records: deque[Record] = deque()
+        self._good = False
+        self._nonsense = 0
+        self._pace = Backoff(None, initial=0.01, maximum=0.1)
+        self._told = float("-inf")
 
     def __repr__(self) -> str:
         return f"<JSONLSubscriber {public_url(self.transport.url)} {self.stats.records} records>"
@@ -83,28 +93,44 @@ class JSONLSubscriber:
 
     async def _receive(self) -> None:
         if self._segment is None:
+            if self._nonsense > wire.RING:
+                # It is asked for no faster than this, whatever comes.
+                await asyncio.sleep(self._pace.next(0.0) or 0.0)
             self._segment = await self.transport.__anext__()
+            self._good = False
         segment, reader, bad = self._segment, self._reader, self._reader.bad
         try:
             data = await segment.receive()
             records = reader.feed(data) if data else reader.end()
         except SegmentFailed as error:
             # The rest of the segment is counted by the transport; what came of it is good.
-            _log.warning("%s", error)
+            self._tell("%s", error)
             data, records = b"", reader.end()
-        if not data:
-            self._segment = None
+        self._good = self._good or bool(records)
         if reader.bad > bad:
             self.stats.bad += reader.bad - bad
-            _log.warning(
-                "%d lines of segment %d of %s are no JSON object",
+            self._tell(
+                "%d lines of segment %d of %s are no JSON object (%d so far)",
                 reader.bad - bad,
                 segment.seq,
                 public_url(self.transport.url),
+                self.stats.bad,
             )
+        if not data:
+            self._segment = None
+            self._nonsense = 0 if self._good else self._nonsense + 1
+            if self._good:
+                self._pace.reset()
         for record in records:
             if is_keepalive(record):
                 self.stats.keepalives += 1
                 if not self.keepalives:
                     continue
             self._records.append(record)
+
+    def _tell(self, text: str, *arguments: object) -> None:
+        """Warn, but not as often as a channel likes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._told >= _TELL_EVERY:
+            self._told = now
+            _log.warning(text, *arguments)

@@ -43,6 +43,8 @@ class Mender:
         self._tls = tls
         self._stats = stats
         self._backoff = Backoff(timeouts.outage)
+        self._pace = Backoff(None)
+        self._breaks = 0
         self._tried = False
 
     @property
@@ -51,7 +53,12 @@ class Mender:
         return self._timeouts.silence
 
     def begin(self) -> None:
-        """A new segment, or new bytes of it: what fails now is another outage."""
+        """A new segment: what fails now is another outage."""
+        self._mended()
+        self._pace.reset()
+        self._breaks = 0
+
+    def _mended(self) -> None:
         self._tried = False
         self._backoff.reset()
 
@@ -59,13 +66,14 @@ class Mender:
         """New bytes were handed out."""
         self._stats.bytes += size
         if self._tried:
-            self.begin()
+            self._mended()
 
     async def recover(self, seq: int, size: int, answer: Answer) -> Download | None:
         """Mend segment `seq` after `size` bytes: a new answer to read it from, None to read on.
 
         Raises:
-            SegmentFailed: the rest is not to be had.
+            SegmentFailed: the rest is not to be had. Where there is nobody to ask any more (another
+                certificate, no HTTP), asking for the next segment tells.
         """
         rule = self._state.answered(Stage.READING, answer)
         if rule.action is Action.PROBE:
@@ -74,7 +82,11 @@ class Mender:
             if rule.action is Action.DELIVER:
                 return None
         while rule.action is not Action.CUT:
-            # The first time costs no pause: most breaks are one connection's.
+            # The first time costs no pause: most breaks are one connection's. A server that breaks
+            # off after each byte gets no request for each of them.
+            self._breaks += 1
+            if self._breaks > wire.RING:
+                await asyncio.sleep(self._pace.next(0.0) or 0.0)
             if rule.action is Action.AGAIN or self._tried:
                 delay = self._backoff.next(asyncio.get_running_loop().time())
                 if delay is None:
@@ -100,7 +112,7 @@ class Mender:
         if not news or download.parser.head is None:
             download.abort()
             if isinstance(download.error, CertificateError | ProtocolError):
-                raise download.error
+                return Rule(Action.CUT, download.error.message), None
             answer = Answer.LOST if news else Answer.SILENT
             return self._state.answered(Stage.RESUMING, answer), None
         rule = self._state.answered(Stage.RESUMING, download.answer, seq=download.trickle.seq)
@@ -121,7 +133,7 @@ class Mender:
             )
         except TrickleTimeout:
             return Answer.SILENT, None
-        except TrickleConnectionError:
+        except (TrickleConnectionError, ProtocolError):
             return Answer.LOST, None
         return reply.answer, reply.trickle.latest
 

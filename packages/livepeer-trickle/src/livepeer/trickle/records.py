@@ -58,6 +58,7 @@ class RecordReader:
         self.bad = 0
         self._rest = b""
         self._odd: list[bytes] | None = []
+        self._odd_size = 0
         self._skipping = False
 
     def feed(self, data: bytes) -> list[Record]:
@@ -86,7 +87,7 @@ class RecordReader:
                 self.bad += len(self._odd or ())
             else:
                 records.append(whole)
-        self._odd, self._skipping = [], False
+        self._odd, self._odd_size, self._skipping = [], 0, False
         return records
 
     def _keep(self, rest: bytes) -> None:
@@ -111,7 +112,8 @@ class RecordReader:
                 self.bad += 1
             else:
                 self._odd.append(line)
-                if sum(map(len, self._odd)) > wire.MAX_RECORD:
+                self._odd_size += len(line) + 1
+                if self._odd_size > wire.MAX_RECORD:
                     self._give_up_odd()
         return records
 

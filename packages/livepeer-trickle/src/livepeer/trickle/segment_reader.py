@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentReader"]
 
+MAX_READ: Final = 256 * 1024 * 1024
+"""Bytes that `SegmentReader.read` takes at most, unless told otherwise."""
 _TAIL: Final = 64
 """Bytes compared where a reader resumes, so that another segment of the same number is noticed."""
 
@@ -80,9 +82,20 @@ class SegmentReader:
             return data
         return b""
 
-    async def read(self) -> bytes:
-        """All of it that has not been read, when it has ended."""
-        chunks = [chunk async for chunk in self]
+    async def read(self, *, limit: int = MAX_READ) -> bytes:
+        """All of it that has not been read, when it has ended.
+
+        Raises:
+            SegmentFailed: as `receive`, and where it is longer than `limit` bytes: its writer
+                decides how long it is. Iterating takes one of any length.
+        """
+        chunks, size = [], 0
+        async for chunk in self:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                self._finish()
+                raise self._source.cut(self.seq, size, f"read() takes {limit} bytes at most")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def aclose(self) -> None:

@@ -52,6 +52,8 @@ class TrickleSubscriber:
 
     Raises, while iterating:
         ChannelNotFound: there is no such channel.
+        ChannelRefused: the server does not let this client read it.
+        ProtocolError: what answers is no trickle channel.
         SegmentFailed: from reading a segment, whose rest is lost; the loop may go on.
         TrickleConnectionError: the server was away for longer than `timeouts.outage`.
     """
@@ -75,10 +77,13 @@ class TrickleSubscriber:
         self._transport: Transport | None = None
         self._mender: Mender | None = None
         self._pending: Download | None = None
-        self._arrived: tuple[Download, Rule] | None = None
+        self._arrived: tuple[Download | None, Rule] | None = None
+        self._held: Download | None = None
         self._segment: SegmentReader | None = None
         self._backoff = Backoff(timeouts.outage)
         self._pace = Backoff(None, initial=0.005, maximum=0.1)
+        self._odd = 0
+        self._cut = 0
         self._ended = False
         self._closed = False
 
@@ -95,12 +100,21 @@ class TrickleSubscriber:
     def __aiter__(self) -> "Self":
         return self
 
+    @property
+    def position(self) -> int | None:
+        """The number of the segment that is read next; None while nothing is known of the channel.
+
+        As `start` of another subscriber it goes on where this one stood: nothing comes twice.
+        """
+        return self._state.expected
+
     async def __anext__(self) -> SegmentReader:
         """The next segment, as soon as its first byte is there."""
         if self._closed:
             raise ChannelClosed("this subscriber is closed", url=self.url)
         if self._segment is not None:
             await self._segment.aclose()
+            self._judge()
         while not self._ended:
             segment = await self._next()
             if segment is not None:
@@ -119,11 +133,13 @@ class TrickleSubscriber:
                 await self._segment.aclose()
         finally:
             arrived, self._arrived = self._arrived, None
+            held, self._held = self._held, None
             pending, self._pending = self._pending, None
             transport, self._transport = self._transport, None
             try:
-                if arrived is not None:
-                    arrived[0].abort()
+                for download in (held, arrived and arrived[0]):
+                    if download is not None:
+                        download.abort()
                 if pending is not None:
                     await pending.aclose()
             finally:
@@ -145,6 +161,12 @@ class TrickleSubscriber:
         """Ask for the segment at the cursor, without waiting for the answer."""
         if self._pending is not None or self._closed:
             return
+        if self._held is not None and self._state.held in (None, self._state.ask):
+            held, self._held = self._held, None
+            if self._state.held is not None:
+                self._pending = held
+                return
+            held.close()  # what came since makes no use of it
         if self._transport is None:
             self._transport = Transport.lease(self._given)
             self._mender = Mender(
@@ -169,12 +191,20 @@ class TrickleSubscriber:
         rule = self._state.answered(
             Stage.WAITING, download.answer, seq=told.seq, latest=told.latest
         )
+        if rule.action is Action.HOLD:
+            self._held = download
+            self._arrived = None, rule
+            return
         self._arrived = download, rule
         if rule.action is Action.DELIVER:
             self._ask_ahead()
 
     async def _next(self) -> SegmentReader | None:
         """One answer: a segment, or None after the cursor moved, or a pause was made."""
+        if self._odd > wire.RING or self._state.resyncs_in_a_row > wire.RING:
+            # The first few are how a gap is crossed. A channel that goes on like that, or answers
+            # nonsense, is not asked as fast as it answers.
+            await asyncio.sleep(self._pace.next(0.0) or 0.0)
         download, rule, error = await self._answer()
         self.stats.gaps = self._state.gaps
         try:
@@ -182,13 +212,10 @@ class TrickleSubscriber:
                 case Action.DELIVER:
                     assert download is not None
                     self._backoff.reset()
-                    return await self._delivered(download)
-                case Action.RESYNC:
-                    self.stats.resyncs += 1
+                    return self._delivered(download)
+                case Action.RESYNC | Action.HOLD:
+                    self.stats.resyncs += rule.action is Action.RESYNC
                     self._backoff.reset()
-                    # The first few are how a gap is crossed; a server that goes on is not hammered.
-                    if self._state.resyncs_in_a_row > wire.RING:
-                        await asyncio.sleep(self._pace.next(0.0) or 0.0)
                 case Action.REPEAT:
                     self.stats.reconnects += 1
                 case Action.AGAIN:
@@ -205,20 +232,27 @@ class TrickleSubscriber:
             download.close()
         return None
 
-    async def _delivered(self, download: Download) -> SegmentReader | None:
+    def _delivered(self, download: Download) -> SegmentReader | None:
         seq = self._state.current
         if download.empty:
             self.stats.empty += 1
+            self._odd += 1
             download.close()
-            # A server that answers everything empty at once is not hammered either.
-            await asyncio.sleep(self._pace.next(0.0) or 0.0 if self._pace.attempt else 0.0)
             return None
-        self._pace.reset()
         latest = download.trickle.latest
         self.stats.behind = max(0, latest - seq - 1) if latest is not None else 0
         assert self._mender is not None
         self._mender.begin()
         return SegmentReader(self._mender, seq, download)
+
+    def _judge(self) -> None:
+        """Whether the segment before made sense: it was the one asked for, and whole."""
+        if self._state.odd or self.stats.cut > self._cut:
+            self._odd += 1
+        else:
+            self._odd = 0
+            self._pace.reset()
+        self._cut = self.stats.cut
 
     async def _answer(self) -> tuple[Download | None, Rule, TrickleError | None]:
         """The next answer, or what became of the request, and what to do about it.
