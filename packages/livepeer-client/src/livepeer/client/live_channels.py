@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from livepeer.client.live_ending import Ending
 from livepeer.client.live_outage import PAUSE, Outage, Seldom
 from livepeer.client.sse import Parser
 from livepeer.client.types import StreamEvent
-from livepeer.trickle import JSONLPublisher, JSONLSubscriber
+from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
 from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
 from livepeer.trickle.transport import TLS
 
@@ -23,6 +24,8 @@ log = logging.getLogger("livepeer.client")
 
 #: Nobody else writes them for a direct caller, and a pipeline without them ends by itself.
 KEEP_ALIVE_SECONDS: Final = 10.0
+#: The session's end is the only limit: who has waited reads on from the byte where it was.
+_UNTIL_THE_END: Final = Timeouts(outage=math.inf)
 #: How long records may still come once the stream is over, in seconds since the last one.
 DRAIN: Final = 1.0
 #: Letters of one record by a gateway; a pipeline's own are 64 KiB at most.
@@ -90,25 +93,28 @@ async def records(url: str, tls: TLS, ending: Ending) -> AsyncGenerator[dict[str
     An orchestrator sweeps a channel that is quiet for five minutes, while the stream lives: its
     404 is silence, and no end.
     """
-    start: Any = 0
+    start = 0
     outage = Outage("the data of the stream is read again")
     while True:
         pause = PAUSE
+        found = JSONLSubscriber(url, start=start, tls=tls, timeouts=_UNTIL_THE_END)
         try:
-            async with JSONLSubscriber(url, start=start, tls=tls) as found:
+            async with found:
                 async with contextlib.aclosing(_until(found, ending)) as each:
                     async for record in each:
                         yield record
                         outage.reached()
-                        start = "next"
-            # It ended, which a sweep looks like too: events and control tell about the stream.
+            # It ended, which a sweep looks like too: events and control tell about the stream. One
+            # that is made again begins with number 0.
+            start = 0
         except ChannelNotFound:
-            pass
+            start = 0
         except TrickleError as failure:
             pause = outage.pause(failure)
+            # Never a record twice: not at "current", where a segment would be read from its start.
+            start = found.transport.position or 0
         if ending.over:
             break
-        start = "current" if start == "next" else start
         await _first(asyncio.ensure_future(asyncio.sleep(pause)), ending)
     if (error := ending.error()) is not None:
         raise error

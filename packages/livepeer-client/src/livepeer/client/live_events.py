@@ -56,14 +56,12 @@ class Events:
         """Read until the channel ends, is out of reach for too long, or silent for too long."""
         outage = Outage("the events of the stream are read again")
         limit = FIRST_SILENCE
+        start = 0
         while True:
             silence = asyncio.timeout(limit)
-            start: Any = "next" if self.count else 0
+            reader = JSONLSubscriber(self._url, start=start, tls=self._tls)
             try:
-                async with (
-                    JSONLSubscriber(self._url, start=start, tls=self._tls) as records,
-                    silence,
-                ):
+                async with reader as records, silence:
                     async for record in records:
                         outage.reached()
                         limit = SILENCE
@@ -91,6 +89,7 @@ class Events:
                 self._ending.finish(self._why(why), lost=True)
                 return
             self.reconnects += 1
+            start = reader.transport.position or 0  # no event twice, and none left out
             await asyncio.sleep(outage.pause(error))
 
     def _silent(self, limit: float) -> str:
