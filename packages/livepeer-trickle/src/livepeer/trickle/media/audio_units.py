@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 from .access_units import AccessUnit
+from .audio_headers import Parser
 from .pes import ElementaryPacket
 
-__all__ = ["AudioFrames", "OpusFrames", "adts", "mpeg_audio"]
-
-
-@dataclass(slots=True)
-class _Header:
-    size: int
-    samples: int
-    rate: int
-    channels: int
+__all__ = ["AudioFrames", "OpusFrames"]
 
 
 class AudioFrames:
     """Audio whose frames say their own length; a frame may go on in the next packet."""
 
-    def __init__(self, parse: _Parser) -> None:
+    def __init__(self, parse: Parser, sync: bytes = b"\xff") -> None:
         self._parse = parse
+        self._sync = sync
         self._rest = b""
         self._rest_pts: int | None = None
         self._after = 0
@@ -40,7 +31,7 @@ class AudioFrames:
             header = self._parse(data, at)
             if header is None:
                 self._lost = True
-                found = data.find(b"\xff", at + 1)
+                found = data.find(self._sync, at + 1)
                 at = found if found >= 0 else len(data)
                 continue
             if header.size == 0 or at + header.size > len(data):
@@ -77,67 +68,6 @@ class AudioFrames:
     def flush(self) -> list[AccessUnit]:
         self._rest, self._rest_pts = b"", None
         return []
-
-
-class _Parser(Protocol):
-    def __call__(self, data: bytes, at: int) -> _Header | None:
-        """The frame at ``at``; ``None`` if there is none, size 0 if its header is not whole."""
-
-
-_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-
-
-def adts(data: bytes, at: int) -> _Header | None:
-    """ISO/IEC 13818-7 §6.2."""
-    if at + 7 > len(data):
-        return _Header(0, 0, 0, 0) if data[at] == 0xFF else None
-    if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
-        return None
-    index = data[at + 2] >> 2 & 0x0F
-    size = (data[at + 3] & 0x03) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
-    if index >= len(_RATES) or size < 8:
-        return None
-    follower = at + size
-    if follower + 1 < len(data) and (data[follower] != 0xFF or data[follower + 1] & 0xF6 != 0xF0):
-        return None
-    blocks = 1 + (data[at + 6] & 0x03)
-    channels = (data[at + 2] & 0x01) << 2 | data[at + 3] >> 6
-    return _Header(size, 1024 * blocks, _RATES[index], 8 if channels == 7 else channels)
-
-
-_BITRATES = {  # kbit/s: (MPEG-1, layer), then (MPEG-2 and 2.5, layer)
-    (3, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (3, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (3, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_BITRATES[2, 3] = _BITRATES[2, 2]
-
-
-def mpeg_audio(data: bytes, at: int) -> _Header | None:
-    """ISO/IEC 11172-3 §2.4.1.3, 13818-3 §2.4.2.3."""
-    if at + 4 > len(data):
-        return _Header(0, 0, 0, 0) if data[at] == 0xFF else None
-    if data[at] != 0xFF or data[at + 1] & 0xE0 != 0xE0:
-        return None
-    version, layer = data[at + 1] >> 3 & 0x03, 4 - (data[at + 1] >> 1 & 0x03)
-    bitrate, rate = data[at + 2] >> 4, data[at + 2] >> 2 & 0x03
-    if version == 1 or layer == 4 or rate == 3 or bitrate in (0, 15):
-        return None
-    hertz = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    kilobits = _BITRATES[3 if version == 3 else 2, layer][bitrate]
-    padding = data[at + 2] >> 1 & 0x01
-    if layer == 1:
-        samples, size = 384, (12_000 * kilobits // hertz + padding) * 4
-    else:
-        samples = 576 if layer == 3 and version != 3 else 1152
-        size = samples // 8 * 1000 * kilobits // hertz + padding
-    follower = at + size
-    if follower + 1 < len(data) and (data[follower] != 0xFF or data[follower + 1] & 0xE0 != 0xE0):
-        return None
-    channels = 1 if data[at + 3] >> 6 == 3 else 2
-    return _Header(size, samples, hertz, channels)
 
 
 class OpusFrames:

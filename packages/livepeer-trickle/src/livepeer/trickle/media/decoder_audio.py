@@ -66,17 +66,22 @@ class AudioDecoder:
             if self._base is None:
                 self._stats.skipped += 1
                 continue
-            after = Fraction(unit.after * 90_000, unit.rate) if unit.rate else 0
-            out += self._decode(unit, self._base + after)
+            time: Fraction | int | None
+            if unit.rate:
+                time = self._base + Fraction(unit.after * 90_000, unit.rate)
+            else:
+                # What is in it only its decoder knows, and its clock counts what that gives.
+                time = None if unit.pts is None else self._base
+            out += self._decode(unit, time)
         return out
 
     def _decode(self, unit: AccessUnit | None, time: Fraction | int | None) -> list[AudioFrame]:
         if self._context is None and unit is not None:
             self._context = open_audio(self.track, unit)
         packet = None
-        if unit is not None and time is not None:
+        if unit is not None:
             packet = Packet(unit.data)
-            packet.pts = packet.dts = round(time)
+            packet.pts = packet.dts = None if time is None else round(time)
             packet.time_base = MPEG_TIME_BASE
         try:
             if self._broken and packet is not None:

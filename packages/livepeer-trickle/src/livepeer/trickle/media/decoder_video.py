@@ -12,6 +12,7 @@ from .access_units import AccessUnit
 from .clock import MPEG_TIME_BASE, Timeline
 from .framers import framer_for
 from .frames import VideoFrame
+from .limits import MAX_PIXELS
 from .pes import ElementaryPacket
 from .picture_units import stands_alone
 from .psi import Track
@@ -20,10 +21,7 @@ from .track import DecoderStats
 if TYPE_CHECKING:
     import av
 
-__all__ = ["MAX_PIXELS", "VideoDecoder", "open_video"]
-
-#: 8K, and a little: a damaged header must not ask for more memory than any real picture needs.
-MAX_PIXELS = 8192 * 4608
+__all__ = ["VideoDecoder", "open_video"]
 
 #: More units than any codec holds back before it gives the first picture.
 _REORDERED = 64

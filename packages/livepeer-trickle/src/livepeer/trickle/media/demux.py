@@ -16,7 +16,8 @@ Source of the format: ISO/IEC 13818-1 §2.4.3.
 from __future__ import annotations
 
 from .pes import Assembler, DemuxStats, ElementaryPacket
-from .psi import SectionBuffer, Track, parse_pat, parse_pmt
+from .psi import Track
+from .tables import Tables
 
 __all__ = ["Demuxer"]
 
@@ -37,10 +38,7 @@ class Demuxer:
         self.tracks: tuple[Track, ...] = ()
         self._rest = b""
         self._between = False
-        self._pat = SectionBuffer()
-        self._pmt = SectionBuffer()
-        self._pmt_pid: int | None = None
-        self._program: int | None = None
+        self._tables = Tables()
         self._assemblers: dict[int, Assembler] = {}
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[ElementaryPacket]:
@@ -100,36 +98,18 @@ class Demuxer:
                     _alike(controls[i:until], _COUNTED[controls[i] & 0x0F :]),
                 )
             pid = (high & 0x1F) << 8 | low
-            if pid == 0 or pid == self._pmt_pid:
+            if pid in self._tables.pids:
                 for start in range(at, at + run * _PACKET, _PACKET):
-                    self._table(pid, buffer[start : start + _PACKET], out)
+                    tracks = self._tables.add(pid, buffer[start : start + _PACKET])
+                    if tracks:
+                        self._set_tracks(tuple(tracks), out)
             elif (assembler := self._assemblers.get(pid)) is not None:
                 assembler.add(buffer, at, run, out)
             i += run
             at += run * _PACKET
 
-    def _table(self, pid: int, packet: bytes, out: list[ElementaryPacket]) -> None:
-        if packet[1] & 0x80 or not packet[3] & 0x10:
-            return
-        payload = packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
-        buffer = self._pat if pid == 0 else self._pmt
-        for section in buffer.add(payload, bool(packet[1] & 0x40)):
-            if pid == 0:
-                self._choose(parse_pat(section))
-            else:
-                self._set_tracks(parse_pmt(section, self._program), out)
-
-    def _choose(self, programs: list[tuple[int, int]]) -> None:
-        """The first program; its number matters only where another one shares the PID."""
-        if not programs:
-            return
-        number, pid = programs[0]
-        self._program = number if any(pid == other for _, other in programs[1:]) else None
-        if pid != self._pmt_pid:
-            self._pmt_pid, self._pmt = pid, SectionBuffer()
-
     def _set_tracks(self, tracks: tuple[Track, ...], out: list[ElementaryPacket]) -> None:
-        if not tracks or tracks == self.tracks:
+        if tracks == self.tracks:
             return
         old, self._assemblers = self._assemblers, {}
         for track in tracks:

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, cast
 
 from .clock import MPEG_TIME_BASE, SampleClock
 from .decoder import StreamDecoder
-from .decoder_video import MAX_PIXELS
 from .frames import AudioFrame, Frame, MediaPacket, VideoFrame
 from .interleave import Interleaver
+from .limits import MAX_PIXELS
 
 __all__ = ["decode"]
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from .access_units import AccessUnit, Framer
-from .audio_units import AudioFrames, OpusFrames, adts, mpeg_audio
-from .pes import ElementaryPacket
+from functools import partial
+
+from .access_units import Framer
+from .audio_headers import ac3, adts, latm, mpeg_audio
+from .audio_units import AudioFrames, OpusFrames
+from .parsed_units import Parsed
+from .picture_probe import are_whole
 from .picture_units import Pictures
 from .psi import Track
 
@@ -13,27 +17,17 @@ __all__ = ["framer_for"]
 
 def framer_for(track: Track) -> Framer:
     match track.codec:
-        case "h264" | "hevc":
-            return Pictures(track.codec == "hevc")
+        case "h264" | "hevc" | "mpeg1video" | "mpeg2video" | "mpeg4":
+            return Pictures(track.codec, partial(are_whole, track.codec))
         case "aac":
             return AudioFrames(adts)
         case "mp2":
             return AudioFrames(mpeg_audio)
+        case "aac_latm":
+            return AudioFrames(latm, b"\x56")
+        case "ac3" | "eac3":
+            return AudioFrames(ac3, b"\x0b")
         case "opus":
             return OpusFrames(track.channels)
         case _:
-            return _Whole(track.kind == "audio")
-
-
-class _Whole:
-    """Codecs whose packets are handed over as they come."""
-
-    def __init__(self, audio: bool) -> None:
-        self._audio = audio
-
-    def split(self, packet: ElementaryPacket) -> list[AccessUnit]:
-        key = self._audio or packet.random_access or packet.data.startswith(b"\0\0\1\xb3")
-        return [AccessUnit(packet.data, packet.pts, packet.dts, key, packet.lost, packet.damaged)]
-
-    def flush(self) -> list[AccessUnit]:
-        return []
+            return Parsed(track.codec, audio=track.kind == "audio")

@@ -13,6 +13,10 @@ _PACKET = 188
 _LIMIT = 32 << 20
 #: How many packets have to end in stuffing before the next one is believed to.
 _PROOF = 4
+#: Lengths from here on are of muxers that cut what is longer than 16 bits can tell.
+_FULL = 64_000
+#: Packets without the header that all others have (§2.4.3.7): of padding, directories and such.
+_NO_HEADER = frozenset((0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF))
 
 
 @dataclass(slots=True)
@@ -20,6 +24,7 @@ class ElementaryPacket:
     """One PES packet: ``pts`` and ``dts`` are raw 33-bit ticks of 1/90000 s.
 
     ``damaged``: bytes are missing in it. ``lost``: something was lost since the packet before it.
+    ``is_full``: it is as long as a packet can say, so that more may not have fitted.
     """
 
     track: Track
@@ -29,6 +34,7 @@ class ElementaryPacket:
     random_access: bool
     damaged: bool
     lost: bool
+    is_full: bool = False
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class Assembler:
         self._damaged = False
         self._lost = False
         self._counter: int | None = None
+        self._payload = b""
         self._new_segment = True
         # What is known of the muxer: packets seen to end in stuffing, or None once one did not.
         self._proof: int | None = 0
@@ -68,7 +75,7 @@ class Assembler:
             self.lose()
             return
         starts = bool(flags & 0x40)
-        begin, stuffed, entry = at + 4, False, False
+        begin, stuffed, entry, anew = at + 4, False, False, False
         if control & 0x20:
             length = buffer[begin]
             told = buffer[begin + 1] if length else 0
@@ -83,14 +90,22 @@ class Assembler:
             begin += 1 + length
             stuffed = length == 0 or _stuffing(length, told) > 0
             entry = bool(told & 0x40)
-            if told & 0x80:
-                self._counter = None
+            anew = bool(told & 0x80)
         elif not control & 0x10:
             return
         counter = control & 0x0F
-        if not self._continues(counter, starts):
-            return
+        if counter == self._counter and buffer[begin : at + _PACKET] == self._payload:
+            # Sent twice, which a packet may be; the others of a run follow it.
+            if count == 1:
+                return
+            at, count, begin = at + _PACKET, count - 1, at + _PACKET + 4
+            counter = (counter + 1) & 0x0F
+        if anew:
+            self._counter = None
+        self._continue(counter, starts)
         self._counter = (counter + count - 1) & 0x0F
+        last = at + (count - 1) * _PACKET
+        self._payload = buffer[begin if count == 1 else last + 4 : last + _PACKET]
         if starts:
             self._finish_by_start(out)
             self._open = True
@@ -138,19 +153,16 @@ class Assembler:
         self._open = self._stuffed = self._damaged = False
         self._wanted = None
 
-    def _continues(self, counter: int, starts: bool) -> bool:
-        """Compare with the counter before; ``False`` for a packet that was sent twice."""
+    def _continue(self, counter: int, starts: bool) -> None:
+        """Compare with the counter before: what is between them was lost."""
         last, fresh = self._counter, self._new_segment
         self._new_segment = False
         if last is None or counter == (last + 1) & 0x0F or (fresh and starts):
-            return True
-        if counter == last and not fresh:
-            return False
+            return
         self._stats.lost_packets += (counter - last - 1) & 0x0F
         self._lost = True
         self._damaged = self._damaged or self._open
         self._guessed = self._flushed = False
-        return True
 
     def _continued_after_end(self) -> None:
         """More bytes of a packet that was given away: unlearn what misled us."""
@@ -197,6 +209,9 @@ class Assembler:
         damaged, lost = self._damaged, self._lost
         self._forget()
         self._lost = False
+        if data[:3] == b"\0\0\1" and data[3] in _NO_HEADER:
+            self._lost = lost
+            return None
         if len(data) < 9 or data[:3] != b"\0\0\1" or len(data) < 9 + data[8]:
             self._lost = True
             return None
@@ -207,7 +222,14 @@ class Assembler:
                 dts = _timestamp(data, 14)
         payload = bytes(memoryview(data)[9 + data[8] : wanted or len(data)])
         return ElementaryPacket(
-            self.track, payload, pts, dts, self._random_access, damaged, lost or damaged
+            self.track,
+            payload,
+            pts,
+            dts,
+            self._random_access,
+            damaged,
+            lost or damaged,
+            bool(wanted and wanted >= _FULL),
         )
 
 

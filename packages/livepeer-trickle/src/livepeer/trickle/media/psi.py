@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SectionBuffer", "Track", "parse_pat", "parse_pmt"]
+__all__ = ["SectionBuffer", "Track", "parse_pat", "parse_pmt", "program_number"]
 
 _TYPES: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x01: ("video", "mpeg1video"),
@@ -20,23 +20,47 @@ _TYPES: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x11: ("audio", "aac_latm"),
     0x1B: ("video", "h264"),
     0x24: ("video", "hevc"),
+    0x33: ("video", "vvc"),
+    0x42: ("video", "cavs"),
     0x81: ("audio", "ac3"),
     0x87: ("audio", "eac3"),
+    0x8A: ("audio", "dts"),
+    0xD1: ("video", "dirac"),
+    0xEA: ("video", "vc1"),
 }
 _REGISTERED: dict[bytes, tuple[Literal["video", "audio"], str]] = {
     b"Opus": ("audio", "opus"),
     b"HEVC": ("video", "hevc"),
     b"AC-3": ("audio", "ac3"),
     b"EAC3": ("audio", "eac3"),
+    b"DTS1": ("audio", "dts"),
+    b"DTS2": ("audio", "dts"),
+    b"DTS3": ("audio", "dts"),
+    b"BSSD": ("audio", "s302m"),
+    b"VC-1": ("video", "vc1"),
+    b"drac": ("video", "dirac"),
+    b"VVC ": ("video", "vvc"),
+}
+#: Stream types of Blu-ray, in a program that says so.
+_HDMV: dict[int, tuple[Literal["video", "audio"], str]] = {
+    0x80: ("audio", "pcm_bluray"),
+    0x82: ("audio", "dts"),
+    0x83: ("audio", "truehd"),
+    0x84: ("audio", "eac3"),
+    0x85: ("audio", "dts"),
+    0x86: ("audio", "dts"),
 }
 _DVB: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x6A: ("audio", "ac3"),
     0x7A: ("audio", "eac3"),
+    0x7B: ("audio", "dts"),
 }
 
 
 #: What fills the rest of a packet behind its last section.
 _STUFFING = 0xFF
+#: Sections of one PID that are remembered, to see what is new.
+_SECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +80,20 @@ class SectionBuffer:
     (the pointer of §2.4.4.2).
     """
 
-    __slots__ = ("_data", "_last")
+    __slots__ = ("_before", "_data", "_last")
 
     def __init__(self) -> None:
         self._data: bytearray | None = None
-        self._last = b""
+        #: The last section of each program, by the bytes behind its length.
+        self._last: dict[bytes, bytes] = {}
+        self._before: tuple[int, bytes] | None = None
 
-    def add(self, payload: bytes, start: bool) -> list[bytes]:
-        """The sections that ``payload`` completes, without one that is the same as the last."""
+    def add(self, payload: bytes, start: bool, counter: int) -> list[bytes]:
+        """The sections that ``payload`` completes, without those that are as they were."""
+        before, self._before = self._before, (counter, payload)
+        if before == self._before:
+            # Sent twice, which a packet may be.
+            return []
         if not start:
             return self._join(payload)
         begin = 1 + (payload[0] if payload else 0)
@@ -84,14 +114,17 @@ class SectionBuffer:
                 break
             section = bytes(data[at:end])
             at = end
-            if section == self._last:
+            name = section[:1] + section[3:5] + section[6:7]
+            if section == self._last.get(name):
                 continue
             if len(section) < 12 or _crc(section) != 0:
                 # Where it ends is not to be believed either.
                 self._data = None
                 return out
             if section[5] & 0x01:
-                self._last = section
+                if len(self._last) > _SECTIONS:
+                    self._last.clear()
+                self._last[name] = section
                 out.append(section)
         del data[:at]
         return out
@@ -108,25 +141,29 @@ def parse_pat(section: bytes) -> list[tuple[int, int]]:
     ]
 
 
-def parse_pmt(section: bytes, program: int | None = None) -> tuple[Track, ...]:
-    """The first video and the first audio track whose codec is known here, of ``program``."""
-    if section[0] != 0x02 or program not in (None, section[3] << 8 | section[4]):
-        return ()
+def program_number(section: bytes) -> int:
+    return section[3] << 8 | section[4]
+
+
+def parse_pmt(section: bytes) -> tuple[Track, ...]:
+    """The first video and the first audio track whose codec is known here."""
     found: dict[str, Track] = {}
     end = len(section) - 4
     at = 12 + ((section[10] & 0x0F) << 8 | section[11])
+    types = _TYPES | _HDMV if b"\x05\x04HDMV" in section[12:at] else _TYPES
     while at + 5 <= end:
         pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
         length = (section[at + 3] & 0x0F) << 8 | section[at + 4]
-        track = _track(section[at], pid, section[at + 5 : min(at + 5 + length, end)])
+        track = _track(types.get(section[at]), pid, section[at + 5 : min(at + 5 + length, end)])
         if track is not None:
             found.setdefault(track.kind, track)
         at += 5 + length
     return tuple(found.values())
 
 
-def _track(stream_type: int, pid: int, descriptors: bytes) -> Track | None:
-    known = _TYPES.get(stream_type)
+def _track(
+    known: tuple[Literal["video", "audio"], str] | None, pid: int, descriptors: bytes
+) -> Track | None:
     channels = 0
     at = 0
     while at + 2 <= len(descriptors):

@@ -1,0 +1,208 @@
+"""What the start codes of video say: where a picture begins, and where a decoder can start.
+
+Rec. ITU-T H.264 §7.4.1.2.3, H.265 §7.4.2.4.4, H.262 (MPEG-2) §6.2, ISO/IEC 14496-2 (MPEG-4) §6.2.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["START_CODE", "TO_THE_END", "Found", "Role", "Syntax", "find_pictures", "syntax_of"]
+
+START_CODE = re.compile(b"\0\0\1")
+#: Where the extension of an MPEG-2 picture ends at the latest, in bytes from its start code on.
+_EXTENDED = 48
+
+
+#: All bytes up to the next start code.
+TO_THE_END = 1 << 30
+
+
+class Role(enum.IntEnum):
+    NONE = 0
+    #: The first of what belongs to a picture, always.
+    DELIMITS = 1
+    #: Stands before a picture and belongs to it: parameter sets, a header of a group.
+    OPENS = 2
+    #: The same, and a decoder can start at that picture.
+    OPENS_KEY = 3
+    #: The first part of a picture.
+    FIRST = 4
+    FIRST_KEY = 5
+    #: Another part of the same picture.
+    MORE = 6
+
+
+class Syntax(Protocol):
+    def role(self, data: bytes | bytearray, at: int) -> Role:
+        """What the start code at ``at`` is, all of them in the order of the stream."""
+
+    def look(self, kind: int) -> int:
+        """Bytes from a start code of ``kind``, its fourth byte, that :meth:`role` has to see."""
+
+    def reset(self) -> None:
+        """Something is missing from here on."""
+
+
+def syntax_of(codec: str) -> Syntax:
+    known: dict[str, type[Syntax]] = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4}
+    return known.get(codec, Mpeg2)()
+
+
+class H264:
+    def role(self, data: bytes | bytearray, at: int) -> Role:
+        if at + 4 >= len(data):
+            return Role.NONE
+        kind = data[at + 3] & 0x1F
+        if kind in (1, 2, 5):
+            if not data[at + 4] & 0x80:
+                return Role.MORE
+            return Role.FIRST_KEY if kind == 5 else Role.FIRST
+        if kind == 6:
+            return Role.OPENS_KEY if _is_recovery_point(data, at + 4) else Role.OPENS
+        if kind == 9:
+            return Role.DELIMITS
+        return Role.OPENS if kind in (7, 8) else Role.NONE
+
+    def look(self, kind: int) -> int:
+        return TO_THE_END if kind & 0x1F == 6 else 5
+
+    def reset(self) -> None:
+        pass
+
+
+class Hevc:
+    def role(self, data: bytes | bytearray, at: int) -> Role:
+        if at + 4 >= len(data):
+            return Role.NONE
+        kind = data[at + 3] >> 1 & 0x3F
+        if kind < 32:
+            if at + 5 >= len(data) or not data[at + 5] & 0x80:
+                return Role.MORE
+            return Role.FIRST_KEY if 16 <= kind <= 21 else Role.FIRST
+        if kind == 35:
+            return Role.DELIMITS
+        return Role.OPENS if 32 <= kind <= 34 or kind == 39 else Role.NONE
+
+    def look(self, kind: int) -> int:
+        return 6
+
+    def reset(self) -> None:
+        pass
+
+
+class Mpeg2:
+    """MPEG-1 and MPEG-2; two fields are one picture here, as they are for their decoder."""
+
+    def __init__(self) -> None:
+        self._half = False
+
+    def role(self, data: bytes | bytearray, at: int) -> Role:
+        if at + 3 >= len(data):
+            return Role.NONE
+        kind = data[at + 3]
+        if kind == 0x00:
+            return self._picture(data, at)
+        if kind == 0xB3:
+            return Role.OPENS_KEY
+        if kind == 0xB8:
+            return Role.OPENS
+        return Role.MORE if kind <= 0xAF else Role.NONE
+
+    def _picture(self, data: bytes | bytearray, at: int) -> Role:
+        extension = data.find(b"\0\0\1\xb5", at + 8, at + _EXTENDED)
+        frame = True
+        if 0 <= extension < len(data) - 6 and data[extension + 4] >> 4 == 8:
+            frame = data[extension + 6] & 0x03 in (0, 3)
+        if not frame and self._half:
+            self._half = False
+            return Role.MORE
+        self._half = not frame
+        return Role.FIRST
+
+    def look(self, kind: int) -> int:
+        return 4 if kind else _EXTENDED
+
+    def reset(self) -> None:
+        self._half = False
+
+
+class Mpeg4:
+    def role(self, data: bytes | bytearray, at: int) -> Role:
+        if at + 4 >= len(data):
+            return Role.NONE
+        kind = data[at + 3]
+        if kind == 0xB6:
+            return Role.FIRST if data[at + 4] >> 6 else Role.FIRST_KEY
+        return Role.OPENS if kind < 0x30 or kind in (0xB0, 0xB3, 0xB5) else Role.NONE
+
+    def look(self, kind: int) -> int:
+        return 5
+
+    def reset(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Found:
+    """Where pictures start in some data, what stands before them included, and what is around."""
+
+    starts: list[int]
+    keys: list[bool]
+    #: What stands before the next picture begins here, behind the last one.
+    tail: int | None
+    #: The data begins with a start, but for zeros that fill.
+    from_start: bool
+
+    @property
+    def whole(self) -> bool:
+        """One picture or several, and nothing else."""
+        return bool(self.starts) and self.from_start and self.tail is None
+
+
+def find_pictures(syntax: Syntax, data: bytes) -> Found:
+    starts: list[int] = []
+    keys: list[bool] = []
+    front: int | None = None
+    key = False
+    # Every byte of every picture is looked at here; this is twice as fast as bytes.find().
+    for code in START_CODE.finditer(data, 0, max(0, len(data) - 1)):
+        at = code.start()
+        role = syntax.role(data, at)
+        if role is Role.NONE:
+            continue
+        begin = at - 1 if at and data[at - 1] == 0 else at
+        if role <= Role.OPENS_KEY:
+            key |= role is Role.OPENS_KEY
+            if front is None:
+                front = begin
+            continue
+        if role is not Role.MORE:
+            starts.append(begin if front is None else front)
+            keys.append(key or role is Role.FIRST_KEY)
+            key = False
+        elif front is not None and not starts:
+            # Parameter sets, then the middle of a picture: its first part was lost.
+            starts.append(front)
+            keys.append(False)
+        front = None
+    first = starts[0] if starts else front
+    from_start = first is not None and not data[:first].strip(b"\0")
+    return Found(starts, keys, front, from_start)
+
+
+def _is_recovery_point(data: bytes | bytearray, at: int) -> bool:
+    """Whether the SEI messages at ``at`` have one of type 6 (Rec. ITU-T H.264 §D.1)."""
+    for _ in range(8):
+        if at + 1 >= len(data) or data[at] == 0x80:
+            return False
+        kind, size = data[at], data[at + 1]
+        if kind == 6:
+            return True
+        if 0xFF in (kind, size):
+            return False
+        at += 2 + size
+    return False
