@@ -10,11 +10,11 @@ from livepeer.trickle.media.clock import (
     MPEG_TIME_BASE,
     MPEG_WRAP,
     SampleClock,
-    Timeline,
     exact,
     rescale,
     ticks,
 )
+from livepeer.trickle.media.timeline import Timeline
 
 
 def test_fractions_and_integers_stay_exact_and_floats_go_to_the_nearest_tick() -> None:

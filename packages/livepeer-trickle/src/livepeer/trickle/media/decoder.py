@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from . import gpu
-from .clock import Time, Timeline, exact
+from .clock import Time, exact
 from .decoder_audio import AudioDecoder
 from .decoder_packets import PacketTrack
 from .decoder_video import VideoDecoder
@@ -16,6 +16,7 @@ from .frames import Frame, MediaPacket
 from .interleave import Interleaver
 from .pes import ElementaryPacket
 from .psi import Track
+from .timeline import Timeline
 from .track import DecoderStats, TrackDecoder
 
 __all__ = ["DecoderStats", "StreamDecoder"]

@@ -9,11 +9,12 @@ from av import Packet
 from av.error import FFmpegError
 
 from .access_units import AccessUnit
-from .clock import MPEG_TIME_BASE, SampleClock, Timeline
+from .clock import MPEG_TIME_BASE, SampleClock
 from .framers import framer_for
 from .frames import AudioFrame
 from .pes import ElementaryPacket
 from .psi import Track
+from .timeline import Timeline
 from .track import DecoderStats
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class AudioDecoder:
                 self._stats.damaged += 1
                 continue
             if unit.pts is not None:
-                self._base = self._timeline.place(unit.pts)
+                self._base = self._timeline.place(unit.pts, "audio", starts=True)
             if self._base is None:
                 self._stats.skipped += 1
                 continue

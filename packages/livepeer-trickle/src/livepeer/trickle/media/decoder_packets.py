@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from .access_units import AccessUnit
-from .clock import MPEG_TIME_BASE, Timeline
+from .clock import MPEG_TIME_BASE
 from .decoder_audio import open_audio, opus_head
 from .decoder_video import open_video
 from .framers import framer_for
@@ -13,6 +13,7 @@ from .frames import CodecParameters, MediaPacket
 from .pes import ElementaryPacket
 from .picture_units import parameter_sets
 from .psi import Track
+from .timeline import Timeline
 from .track import DecoderStats
 
 __all__ = ["PacketTrack"]
@@ -63,7 +64,9 @@ class PacketTrack:
 
     def _packet(self, unit: AccessUnit) -> MediaPacket | None:
         parameters = self._describe(unit)
-        placed, dts = self._timeline.place_both(unit.pts, unit.dts)
+        placed, dts = self._timeline.place_both(
+            unit.pts, unit.dts, self.track.kind, starts=unit.key
+        )
         if placed is not None:
             self._base = placed
         if self._base is None or parameters is None:

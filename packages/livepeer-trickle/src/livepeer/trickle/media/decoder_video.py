@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from av import CodecContext, Packet
@@ -9,13 +10,15 @@ from av.error import FFmpegError
 
 from . import gpu
 from .access_units import AccessUnit
-from .clock import MPEG_TIME_BASE, Timeline
+from .clock import MPEG_TIME_BASE
 from .framers import framer_for
 from .frames import VideoFrame
 from .limits import MAX_PIXELS
 from .pes import ElementaryPacket
+from .picture_times import PictureTimes
 from .picture_units import stands_alone
 from .psi import Track
+from .timeline import Timeline
 from .track import DecoderStats
 
 if TYPE_CHECKING:
@@ -52,8 +55,7 @@ class VideoDecoder:
         self._key = self._spoilt_until = -(1 << 63)
         #: That keyframe and what came after it, until the first of their pictures is out.
         self._since_key: list[AccessUnit] = []
-        self._last: int | None = None
-        self._step = 3_000
+        self._times: PictureTimes[av.VideoFrame] = PictureTimes()
 
     def push(self, packet: ElementaryPacket) -> list[VideoFrame]:
         return self._units(self._framer.split(packet))
@@ -66,10 +68,14 @@ class VideoDecoder:
         self._since_key = []
         out = self._decode(None)
         self._context.flush_buffers()
+        self._times.lose()
         return out
 
     def flush(self) -> list[VideoFrame]:
-        return self._units(self._framer.flush()) + self.lose()
+        out = self._units(self._framer.flush()) + self.lose()
+        rest = self._times.give_up(self._rate, self._timeline.latest)
+        self._stats.video_frames += len(rest)
+        return out + [self._frame(*each) for each in rest]
 
     def _units(self, units: list[AccessUnit]) -> list[VideoFrame]:
         out: list[VideoFrame] = []
@@ -111,7 +117,7 @@ class VideoDecoder:
                 if pts is not None and pts < self._spoilt_until:
                     self._stats.skipped += 1
                 else:
-                    out.append(self._frame(picture))
+                    out += self._timed(picture)
                 if self._since_key and (pts is None or pts >= self._key):
                     self._since_key = []
                 continue
@@ -154,19 +160,27 @@ class VideoDecoder:
 
     def _packet(self, unit: AccessUnit) -> Any:
         packet = Packet(unit.data)
-        packet.pts, packet.dts = self._timeline.place_both(unit.pts, unit.dts)
+        packet.pts, packet.dts = self._timeline.place_both(unit.pts, unit.dts, starts=unit.key)
         packet.time_base = MPEG_TIME_BASE
         if unit.key and packet.pts is not None:
             self._key = packet.pts
         return packet
 
-    def _frame(self, picture: av.VideoFrame) -> VideoFrame:
-        pts = picture.pts
-        if pts is None:
-            pts = 0 if self._last is None else self._last + self._step
-        elif self._last is not None and 0 < pts - self._last < 90_000:
-            self._step = pts - self._last
-        self._last = pts
+    @property
+    def _rate(self) -> Fraction | None:
+        return self._context.framerate or None
+
+    def _timed(self, picture: av.VideoFrame) -> list[VideoFrame]:
+        told = picture.pts
+        if told is None:
+            rate, latest = self._rate, self._timeline.latest
+            return [
+                self._frame(*each)
+                for each in self._times.add(picture, None, rate=rate, latest=latest)
+            ]
+        return [self._frame(*each) for each in self._times.add(picture, told)]
+
+    def _frame(self, picture: av.VideoFrame, pts: int) -> VideoFrame:
         if self._device is not None and picture.format.name != "cuda":
             gpu.warn_of_fallback(self.track.codec, picture.format.name, self._device)
             self._device = None

@@ -1,0 +1,78 @@
+"""The times of pictures of which not each is told: from those around it, and how many there are."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+__all__ = ["PictureTimes"]
+
+T = TypeVar("T")
+
+#: Pictures that wait for the first time that tells how far they are apart.
+_WAITING = 8
+#: Ticks between pictures where nothing tells: 30 a second.
+_STEP = Fraction(3_000)
+#: Times further apart than this are a pause.
+_APART = 10 * 90_000
+
+
+class PictureTimes(Generic[T]):
+    """Add pictures in the order in which they are shown; get them with a time each, in ticks.
+
+    A picture that has a time is given at once, with it. What comes without follows at the distance
+    that the told times have; only the first ones wait until two are told, eight at most.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[T] = deque()
+        self._told: int | None = None
+        #: Pictures since that one.
+        self._since = 0
+        self._step: Fraction | None = None
+        self._guessed = False
+
+    def add(
+        self, picture: T, pts: int | None, *, rate: Fraction | None = None, latest: int = 0
+    ) -> list[tuple[T, int]]:
+        """``rate``: a second, by the stream's own word. ``latest``: where a stream without begins."""
+        if pts is not None:
+            return [*self._tell(pts), (picture, pts)]
+        self._since += 1
+        if self._told is not None and self._step is not None:
+            return [(picture, self._told + round(self._since * self._step))]
+        self._waiting.append(picture)
+        return self.give_up(rate, latest) if len(self._waiting) > _WAITING else []
+
+    def _tell(self, pts: int) -> list[tuple[T, int]]:
+        told, since, self._told, self._since = self._told, self._since + 1, pts, 0
+        if told is not None and 0 < pts - told <= _APART and not self._guessed:
+            self._step = Fraction(pts - told, since)
+        self._guessed = False
+        step, waiting = self._step or _STEP, len(self._waiting)
+        out = [
+            (picture, pts - round((waiting - n) * step)) for n, picture in enumerate(self._waiting)
+        ]
+        self._waiting.clear()
+        return out
+
+    def give_up(self, rate: Fraction | None, latest: int) -> list[tuple[T, int]]:
+        """Nothing told how far they are apart, and nothing will."""
+        if not self._waiting:
+            return []
+        if self._step is None:
+            self._step = Fraction(90_000) / rate if rate and 1 <= rate <= 240 else _STEP
+        if self._told is None:
+            # The first of them is where the stream is, whatever that is called.
+            self._told, self._guessed = latest - round(self._step), True
+        out = []
+        first = self._since - len(self._waiting) + 1
+        for n, picture in enumerate(self._waiting):
+            out.append((picture, self._told + round((first + n) * self._step)))
+        self._waiting.clear()
+        return out
+
+    def lose(self) -> None:
+        """Some are missing here: those behind are counted back from the next time that is told."""
+        self._told, self._since = None, 0
