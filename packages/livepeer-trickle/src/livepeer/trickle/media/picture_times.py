@@ -36,7 +36,7 @@ class PictureTimes(Generic[T]):
     def add(
         self, picture: T, pts: int | None, *, rate: Fraction | None = None, latest: int = 0
     ) -> list[tuple[T, int]]:
-        """``rate``: a second, by the stream's own word. ``latest``: where a stream without begins."""
+        """``rate``: what the stream says itself. ``latest``: where one without times begins."""
         if pts is not None:
             return [*self._tell(pts), (picture, pts)]
         self._since += 1
