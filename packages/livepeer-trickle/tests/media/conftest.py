@@ -90,7 +90,7 @@ def make_clip(
         context = video.codec_context
         context.time_base = Fraction(1, 90_000)
         context.thread_count = 1
-        if codec == "mpeg2video":
+        if codec in ("mpeg2video", "mpeg4"):
             context.bit_rate = 4_000_000
             context.time_base = 1 / fps
         pictures = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .access_units import AccessUnit
 from .pes import ElementaryPacket
-from .start_codes import START_CODE, TO_THE_END, Role, Syntax
+from .start_codes import START_CODE, TO_THE_END, Role, Syntax, beginning
 
 __all__ = ["Joiner"]
 
@@ -88,7 +88,7 @@ class Joiner:
                 continue
             begins = self._coded or self._start is None or role is Role.DELIMITS
             if begins and role is not Role.MORE:
-                begin = at - 1 if at and data[at - 1] == 0 else at
+                begin = beginning(self._syntax, data, at)
                 if self._coded:
                     out.append(self._unit(begin, at))
                 self._begin(begin, at)

@@ -10,7 +10,16 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["START_CODE", "TO_THE_END", "Found", "Role", "Syntax", "find_pictures", "syntax_of"]
+__all__ = [
+    "START_CODE",
+    "TO_THE_END",
+    "Found",
+    "Role",
+    "Syntax",
+    "beginning",
+    "find_pictures",
+    "syntax_of",
+]
 
 START_CODE = re.compile(b"\0\0\1")
 #: Where the extension of an MPEG-2 picture ends at the latest, in bytes from its start code on.
@@ -37,6 +46,9 @@ class Role(enum.IntEnum):
 
 
 class Syntax(Protocol):
+    #: A zero before a start code belongs to it. In MPEG-2 it may be the end of what is before.
+    zero_byte: bool
+
     def role(self, data: bytes | bytearray, at: int) -> Role:
         """What the start code at ``at`` is, all of them in the order of the stream."""
 
@@ -53,6 +65,8 @@ def syntax_of(codec: str) -> Syntax:
 
 
 class H264:
+    zero_byte = True
+
     def role(self, data: bytes | bytearray, at: int) -> Role:
         if at + 4 >= len(data):
             return Role.NONE
@@ -75,6 +89,8 @@ class H264:
 
 
 class Hevc:
+    zero_byte = True
+
     def role(self, data: bytes | bytearray, at: int) -> Role:
         if at + 4 >= len(data):
             return Role.NONE
@@ -96,6 +112,8 @@ class Hevc:
 
 class Mpeg2:
     """MPEG-1 and MPEG-2; two fields are one picture here, as they are for their decoder."""
+
+    zero_byte = False
 
     def __init__(self) -> None:
         self._half = False
@@ -131,6 +149,8 @@ class Mpeg2:
 
 
 class Mpeg4:
+    zero_byte = False
+
     def role(self, data: bytes | bytearray, at: int) -> Role:
         if at + 4 >= len(data):
             return Role.NONE
@@ -174,7 +194,7 @@ def find_pictures(syntax: Syntax, data: bytes) -> Found:
         role = syntax.role(data, at)
         if role is Role.NONE:
             continue
-        begin = at - 1 if at and data[at - 1] == 0 else at
+        begin = beginning(syntax, data, at)
         if role <= Role.OPENS_KEY:
             key |= role is Role.OPENS_KEY
             if front is None:
@@ -192,6 +212,11 @@ def find_pictures(syntax: Syntax, data: bytes) -> Found:
     first = starts[0] if starts else front
     from_start = first is not None and not data[:first].strip(b"\0")
     return Found(starts, keys, front, from_start)
+
+
+def beginning(syntax: Syntax, data: bytes | bytearray, at: int) -> int:
+    """Where the start code at ``at`` begins, with the zero that may stand before it."""
+    return at - 1 if syntax.zero_byte and at and data[at - 1] == 0 else at
 
 
 def _is_recovery_point(data: bytes | bytearray, at: int) -> bool:
