@@ -47,6 +47,11 @@ class Metrics:
         self.events = Counter(
             "livepeer_events", "Server-sent events made by streams.", registry=self.registry
         )
+        self.blocked_seconds = Counter(
+            "livepeer_loop_blocked_seconds",
+            "Seconds for which the pipeline's async code held up the event loop.",
+            registry=self.registry,
+        )
         self.setup_seconds = Gauge(
             "livepeer_setup_seconds", "Seconds that setup took.", registry=self.registry
         )

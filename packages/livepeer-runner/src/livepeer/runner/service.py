@@ -19,6 +19,7 @@ from livepeer.runner.metrics import Metrics
 from livepeer.runner.pipeline import PipelineBase
 from livepeer.runner.settings import Settings
 from livepeer.runner.threads import WorkerThreads
+from livepeer.runner.watchdog import Watchdog
 from livepeer.runner.work import Work
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Service:
         self.succeeded = False
         """Whether another process serves in this one's place, see `hand_over`."""
         self._loading: asyncio.Task[None] | None = None
+        self._watchdog = Watchdog(cls, self.metrics.blocked_seconds.inc)
         self._work: Work | None = None
 
     @property
@@ -103,6 +105,7 @@ class Service:
     async def start(self) -> None:
         """Return at once; setup goes on behind, so that the port answers while it runs."""
         loop = asyncio.get_running_loop()
+        self._watchdog.start()
         self._loading = loop.create_task(self._load(), name="setup")
         if self.registration is not None:
             self._attached = loop.create_task(self._attach(self.registration), name="registration")
@@ -153,6 +156,7 @@ class Service:
             except (Exception, SystemExit) as error:
                 logger.error("teardown raised", exc_info=logs.authors(error))
         self.threads.close()
+        self._watchdog.stop()
 
     async def _attach(self, registration: Registration) -> None:
         """Registered from when it is ready until it drains."""
