@@ -20,6 +20,8 @@ from .picture_units import stands_alone
 from .psi import Track
 from .timeline import Timeline
 from .track import DecoderStats
+from .upright import Upright
+from .video_frame import SQUARE
 
 if TYPE_CHECKING:
     import av
@@ -56,6 +58,7 @@ class VideoDecoder:
         #: That keyframe and what came after it, until the first of their pictures is out.
         self._since_key: list[AccessUnit] = []
         self._times: PictureTimes[av.VideoFrame] = PictureTimes()
+        self._upright = Upright()
 
     def push(self, packet: ElementaryPacket) -> list[VideoFrame]:
         return self._units(self._framer.split(packet))
@@ -184,7 +187,10 @@ class VideoDecoder:
         if self._device is not None and picture.format.name != "cuda":
             gpu.warn_of_fallback(self.track.codec, picture.format.name, self._device)
             self._device = None
-        return VideoFrame(picture, pts=pts, key_frame=bool(picture.key_frame))
+        key = bool(picture.key_frame)
+        shape = self._context.sample_aspect_ratio or SQUARE
+        picture, shape = self._upright.turn(picture, shape)
+        return VideoFrame(picture, pts=pts, key_frame=key, sample_aspect_ratio=shape)
 
 
 def open_video(codec: str, device: str | None, threads: int) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -11,14 +12,19 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from .outputs import VideoOutput
+from .video_frame import SQUARE
 
-__all__ = ["Fitter", "Shape", "output_size"]
+__all__ = ["Fitter", "Shape", "output_pixel", "output_size"]
 
 #: AVColorSpace to the number by which libswscale knows the same matrix.
 _MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 _UNSPECIFIED = 2
 _BT601 = 6
 _LIMITED = 1
+
+#: How far from square a pixel counts as square, and the largest number of a stream's pixel shape.
+_NEARLY = Fraction(1, 100)
+_FINEST = 1000
 
 #: What x264 takes as it is, and reads faster than a conversion would write.
 _NATIVE = ("yuv420p", "yuvj420p", "nv12")
@@ -32,9 +38,10 @@ class Shape(NamedTuple):
     full_range: bool
     matrix: int
     on_device: bool
+    pixel: Fraction
 
     @classmethod
-    def of(cls, picture: av.VideoFrame) -> Shape:
+    def of(cls, picture: av.VideoFrame, pixel: Fraction) -> Shape:
         """Pictures that leave range or matrix open count as limited-range BT.601, as converted."""
         matrix = picture.colorspace
         return cls(
@@ -43,7 +50,19 @@ class Shape(NamedTuple):
             picture.color_range == 2 or picture.format.name.startswith("yuvj"),
             matrix if matrix in _MATRIX and matrix != 5 else _BT601,
             picture.format.name == "cuda",
+            _pixel(pixel) if pixel is not SQUARE else pixel,
         )
+
+
+def _pixel(shape: Any) -> Fraction:
+    """A pixel's shape as an author may have written it."""
+    try:
+        pixel: Fraction = Fraction(shape).limit_denominator(_FINEST)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        pixel = Fraction(0)
+    if pixel <= 0:
+        raise ValueError(f"sample_aspect_ratio {shape!r}: expected a pixel's width by its height")
+    return pixel
 
 
 def output_size(output: VideoOutput, width: int, height: int) -> tuple[int, int]:
@@ -55,6 +74,21 @@ def output_size(output: VideoOutput, width: int, height: int) -> tuple[int, int]
     if output.height:
         return max(2, round(width * output.height / height / 2) * 2), output.height
     return max(2, width & ~1), max(2, height & ~1)
+
+
+def output_pixel(output: VideoOutput, shape: Shape) -> Fraction:
+    """The shape of a pixel that is encoded: scaled by both measures, the picture keeps its own.
+
+    A picture of square pixels is stretched into the size that was asked for, and they stay square.
+    """
+    pixel = shape.pixel
+    if not (output.width and output.height) or pixel == 1:
+        return pixel
+    # What is odd loses its last column or row, and nothing is scaled for it.
+    width, height = max(2, shape.width & ~1), max(2, shape.height & ~1)
+    wide = pixel * Fraction(width * output.height, height * output.width)
+    # A size that makes pixels square does so but for its rounding.
+    return Fraction(1) if abs(wide - 1) < _NEARLY else wide.limit_denominator(_FINEST)
 
 
 class Fitter:

@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from .clock import MPEG_TIME_BASE
-from .encoder_picture import Fitter, Shape, output_size
+from .encoder_picture import Fitter, Shape, output_pixel, output_size
 from .frames import VideoFrame
 from .outputs import VideoOutput
 
@@ -80,7 +80,7 @@ class VideoEncoder:
         with _LOCKS[(id(frame._picture) >> 6) % len(_LOCKS)]:
             picture = frame.to_av()
             units: list[AccessUnit] = []
-            shape = Shape.of(picture)
+            shape = Shape.of(picture, frame.sample_aspect_ratio)
             if self._context is None or shape != self._shape or (key and self._outgrown()):
                 units = self.flush()
                 self._open(picture, shape)
@@ -136,10 +136,13 @@ class VideoEncoder:
             # Its sessions are limited in number and its pictures in size.
             attempts.append(("libx264", False))
         fitter = Fitter(picture, width, height)
+        pixel = output_pixel(self.output, shape)
         reasons = []
         for codec, on_device in attempts:
             try:
                 context = self._context_of(codec, fitter, picture if on_device else None)
+                if pixel != 1:
+                    context.sample_aspect_ratio = pixel
                 context.open()
             except (av.FFmpegError, NotImplementedError, ValueError) as error:
                 reasons.append(f"{codec} does not open for {width}x{height}: {error}")

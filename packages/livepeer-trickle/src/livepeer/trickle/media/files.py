@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
-from .clock import MPEG_TIME_BASE, SampleClock
-from .decoder import StreamDecoder
-from .frames import AudioFrame, Frame, MediaPacket, VideoFrame
+from .file_clock import FileClock
+from .frames import Frame, MediaPacket
 from .interleave import Interleaver
 from .limits import MAX_PIXELS
+from .repeats import WithoutRepeats, is_transport_stream
 
 __all__ = ["decode"]
 
@@ -20,97 +20,104 @@ _CHUNK = 64 * 1024
 #: Seconds of media by which the tracks of a file may be apart and still come in order.
 _HOLD = Fraction(1)
 
+#: AVFMT_TS_DISCONT of libavformat: the file is a stream that was kept, whose clock may jump.
+_JUMPS = 0x200
+
+#: How far a transport stream is looked into for tracks that begin late, in bytes and microseconds.
+_LOOK = {"probesize": str(32 << 20), "analyzeduration": str(30_000_000)}
+
+_DISCARDED = ("attached_pic", "timed_thumbnails", "dependent")
+
 
 def decode(
     source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
     *,
     video: bool = True,
     audio: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Frame]:
     """The frames of a media file, in presentation order: its first video and first audio track.
 
     ``source``: a path, the file's bytes, or an open binary file, in any container that FFmpeg
     reads. Nothing else is opened: a playlist does not reach the network or other files.
-    Broken parts are left out, as in a live stream.
+    Pictures are upright, whichever way the file says that they are to be turned. What has no time
+    follows what is before it, at the file's rate. Where the clock of a transport stream starts
+    anew, times go on. Broken parts are left out, pictures until the next keyframe. Cover pictures
+    are no video.
+
+    ``max_pixels``: width times height of the largest picture that is decoded; a dozen of them may
+    be in memory at once. By default 4096×2304.
 
     Raises ``OSError`` where the file cannot be opened, ``ValueError`` where no frame of a wanted
-    track can be decoded, and ``TypeError`` for what is no source; all at the first frame. Pictures
-    of more than 8192×4608 are refused.
+    track can be decoded or a picture is too large, and ``TypeError`` for what is no source; all at
+    the first frame, but for a picture that is larger than those before it.
     """
     if not (video or audio):
         raise ValueError("nothing to decode: video and audio are both left out")
     if isinstance(source, bytes | bytearray | memoryview):
-        yield from _frames(io.BytesIO(source), "this data", video, audio)
+        yield from _frames(io.BytesIO(source), "this data", video, audio, max_pixels)
     elif isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
-            yield from _frames(file, os.fspath(source), video, audio)
+            yield from _frames(file, os.fspath(source), video, audio, max_pixels)
     else:
-        yield from _frames(source, "this file", video, audio)
+        yield from _frames(source, "this file", video, audio, max_pixels)
 
 
-def _frames(file: Any, name: str, video: bool, audio: bool) -> Iterator[Frame]:
+def _frames(file: Any, name: str, video: bool, audio: bool, max_pixels: int) -> Iterator[Frame]:
     head = file.read(_CHUNK) if hasattr(file, "read") else None
     if not isinstance(head, bytes):
         kind = type(file).__name__
         raise TypeError(f"a source is a path, bytes or a file opened with 'rb', not {kind}")
-    if len(head) > 188 and head[0] == head[188] == 0x47:
-        frames = _transport_stream(file, head, video, audio)
+    format = None
+    if is_transport_stream(head):
+        file, format = WithoutRepeats(head, file), "mpegts"
+    elif file.seekable():
+        file.seek(-len(head), os.SEEK_CUR)
     else:
-        if file.seekable():
-            file.seek(-len(head), os.SEEK_CUR)
-        else:
-            file = io.BytesIO(head + file.read())
-        frames = _container(file, name, video, audio)
+        file = io.BytesIO(head + file.read())
     empty = True
-    for frame in frames:
+    for frame in _container(file, format, name, video, audio, max_pixels):
         empty = False
         yield frame
     if empty:
         wanted = " or ".join(kind for kind, on in (("video", video), ("audio", audio)) if on)
-        raise ValueError(f"{name} holds no {wanted or 'wanted track'} that can be decoded")
+        raise ValueError(f"{name} holds no {wanted} that can be decoded")
 
 
-def _transport_stream(file: BinaryIO, head: bytes, video: bool, audio: bool) -> Iterator[Frame]:
-    decoder = StreamDecoder(
-        video="decode" if video else "drop", audio="decode" if audio else "drop", max_hold=_HOLD
-    )
-    chunk = head
-    while chunk:
-        yield from cast("list[Frame]", decoder.feed(chunk))
-        chunk = file.read(_CHUNK)
-    yield from cast("list[Frame]", decoder.flush())
-
-
-def _container(file: BinaryIO, name: str, video: bool, audio: bool) -> Iterator[Frame]:
+def _container(
+    file: Any, format: str | None, name: str, video: bool, audio: bool, max_pixels: int
+) -> Iterator[Frame]:
     import av
     from av.error import FFmpegError
+
+    from .file_track import FileTrack, PictureTrack, SoundTrack
 
     try:
         # An empty whitelist: what a playlist names is never opened.
         container = av.open(
             file,
             "r",
-            container_options={"protocol_whitelist": ""},
-            options={"max_pixels": str(MAX_PIXELS)},
+            format,
+            container_options={"protocol_whitelist": "", **(_LOOK if format else {})},
+            options={"max_pixels": str(max_pixels)},
         )
     except FFmpegError as error:
         # Without the number and the name that FFmpeg puts around it.
         why = error.strerror or error
         raise ValueError(f"{name} is not a media file that can be decoded: {why}") from error
     with container:
-        streams: list[Any] = [
-            *_decodable(container.streams.video)[:video],
-            *_decodable(container.streams.audio)[:audio],
-        ]
-        for stream in streams:
-            stream.thread_type = "AUTO"
-            if stream.type == "video":
-                options = stream.codec_context.options
-                stream.codec_context.options = options | {"max_pixels": str(MAX_PIXELS)}
+        pictures = _wanted(container.streams.video)[:video]
+        sounds = _wanted(container.streams.audio)[:audio]
+        tracks: dict[int, FileTrack] = {
+            **{stream.index: PictureTrack(stream, max_pixels) for stream in pictures},
+            **{stream.index: SoundTrack(stream) for stream in sounds},
+        }
         order = Interleaver(_HOLD)
-        clock = SampleClock()
-        packets = container.demux(streams) if streams else iter(())
+        clock = FileClock() if container.format.flags & _JUMPS else None
+        packets = container.demux(*pictures, *sounds) if tracks else iter(())
         while True:
+            for stream in pictures:
+                _check_size(stream.codec_context, name, max_pixels)
             try:
                 packet = next(packets, None)
             except FFmpegError:
@@ -118,38 +125,33 @@ def _container(file: BinaryIO, name: str, video: bool, audio: bool) -> Iterator[
                 break
             if packet is None:
                 break
-            try:
-                frames = packet.decode()
-            except FFmpegError:
-                # One broken packet: the next one is read from behind it.
-                continue
-            made: list[Frame | MediaPacket] = [_wrap(frame, clock) for frame in frames]
-            yield from cast("list[Frame]", order.add(made, tracks=len(streams)))
+            if clock is not None:
+                clock.place(packet)
+            made = cast("list[Frame | MediaPacket]", tracks[packet.stream.index].push(packet))
+            yield from cast("list[Frame]", order.add(made, tracks=len(tracks)))
+        rest = [frame for track in tracks.values() for frame in track.flush()]
+        yield from cast("list[Frame]", order.add(list(rest), tracks=len(tracks)))
         yield from cast("list[Frame]", order.flush())
 
 
-def _decodable(streams: Iterable[Any]) -> list[Any]:
-    """Those that FFmpeg has a decoder for (it knows SVG by name, for one, but cannot draw it)."""
-    return [stream for stream in streams if stream.codec_context is not None]
+def _wanted(streams: Any) -> list[Any]:
+    """Those that FFmpeg has a decoder for (it knows SVG by name, for one, but cannot draw it), and
+    that are no cover or tile."""
+    return [
+        stream
+        for stream in streams
+        if stream.codec_context is not None
+        and not any(kind in _DISCARDED for kind in _kinds(stream))
+    ]
 
 
-def _wrap(frame: Any, clock: SampleClock) -> Frame:
-    import av
+def _kinds(stream: Any) -> list[str]:
+    return [kind.name for kind in type(stream.disposition) if kind & stream.disposition]
 
-    if isinstance(frame, av.VideoFrame):
-        return VideoFrame(
-            frame,
-            pts=0 if frame.pts is None else frame.pts,
-            time_base=frame.time_base or MPEG_TIME_BASE,
-            key_frame=bool(frame.key_frame),
+
+def _check_size(context: Any, name: str, max_pixels: int) -> None:
+    if context.width * context.height > max_pixels:
+        raise ValueError(
+            f"{name} has pictures of {context.width}x{context.height}, and max_pixels is "
+            f"{max_pixels}: give decode(..., max_pixels=...) a larger one to have them"
         )
-    told = None if frame.pts is None else frame.pts * frame.time_base
-    pts, base = clock.place(told, frame.samples, frame.sample_rate)
-    return AudioFrame(
-        None,
-        rate=frame.sample_rate,
-        layout=frame.layout.name,
-        pts=pts,
-        time_base=base,
-        source=frame,
-    )

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 __all__ = ["MAX_PIXELS"]
 
-#: 8K, and a little: a damaged header must not ask for more memory than any real picture needs.
-MAX_PIXELS = 8192 * 4608
+#: The largest picture of H.264 up to level 5.2, which is 4K and a little: a decoder keeps a dozen,
+#: and a header of a few bytes may ask for them.
+MAX_PIXELS = 4096 * 2304

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from .pixels import Picture, Plane
 
-__all__ = ["VideoFrame"]
+__all__ = ["SQUARE", "VideoFrame"]
+
+#: The shape of most pixels.
+SQUARE = Fraction(1)
 
 
 class VideoFrame:
@@ -42,7 +45,10 @@ class VideoFrame:
     Not thread-safe: one frame belongs to one thread at a time.
     """
 
-    __slots__ = ("_owned", "_picture", "_planes", "_views", "key_frame", "pts", "time_base")
+    __slots__ = (
+        *("_owned", "_picture", "_planes", "_views"),
+        *("key_frame", "pts", "sample_aspect_ratio", "time_base"),
+    )
 
     #: Presentation time in ticks of ``time_base``; ``None`` while the frame has no time yet.
     pts: int | None
@@ -50,6 +56,9 @@ class VideoFrame:
     time_base: Fraction
     #: Whether the source encoded this picture on its own.
     key_frame: bool
+    #: Width of a pixel by its height: 1 for square ones, 16/15 in a PAL picture of 4:3. Pixels are
+    #: handed over as they are, and an encoder writes down what this says.
+    sample_aspect_ratio: Fraction
 
     def __init__(
         self,
@@ -59,6 +68,7 @@ class VideoFrame:
         time_base: Fraction = MPEG_TIME_BASE,
         key_frame: bool = False,
         owned: bool = False,
+        sample_aspect_ratio: Fraction = SQUARE,
     ) -> None:
         """Wrap a PyAV picture; used by decoders. ``owned``: nobody else reads its memory."""
         self._picture = picture
@@ -68,6 +78,7 @@ class VideoFrame:
         self.pts = pts
         self.time_base = time_base
         self.key_frame = key_frame
+        self.sample_aspect_ratio = sample_aspect_ratio
 
     @classmethod
     def from_ndarray(
@@ -191,6 +202,9 @@ class VideoFrame:
     def replace(self, picture: Any, format: str | None = None) -> VideoFrame:
         """A frame of another picture, of any size, with this frame's time and colour matrix.
 
+        The pixels are of this frame's shape too: say ``new.sample_aspect_ratio = Fraction(1)`` of
+        pixels that were made square.
+
         ``picture``: a ``uint8`` array or torch tensor, (H, W, 3) or (3, H, W) RGB, four channels
         RGBA, (H, W) grey; another channel order by ``format`` as in :meth:`from_ndarray`.
         A tensor on a GPU is converted there and stays there.
@@ -203,6 +217,7 @@ class VideoFrame:
             array, name = array_and_format(picture, format)
             new = VideoFrame(picture_from(array, name, like=self._picture), owned=True)
         new.pts, new.time_base, new.key_frame = self.pts, self.time_base, self.key_frame
+        new.sample_aspect_ratio = self.sample_aspect_ratio
         return new
 
     def snapshot(self) -> VideoFrame:
@@ -215,7 +230,11 @@ class VideoFrame:
             plane.flags.writeable = False
         self._planes, self._owned = None, False
         return VideoFrame(
-            self._picture, pts=self.pts, time_base=self.time_base, key_frame=self.key_frame
+            self._picture,
+            pts=self.pts,
+            time_base=self.time_base,
+            key_frame=self.key_frame,
+            sample_aspect_ratio=self.sample_aspect_ratio,
         )
 
     def to_av(self, format: str | None = None) -> Picture:
