@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -211,3 +213,35 @@ async def test_one_connection_to_a_container_serves_job_after_job(
             ) as answer:
                 assert answer.status == 200
     assert len(peers) == 1
+
+
+async def test_a_wrong_name_and_a_full_capability_are_told_apart_in_the_log(
+    session: aiohttp.ClientSession,
+    envelope: Callable[..., dict[str, str]],
+    register: Callable[..., Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with LocalOrchestrator() as orchestrator:
+
+        async def token(name: str) -> None:
+            sender = base64.b64encode(b'{"addr": "", "sig": ""}').decode()
+            headers = {"Livepeer-Capability": name, "Livepeer-Eth-Address": sender}
+            async with session.get(f"{orchestrator.url}/process/token", headers=headers) as answer:
+                assert "available_capacity" not in await answer.json()
+
+        await token("sentimnt")
+        assert "'sentimnt' is not registered here: nothing is" in caplog.text
+        await register(orchestrator, name="sentiment", url="http://127.0.0.1:9", capacity=0)
+        for _ in range(3):
+            await token("sentimnt")
+        assert caplog.text.count("did you mean 'sentiment'?") == 1, "asked again is told once"
+        await token("x")
+        assert "'x' is not registered here: there is sentiment" in caplog.text
+        await token("sentiment")
+        assert "'sentiment' is registered and full: 0 jobs of 0 places" in caplog.text
+        await token("a" * 5000)
+        assert max(len(line) for line in caplog.messages) < 300
+        url = f"{orchestrator.url}/process/request/predict"
+        async with session.post(url, headers=envelope("sentimen")) as answer:
+            assert answer.status == 503
+        assert "'sentimen' is not registered here" in caplog.text

@@ -55,10 +55,12 @@ class Caller:
         self._orchestrator = orchestrator
         self._http = http
 
-    async def post(self, route: str, content: Any, **parameters: Any) -> httpx.Response:
+    async def post(
+        self, route: str, content: Any, *, stream: str = STREAM, **parameters: Any
+    ) -> httpx.Response:
         header = {
-            "id": STREAM,
-            "request": json.dumps({"stream_id": STREAM}),
+            "id": stream,
+            "request": json.dumps({"stream_id": stream}),
             "parameters": json.dumps(parameters),
             "capability": "tint",
             "sender": "0x0000000000000000000000000000000000000001",
@@ -208,3 +210,29 @@ async def test_a_running_stream_counts_as_work_so_that_nothing_is_registered_aga
         assert known.in_flight == 1
         await caller.post("stop", {})
         await s.until(lambda: known.in_flight == 0)
+
+
+class Waits(Tint):
+    pipeline_id = "tint"
+    queue_size = 4
+    queue_timeout = 60.0
+
+
+async def test_a_start_that_its_caller_gives_up_takes_no_place_anywhere(
+    served: Any, orchestrator: LocalOrchestrator, caller: Caller
+) -> None:
+    async with served(Waits, registration=at(orchestrator)) as s:
+        await registered(s)
+        assert (await caller.post("start", {})).status_code == 200
+        slots = s.service.lifecycle.slots
+        given_up = asyncio.create_task(caller.post("start", {}, stream="s2", **ALL))
+        await s.until(lambda: slots.waiting == 1)
+        assert orchestrator.capabilities.available("tint") == 0
+        given_up.cancel()  # closes its connection, as a caller's time limit does
+        await asyncio.wait([given_up])
+        await s.until(lambda: slots.waiting == 0)
+        await s.until(lambda: orchestrator.trickle.get("s2-control") is None)
+        await caller.post("stop", {})
+        await s.until(lambda: orchestrator.capabilities.available("tint") == 1)
+        assert s.slots_taken == 0
+        assert not s.service.work.running

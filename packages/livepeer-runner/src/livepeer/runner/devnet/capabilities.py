@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from livepeer.runner.devnet import go_json
 
+logger = logging.getLogger(__name__)
+
+_SHOWN = 64
+#: The same refusal is logged again after so long (seconds): callers ask again and again.
+_TELL_EVERY = 5.0
 _FIELDS = {
     "name": "string",
     "description": "string",
@@ -49,6 +57,7 @@ class Capabilities:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Capability] = {}
+        self._told, self._told_at = "", 0.0
 
     def __iter__(self) -> Iterator[Capability]:
         return iter(self._by_name.values())
@@ -86,6 +95,26 @@ class Capabilities:
         """Places that a token shows; 0 for a capability that is not known."""
         capability = self._by_name.get(name)
         return 0 if capability is None else max(0, capability.capacity - capability.load)
+
+    def tell_why_none(self, name: str) -> None:
+        """Log why nobody can be had for it. A caller is told the same whether it is full or not
+        known, as by the reference; whoever runs this network wants to know which."""
+        capability = self._by_name.get(name)
+        shown = ascii(name[:_SHOWN])
+        if capability is None:
+            known = sorted(self._by_name)
+            near = difflib.get_close_matches(name[:_SHOWN], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}"
+            why = f"{shown} is not registered here: {hint if known else 'nothing is'}"
+        else:
+            why = (
+                f"{shown} is registered and full: {capability.load} jobs of "
+                f"{capability.capacity} places"
+            )
+        now = time.monotonic()
+        if why != self._told or now - self._told_at > _TELL_EVERY:
+            self._told, self._told_at = why, now
+            logger.warning("%s", why)
 
     def reserve(self, name: str) -> bool:
         """Counts one job more, over capacity too; False only where the capability is unknown."""

@@ -64,6 +64,7 @@ def admit(header: str | None, capabilities: Capabilities, *, reserve: bool) -> J
         raise Refused("Could not verify job creds")
     capability = values.get("capability", "")
     if reserve and not capabilities.reserve(capability):
+        capabilities.tell_why_none(capability)
         raise NoCapacity
     try:
         request = go_json.parse(values.get("request", ""))

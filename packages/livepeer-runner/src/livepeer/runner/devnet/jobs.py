@@ -120,6 +120,8 @@ class Jobs:
         }
         if available := self._capabilities.available(capability):
             token["available_capacity"] = available
+        else:
+            self._capabilities.tell_why_none(capability)
         token["LastNonce"] = 0
         return reply(200, go_json.dumps(token) + b"\n", {"Content-Type": "application/json"})
 

@@ -153,7 +153,7 @@ class Streams:
         except BadURL:
             return error(500, "Failed to create worker request", headers)
         except UpstreamUnreachable as failure:
-            logger.warning("stream %s did not start: %s", job.id, failure)
+            logger.warning("stream %r did not start: %s", job.id, failure)
             return error(500, "Error sending request to worker", headers)
         status, text = await self._result(job, answer)
         headers = {**headers, **BALANCE}
@@ -193,7 +193,7 @@ class Streams:
         except BadURL as bad:
             return error(400, str(bad))
         except UpstreamUnreachable as failure:
-            logger.warning("stream %s: the container was not told: %s", job.stream_id, failure)
+            logger.warning("stream %r: the container was not told: %s", job.stream_id, failure)
             response = reply(200)
         finally:
             await self._remove(job.stream_id)

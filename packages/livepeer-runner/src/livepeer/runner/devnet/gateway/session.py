@@ -86,17 +86,17 @@ class GatewaySession:
                     token, "/ai/stream/start", self._order, self._body, "application/json"
                 )
             except UpstreamUnreachable as failure:
-                logger.info("stream %s: orchestrator %s: %s", self.id, token.url, failure)
+                logger.info("stream %r: orchestrator %s: %s", self.id, token.url, failure)
                 continue
             with contextlib.suppress(AnswerBrokeOff):
                 await answer.read()
             answer.close()
             self._statuses.note(self.id, "orchestrator", token.url)
             if not (answer.headers.get("X-Control-Url") and answer.headers.get("X-Events-Url")):
-                logger.info("stream %s: start was answered %s", self.id, answer.status)
+                logger.info("stream %r: start was answered %s", self.id, answer.status)
                 return
             reason = await self._process(token, answer.headers)
-            logger.info("stream %s: %s", self.id, reason)
+            logger.info("stream %r: %s", self.id, reason)
             await self._tell(token, reason)
             self.current = None
             if swaps > _SWAPS and time.monotonic() - last_swap < _SWAP_WINDOW:
@@ -118,7 +118,7 @@ class GatewaySession:
                 token.url, "/ai/stream/stop", order, body, "application/json"
             )
         except (NoToken, UpstreamUnreachable) as failure:
-            logger.info("stream %s: stop did not reach %s: %s", self.id, token.url, failure)
+            logger.info("stream %r: stop did not reach %s: %s", self.id, token.url, failure)
             return b""
         return answer if status == 200 else b""
 
@@ -163,7 +163,7 @@ class GatewaySession:
                 except (ChannelNotFound, ChannelClosed):
                     return "control channel does not exist"
                 except TrickleError as failure:
-                    logger.info("stream %s: keepalive: %s", self.id, failure)
+                    logger.info("stream %r: keepalive: %s", self.id, failure)
                 message = None
 
     async def _watch_events(self, url: str, token: Token) -> str | None:
