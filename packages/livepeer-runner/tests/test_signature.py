@@ -540,3 +540,20 @@ def test_no_example_is_better_than_a_wrong_one() -> None:
     signature = PredictSignature.of(predict)
     assert signature.example is None
     assert "example" not in signature.schema(id="x", version="1")
+
+
+class MayBeLeftOut:
+    def predict(
+        self,
+        text: str,
+        image: Image | None = None,
+        seed: int | None = None,
+        strength: float = 0.5,
+        style: Annotated[str | None, Field(examples=["ink"])] = None,
+    ) -> str:
+        return text
+
+
+def test_what_may_be_left_out_has_no_invented_sample() -> None:
+    example = PredictSignature.of(MayBeLeftOut).example
+    assert example == {"text": "text", "strength": 0.5, "style": "ink"}

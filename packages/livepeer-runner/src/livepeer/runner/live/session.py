@@ -135,6 +135,10 @@ class Session:
             self._task.cancel()
         self._cut = True
 
+    def heard(self) -> None:
+        """Its caller is there."""
+        self._caller.heard()
+
     def update(self, changes: object) -> dict[str, Any]:
         """Merge and validate; hooks see them from the next frame on. Gives them all, as JSON.
 

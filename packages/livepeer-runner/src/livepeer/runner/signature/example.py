@@ -75,13 +75,22 @@ def _value(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int
 def _object(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:
     properties = schema.get("properties", {})
     required = schema.get("required", [])
-    # Deep down only what is required: a tree of optional children would not end.
-    names = properties if depth < 4 else [name for name in properties if name in required]
+    # Of what may be left out only that whose value is written down: an invented one would be sent
+    # by whoever copies this. Deep down none: a tree of optional children would not end.
+    names = [
+        name
+        for name, field in properties.items()
+        if name in required or (depth < 4 and _is_written(field))
+    ]
     found = {name: _value(properties[name], definitions, depth + 1) for name in names}
     more = schema.get("additionalProperties")
     if not found and isinstance(more, Mapping) and depth < 4:
         found["key"] = _value(more, definitions, depth + 1)
     return found
+
+
+def _is_written(field: Mapping[str, Any]) -> bool:
+    return bool(field.get("examples")) or "const" in field or field.get("default") is not None
 
 
 def _array(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Any:

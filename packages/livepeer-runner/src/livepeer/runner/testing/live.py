@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from livepeer.runner.lifecycle import State
 from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
 from livepeer.runner.live.handle import SDK_TYPES
+from livepeer.runner.live.hooks import Hooks
 from livepeer.runner.live.pipeline import LivePipeline
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.session import Session
@@ -35,9 +37,11 @@ Before = Callable[[Any], Awaitable[None]]
 AHEAD = 2
 """Segments that the input may be ahead of the pipeline: a trickle server keeps four."""
 COLLECT_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 5.0
 LINGER = 0.1
 """Our readers are never behind by more than a loopback."""
 
+Told = Sequence[tuple[float, dict[str, Any]]]
 Source = str | os.PathLike[str] | bytes | BinaryIO | Iterable["Frame"]
 
 
@@ -81,6 +85,7 @@ async def run_live(
     *,
     params: dict[str, Any] | None = None,
     updates: Sequence[tuple[float, dict[str, Any]]] = (),
+    messages: Sequence[tuple[float, dict[str, Any]]] = (),
     speed: float | None = None,
     seconds: float | None = None,
     on_frame: Callable[[Frame], None] | None = None,
@@ -88,14 +93,18 @@ async def run_live(
     """Run a live class on a file, its bytes, or frames, and collect what it gives.
 
     It goes through a trickle server, real H.264 and AAC, and the app's own session, all on the
-    loopback. `updates` are `(seconds, params)`: applied when the input has come so far. `speed`:
-    None feeds as fast as the pipeline takes it and drops nothing; 1.0 is a live source, with
-    whatever `realtime` says. `source` may be None for a class with `generate`, which `seconds`
-    ends. `on_frame` gets each frame instead of its being collected.
+    loopback. `updates` are `(seconds, params)`: applied when the input has come so far; `messages`
+    are the same for `on_control`. `speed`: None feeds as fast as the pipeline takes it and drops
+    nothing; 1.0 is a live source, with whatever `realtime` says. `source` may be None for a class
+    with `generate`, which `seconds` ends. `on_frame` gets each frame instead of its being
+    collected.
 
-    Raises `RuntimeError` where setup fails, `InvalidInput` for the first parameters, and what the
-    source or `on_frame` raises.
+    Raises `RuntimeError` where setup fails, `InvalidInput` for the first parameters, `ValueError`
+    without a source for a class that makes no frames itself, and what the source or `on_frame`
+    raises.
     """
+    if source is None and not Hooks.of(cls).generates:
+        raise ValueError(f"{cls.__name__} has no generate(): give it a source")
     if speed is None:
         cls = _lossless(cls)
     settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
@@ -126,10 +135,11 @@ async def run_live(
                 data_url=urls["data"],
             )
             session = work.open(request, ExitStack())
+            caller = collecting.create_task(_keep_alive(session))
             try:
                 flow = await session.flowing()
                 if isinstance(flow, Flow):
-                    flow.before = _update_at(session, list(updates))
+                    flow.before = _tell_at(session, updates, messages)
                 if source is not None:
                     await _feed(urls["in"], source, session, speed)
                     await server.close_channel("in")
@@ -137,6 +147,7 @@ async def run_live(
                     session.end("it has run as long as it should")
                 await session.wait()
             finally:
+                caller.cancel()
                 session.end("the caller stopped it")
                 await session.wait(COLLECT_SECONDS)
                 await server.close_channels()
@@ -193,17 +204,33 @@ async def _collect_frames(
                 result.audio.append(frame)
 
 
-def _update_at(session: Session, updates: list[tuple[float, dict[str, Any]]]) -> Before:
-    """Changes the parameters before the frame at which they are due."""
+async def _keep_alive(session: Session) -> None:
+    """A caller that waits is one that is there, however slow the source."""
+    while True:
+        session.heard()
+        await asyncio.sleep(KEEP_ALIVE_SECONDS)
+
+
+def _tell_at(session: Session, updates: Told, messages: Told) -> Before:
+    """Changes the parameters, and sends messages, before the frame at which they are due."""
     begin: Fraction | None = None
-    waiting = sorted(updates, key=lambda one: one[0])
+
+    def update(params: dict[str, Any]) -> None:
+        with suppress(InvalidInput):  # told by an event, as to any caller
+            session.update(params)
+
+    told: list[tuple[float, Callable[[dict[str, Any]], None], dict[str, Any]]] = [
+        *((at, update, content) for at, content in updates),
+        *((at, session.message, content) for at, content in messages),
+    ]
+    waiting = deque(sorted(told, key=lambda one: one[0]))
 
     async def before(frame: Any) -> None:
         nonlocal begin
         begin = frame.time if begin is None else begin
-        while waiting and frame.time - begin >= waiting[0][0]:
-            with suppress(InvalidInput):  # told by an event, as to any caller
-                session.update(waiting.pop(0)[1])
+        while waiting and float(frame.time - begin) >= waiting[0][0]:
+            _, tell, content = waiting.popleft()
+            tell(content)
             await session.applied()
 
     return before
