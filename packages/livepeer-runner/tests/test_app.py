@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
+import re
 import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -252,7 +254,6 @@ async def test_openapi_shows_the_real_fields_and_an_example_that_works(served: S
         model = document["components"]["schemas"][name]
         assert model["properties"]["text"]["maxLength"] == 100
         assert (await s.http.post("/predict", json=body["example"])).status_code == 200
-        assert "/openapi.json" in (await s.http.get("/docs")).text
 
 
 async def test_a_path_that_is_none_is_404_in_the_error_shape_and_names_the_routes(
@@ -388,9 +389,10 @@ async def test_a_registered_container_wants_the_token_that_it_gave_out(served: S
         caller = next(iter(s.service.registration.callers))
         good = {"authorization": f"Bearer {caller.token.reveal()}"}
         for headers, status in [({}, 401), ({"authorization": "Bearer x"}, 401), (good, 200)]:
-            response = await s.http.post("/predict", json={"text": "a"}, headers=headers)
-            assert response.status_code == status
-        assert caller.started == 1 and caller.in_flight == 0
+            for path in ("/predict", "/schema"):
+                response = await s.http.post(path, json={"text": "a"}, headers=headers)
+                assert response.status_code == status
+        assert caller.started == 2 and caller.in_flight == 0
         for path in ("/", "/health", "/ready", "/docs", "/openapi.json", "/metrics", "/schema"):
             assert (await s.http.get(path)).status_code == 200
         health = (await s.http.get("/health")).json()
@@ -428,3 +430,37 @@ def test_the_environment_can_lower_or_raise_the_capacity() -> None:
 def test_a_class_that_is_no_pipeline_is_refused() -> None:
     with pytest.raises(TypeError, match="is no Pipeline"):
         create_app(dict, Settings())  # type: ignore[arg-type]
+
+
+async def test_the_docs_show_without_internet_and_run_no_script(served: Serve) -> None:
+    class Marked(Pipeline):
+        description = "<script>alert(1)</script>"
+
+        def predict(self, text: Annotated[str, Field(description="A & <b>")], n: int = 5) -> str:
+            return text
+
+    async with served(Marked) as s:
+        response = await s.http.get("/docs")
+    page = response.text
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"<script|src=|https?://(?!localhost)|@import|url\(", page)
+    for shown in ("POST", "/predict", "text", "A &amp; &lt;b&gt;", "required", "integer", "curl"):
+        assert shown in page
+    assert "&lt;script&gt;" in page
+
+
+async def test_every_request_is_a_line_of_the_log_but_not_the_probes(
+    served: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "livepeer.runner.access")
+    async with served(Echo) as s:
+        await s.http.post("/predict", json={"text": "a"}, headers={"x-request-id": "mine"})
+        await s.http.get("/nothing")
+        await s.http.get("/ready")
+    lines = [one for one in caplog.records if one.name == "livepeer.runner.access"]
+    assert [re.sub(r"[\d.]+ s$", "", one.getMessage()) for one in lines] == [
+        "127.0.0.1 POST /predict 200 ",
+        "127.0.0.1 GET /nothing 404 ",
+    ]
+    assert lines[0].job_id == "mine"  # type: ignore[attr-defined]

@@ -59,7 +59,7 @@ def test_over_capacity_is_refused_with_a_wait() -> None:
 
 def test_the_wait_grows_with_the_length_of_recent_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("livepeer.runner.lifecycle.time.monotonic", lambda: now)
+    monkeypatch.setattr("livepeer.runner.slots.time.monotonic", lambda: now)
     lifecycle = ready(1)
     for _ in range(30):
         slot = lifecycle.acquire()
@@ -130,3 +130,40 @@ async def test_waiting_for_empty_ends_with_the_last_release() -> None:
     slots[1].release()
     async with asyncio.timeout(5):
         await waiting
+
+
+def test_a_slot_whose_job_overran_for_long_is_no_longer_taken_for_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("livepeer.runner.slots.time.monotonic", lambda: now)
+    lifecycle = ready(2)
+    first, second = lifecycle.acquire(), lifecycle.acquire()
+    first.limit(10)
+    now = 1000.0
+    assert isinstance(lifecycle.refusal(), OverCapacity)  # the other one has no limit
+    second.limit(10)
+    now += 12
+    assert isinstance(lifecycle.refusal(), OverCapacity)  # over, but not for long
+    now += 10
+    refusal = lifecycle.refusal()
+    assert isinstance(refusal, NotReady) and "overran" in str(refusal)
+    assert lifecycle.health == "OK"
+    now += 60
+    assert lifecycle.health == "ERROR"
+    assert "overran" in (lifecycle.reason or "")
+    first.release()
+    assert lifecycle.health == "OK" and lifecycle.reason is None
+    assert lifecycle.refusal() is None
+
+
+def test_threads_that_are_lost_for_good_are_an_error_once_they_are_many() -> None:
+    lost = 3
+    lifecycle = Lifecycle(1, lost_threads=lambda: lost)
+    lifecycle.loaded()
+    assert lifecycle.refusal() is None
+    lost = 4
+    assert isinstance(lifecycle.refusal(), NotReady)
+    assert (lifecycle.health, lifecycle.ready) == ("ERROR", True)
+    lifecycle.drain()
+    assert lifecycle.health == "OK" and lifecycle.reason is None

@@ -291,3 +291,12 @@ def test_an_idle_connection_outlives_the_sixty_seconds_of_an_orchestrator() -> N
             return ""
 
     assert server_config(create_app(Echo, Settings())).timeout_keep_alive > 60
+
+
+def test_that_it_listens_on_every_address_is_said(tmp_path: Path) -> None:
+    with started(tmp_path, HOST="0.0.0.0") as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        server.wait_for(r"every other address of this machine \(HOST=0\.0\.0\.0\)")
+        server.wait_for("is ready")
+        httpx.post(f"{server.url}/predict", json={"said": "it"}, timeout=LIMIT)
+        server.wait_for(r"livepeer\.runner\.access \[\w+\] 127\.0\.0\.1 POST /predict 200 ")

@@ -317,3 +317,18 @@ def test_another_networks_settings_do_not_lead_it_astray(folder: Folder) -> None
             pytest.fail(str(error))
         assert [one["status"] for one in health["registration"]] == ["registered"]
         assert it.interrupt() == 0
+
+
+def test_it_starts_where_the_home_cannot_be_written(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file in the folder's place: nobody can write there, not even root."""
+    home = tmp_path / "home"
+    home.write_text("")
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "LIVEPEER_PINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    folder.write(pipeline=ONE)
+    done = folder.livepeer("dev", *FREE, "-i", "name=Grace")
+    assert "pins.json cannot be written" in done.stderr
+    assert (done.returncode, done.stdout) == (0, "Hello, Grace!\n"), done.stderr

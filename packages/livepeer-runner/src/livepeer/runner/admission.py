@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from livepeer.runner.asgi import CallerLeft
-from livepeer.runner.lifecycle import Lifecycle, Slot
+from livepeer.runner.lifecycle import Lifecycle
 from livepeer.runner.metrics import Metrics
+from livepeer.runner.slots import Slot
 
 Left = Callable[[], Coroutine[Any, Any, None]]
 

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `POST /predict` | orchestrators | the job |
 | `POST /schema` | orchestrators | input and output schema; takes no slot and no model |
+| `GET /schema` | people and programs | the same |
 | `GET /` | people and programs | discovery: id, version, type, protocol, transports |
 | `GET /health` | orchestrators, platforms | 200 and `{"status": LOADING, OK, IDLE or ERROR}` |
 | `GET /ready` | platforms | 200 once jobs are taken, else 503 |
@@ -24,6 +25,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from livepeer.runner.asgi import EntryPoint
@@ -34,6 +36,7 @@ from livepeer.runner.errors import (
     RouteNotFound,
     error_body,
 )
+from livepeer.runner.lifecycle import State
 from livepeer.runner.metrics import CONTENT_TYPE
 from livepeer.runner.pipeline import Pipeline, PipelineBase
 from livepeer.runner.service import Service
@@ -70,6 +73,7 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
         description=cls.description,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         exception_handlers={HTTPException: _http_error, JobError: _job_error},
     )
@@ -132,8 +136,8 @@ def _routes(service: Service, work: Work) -> list[Route]:
             content["draining"] = True
         if service.registration is not None:
             content["registration"] = [state.as_dict() for state in service.registration.state]
-        strict = service.settings.strict_health and not lifecycle.ready
-        return _json(content, 503 if strict else 200)
+        well = lifecycle.ready and lifecycle.health != State.ERROR
+        return _json(content, 503 if service.settings.strict_health and not well else 200)
 
     async def ready(request: Request) -> Response:
         refusal = lifecycle.refusal()
@@ -142,7 +146,15 @@ def _routes(service: Service, work: Work) -> list[Route]:
         return _json({"ready": True})
 
     async def schema(request: Request) -> Response:
+        if request.method == "POST":  # what an orchestrator forwards carries its token
+            with service.caller(request.scope):
+                return _json(work.schema())
         return _json(work.schema())
+
+    async def docs(request: Request) -> Response:
+        from livepeer.runner import docs_page
+
+        return HTMLResponse(docs_page.page(request.app.openapi()), headers=docs_page.HEADERS)
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
@@ -153,6 +165,7 @@ def _routes(service: Service, work: Work) -> list[Route]:
         Route("/ready", ready, methods=["GET"]),
         Route("/schema", schema, methods=["GET", "POST"]),
         Route("/metrics", metrics, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
     ]
 
 

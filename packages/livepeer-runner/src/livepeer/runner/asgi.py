@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ from livepeer.runner.errors import (
 )
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("livepeer.runner.access")
+# What platforms ask every few seconds would hide the rest.
+PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,12 +69,33 @@ class EntryPoint:
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(12).hex().encode()
         scope["livepeer.request_id"] = request_id.decode("ascii")
 
+        status = 0
+
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        level = logging.DEBUG if scope["path"] in PROBES else logging.INFO
+        if not access_logger.isEnabledFor(level):
+            await self._app(scope, receive, send_with_id)
+            return
+        started = time.monotonic()
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            access_logger.log(
+                level,
+                "%s %s %s %s %.3f s",
+                (scope.get("client") or ("-",))[0],
+                scope["method"],
+                scope["path"],
+                status or "no answer",
+                time.monotonic() - started,
+                extra={"job_id": scope["livepeer.request_id"]},
+            )
 
 
 def header(scope: Scope, name: bytes) -> bytes:

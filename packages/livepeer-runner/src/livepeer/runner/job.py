@@ -36,5 +36,5 @@ class JobFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         job = current_job.get()
-        record.job_id = job.id if job is not None else ""
+        record.job_id = job.id if job is not None else getattr(record, "job_id", "")
         return True

@@ -10,13 +10,11 @@ nothing to destroy, and never IDLE in the middle of a job.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from types import TracebackType
 
 from livepeer.runner.errors import NotReady, OverCapacity
+from livepeer.runner.slots import Slot, Slots
 
 
 class State(StrEnum):
@@ -54,130 +52,27 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 RETRY_WHILE_LOADING = 5
-RETRY_AT_MOST = 60
+HOPELESS_SECONDS = 30.0
+"""How long all slots may be stuck before `/health` says so, for a platform to start anew."""
 
 
 class IllegalTransition(RuntimeError):
     """An event that the present state does not know: a defect in the runner."""
 
 
-class Slot:
-    """One place for one job or stream. `release()` gives it back, once, however often called."""
-
-    __slots__ = ("_slots", "_started")
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots: Slots | None = slots
-        self._started = time.monotonic()
-
-    def release(self) -> None:
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots._give_back(time.monotonic() - self._started)
-
-    def __enter__(self) -> Slot:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-class Slots:
-    """`capacity` places, and a queue for them: who came first is served first.
-
-    `queue_size` is how many may wait; 0 gives a slot at once or refuses.
-    """
-
-    def __init__(
-        self, capacity: int, on_change: Callable[[int], None], *, queue_size: int = 0
-    ) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity is {capacity}: a pipeline needs at least one slot")
-        self.capacity = capacity
-        self._on_change = on_change
-        self._taken = 0
-        self._seconds = 0.0
-        self._queue_size = queue_size
-        self._waiting: deque[asyncio.Future[Slot]] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for a slot."""
-        return len(self._waiting)
-
-    @property
-    def room(self) -> int:
-        """How many more may wait."""
-        return self._queue_size - len(self._waiting)
-
-    @property
-    def taken(self) -> int:
-        return self._taken
-
-    @property
-    def free(self) -> int:
-        return max(0, self.capacity - self._taken)
-
-    def acquire(self) -> Slot:
-        """Take a slot, or raise `OverCapacity` with a hint when to come again."""
-        if self._taken >= self.capacity:
-            raise self.full()
-        self._taken += 1
-        slot = Slot(self)
-        self._on_change(self._taken)
-        return slot
-
-    def queue(self) -> asyncio.Future[Slot]:
-        """A place in the queue, which is done once it has a slot. Raises `OverCapacity` where the
-        queue is full too. `leave` gives it back."""
-        if not self.room:
-            raise self.full()
-        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        return turn
-
-    def leave(self, turn: asyncio.Future[Slot]) -> None:
-        """Give a place in the queue back, and the slot that may have come meanwhile."""
-        if turn.done():
-            if not turn.cancelled() and turn.exception() is None:
-                turn.result().release()
-        else:
-            self._waiting.remove(turn)
-            turn.cancel()
-
-    def turn_away(self, error: Exception) -> None:
-        """Nobody who waits will get one: there will be no more."""
-        while self._waiting:
-            self._waiting.popleft().set_exception(error)
-
-    def full(self) -> OverCapacity:
-        return OverCapacity(f"all {self.capacity} slots are taken", retry_after=self.retry_after())
-
-    def retry_after(self) -> float:
-        """Seconds until a slot is likely to be free, by the mean of recent jobs and the queue."""
-        ahead = (len(self._waiting) + 1) / self.capacity
-        return min(RETRY_AT_MOST, max(1.0, self._seconds * ahead))
-
-    def _give_back(self, seconds: float) -> None:
-        self._seconds += 0.2 * (seconds - self._seconds)
-        if self._waiting:  # from hand to hand: nobody who comes later can be in between
-            self._waiting.popleft().set_result(Slot(self))
-            return
-        self._taken -= 1
-        self._on_change(self._taken)
-
-
 class Lifecycle:
     """Where the pipeline is between its start and its end; single-threaded, on the event loop."""
 
-    def __init__(self, capacity: int, *, queue_size: int = 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        queue_size: int = 0,
+        lost_threads: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._lost_threads = lost_threads
         self.state = State.LOADING
-        self.reason: str | None = None
+        self._reason: str | None = None
         self.detail: str | None = None
         self.slots = Slots(capacity, self._slots_changed, queue_size=queue_size)
         self._ready = asyncio.Event()
@@ -192,7 +87,7 @@ class Lifecycle:
         """The process keeps answering: `reason` goes to `/health`, which anybody may read, `detail`
         to whoever started it here."""
         self._on(Event.FAILED)
-        self.reason = reason
+        self._reason = reason
         self.detail = detail or reason
 
     def drain(self) -> None:
@@ -202,30 +97,33 @@ class Lifecycle:
 
     def acquire(self) -> Slot:
         """A slot, or `NotReady` or `OverCapacity` (503: a gateway then tries another)."""
-        if not self.ready:
-            raise self._not_ready()
+        self._check()
         return self.slots.acquire()
 
     def try_acquire(self) -> Slot | None:
         """A slot, or None where all are taken. Raises `NotReady`."""
-        if not self.ready:
-            raise self._not_ready()
+        self._check()
         return self.slots.acquire() if self.slots.free else None
 
     def queue(self) -> asyncio.Future[Slot]:
         """A place in the queue for a slot: see `Slots.queue`. It fails with `NotReady` as soon as
         no more work is taken."""
-        if not self.ready:
-            raise self._not_ready()
+        self._check()
         return self.slots.queue()
 
     def refusal(self) -> NotReady | OverCapacity | None:
         """What a call would be refused with now; None where it gets a slot, or may wait for one."""
-        if not self.ready:
+        if not self.ready or self._stuck:
             return self._not_ready()
         return None if self.slots.free or self.slots.room else self.slots.full()
 
+    def _check(self) -> None:
+        if not self.ready or self._stuck:
+            raise self._not_ready()
+
     def _not_ready(self) -> NotReady:
+        if self.ready:
+            return NotReady(f"nothing can be taken: {self._stuck}")
         if self.state is State.LOADING:
             return NotReady("the pipeline is loading", retry_after=RETRY_WHILE_LOADING)
         if self.state is State.ERROR:
@@ -247,7 +145,32 @@ class Lifecycle:
     @property
     def health(self) -> str:
         """LOADING, OK, IDLE or ERROR: the words that go-livepeer knows."""
+        if self._hopeless:
+            return State.ERROR
         return State.OK if self.state is State.DRAINING else self.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is in ERROR; None where it is not."""
+        return f"{self._stuck}: start it anew" if self._hopeless else self._reason
+
+    @property
+    def _stuck(self) -> str | None:
+        """What keeps this process from doing work that it says it does; None while nothing does."""
+        if (threads := self._lost_threads()) >= max(4, 2 * self.slots.capacity):
+            return f"{threads} threads are in code that overran its time and cannot be stopped"
+        if self.slots.stuck_for():
+            return (
+                f"all {self.slots.capacity} slots are held by jobs that overran their timeout "
+                f"and do not end"
+            )
+        return None
+
+    @property
+    def _hopeless(self) -> bool:
+        if not self.ready or self._stuck is None:
+            return False
+        return self.slots.stuck_for() > HOPELESS_SECONDS or not self.slots.stuck_for()
 
     async def wait_ready(self) -> None:
         await self._ready.wait()

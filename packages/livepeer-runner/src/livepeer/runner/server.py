@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import faulthandler
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -66,6 +67,8 @@ def configure(settings: Settings | None = None) -> Settings:
     except SettingsError as error:
         sys.exit("\n".join(error.problems))
     logs.configure(settings.log_format, settings.log_level)
+    with suppress(OSError, ValueError):  # where stderr is no file
+        faulthandler.enable()
     return settings
 
 
@@ -85,12 +88,15 @@ def serve_on(
             sys.exit(str(error))
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         logger.info(
-            "%s %s serves on http://%s:%d (docs at /docs)",
+            "%s %s serves on http://%s:%d (docs at /docs)%s",
             cls.pipeline_id,
             cls.version,
             f"[{shown}]" if ":" in shown else shown,
             port,
+            "" if shown == host else f", and on every other address of this machine (HOST={host})",
         )
+        if os.getpid() == 1:
+            logger.info("this is process 1: orphans are reaped by `livepeer serve`, or --init")
         service: Service = app.state.service
         for note in service.work.notes():
             logger.warning("%s", note)

@@ -43,7 +43,11 @@ class Service:
         size, wait = settings.queue_size, settings.queue_timeout
         size = cls.queue_size if size is None else size
         wait = cls.queue_timeout if wait is None else wait
-        self.lifecycle = Lifecycle(self.capacity, queue_size=size if wait else 0)
+        self.lifecycle = Lifecycle(
+            self.capacity,
+            queue_size=size if wait else 0,
+            lost_threads=lambda: self.threads.abandoned,
+        )
         self.metrics = Metrics()
         self.admission = Admission(self.lifecycle, self.metrics, seconds=wait)
         threads = self.capacity if cls.thread_safe else 1

@@ -36,7 +36,7 @@ from livepeer.runner.errors import (
 )
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.lifecycle import Slot
+from livepeer.runner.slots import Slot
 from livepeer.runner.sse import data_event, progress_event
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class PredictRoute:
                 with released_on_error(slot):
                     await self._fetch(validated)
         deadline = None if work.timeout is None else started + work.timeout
+        slot.limit(work.timeout)
         begin = self._stream if work.signature.is_generator else self._answer
         await begin(scope, receive, send, validated, slot, deadline)
 

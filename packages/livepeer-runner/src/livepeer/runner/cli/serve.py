@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from livepeer.runner import settings as environment
-from livepeer.runner.cli import options
+from livepeer.runner.cli import init_process, options
 from livepeer.trickle.cli.console import fail
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -57,6 +57,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a pipeline over HTTP until Ctrl-C, and offer it where the environment says."""
+    init_process.split()
     with options.explained():
         from livepeer.runner.settings import Settings
 

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live.caller import Caller
 from livepeer.runner.live.calls import HookHung
 from livepeer.runner.live.control import ControlMessages
@@ -21,6 +20,7 @@ from livepeer.runner.live.params import Values
 from livepeer.runner.live.request import StartRequest, label
 from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.updates import ParamUpdates
+from livepeer.runner.slots import Slot
 
 if TYPE_CHECKING:
     from livepeer.runner.live.work import LiveWork

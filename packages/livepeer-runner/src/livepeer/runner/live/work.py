@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute
 
 from livepeer.runner.batch.gather import Gatherer
 from livepeer.runner.errors import JobTimeout
-from livepeer.runner.lifecycle import Slot
 from livepeer.runner.live import documents
 from livepeer.runner.live.calls import HookHung, listed
 from livepeer.runner.live.flow import Call, Flow
@@ -30,6 +29,7 @@ from livepeer.runner.live.sink import Sink
 from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.warm import load_media
 from livepeer.runner.service import Service
+from livepeer.runner.slots import Slot
 from livepeer.trickle.tls import Pin
 from livepeer.trickle.transport import TLS
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from livepeer.trickle.cli.console import fail
+from livepeer.trickle.cli.console import fail, note
 from livepeer.trickle.exceptions import CertificateError
 from livepeer.trickle.tls import PinStore, fingerprint, pins_path
 
@@ -28,10 +28,21 @@ async def pinned(url: str) -> AsyncIterator[None]:
     store = PinStore(pins_path())
     try:
         shown = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=10)
+    except OSError as error:
+        fail(f"the certificate of {url} cannot be had: {error}", code=2)
+    try:
         before = store.get(host, port)
         store.set(host, port, fingerprint(ssl.PEM_cert_to_DER_cert(shown)))
-    except (CertificateError, OSError) as error:
+    except CertificateError as error:
         fail(f"the certificate of {url} cannot be pinned: {error}", code=2)
+    except OSError as error:
+        # A home that is read-only, or none: everything else works, and a client that pins nothing.
+        note(
+            f"{store.path} cannot be written ({error.strerror}): name another file with "
+            f"LIVEPEER_PINS, or call with tls='insecure'"
+        )
+        yield
+        return
     try:
         yield
     finally:
