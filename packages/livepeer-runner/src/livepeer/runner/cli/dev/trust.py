@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from livepeer.trickle.cli.console import fail, note
@@ -30,23 +32,29 @@ async def pinned(url: str) -> AsyncIterator[None]:
         shown = await asyncio.to_thread(ssl.get_server_certificate, (host, port), timeout=10)
     except OSError as error:
         fail(f"the certificate of {url} cannot be had: {error}", code=2)
-    try:
-        before = store.get(host, port)
-        store.set(host, port, fingerprint(ssl.PEM_cert_to_DER_cert(shown)))
-    except CertificateError as error:
-        fail(f"the certificate of {url} cannot be pinned: {error}", code=2)
-    except OSError as error:
-        # A home that is read-only, or none: everything else works, and a client that pins nothing.
-        note(
-            f"{store.path} cannot be written ({error.strerror}): name another file with "
-            f"LIVEPEER_PINS, or call with tls='insecure'"
-        )
-        yield
-        return
-    try:
-        yield
-    finally:
-        if before is None:
-            store.forget(host, port)
-        else:
-            store.set(host, port, before)
+    known = fingerprint(ssl.PEM_cert_to_DER_cert(shown))
+    with ExitStack() as stack:
+        try:
+            before = store.get(host, port)
+            store.set(host, port, known)
+        except CertificateError as error:
+            fail(f"the certificate of {url} cannot be pinned: {error}", code=2)
+        except OSError as error:
+            # A home that is read-only, or none: this process and its own keep it elsewhere.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="livepeer-dev-"))
+            elsewhere = os.path.join(folder, "pins.json")
+            note(
+                f"{store.path} cannot be written ({error.strerror}): a client in another terminal "
+                f"needs LIVEPEER_PINS={elsewhere}"
+            )
+            os.environ["LIVEPEER_PINS"] = elsewhere
+            stack.callback(os.environ.pop, "LIVEPEER_PINS")
+            store, before = PinStore(elsewhere), None
+            store.set(host, port, known)
+        try:
+            yield
+        finally:
+            if before is None:
+                store.forget(host, port)
+            else:
+                store.set(host, port, before)
