@@ -190,6 +190,35 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
         it.wait_for("greeter serves again")
 
 
+MAKES = """
+    import numpy as np
+    from livepeer.runner import LivePipeline, VideoFrame
+    class Makes(LivePipeline):
+        def generate(self):
+            while True:
+                yield VideoFrame.from_ndarray(np.zeros((96, 160, 3), np.uint8))
+"""
+
+
+@pytest.mark.slow
+def test_a_class_that_generates_is_called_without_input(folder: Folder, elsewhere: Path) -> None:
+    folder.write(pipeline=MAKES)
+    with dev(folder) as it:
+        text = overview(it)
+        line = block(text, "The shell")
+        assert " -i " not in line and "--seconds 10" in line
+        paste(line.replace("--seconds 10", "--seconds 4"), elsewhere)
+        assert (elsewhere / "out.mp4").stat().st_size > 500
+        program = block(text, "Python")
+        assert "publish_file" not in program
+        ended = program.replace("print(frame)", "print(frame); break")
+        (elsewhere / "call.py").write_text(ended)
+        assert "VideoFrame 160x96" in paste(f"{sys.executable} call.py", elsewhere)
+    done = folder.livepeer("dev", *FREE, "--seconds", "4", "-o", "out.mp4")
+    assert done.returncode == 0, done.stderr
+    assert (folder.path / "out.mp4").stat().st_size > 500
+
+
 def test_several_pipelines_share_a_network_on_ports_that_are_free(
     folder: Folder, elsewhere: Path
 ) -> None:

@@ -7,10 +7,13 @@ import os
 import pty
 import re
 import threading
+import wave
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -370,3 +373,32 @@ def test_a_live_run_that_cannot_be_says_why(
     done = live.livepeer("predict", *given)
     assert done.returncode == status, done.stderr
     assert words in done.stderr
+
+
+LOUDER = """
+    from livepeer.runner import AudioFrame, LivePipeline
+    class Louder(LivePipeline):
+        def process_audio(self, frame: AudioFrame) -> AudioFrame:
+            if frame.time == 0:
+                self.emit_event({"type": "heard", "rate": frame.rate})
+            return frame.replace(frame.samples * 0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["out.wav", "out.m4a", pytest.param("out.mp4", marks=pytest.mark.slow)]
+)
+def test_sound_alone_is_counted_and_written_as_its_name_says(folder: Folder, name: str) -> None:
+    folder.write(louder=LOUDER)
+    with wave.open(str(folder.path / "in.wav"), "wb") as file:
+        file.setparams((1, 2, 48000, 0, "NONE", ""))
+        file.writeframes((np.sin(np.arange(48000) / 10) * 8000).astype("<i2").tobytes())
+    done = folder.livepeer("predict", "louder.py", "-i", "in.wav", "-o", name)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^sound s (0\.9|1\.0)", done.stderr, re.M), done.stderr
+    assert 'event {"type": "heard", "rate": 48000' in done.stderr
+    with av.open(str(folder.path / name)) as file:
+        assert (file.format.name.split(",")[0], len(file.streams)) == (
+            "wav" if name.endswith("wav") else "mov",
+            1,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,15 +49,19 @@ def predict(
     duration = seconds if source is None else _duration(source)
     recording = Recording(video) if video is not None else None
     try:
-        result, frames = asyncio.run(
+        result, came = asyncio.run(
             _run(cls, source, given, recording, duration, realtime=realtime, seconds=seconds)
         )
     except (InvalidInput, TrickleError, RuntimeError, OSError, ValueError) as error:
         _failed(error)
     _records(result, output if video is None else None)
+    for event in result.emitted:
+        note(f"  event {json.dumps(event, ensure_ascii=False, default=str)}")
+    for told in result.warnings:
+        note(f"  warning: {told.get('message', told)}")
     for told in result.errors:
         note(f"  {told.get('type', 'error')}: {told.get('message', told)}")
-    figures = _figures(result, frames)
+    figures = _figures(result, came)
     if is_terminal() or video is not None or not result.data:
         note(", ".join(f"{name} {value}" for name, value in figures.items()))
     if recording is not None and recording.frames:
@@ -65,6 +70,25 @@ def predict(
         fail(f"the stream ended: {result.reason}")
     if recording is not None and not recording.frames:
         fail(f"nothing came out to be written to {video}")
+
+
+@dataclass
+class Came:
+    """What came out: pictures, and seconds of sound."""
+
+    pictures: int = 0
+    sound: float = 0.0
+
+    def count(self, frame: Frame) -> None:
+        if hasattr(frame, "planes"):
+            self.pictures += 1
+        else:
+            self.sound += frame.samples.shape[-1] / frame.rate
+
+    def shown(self, seconds: float) -> str:
+        if not self.pictures:
+            return f"{self.sound:.1f} s of sound"
+        return f"{self.pictures} frames, {self.pictures / max(seconds, 0.001):.0f} fps"
 
 
 async def _run(
@@ -76,20 +100,18 @@ async def _run(
     *,
     realtime: bool,
     seconds: float | None,
-) -> tuple[LiveResult, int]:
-    frames, began, first = 0, time.monotonic(), None
+) -> tuple[LiveResult, Came]:
+    came, began, first = Came(), time.monotonic(), None
     with progress() as bar:
         line = bar.add_task(cls.pipeline_id, total=duration, figures="setup")
 
         def arrived(frame: Frame) -> None:
-            nonlocal frames, began, first
-            if hasattr(frame, "planes"):
-                frames += 1
+            nonlocal began, first
+            came.count(frame)
             if first is None:
                 first, began = frame.time, time.monotonic()
             done = float((frame.time or 0) - (first or 0))
-            rate = frames / max(time.monotonic() - began, 0.001)
-            bar.update(line, completed=done, figures=f"{frames} frames, {rate:.0f} fps")
+            bar.update(line, completed=done, figures=came.shown(time.monotonic() - began))
             if recording is not None:
                 recording.write(frame)
 
@@ -105,7 +127,7 @@ async def _run(
         finally:
             if recording is not None:
                 await asyncio.to_thread(recording.close)
-    return result, frames
+    return result, came
 
 
 def _failed(error: Exception) -> NoReturn:
@@ -172,12 +194,13 @@ def _records(result: LiveResult, output: Path | None) -> None:
     note(f"{len(result.data)} records -> {output}")
 
 
-def _figures(result: LiveResult, frames: int) -> dict[str, Any]:
+def _figures(result: LiveResult, came: Came) -> dict[str, Any]:
     status = result.status.get("inference_status", {})
     latency = status.get("latency_ms", {})
+    rate = round(came.pictures / result.seconds, 1) if result.seconds else 0
     return {
-        "frames": frames,
-        "fps": round(frames / result.seconds, 1) if result.seconds else 0,
+        **({"frames": came.pictures, "fps": rate} if came.pictures or not came.sound else {}),
+        **({"sound s": round(came.sound, 1)} if came.sound else {}),
         **{f"latency {name} ms": value for name, value in latency.items()},
         "dropped": status.get("dropped", 0),
         "errors": status.get("errors", 0),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from livepeer.runner.testing.live import Frame
 
-FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
-"""FFmpeg's container for a file's ending."""
+FORMATS = (".mp4", ".mov", ".mkv", ".ts", ".m4a", ".wav")
+"""Endings of the files that can be written; by them `encode` knows what to make."""
+SOUND_ALONE = (".m4a", ".wav")
 WAITING = 32
 
 
@@ -51,10 +52,11 @@ class Recording:
                 continue
 
     def _encode(self) -> None:
-        from livepeer.trickle.media import encode
+        from livepeer.trickle.media import VideoOutput, encode
 
+        video = None if self._path.suffix.lower() in SOUND_ALONE else VideoOutput()
         try:
-            encode(self._frames(), self._path, format=FORMATS[self._path.suffix.lower()])
+            encode(self._frames(), self._path, video=video)
         except BaseException as error:  # noqa: BLE001 — it belongs to the one who writes
             self._error = error
 

@@ -28,6 +28,7 @@ def schema(cls: type[LivePipeline], hooks: Hooks, parameters: Parameters) -> dic
         "video": _track(cls, hooks.video or hooks.generates),
         "audio": _track(cls, hooks.audio),
         "control": "on_control" in hooks,
+        "generates": hooks.generates,
     }
 
 

@@ -18,6 +18,7 @@ from .encoder import SegmentEncoder
 from .encoder_picture import output_size
 from .frames import AudioFrame, MediaPacket, VideoFrame
 from .outputs import AudioOutput, VideoOutput
+from .wav import write_wav
 
 __all__ = ["encode"]
 
@@ -26,7 +27,7 @@ Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
 #: Containers by the ending of a path; with any other it is a transport stream.
 _BY_SUFFIX = {
     **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
-    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
+    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm", ".wav": "wav"},
 }
 
 #: AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes.
@@ -49,7 +50,8 @@ def encode(
     ``format``: ``"mpegts"``, exactly as a publisher sends it, or a container by FFmpeg's name
     (``"mp4"``, ``"matroska"``). Such a file has one picture size, that of the first picture, into
     which later ones are scaled; its clock begins where the container's begins. Not given, a path
-    that ends in ``.mp4``, ``.mov``, ``.mkv`` or the like becomes that, all else MPEG-TS.
+    that ends in ``.mp4``, ``.mov``, ``.mkv`` or the like becomes that, all else MPEG-TS. ``"wav"``
+    (``.wav``) is the sound alone, in 16-bit samples.
     ``video`` or ``audio`` of ``None`` leaves that track out. A frame without a time follows the one
     before it; one that is not later than the one before it is left out, as in a stream. A file that
     is there is replaced when all is written: frames may be read from it meanwhile.
@@ -62,6 +64,8 @@ def encode(
     if format is None:
         ending = os.path.splitext(path)[1].lower() if path is not None else ""
         format = _BY_SUFFIX.get(ending, "mpegts")
+    if format == "wav":
+        return _store_wav(frames, target)
     if format == "mpegts":
         return _store(_transport_stream(frames, SegmentEncoder(video, audio)), target)
     if format not in av.formats_available or not av.ContainerFormat(format, "w").is_output:
@@ -109,6 +113,19 @@ def _store(
             file.writelines(parts)
     else:
         target.writelines(parts)
+    return None
+
+
+def _store_wav(frames: Frames, target: str | os.PathLike[str] | BinaryIO | None) -> bytes | None:
+    if isinstance(target, str | os.PathLike):
+        with _beside(os.fspath(target)) as part, open(part, "wb") as file:
+            write_wav(frames, file)
+        return None
+    whole = io.BytesIO()  # its head is written last, and not every target can go back
+    write_wav(frames, whole)
+    if target is None:
+        return whole.getvalue()
+    target.write(whole.getbuffer())
     return None
 
 

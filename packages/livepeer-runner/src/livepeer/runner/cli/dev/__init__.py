@@ -55,6 +55,12 @@ def dev(
         list[str] | None,
         typer.Option("-p", "--param", metavar="K=V", help="A live parameter of the call."),
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds", min=0, help="End a live call after so long; one that generates needs it."
+        ),
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -85,14 +91,17 @@ def dev(
     from livepeer.runner.cli.dev.call import Call, find_client
     from livepeer.runner.cli.dev.session import Ports, run
 
-    if (output or params) and not input:
-        raise typer.BadParameter("belongs to a call: say --input too", param_hint="-o, -p")
+    if (output or params) and not (input or seconds):
+        raise typer.BadParameter(
+            "belongs to a call: say --input too, or --seconds for a class that generates",
+            param_hint="-o, -p",
+        )
     call = None
-    if input:
+    if input or seconds:
         if len(references) > 1:
             raise typer.BadParameter("a call is made to one pipeline", param_hint="--input")
         find_client()
-        call = Call(tuple(input), output, tuple(params or ()))
+        call = Call(tuple(input or ()), output, tuple(params or ()), seconds)
     ports = Ports(
         options.port(port, 8000, "--port"),
         options.port(orch_port, 8935, "--orch-port"),

@@ -37,6 +37,8 @@ class Call:
     input: tuple[str, ...]
     output: Path | None
     params: tuple[str, ...]
+    seconds: float | None = None
+    """Of a live call; what generates by itself would go on."""
 
     def command(self, network: Network) -> list[str]:
         words = [*LIVEPEER, network.verb, network.id]
@@ -46,6 +48,8 @@ class Call:
             words += ["-o", str(self.output)]
         for one in self.params:
             words += ["-p", one]
+        if self.seconds is not None and network.is_live:
+            words += ["--seconds", str(self.seconds)]
         return words + (["--events"] if network.is_live else []) + network.where
 
     def _sink(self, network: Network) -> AbstractContextManager[IO[bytes] | None]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CLIP = "in.mp4"
+SECONDS = 10
+"""Of a stream that would generate for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Network:
     @property
     def is_live(self) -> bool:
         return bool(self.schema["type"] == "live")
+
+    @property
+    def takes_input(self) -> bool:
+        """A live class that generates has none."""
+        return not self.schema.get("generates")
 
     @property
     def verb(self) -> str:
@@ -66,7 +73,8 @@ def shell(network: Network) -> str:
     """One command."""
     words = ["livepeer", network.verb, network.id]
     if network.is_live:
-        words += ["-i", CLIP, "-o", "out.mp4"]
+        words += ["-i", CLIP] if network.takes_input else ["--seconds", str(SECONDS)]
+        words += ["-o", "out.mp4"]
         for name, value in _params(network).items():
             words += ["-p", _field(name, value)]
     else:
@@ -97,6 +105,9 @@ def python(network: Network) -> str:
                 "        print(event.json())",
             ]
         case _:
+            options = f"params={_params(network)!r}" + (
+                "" if network.takes_input else ", publish=False"
+            )
             lines = [
                 "import asyncio",
                 "",
@@ -105,9 +116,8 @@ def python(network: Network) -> str:
                 "",
                 "async def main():",
                 f"    {gateway}",
-                f"    async with gw, gw.live({network.id!r}, params={_params(network)!r}) "
-                f"as session:",
-                f'        session.publish_file("{CLIP}")',
+                f"    async with gw, gw.live({network.id!r}, {options}) as session:",
+                *([f'        session.publish_file("{CLIP}")'] if network.takes_input else ()),
                 "        async for frame in session.subscribe():",
                 "            print(frame)",
                 "",
@@ -120,7 +130,7 @@ def python(network: Network) -> str:
 def curl(network: Network) -> str:
     """A request; for a stream the one that starts it, whose answer has its channels in headers,
     and the one that ends it."""
-    header = f"Livepeer: {_envelope(network.id)}"
+    header = f"Livepeer: {_envelope(network)}"
     if not network.is_live:
         body = json.dumps(_input(network), ensure_ascii=False)
         # By the gateway: after a stream an orchestrator sends blank lines until the time is over.
@@ -138,13 +148,14 @@ def curl(network: Network) -> str:
     )
 
 
-def _envelope(capability: str) -> str:
+def _envelope(network: Network) -> str:
     """The job as go-livepeer's `Livepeer` header describes it: base64 of JSON that holds JSON."""
     parameters = {
-        "enable_video_ingress": True,
+        "enable_video_ingress": network.takes_input,
         "enable_video_egress": True,
         "enable_data_output": True,
     }
+    capability = network.id
     job = {
         "id": f"{capability}-1",
         "request": json.dumps({"stream_id": f"{capability}-1"}),
