@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,22 +16,16 @@ from livepeer.trickle.cli.console import note, progress, writable
 if TYPE_CHECKING:
     from livepeer.client.sessions import LiveSession
 
-WAV: Final = ".wav"
-#: FFmpeg's container for an ending of the file's name.
-FORMATS: Final = {
-    **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
-    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
-    **{".ts": "mpegts", ".m2ts": "mpegts", ".mts": "mpegts", ".aac": "adts"},
-}
 #: Endings of files that hold no pictures.
-SOUND: Final = frozenset({WAV, ".m4a", ".mka", ".aac"})
+SOUND: Final = (".m4a", ".mka", ".aac", ".wav")
+#: Endings of the files that can be written; by them `encode` knows what to make.
+FORMATS: Final = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts", *SOUND)
 
 
 def media_file(path: Path | None) -> Path | None:
     """Callback of an option: a file of another kind than is written is refused before any work."""
-    if path is not None and path.suffix.lower() not in {WAV, *FORMATS}:
-        known = ", ".join((*FORMATS, WAV))
-        raise typer.BadParameter(f"{path.name} ends in none of {known}")
+    if path is not None and path.suffix.lower() not in FORMATS:
+        raise typer.BadParameter(f"{path.name} ends in none of {', '.join(FORMATS)}")
     return writable(path)
 
 
@@ -90,12 +83,9 @@ class Recording:
         return f"{self._pictures} pictures{rate}, {first}"
 
     def _write(self, frames: Iterator[Any]) -> None:
-        if self._suffix == WAV:
-            _write_wav(frames, self._target)
-            return
         from livepeer.trickle.media import encode
 
-        encode(frames, self._target, format=FORMATS[self._suffix])
+        encode(frames, self._target)
 
     def _pulled(self, told: Callable[[], None]) -> Iterator[Any]:
         """The frames, for the thread that encodes them: the next is asked for when it is wanted."""
@@ -119,30 +109,6 @@ class Recording:
                 self._sound += frame.samples.shape[1] / frame.rate
             told()
             yield frame
-
-
-def _write_wav(frames: Iterator[Any], target: Path) -> None:
-    """Sound as 16-bit PCM. Raises `ValueError` where there is none, or its form changes."""
-    import numpy as np
-
-    file: wave.Wave_write | None = None
-    try:
-        for frame in frames:
-            form = (len(frame.samples), frame.rate)
-            if file is None:
-                file = wave.open(str(target), "wb")
-                file.setnchannels(form[0])
-                file.setframerate(form[1])
-                file.setsampwidth(2)
-            elif form != (file.getnchannels(), file.getframerate()):
-                raise ValueError(f"the sound changed to {form[0]} channels of {form[1]} Hz")
-            scaled = np.clip(frame.samples.T * 32768.0, -32768, 32767)
-            file.writeframesraw(scaled.astype("<i2").tobytes())
-    finally:
-        if file is not None:
-            file.close()
-    if file is None:
-        raise ValueError("there was no sound")
 
 
 __all__ = ["Recording", "media_file"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from livepeer.runner.testing.live import Frame
 
-FORMATS = (".mp4", ".mov", ".mkv", ".ts", ".m4a", ".wav")
+SOUND = (".m4a", ".mka", ".aac", ".wav")
+"""Endings of files that hold no pictures."""
+FORMATS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts", *SOUND)
 """Endings of the files that can be written; by them `encode` knows what to make."""
-SOUND_ALONE = (".m4a", ".wav")
 WAITING = 32
 
 
@@ -54,7 +55,7 @@ class Recording:
     def _encode(self) -> None:
         from livepeer.trickle.media import VideoOutput, encode
 
-        video = None if self._path.suffix.lower() in SOUND_ALONE else VideoOutput()
+        video = None if self._path.suffix.lower() in SOUND else VideoOutput()
         try:
             encode(self._frames(), self._path, video=video)
         except BaseException as error:  # noqa: BLE001 — it belongs to the one who writes

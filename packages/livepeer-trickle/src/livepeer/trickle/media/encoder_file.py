@@ -27,7 +27,8 @@ Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
 #: Containers by the ending of a path; with any other it is a transport stream.
 _BY_SUFFIX = {
     **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
-    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm", ".wav": "wav"},
+    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
+    **{".wav": "wav", ".aac": "adts"},
 }
 
 #: AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes.
