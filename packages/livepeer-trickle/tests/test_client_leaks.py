@@ -5,7 +5,14 @@ import contextlib
 import gc
 import os
 import random
+import socket
+import threading
 import tracemalloc
+import warnings
+import weakref
+from collections.abc import Iterator
+
+import pytest
 
 from livepeer.trickle import (
     JSONLPublisher,
@@ -18,6 +25,7 @@ from livepeer.trickle import (
     TrickleSubscriber,
 )
 from livepeer.trickle import transport as transport_module
+from livepeer.trickle.connection import Connection
 
 _LIMITS = Timeouts(connect=5, write=2, answer=2, silence=5, outage=2)
 
@@ -113,4 +121,60 @@ async def test_clients_of_one_loop_share_a_pool_and_the_last_one_closes_it(
             assert first._transport is second._transport
         assert isinstance(first._transport, Transport)
         assert transport_module._shared
+    assert asyncio.get_running_loop() not in transport_module._shared
+
+
+@contextlib.contextmanager
+def _unclosed() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+
+
+def test_a_loop_that_has_ended_is_not_kept_by_what_was_left_open_in_it() -> None:
+    async def leave(
+        port: int,
+    ) -> tuple[TrickleSubscriber, "weakref.ref[asyncio.AbstractEventLoop]"]:
+        left = TrickleSubscriber(f"http://127.0.0.1:{port}/cam")
+        await left.__aenter__()
+        async with asyncio.timeout(30):
+            while not (left._pending and left._pending.sent):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        return left, weakref.ref(asyncio.get_running_loop())
+
+    with _unclosed(), socket.create_server(("127.0.0.1", 0)) as silent:
+        left, loop = asyncio.run(leave(silent.getsockname()[1]))
+        del left
+        gc.collect()
+        assert loop() is None
+
+
+@pytest.mark.parametrize("client", [TrickleSubscriber, TricklePublisher])
+async def test_a_client_that_another_thread_drops_is_given_up_in_its_loop(
+    client: type[TrickleSubscriber | TricklePublisher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    abort = Connection.abort
+
+    def watched(connection: Connection) -> None:
+        threads.append(threading.get_ident())
+        abort(connection)
+
+    monkeypatch.setattr(Connection, "abort", watched)
+    async with TrickleServer() as server:
+        server.create("cam")
+        left = [client(server.channel_url("cam"))]
+        await left[0].__aenter__()
+        shared = Transport.lease(None)
+        async with asyncio.timeout(30):
+            while not shared.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await Transport.release(shared)
+        with _unclosed():
+            await asyncio.to_thread(left.clear)
+            await asyncio.to_thread(gc.collect)
+        async with asyncio.timeout(30):
+            while not threads:  # noqa: ASYNC110 — the loop is told by the other thread
+                await asyncio.sleep(0.005)
+        assert set(threads) == {threading.get_ident()}
     assert asyncio.get_running_loop() not in transport_module._shared

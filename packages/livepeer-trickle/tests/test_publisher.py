@@ -276,6 +276,23 @@ async def test_a_cancelled_end_of_an_empty_segment_leaves_room_for_the_next(
     await _close(scripted, publisher)
 
 
+async def test_closing_raises_nothing_where_no_http_answers(
+    scripted: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = _publisher(scripted)
+    post = await _connected(scripted, publisher)
+    post.cut()
+    closing = asyncio.create_task(publisher.aclose())
+    while not closing.done():
+        asking = asyncio.create_task(scripted.request())
+        await asyncio.wait((asking, closing), return_when=asyncio.FIRST_COMPLETED)
+        if asking.done() and asking.result().method == "DELETE":
+            asking.result()._writer.write(b"no HTTP at all\r\n\r\n")
+        asking.cancel()
+    await closing
+    assert "could not be deleted" in caplog.text
+
+
 async def test_a_server_that_takes_nothing_holds_the_writer_back(scripted: ScriptedServer) -> None:
     publisher = _publisher(scripted, timeouts=Timeouts(write=0.3))
     await _connected(scripted, publisher)

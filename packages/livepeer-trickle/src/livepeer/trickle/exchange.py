@@ -23,6 +23,9 @@ __all__ = ["MAX_REPLY", "Exchange", "Reply", "header_lines"]
 _BUFFER: Final = 1024 * 1024
 """Unread bytes of an answer at which its connection is read no further."""
 
+_CLOSING: Final = 5.0
+"""Seconds that a connection which was dropped may take to be closed."""
+
 MAX_REPLY: Final = 64 * 1024
 """Longest answer that is read whole."""
 
@@ -151,13 +154,6 @@ class Exchange:
             if connection is not None:
                 connection.abort()
 
-    def abandon(self) -> None:
-        """`abort` for a finalizer, where the event loop may be gone."""
-        task, connection = self._task, self._connection
-        loop = task.get_loop() if task else connection.lost.get_loop() if connection else None
-        if loop is not None and not loop.is_closed():
-            self.abort()
-
     async def aclose(self) -> None:
         """Give it up, and leave nothing behind."""
         connection, task = self._connection, self._task
@@ -165,7 +161,7 @@ class Exchange:
         if task is not None and not task.done():
             await asyncio.wait((task,))
         if connection is not None and not connection.open:
-            await asyncio.wait((connection.lost,))
+            await asyncio.wait((connection.lost,), timeout=_CLOSING)
 
     # --- the connection --------------------------------------------------------------------------
 

@@ -105,14 +105,17 @@ class Pool:
             raise
         return connection
 
+    def abort(self) -> list[asyncio.Future[None]]:
+        """Drop every connection; gives what is done when its socket is closed."""
+        self._idle.clear()
+        dropped = list(self._all)
+        for connection in dropped:
+            connection.abort()
+        return [connection.lost for connection in dropped]
+
     async def aclose(self) -> None:
         """Drop every connection and wait until its socket is closed."""
-        self._idle.clear()
-        lost = []
-        for connection in tuple(self._all):
-            connection.abort()
-            lost.append(connection.lost)
-        if lost:
+        if lost := self.abort():
             await asyncio.wait(lost, timeout=5)
 
     def _left(self, connection: Connection) -> None:

@@ -59,6 +59,8 @@ class TricklePublisher:
     Raises, when it connects and when a segment is opened:
         ChannelNotFound: there is no such channel, and `create` is off.
         ChannelClosed: it was deleted.
+        ChannelRefused: the server does not let this client write it, or make it.
+        ProtocolError: what answers is no trickle channel.
         TrickleConnectionError: the server was away for longer than `timeouts.outage`.
     """
 
@@ -132,7 +134,8 @@ class TricklePublisher:
     async def aclose(self) -> None:
         """End the open segment, wait until all are acknowledged, linger, delete the channel.
 
-        Never raises for a server that is away (that is logged). Safe to call again.
+        Never raises for what the server does, or for its absence (that is logged). Safe to call
+        again.
         """
         if self._closed:
             return
@@ -155,9 +158,8 @@ class TricklePublisher:
         opener = getattr(self, "_opener", None)
         if opener is not None and opener.transport is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            if opener.idle is not None:
-                opener.idle[1].abandon()
-            Transport.forget(opener.transport)
+            idle = opener.idle
+            Transport.forget(opener.transport, [] if idle is None else [idle[1]])
 
     async def _connect(self) -> None:
         """Reach an open, idle segment."""

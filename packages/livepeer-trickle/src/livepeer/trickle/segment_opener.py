@@ -198,8 +198,13 @@ class SegmentOpener:
     async def delete(self) -> None:
         """Delete the channel; what the server has against it is logged."""
         backoff = Backoff(min(3.0, self.timeouts.outage))
+        shown = public_url(self.url)
         while True:
-            answer, reply, error = await self._request("DELETE", self.url, {})
+            try:
+                answer, reply, error = await self._request("DELETE", self.url, {})
+            except TrickleError as failure:  # what answers now is somebody else
+                _log.warning("the channel %s could not be deleted: %s", shown, failure.message)
+                return
             rule = self.state.answered(Stage.DELETE, answer)
             if rule.action is Action.GO_ON:
                 return
@@ -207,7 +212,6 @@ class SegmentOpener:
             if rule.action is Action.AGAIN:
                 delay = backoff.next(asyncio.get_running_loop().time())
             if delay is None:
-                shown = public_url(self.url)
                 _log.warning("the channel %s could not be deleted: %s", shown, reply or error)
                 return
             await asyncio.sleep(delay)

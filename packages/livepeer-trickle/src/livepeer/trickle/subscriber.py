@@ -149,11 +149,9 @@ class TrickleSubscriber:
     def __del__(self) -> None:
         if getattr(self, "_transport", None) is not None and not self._closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            for download in (self._pending, self._arrived and self._arrived[0]):
-                if download is not None:
-                    download.abandon()
+            left = (self._pending, self._held, self._arrived and self._arrived[0])
             assert self._transport is not None
-            Transport.forget(self._transport)
+            Transport.forget(self._transport, [each for each in left if each is not None])
 
     # --- asking ----------------------------------------------------------------------------------
 

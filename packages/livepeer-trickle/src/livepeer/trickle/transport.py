@@ -6,8 +6,9 @@
 """
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from livepeer.trickle.connection import TLS
@@ -38,6 +39,7 @@ class Transport:
         self._lines = header_lines(common)
         self._pool = Pool()
         self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def connections(self) -> int:
@@ -91,33 +93,60 @@ class Transport:
     @classmethod
     def lease(cls, transport: "Transport | None") -> "Transport":
         """The caller's transport, or the one of this event loop; give it back with `release`."""
-        if transport is not None:
-            return transport
         loop = asyncio.get_running_loop()
-        shared = _shared.get(loop)
+        if transport is not None:
+            transport._loop = loop
+            return transport
+        shared = _shared_by(loop)
         if shared is None:
-            shared = _shared[loop] = cls()
+            shared = cls()
+            shared._loop = loop
+            _shared[loop] = weakref.ref(shared)
         shared._users += 1
         return shared
 
     @classmethod
     async def release(cls, transport: "Transport") -> None:
         """Give back what `lease` gave; the last user of a shared pool closes it."""
-        loop = asyncio.get_running_loop()
-        if _shared.get(loop) is not transport:
-            return
-        transport._users -= 1
-        if transport._users <= 0:
-            del _shared[loop]
+        if transport._left():
             await transport.aclose()
 
     @classmethod
-    def forget(cls, transport: "Transport") -> None:
-        """Count a user out that was never closed; the next `release` closes the pool."""
-        if transport in _shared.values():
-            transport._users -= 1
+    def forget(cls, transport: "Transport", exchanges: Sequence[Exchange] = ()) -> None:
+        """Count a user out that was never closed, and give up its `exchanges`.
+
+        For finalizers, which the collector runs in any thread: the loop does it in its turn.
+        """
+
+        def drop() -> None:
+            for exchange in exchanges:
+                exchange.abort()
+            if transport._left():
+                transport._pool.abort()
+
+        loop = transport._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it was closed, and its connections with it
+                loop.call_soon_threadsafe(drop)
+
+    def _left(self) -> bool:
+        """One user less; whether that was the last of a shared pool."""
+        loop = asyncio.get_running_loop()
+        if _shared_by(loop) is not self:
+            return False
+        self._users -= 1
+        if self._users > 0:
+            return False
+        del _shared[loop]
+        return True
 
 
-_shared: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport]" = (
+_shared: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Transport]]" = (
     weakref.WeakKeyDictionary()
 )
+"""Their users hold them: a transport refers to its loop, and would keep it here for ever."""
+
+
+def _shared_by(loop: asyncio.AbstractEventLoop) -> Transport | None:
+    reference = _shared.get(loop)
+    return None if reference is None else reference()
