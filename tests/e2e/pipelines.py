@@ -14,6 +14,8 @@ from livepeer.runner import LivePipeline, Pipeline, VideoFrame, serve
 class Count(Pipeline):
     """Count until the caller leaves; says so in its log, for there is no other way to see it."""
 
+    queue_timeout = 0  # who finds it full is to hear that at once
+
     async def predict(self) -> AsyncIterator[dict[str, int]]:
         i = 0
         try:
@@ -32,6 +34,7 @@ class PaintParams(BaseModel):
 class Paint(LivePipeline):
     """Paint the picture, tell of it, and say in the log when a stream stops."""
 
+    queue_timeout = 0
     params: PaintParams
 
     def on_stream_start(self, params: PaintParams) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Set
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from pydantic import (
@@ -55,6 +56,8 @@ def converted(value: Any) -> Any:
         listed = to_list()
         # A `longdouble` gives itself: Python has no type that holds it.
         return float(value) if type(listed) is type(value) else listed
+    if isinstance(value, Fraction):
+        return str(value)  # as pydantic does by itself from 2.11 on
     raise TypeError(f"is of type {type(value).__name__}, which JSON does not have")
 
 

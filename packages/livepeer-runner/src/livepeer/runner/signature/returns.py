@@ -134,7 +134,8 @@ class Output:
 
     def _json(self, checked: Any) -> bytes:
         try:
-            body = self._writer.dump_json(checked, by_alias=True, fallback=converted)
+            # Not `dump_json`, whose `fallback` came with pydantic 2.11.
+            body = self._writer.serializer.to_json(checked, by_alias=True, fallback=converted)
         except PydanticSerializationError as error:
             raise refused(checked, error) from error
         # What pydantic writes for nan and infinity, whichever model's configuration it follows.
