@@ -33,6 +33,9 @@ class Tint(LivePipeline):
         self.seen = 0
         await self.emit_data({"started": params.u})
 
+    def on_control(self, message: dict[str, Any]) -> None:
+        self.params = TintParams.model_validate(message)
+
     def process_video(self, frame: VideoFrame) -> VideoFrame:
         self.seen += 1
         frame.planes[1][:] = self.params.u

@@ -75,6 +75,19 @@ async def test_parameters_change_while_it_runs_and_bad_ones_change_nothing(gw: G
         assert session.ended is None
 
 
+async def test_a_control_message_to_a_pipeline_that_takes_none_is_answered_by_an_event(
+    gw: Gateway,
+) -> None:
+    async with gw.live("quieter", publish=False, subscribe=False) as session:
+        await session.control({"louder": True})
+        async with asyncio.timeout(LIMIT):
+            async for event in session.events():
+                if event["type"] == "error":
+                    break
+        assert event["error"]["type"] == "no_control_hook"
+        assert session.ended is None
+
+
 async def test_records_and_events_come_out_beside_the_pictures(gw: Gateway, clip: Path) -> None:
     async with gw.live("lossless", params={"u": 90}) as session:
         events = session.events()

@@ -51,7 +51,7 @@ async def test_parameters_change_while_the_stream_runs(gw: Gateway, tint: Contai
         with pytest.raises(InvalidInputError) as caught:
             await session.update({"u": 10, "v": 999})
         assert [field.field for field in caught.value.fields] == ["v"]
-        await session.control({"v": 60})
+        await session.update({"v": 60})
         await until_colour(frames, (200, 60))
         assert session.ended is None
 

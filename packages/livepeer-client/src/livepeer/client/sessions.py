@@ -278,13 +278,16 @@ class LiveSession:
             raise
 
     async def control(self, message: Mapping[str, Any]) -> None:
-        """Send a message of the caller's own to the pipeline. Not by a gateway."""
+        """Send a message of the caller's own to the pipeline's `on_control`. Not by a gateway.
+
+        Nothing answers: a pipeline that has no such hook says so by an event of type `error`.
+        """
         self._running()
         self._ending.check()
         if self._control is None:
             raise ConfigurationError("a gateway has no way for control messages: use update()")
         try:
-            await self._control.send(message)
+            await self._control.send({"type": "control", "message": encode(message)})
         except TrickleError as error:
             raise self._ending.error() or ConnectionFailedError(
                 f"the message may not have arrived: {error}", orchestrator=self.orchestrator
