@@ -190,6 +190,35 @@ async def test_a_class_may_give_data_alone(make_clip: Clip) -> None:
     assert sum(record["samples"] for record in result.data[:-1]) >= RATE_OF_CLIP * COUNT // 25
 
 
+class Measures(LivePipeline):
+    """Emits what models give, and what it may not."""
+
+    def on_stream_start(self, params: Any) -> None:
+        self.refused: list[str] = []
+        self.emit_data({"scores": np.array([0.5, 1], np.float32), "best": np.int64(1)})
+        for value in (np.float32("nan"), [1.0, float("inf")], object(), b"\xff"):
+            try:
+                self.emit_data({"boxes": [{"x": value}]})
+            except ValueError as error:
+                self.refused.append(str(error))
+        self.emit_event({"type": "refused", "why": self.refused, "count": np.int64(4)})
+
+
+async def test_records_take_values_of_numpy_and_name_the_key_of_what_is_no_json(
+    make_clip: Clip,
+) -> None:
+    result = await run_live(Measures, make_clip(COUNT, audio=False))
+    assert result.data == [{"scores": [0.5, 1.0], "best": 1}]
+    (event,) = [event for event in result.events if event["type"] == "refused"]
+    assert event["count"] == 4
+    for told, words in zip(
+        event["why"],
+        ["`boxes.0.x` is nan", "`boxes.0.x.1` is infinite", "of type object", "bytes that are no"],
+        strict=True,
+    ):
+        assert words in told
+
+
 RATE_OF_CLIP = 48_000
 
 

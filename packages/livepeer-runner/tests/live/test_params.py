@@ -182,8 +182,28 @@ def test_without_a_hint_parameters_are_a_dict_that_grows() -> None:
 
 def test_what_json_has_no_form_for_is_shown_as_text() -> None:
     parameters = Parameters.of(Untyped)
-    dumped = parameters.dump(parameters.first({"a": math.inf, "b": {1}, "c": b"x"}))
-    assert dumped == {"a": "Infinity", "b": "{1}", "c": "b'x'"}
+    dumped = parameters.dump(parameters.first({"b": {1}, "c": b"x"}))
+    assert dumped == {"b": "{1}", "c": "b'x'"}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("hint", ["typed", "untyped"])
+def test_a_number_that_json_has_not_is_refused_by_its_key(number: float, hint: str) -> None:
+    class Sized(BaseModel):
+        box: dict[str, list[float]] = {}
+
+    class Typed(LivePipeline):
+        params: Sized
+
+    parameters = Parameters.of(Typed if hint == "typed" else Untyped)
+    first = parameters.first({})
+    for refused in (
+        lambda given: parameters.first(given),
+        lambda given: parameters.merged(first, given),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            refused({"box": {"x": [1.0, number]}})
+        assert [field.name for field in caught.value.fields] == ["box.x.1"]
 
 
 def test_parameters_too_large_for_an_event_are_not_shown_but_hashed() -> None:

@@ -6,7 +6,6 @@ A frame never waits for a record. What does not fit is dropped, oldest first, an
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
 from collections import deque
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from livepeer.runner.jsonable import plain
 from livepeer.trickle import JSONLPublisher, SegmentFailed, TrickleError
 from livepeer.trickle.records import encode
 
@@ -75,9 +75,12 @@ class Outbox:
     def post(self, record: dict[str, Any]) -> None:
         """As `put`, for records from outside: they are copied, and checked where it can be seen.
 
-        Raises `TypeError` or `ValueError` for what the channel can never carry.
+        Values of numpy become numbers and lists. Raises `ValueError`, with the key, for what the
+        channel can never carry.
         """
-        self.put(json.loads(encode(record)))
+        made = plain(record)
+        encode(made)
+        self.put(made)
         self.posted += 1
 
     def put(self, record: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from livepeer.runner.batch.request import invalid
 from livepeer.runner.errors import FieldError, InvalidInput, PipelineError
 from livepeer.runner.exceptions import SignatureError
+from livepeer.runner.jsonable import infinite
 from livepeer.runner.live.unknown import StrictSchema, keys_of, unknown_in, unknown_to
 from livepeer.runner.signature.paths import check_schema
 
@@ -160,6 +161,8 @@ def _check_bounds(given: dict[str, Any]) -> None:
             break
     else:
         raise InvalidInput(f"parameters are nested over {DEEPEST} deep")
+    if (found := infinite(given)) is not None:
+        raise InvalidInput(str(found), field=".".join(map(str, found.location)))
     size = len(json.dumps(given, default=str))
     if size > LARGEST:
         raise InvalidInput(f"parameters have {size} bytes as JSON, the limit is {LARGEST}")

@@ -99,7 +99,8 @@ class LivePipeline(PipelineBase):
 
         Works from sync and async hooks alike, awaited or not; a frame never waits for it. Where
         the network is slower than the records, the oldest that wait are dropped and counted.
-        Raises `TypeError` or `ValueError` for what is no JSON object of at most 64 KiB.
+        Values of numpy leave as numbers and lists. Raises `ValueError`, with the key, for what is
+        no JSON object of at most 64 KiB.
         """
         return self._handle("emit_data").emit_data(dict(record))
 
