@@ -186,16 +186,18 @@ def test_what_json_has_no_form_for_is_shown_as_text() -> None:
     assert dumped == {"b": "{1}", "c": "b'x'"}
 
 
+class Box(BaseModel):
+    box: dict[str, list[float]] = {}
+
+
+class Boxed(LivePipeline):
+    params: Box
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("hint", ["typed", "untyped"])
 def test_a_number_that_json_has_not_is_refused_by_its_key(number: float, hint: str) -> None:
-    class Sized(BaseModel):
-        box: dict[str, list[float]] = {}
-
-    class Typed(LivePipeline):
-        params: Sized
-
-    parameters = Parameters.of(Typed if hint == "typed" else Untyped)
+    parameters = Parameters.of(Boxed if hint == "typed" else Untyped)
     first = parameters.first({})
     for refused in (
         lambda given: parameters.first(given),
