@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livepeer.trickle.media import AudioFrame, StreamDecoder, VideoFrame
+from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.clock import MPEG_WRAP
 
 from .permuting_muxer import Muxer, Unit, by_ffmpeg, draw, units_of
@@ -63,6 +63,14 @@ def play(parts: Iterator[bytes]) -> tuple[list[VideoFrame], list[AudioFrame], St
     out += decoder.end_segment() + decoder.flush()
     pictures = [item for item in out if isinstance(item, VideoFrame)]
     return pictures, [item for item in out if isinstance(item, AudioFrame)], decoder
+
+
+def undecoded(data: bytes) -> tuple[list[MediaPacket], list[MediaPacket]]:
+    decoder = StreamDecoder(video="packets", audio="packets")
+    out = [*decoder.feed(data), *decoder.end_segment(), *decoder.flush()]
+    packets = [item for item in out if isinstance(item, MediaPacket)]
+    assert decoder.stats.skipped == 0
+    return [p for p in packets if p.kind == "video"], [p for p in packets if p.kind == "audio"]
 
 
 def digest(pictures: list[VideoFrame], sounds: list[AudioFrame]) -> list[tuple[Any, ...]]:
@@ -114,6 +122,15 @@ def test_a_stream_written_in_any_way_comes_out_whole_and_at_its_ticks(
     for size in sizes:
         again = play(chunks(data, size, random.Random(seed)))
         assert digest(*again[:2]) == seen, (style, size)
+
+    passed, heard_of = undecoded(data)
+    begin = pictures[0].pts
+    if style.times != "none":
+        assert [p.pts - passed[0].pts for p in passed] == [u.pts - begin for u in pictures], style
+    assert len(passed) == len(pictures), style
+    assert all(packet.dts <= packet.pts for packet in passed), style
+    assert style.times == "late" or all(b.dts > a.dts for a, b in pairwise(passed)), style
+    assert len(heard_of) == len(sounds), style
 
     if not style.repeats and style.times != "late":
         by_pyav, sound_by_pyav = by_ffmpeg(data)

@@ -10,6 +10,7 @@ from .decoder_audio import open_audio, opus_head
 from .decoder_video import open_video
 from .framers import framer_for
 from .frames import CodecParameters, MediaPacket
+from .packet_times import PacketTimes, Shown
 from .pes import ElementaryPacket
 from .picture_units import parameter_sets
 from .psi import Track
@@ -28,8 +29,11 @@ class PacketTrack:
         self._stats = stats
         self._framer = framer_for(track)
         self._waiting = True
+        self._started = False
         self._base: int | None = None
-        self._last: int | None = None
+        #: Samples since that time, and in a frame, where headers do not tell.
+        self._after = self._samples = 0
+        self._times = PacketTimes(self._order)
         self._sets = b""
         self._parameters: CodecParameters | None = None
 
@@ -38,60 +42,89 @@ class PacketTrack:
 
     def lose(self) -> list[MediaPacket]:
         self._waiting = True
-        return []
+        return self._packets(self._times.finish(self._timeline.latest))
 
     def flush(self) -> list[MediaPacket]:
-        return self._units(self._framer.flush())
+        return self._units(self._framer.flush()) + self.lose()
 
     def _units(self, units: list[AccessUnit]) -> list[MediaPacket]:
         out: list[MediaPacket] = []
         for unit in units:
             if unit.lost or unit.damaged:
-                self._waiting = True
+                out += self.lose()
             if unit.damaged or (self._waiting and not unit.key):
                 self._stats.skipped += 1
                 continue
-            packet = self._packet(unit)
-            if packet is None:
+            if self._describe(unit) is None:
                 self._stats.skipped += 1
                 continue
-            self._stats.resyncs += self._waiting and self._last is not None
-            self._waiting = False
-            self._last = packet.pts
-            out.append(packet)
-        self._stats.packets += len(out)
+            pts, dts = self._timeline.place_both(
+                unit.pts, unit.dts, self.track.kind, starts=unit.key
+            )
+            if self.track.kind == "video":
+                timed = self._times.add(unit, pts, dts, latest=self._timeline.latest)
+            else:
+                timed = self._sound(unit, pts)
+                if not timed:
+                    self._stats.skipped += 1
+                    continue
+            self._stats.resyncs += self._waiting and self._started
+            self._waiting, self._started = False, True
+            out += self._packets(timed)
         return out
 
-    def _packet(self, unit: AccessUnit) -> MediaPacket | None:
-        parameters = self._describe(unit)
-        placed, dts = self._timeline.place_both(
-            unit.pts, unit.dts, self.track.kind, starts=unit.key
-        )
-        if placed is not None:
-            self._base = placed
-        if self._base is None or parameters is None:
-            return None
-        duration = round(Fraction(unit.samples * 90_000, unit.rate)) if unit.rate else 0
-        pts = self._base
-        if unit.pts is None:
-            if not unit.rate:
-                return None
-            pts += round(Fraction(unit.after * 90_000, unit.rate))
+    def _sound(self, unit: AccessUnit, told: int | None) -> list[tuple[AccessUnit, int, int]]:
+        assert self._parameters is not None
+        if told is not None:
+            self._base, self._after = told, 0
+        if self._base is None:
+            return []
+        after = unit.after if unit.rate else self._after
+        pts = self._base + round(Fraction(after * 90_000, self._parameters.rate))
+        self._after += self._samples
+        return [(unit, pts, pts)]
+
+    def _packets(self, timed: list[tuple[AccessUnit, int, int]]) -> list[MediaPacket]:
+        self._stats.packets += len(timed)
+        return [self._packet(*each) for each in timed]
+
+    def _packet(self, unit: AccessUnit, pts: int, dts: int) -> MediaPacket:
+        assert self._parameters is not None
+        samples, rate = unit.samples or self._samples, self._parameters.rate
         return MediaPacket(
             unit.data,
             pts,
-            pts if dts is None else dts,
+            dts,
             MPEG_TIME_BASE,
             unit.key,
-            parameters,
-            duration=duration,
+            self._parameters,
+            duration=round(Fraction(samples * 90_000, rate)) if rate else 0,
         )
+
+    def _order(self) -> Shown:
+        """A decoder that only says in which order pictures are shown."""
+        from av import Packet
+        from av.error import FFmpegError
+
+        context = open_video(self.track.codec, None, 1)
+
+        def shown(unit: AccessUnit | None, number: int) -> list[int]:
+            packet = None
+            if unit is not None:
+                packet = Packet(unit.data)
+                packet.pts = packet.dts = number
+            try:
+                return [p.pts for p in context.decode(packet) if p.pts is not None]
+            except FFmpegError:
+                return []
+
+        return shown
 
     def _describe(self, unit: AccessUnit) -> CodecParameters | None:
         codec = self.track.codec
         if self.track.kind == "audio":
             found = self._parameters
-            if unit.rate and (
+            if unit.channels and (
                 found is None or (found.rate, found.channels) != (unit.rate, unit.channels)
             ):
                 head = opus_head(unit.channels) if codec == "opus" else b""
@@ -103,7 +136,7 @@ class PacketTrack:
                     extradata=head,
                 )
             elif found is None:
-                self._parameters = _probe(self.track, unit)
+                self._parameters, self._samples = _probe_sound(self.track, unit)
             return self._parameters
         if unit.key:
             sets = parameter_sets(codec, unit.data)
@@ -114,27 +147,30 @@ class PacketTrack:
 
 
 def _probe(track: Track, unit: AccessUnit) -> CodecParameters | None:
-    """Size or rate of a track that is not decoded, from decoding one unit of it."""
+    """Size of pictures that are not decoded, from decoding one of them."""
     from av import Packet
     from av.error import FFmpegError
 
     try:
-        if track.kind == "video":
-            context = open_video(track.codec, None, 1)
-            found = context.decode(Packet(unit.data)) + context.decode(None)
-            if not found:
-                return None
-            return CodecParameters(
-                "video", track.codec, width=found[0].width, height=found[0].height
-            )
-        sounds = open_audio(track, unit).decode(Packet(unit.data))
+        context = open_video(track.codec, None, 1)
+        found = context.decode(Packet(unit.data)) + context.decode(None)
     except FFmpegError:
         return None
-    if not sounds:
+    if not found:
         return None
-    return CodecParameters(
-        "audio",
-        track.codec,
-        rate=sounds[0].sample_rate,
-        channels=sounds[0].layout.nb_channels,
-    )
+    return CodecParameters("video", track.codec, width=found[0].width, height=found[0].height)
+
+
+def _probe_sound(track: Track, unit: AccessUnit) -> tuple[CodecParameters | None, int]:
+    """What sound it is, and the samples of a frame, where only its decoder knows."""
+    from av import Packet
+    from av.error import FFmpegError
+
+    try:
+        sounds = open_audio(track, unit).decode(Packet(unit.data))
+    except FFmpegError:
+        return None, 0
+    if not sounds:
+        return None, 0
+    rate, channels = sounds[0].sample_rate, sounds[0].layout.nb_channels
+    return CodecParameters("audio", track.codec, rate=rate, channels=channels), sounds[0].samples

@@ -101,8 +101,8 @@ class Timeline:
         decoded = self.place(dts, track, starts=starts)
         if abs(ahead) > self.PAUSE:
             ahead = 0
-        # Where it is shown before it is decoded, one of the two is wrong: it is shown in order.
-        return decoded + ahead, decoded + min(ahead, 0)
+        # Where it is shown before it is decoded, its dts is wrong, which is nothing to go by.
+        return decoded + ahead, decoded
 
     def place(self, raw: int, track: str = "", *, starts: bool = False) -> int:
         """The time on the timeline of the 33-bit timestamp ``raw`` of ``track``, in ticks.
