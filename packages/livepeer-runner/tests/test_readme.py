@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from livepeer.runner.metrics import Metrics
+from livepeer.trickle.media import VideoFrame, encode
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -88,9 +91,15 @@ def test_the_commands_print_what_the_readme_says(folder: Path) -> None:
                 assert done.stdout.strip() == printed.strip(), command
 
 
-def test_the_test_of_the_readme_passes(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["test_pipeline.py", "test_tint.py"])
+def test_the_tests_of_the_readme_pass(folder: Path, name: str) -> None:
+    frames = (
+        VideoFrame.from_ndarray(np.full((96, 160, 3), 120, np.uint8), time=Fraction(index, 30))
+        for index in range(30)
+    )
+    encode(frames, folder / "clip.mp4")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pipeline.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livepeer.runner.cli import commands
-from livepeer.trickle.cli.host import HOMES
 
 if TYPE_CHECKING:
     from conftest import Folder
@@ -31,10 +30,6 @@ def ran(code: str) -> tuple[str, set[str]]:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200
     )
     return done.stdout, set(ast.literal_eval(done.stdout.splitlines()[-1]))
-
-
-def test_the_host_knows_where_each_command_lives() -> None:
-    assert set(HOMES["livepeer-runner"]) == set(NAMES)
 
 
 def test_listing_the_commands_imports_none_of_them() -> None:

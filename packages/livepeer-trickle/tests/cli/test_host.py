@@ -135,6 +135,14 @@ def test_a_mistyped_command_gets_the_one_that_was_meant(install: Install) -> Non
     assert "did you mean greet?" in result.stderr
 
 
+def test_an_unknown_command_names_what_cannot_be_loaded(install: Install) -> None:
+    install.add("broken", "no_such_module:commands")
+    result = install.livepeer("zzz")
+    assert result.returncode == 2
+    assert "those of broken cannot be loaded" in result.stderr
+    assert "no_such_module" in result.stderr
+
+
 def test_the_help_of_trickle_imports_no_transport() -> None:
     program = (
         "import sys\nfrom livepeer.trickle.cli import main\n"

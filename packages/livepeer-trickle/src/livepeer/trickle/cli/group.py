@@ -35,8 +35,7 @@ class Group(TyperGroup):
         name = args[0]
         command = self.found.get(name)
         if command is None:
-            self._explain_absence(ctx, name)
-            return super().resolve_command(ctx, args)
+            return self._explain_absence(ctx, name)
         try:
             return name, as_click(command), args[1:]
         except ModuleNotFoundError as error:
@@ -49,16 +48,13 @@ class Group(TyperGroup):
             )
 
     def _explain_absence(self, ctx: Any, name: str) -> None:
-        home = host.home_of(name)
-        if home is None:
-            near = difflib.get_close_matches(name, self.found, n=1)
-            ctx.fail(
-                f"there is no command {name!r}" + (f": did you mean {near[0]}?" if near else "")
-            )
-        elif home in self.broken:
-            ctx.fail(f"`livepeer {name}` cannot be loaded from {home}: {self.broken[home]}")
-        elif host.versions()[home] is None:
-            ctx.fail(f"`livepeer {name}` needs {home}: pip install {home}")
+        near = difflib.get_close_matches(name, self.found, n=1)
+        told = f"there is no command {name!r} here" + (f": did you mean {near[0]}?" if near else "")
+        reasons = [f"those of {home} cannot be loaded: {why}" for home, why in self.broken.items()]
+        missing = [home for home, version in host.versions().items() if version is None]
+        if missing:
+            reasons.append(f"more come with {' and '.join(missing)}: pip install {missing[0]}")
+        ctx.fail("; ".join([told, *reasons]))
 
 
 def as_click(command: host.Command) -> Any:

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "livepeer.commands"
 DISTRIBUTIONS = ("livepeer-trickle", "livepeer-runner", "livepeer-client")
 
-# Where a command lives that is not installed, so that its absence can be explained.
-HOMES = {
-    "livepeer-runner": ("init", "predict", "serve", "dev", "schema", "prepare"),
-    "livepeer-client": ("run", "stream", "live", "discover", "trust"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -58,11 +52,6 @@ def discover() -> tuple[dict[str, Command], dict[str, str]]:
         for command in commands:
             found.setdefault(command.name, command)
     return found, broken
-
-
-def home_of(name: str) -> str | None:
-    """The distribution that brings the command `name`, or None for a name that nobody brings."""
-    return next((home for home, names in HOMES.items() if name in names), None)
 
 
 def versions() -> dict[str, str | None]:
