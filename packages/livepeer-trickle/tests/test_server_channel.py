@@ -173,7 +173,7 @@ class ChannelAgainstModel(RuleBasedStateMachine):
     def the_size_is_what_is_held(self) -> None:
         ring = [segment for segment in self.channel._ring if segment is not None]
         held = sum(segment.size for segment in [*ring, *self.channel._retired])
-        assert self.channel.size == held
+        assert self.channel.size == self.channel._stock.size == held
 
 
 TestChannelAgainstModel = ChannelAgainstModel.TestCase
@@ -265,13 +265,35 @@ class ChannelInLittleMemory(RuleBasedStateMachine):
     def no_more_is_held_than_allowed(self) -> None:
         ring = [segment for segment in self.channel._ring if segment is not None]
         held = sum(len(chunk) for s in [*ring, *self.channel._retired] for chunk in s.chunks)
-        assert held == self.channel.size <= SMALL.channel_bytes
+        assert held == self.channel.size == self.channel._stock.size <= SMALL.channel_bytes
 
 
 TestChannelInLittleMemory = ChannelInLittleMemory.TestCase
 TestChannelInLittleMemory.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None
 )
+
+
+def test_a_channel_that_ended_holds_only_what_is_still_read() -> None:
+    channel = Channel("camera")
+    channel.put(b"a" * 10)
+    channel.put(b"b" * 20)
+    reader = channel.open_read(1)
+    assert reader is not None
+    channel.close()
+    assert channel._stock.size == channel.size == 20
+    assert reader.take() == b"b" * 20
+    reader.close()
+    assert channel._stock.size == channel.size == 0
+
+
+def test_the_change_feed_tells_all_where_the_server_is_full() -> None:
+    registry = Registry(changefeed=True, limits=ServerLimits(total_bytes=10))
+    registry.create("camera").put(b"x" * 10)
+    registry.create("another")
+    feed = registry.get("_changes")
+    assert feed is not None
+    assert feed.next_seq == 3
 
 
 def test_many_small_writes_cost_their_bytes_and_not_an_object_each() -> None:

@@ -13,36 +13,11 @@ from typing import Self
 
 from livepeer.trickle import wire
 from livepeer.trickle.exceptions import ChannelClosed
-from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
-from livepeer.trickle.server.segment import Cursor, Segment
-from livepeer.trickle.server.turn import WriteTurn
+from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits, Stock
+from livepeer.trickle.server.segment import Segment
+from livepeer.trickle.server.turn import ReadTurn, WriteTurn
 
 __all__ = ["Channel", "ReadTurn", "SegmentWriter"]
-
-
-class ReadTurn(Cursor):
-    """One reader's turn at one segment; close it when the reader is done or gone."""
-
-    __slots__ = ("_channel", "latest")
-
-    def __init__(self, channel: "Channel", segment: Segment, latest: int) -> None:
-        super().__init__(segment)
-        self._channel = channel
-        self.latest = latest
-        """The next write number when the reader came."""
-
-    @property
-    def terminated(self) -> bool:
-        """Whether the channel has ended."""
-        return self._channel.closed
-
-    @property
-    def latest_now(self) -> int:
-        """The next write number now; what an empty answer tells."""
-        return self._channel.next_seq
-
-    def close(self) -> None:
-        self._channel._reader_left(self)
 
 
 class SegmentWriter:
@@ -89,6 +64,7 @@ class Channel:
         mime_type: str = "",
         *,
         limits: ServerLimits | None = None,
+        stock: Stock | None = None,
         clock: Callable[[], float] = time.monotonic,
         on_close: Callable[["Channel"], None] = lambda channel: None,
     ) -> None:
@@ -99,6 +75,7 @@ class Channel:
         self.size = 0
         """Bytes held, with those that slow readers still read of overwritten segments."""
         self.limits = limits or ServerLimits()
+        self._stock = stock or Stock(self.limits.total_bytes)
         self.written_at = clock()
         """When the last byte was written, by the channel's clock."""
         self._clock = clock
@@ -148,9 +125,10 @@ class Channel:
         if self.closed:
             return
         self.closed = True
-        for segment in self._ring:
+        ring, self._ring = self._ring, [None] * wire.RING
+        for segment in ring:
             if segment is not None:
-                segment.close()
+                self._retire(segment)
         self._on_close(self)
 
     # --- readers ---------------------------------------------------------------------------------
@@ -193,7 +171,7 @@ class Channel:
             self._readers[segment] = count
         elif segment in self._retired:
             self._retired.remove(segment)
-            self.size -= segment.size
+            self._hold(-segment.size)
 
     # --- writers ---------------------------------------------------------------------------------
 
@@ -244,7 +222,7 @@ class Channel:
         if segment in self._readers:
             self._retired.append(segment)
         else:
-            self.size -= segment.size
+            self._hold(-segment.size)
 
     # --- what a write turn asks of its channel ---------------------------------------------------
 
@@ -257,31 +235,57 @@ class Channel:
 
     def _store(self, segment: Segment, data: bytes) -> None:
         self._check_length(segment.size + len(data), segment.seq)
-        if self.size + len(data) > self.limits.channel_bytes:
-            self._make_room(len(data), segment)
-        self.size += len(data)
+        count = len(data)
+        if self.size + count > self.limits.channel_bytes:
+            self._make_room(count, segment)
+        if self._stock.size + count > self._stock.limit:
+            self._give_back(count, segment)
+        self._hold(count)
         self.written_at = self._clock()
         segment.append(data)
+
+    def _hold(self, count: int) -> None:
+        self.size += count
+        self._stock.size += count
 
     def _check_length(self, length: int, seq: int | None = None) -> None:
         limit = self.limits.segment_bytes
         if length > limit:
             raise LimitExceeded(f"a segment may have {limit} bytes", status=413, seq=seq)
 
+    def _finished(self, writing: Segment) -> list[Segment]:
+        """Those that could make room for `writing`, the oldest first."""
+        found = [s for s in self._ring if s is not None and s.closed and s is not writing]
+        return sorted(found, key=lambda segment: segment.seq)
+
+    def _discard(self, segment: Segment) -> None:
+        if self.get(segment.seq) is segment:
+            self._ring[segment.seq % wire.RING] = None
+        else:
+            self._retired.remove(segment)
+        self._hold(-segment.size)
+        segment.discard()
+
     def _make_room(self, count: int, writing: Segment) -> None:
-        finished = (s for s in self._ring if s is not None and s.closed and s is not writing)
-        for segment in [*self._retired, *sorted(finished, key=lambda s: s.seq)]:
+        """Room in the channel, also at the cost of slow readers."""
+        for segment in [*self._retired, *self._finished(writing)]:
             if self.size + count <= self.limits.channel_bytes:
                 return
-            if self.get(segment.seq) is segment:
-                self._ring[segment.seq % wire.RING] = None
-            else:
-                self._retired.remove(segment)
-            self.size -= segment.size
-            segment.discard()
+            self._discard(segment)
         if self.size + count > self.limits.channel_bytes:
+            limit = self.limits.channel_bytes
+            raise LimitExceeded(f"the channel may hold {limit} bytes", status=413, seq=writing.seq)
+
+    def _give_back(self, count: int, writing: Segment) -> None:
+        """Room in the server, at nobody's cost."""
+        for segment in self._finished(writing):
+            if self._stock.size + count <= self._stock.limit:
+                return
+            if segment not in self._readers:
+                self._discard(segment)
+        if self._stock.size + count > self._stock.limit:
             raise LimitExceeded(
-                f"the channel may hold {self.limits.channel_bytes} bytes",
-                status=413,
+                f"the server may hold {self._stock.limit} bytes of all channels",
+                status=507,
                 seq=writing.seq,
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 
@@ -10,6 +10,14 @@ from livepeer.trickle.piece import PIECE
 from livepeer.trickle.read_buffer import ReadBuffer
 
 __all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
+
+HEAD: Final = 30.0
+"""Seconds that the head of a connection's first request may take."""
+
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 21\r\nConnection: close\r\n\r\nToo many connections\n"
+)
 
 
 def abort(transport: asyncio.BaseTransport) -> None:
@@ -29,13 +37,14 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
     aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
     half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
 
-    __slots__ = ("_listener", "_opened", "_secure", "content", "receiving")
+    __slots__ = ("_head", "_listener", "_opened", "_secure", "content", "receiving")
 
     def __init__(self, listener: "Listener", **options: Any) -> None:
         super().__init__(listener, **options)
         self._listener = listener
         self._opened: asyncio.Transport | None = None
         self._secure = False
+        self._head: asyncio.TimerHandle | None = None
         self.content: StreamReader | None = None
         """The body of the latest request."""
         self.receiving = False
@@ -46,8 +55,22 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
         self._opened = cast("asyncio.Transport", transport)
         self._secure = transport.get_extra_info("sslcontext") is not None
         self._listener.opened(self._opened)
+        # aiohttp limits the time between two requests, and no time before the first.
+        loop = asyncio.get_running_loop()
+        self._head = loop.call_later(HEAD, abort, self._opened)
+
+    def began(self, content: StreamReader) -> None:
+        """A request's head is there."""
+        self.content = content
+        self._told()
+
+    def _told(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            head.cancel()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._told()
         super().connection_lost(exc)
         if self._opened is not None:
             self._listener.lost(self._opened)
@@ -85,17 +108,29 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
         return True
 
 
-class Listener(web.Server):
-    """Makes those connections."""
+class Refusal(asyncio.Protocol):
+    """A connection over the limit: it is told, and ended, before a byte of it is read."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        writing = cast("asyncio.Transport", transport)
+        writing.write(_FULL)
+        writing.close()
+
+
+class Listener(web.Server):
+    """Makes those connections, `most` at one time."""
+
+    def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._most = most
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
         self._open: set[asyncio.Transport] = set()
         self._aborting = False
         self.buffer = ReadBuffer(PIECE)
 
     def __call__(self) -> web.RequestHandler:
+        if len(self._open) >= self._most:
+            return cast("web.RequestHandler", Refusal())
         return Connection(self, loop=self._loop, **self._options)
 
     def opened(self, transport: asyncio.Transport) -> None:
@@ -126,7 +161,7 @@ def begin(request: web.BaseRequest) -> None:
     """A handler begins with a request. In somebody's application this is nothing."""
     protocol = request.protocol
     if isinstance(protocol, Connection):
-        protocol.content = request.content
+        protocol.began(request.content)
 
 
 class receive:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from livepeer.trickle import wire
 from livepeer.trickle.server.channel import Channel
-from livepeer.trickle.server.limits import LimitExceeded, ServerLimits
+from livepeer.trickle.server.limits import LimitExceeded, ServerLimits, Stock
 
 __all__ = ["Registry"]
 
@@ -22,12 +22,15 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits or ServerLimits()
+        self.stock = Stock(self.limits.total_bytes)
         self._idle_timeout = idle_timeout
         self._clock = clock
         self._channels: dict[str, Channel] = {}
         self._feed: Channel | None = None
         if changefeed:
-            self._feed = self._make(wire.CHANGES_CHANNEL, wire.JSON_MIME_TYPE)
+            # In a stock of its own: what it tells is never left out for want of room.
+            own = Stock(self.limits.channel_bytes)
+            self._feed = self._make(wire.CHANGES_CHANNEL, wire.JSON_MIME_TYPE, own)
             self._announce(wire.Changes(added=(wire.CHANGES_CHANNEL,)))
 
     def __len__(self) -> int:
@@ -60,7 +63,7 @@ class Registry:
             )
         if len(self._channels) >= self.limits.channels:
             raise LimitExceeded(f"over {self.limits.channels} channels", status=429)
-        channel = self._make(name, mime_type)
+        channel = self._make(name, mime_type, self.stock)
         self._announce(wire.Changes(added=(name,)))
         return channel
 
@@ -93,9 +96,14 @@ class Registry:
             channel.close()
         return [channel.name for channel in idle]
 
-    def _make(self, name: str, mime_type: str) -> Channel:
+    def _make(self, name: str, mime_type: str, stock: Stock) -> Channel:
         channel = self._channels[name] = Channel(
-            name, mime_type, limits=self.limits, clock=self._clock, on_close=self._closed
+            name,
+            mime_type,
+            limits=self.limits,
+            stock=stock,
+            clock=self._clock,
+            on_close=self._closed,
         )
         return channel
 

@@ -141,6 +141,7 @@ class TrickleServer:
             raise RuntimeError("the server is listening already")
         listener = Listener(
             self._handler,
+            most=self._registry.limits.connections,
             handler_cancellation=True,  # a reader that leaves must not wait on for its first byte
             access_log=None,
             keepalive_timeout=IDLE_CONNECTION,

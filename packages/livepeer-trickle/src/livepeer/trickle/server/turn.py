@@ -1,14 +1,40 @@
-"""A writer's turn at a segment: who may write it, and when the next write number moves."""
+"""A reader's and a writer's turn at a segment: who may write it, and when the next write number
+moves."""
 
 from typing import TYPE_CHECKING
 
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken
-from livepeer.trickle.server.segment import Segment
+from livepeer.trickle.server.segment import Cursor, Segment
 
 if TYPE_CHECKING:
     from livepeer.trickle.server.channel import Channel
 
-__all__ = ["WriteTurn"]
+__all__ = ["ReadTurn", "WriteTurn"]
+
+
+class ReadTurn(Cursor):
+    """One reader's turn at one segment; close it when the reader is done or gone."""
+
+    __slots__ = ("_channel", "latest")
+
+    def __init__(self, channel: "Channel", segment: Segment, latest: int) -> None:
+        super().__init__(segment)
+        self._channel = channel
+        self.latest = latest
+        """The next write number when the reader came."""
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the channel has ended."""
+        return self._channel.closed
+
+    @property
+    def latest_now(self) -> int:
+        """The next write number now; what an empty answer tells."""
+        return self._channel.next_seq
+
+    def close(self) -> None:
+        self._channel._reader_left(self)
 
 
 class WriteTurn:
