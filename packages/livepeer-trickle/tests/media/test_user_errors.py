@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -314,6 +315,24 @@ def test_a_file_can_be_made_from_itself(name: str, tmp_path: Path) -> None:
     encode(decode(path), path)
     assert len(list(decode(path))) == 40
     assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mp4"])
+def test_two_who_write_one_file_at_once_do_not_write_into_each_other(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+
+    def frames() -> Iterator[VideoFrame]:
+        for n in range(40):
+            if n == 20:
+                encode([picture() for _ in range(10)], path)
+                assert len(list(decode(path))) == 10
+            yield picture()
+
+    encode(frames(), path)
+    assert len(list(decode(path))) == 40
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -139,7 +140,11 @@ def _beside(path: str) -> Iterator[str]:
     if exists and not os.path.isfile(target):
         yield path  # a pipe, a device: nothing can take its place
         return
-    part = f"{target}.part"
+    folder, name = os.path.split(target)
+    # A name of its own: others may be writing the same file. No mkstemp, which lets nobody else
+    # read it.
+    part = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if exists else 0o666))
     try:
         yield part
         if exists:
