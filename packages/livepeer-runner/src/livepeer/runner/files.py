@@ -14,19 +14,20 @@ Pillow, numpy and PyAV are imported when one of the conversions is called, never
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import os
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic_core import core_schema
 
 from livepeer.runner.exceptions import FileError
+from livepeer.runner.file_text import PATTERN, content_of, is_url
 from livepeer.runner.media_types import GENERIC, may_hold, sniff, suffix
 
 if TYPE_CHECKING:
@@ -38,12 +39,10 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
-# What a JSON Schema can say of the text: exactly what `_from_text` takes apart.
-_PATTERN = (
-    r"^(?:https?://[^\s/]\S*|data:[^,]*,[\s\S]*"
-    r"|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$"
-)
-
+MAX_PIXELS = 1 << 26
+"""Width times height of the largest picture that is decoded where nobody says: 67 million."""
+MAX_SAMPLES = 1 << 27
+"""Samples, of all channels together, of the longest sound that is decoded at once: 0.5 GB."""
 
 # Types that say nothing, as form encoders and web servers send them for want of a better one.
 _UNTOLD = frozenset({"", GENERIC, "binary/octet-stream", "text/plain"})
@@ -102,23 +101,7 @@ class File:
 
     @classmethod
     def _from_text(cls, text: str) -> Self:
-        if text.startswith(("http://", "https://")):
-            try:
-                host = urlsplit(text).hostname
-            except ValueError:
-                host = None
-            if not host or any(character.isspace() for character in text):
-                raise FileError("not a URL that can be fetched")
-            return cls._from_url(text)
-        if text.startswith("data:"):
-            head, comma, content = text.partition(",")
-            if not comma:
-                raise FileError("a data: URI is written data:image/png;base64,...")
-            media_type = head[len("data:") :].partition(";")[0]
-            is_base64 = head.endswith(";base64")
-            data = _decode(content) if is_base64 else unquote_to_bytes(content)
-            return cls(data, media_type or None)
-        return cls(_decode(text))
+        return cls._from_url(text) if is_url(text) else cls(*content_of(text))
 
     @property
     def data(self) -> bytes:
@@ -216,29 +199,41 @@ class File:
             "format": "file",
             "contentEncoding": "base64",
             "contentMediaType": f"{cls.family}/*" if cls.family else GENERIC,
-            **({"pattern": _PATTERN} if handler.mode == "validation" else {}),
+            **({"pattern": PATTERN} if handler.mode == "validation" else {}),
         }
 
 
 class Image(File):
-    """A picture. `to_ndarray()` needs PyAV or Pillow, `to_pil()` Pillow."""
+    """A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, JPEG 2000, QOI, PPM.
+
+    HEIC as well, with the extra `heif`. What is decoded is upright, whichever way the camera was
+    held, and of an animation its first picture.
+    """
 
     family = "image"
 
-    def to_pil(self) -> PIL.Image.Image:
-        """The picture as Pillow has it. Raises `FileError` where it cannot be decoded."""
-        from livepeer.runner import media_codecs
+    def to_pil(self, *, max_pixels: int = MAX_PIXELS) -> PIL.Image.Image:
+        """The picture as Pillow has it, alpha included.
 
-        return media_codecs.pillow_image(self.data)
-
-    def to_ndarray(self, format: str = "rgb24") -> npt.NDArray[np.uint8]:
-        """Pixels, `(height, width, 3)` uint8 for `rgb24` and `bgr24`, `(height, width)` for `gray`.
-
-        Raises `FileError` where the picture cannot be decoded.
+        Raises `FileError` where it cannot be decoded, or its width times height is over
+        `max_pixels`: the caller of `predict` is answered 422.
         """
-        from livepeer.runner import media_codecs
+        from livepeer.runner import pictures
 
-        return media_codecs.decode_image(self.data, format)
+        return pictures.open_picture(self.data, max_pixels)
+
+    def to_ndarray(
+        self, format: str = "rgb24", *, max_pixels: int = MAX_PIXELS
+    ) -> npt.NDArray[np.uint8]:
+        """Pixels, uint8: `(height, width, 3)` for `rgb24` and `bgr24`, `(height, width, 4)` for
+        `rgba`, `(height, width)` for `gray`; grey of 16 bits comes as its upper eight.
+
+        Raises `FileError` as `to_pil` does, and where the picture is transparent in part and
+        `format` holds no alpha.
+        """
+        from livepeer.runner import pictures
+
+        return pictures.pixels_of(pictures.open_picture(self.data, max_pixels), format)
 
     @classmethod
     def from_ndarray(
@@ -251,10 +246,22 @@ class Image(File):
 
     @classmethod
     def from_pil(cls, picture: PIL.Image.Image, media_type: str = "image/png") -> Self:
-        """Encode a Pillow picture; `media_type` as `image/png`, `image/jpeg`, `image/webp`."""
-        buffer = io.BytesIO()
-        picture.save(buffer, format=media_type.removeprefix("image/"))
-        return cls(buffer.getvalue(), media_type)
+        """Encode a Pillow picture, upright: as `image/png`, `image/jpeg`, `image/webp`, ...
+
+        A pipeline that returns an `Image` may return Pillow's picture as well: it leaves as PNG.
+        Raises `ValueError` for what the format cannot hold (alpha in a JPEG).
+        """
+        from livepeer.runner import pictures
+
+        return cls(pictures.encode(picture, media_type), media_type)
+
+    @classmethod
+    def _validate(cls, value: object) -> Self:
+        # Whoever has made one has imported Pillow.
+        pillow = sys.modules.get("PIL.Image")
+        if pillow is not None and isinstance(value, pillow.Image):
+            return cls.from_pil(value)
+        return super()._validate(value)
 
 
 class Audio(File):
@@ -268,14 +275,15 @@ class Audio(File):
 
         yield from media_codecs.decode_frames(self.open(), video=False, audio=True)
 
-    def to_ndarray(self) -> tuple[npt.NDArray[np.float32], int]:
-        """Samples `(channels, n)` float32 in -1..1, and their rate in Hz."""
-        import numpy as np
+    def to_ndarray(self, *, max_samples: int = MAX_SAMPLES) -> tuple[npt.NDArray[np.float32], int]:
+        """Samples `(channels, n)` float32 in -1..1, and their rate in Hz.
 
-        frames = list(self.frames())
-        if not frames:
-            raise FileError("the file holds no audio")
-        return np.concatenate([frame.samples for frame in frames], axis=1), frames[0].rate
+        All of it is in memory, 4 bytes a sample: where `channels * n` is over `max_samples` (by
+        default 23 minutes of stereo at 48 kHz), it raises `FileError`, and `frames()` is the way.
+        """
+        from livepeer.runner import media_codecs
+
+        return media_codecs.decode_sound(self.open(), max_samples)
 
     @classmethod
     def from_ndarray(cls, samples: npt.NDArray[Any], rate: int) -> Self:
@@ -290,15 +298,16 @@ class Video(File):
 
     family = "video"
 
-    def frames(self, *, audio: bool = False) -> Iterator[VideoFrame | AudioFrame]:
-        """The decoded frames, in order of presentation; with `audio` the sound's in between."""
+    def frames(
+        self, *, audio: bool = False, max_pixels: int | None = None
+    ) -> Iterator[VideoFrame | AudioFrame]:
+        """The decoded frames, in order of presentation; with `audio` the sound's in between.
+
+        Raises `FileError` where it cannot be decoded, or a picture's width times height is over
+        `max_pixels`, by default 4096x2304.
+        """
         from livepeer.runner import media_codecs
 
-        yield from media_codecs.decode_frames(self.open(), video=True, audio=audio)
-
-
-def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise FileError(f"not base64: {error}") from error
+        yield from media_codecs.decode_frames(
+            self.open(), video=True, audio=audio, max_pixels=max_pixels
+        )

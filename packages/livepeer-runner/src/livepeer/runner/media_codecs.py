@@ -1,4 +1,4 @@
-"""Between encoded pictures or sounds and arrays, by PyAV, numpy and Pillow."""
+"""Between encoded sounds or clips and arrays, by PyAV; and pictures of arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import wave
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -14,39 +14,7 @@ import numpy.typing as npt
 
 from livepeer.runner.exceptions import FileError
 
-if TYPE_CHECKING:
-    import PIL.Image
-
-# What an image may be. FFmpeg also knows playlists, which name other files and URLs to open.
-_IMAGE_FORMATS = (
-    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif,gif_pipe,apng,jpegxl_pipe,j2k_pipe,"
-    "qoi_pipe,ppm_pipe,pgm_pipe,pam_pipe,ico,mov,mp4,m4a"
-)
-_IMAGE_OPTIONS = {"format_whitelist": _IMAGE_FORMATS, "protocol_whitelist": ""}
 _ENCODERS = {"image/png": ("png", "rgb24"), "image/jpeg": ("mjpeg", "yuvj444p")}
-
-
-def pillow_image(data: bytes) -> PIL.Image.Image:
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise ImportError("Image.to_pil() needs Pillow: pip install pillow") from error
-    try:
-        picture = PIL.Image.open(io.BytesIO(data))
-        picture.load()
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise FileError(f"the image cannot be decoded: {error}") from error
-    return picture
-
-
-def decode_image(data: bytes, format: str) -> npt.NDArray[np.uint8]:
-    try:
-        with av.open(io.BytesIO(data), "r", container_options=_IMAGE_OPTIONS) as container:
-            picture = next(container.decode(video=0)).to_ndarray(format=format)
-    except (av.FFmpegError, StopIteration, IndexError) as error:
-        reason = str(error) or "there is no picture in it"
-        raise FileError(f"the image cannot be decoded: {reason}") from error
-    return cast("npt.NDArray[np.uint8]", picture)
 
 
 def encode_image(pixels: npt.NDArray[np.uint8], format: str, media_type: str) -> bytes:
@@ -78,10 +46,43 @@ def encode_wav(samples: npt.NDArray[Any], rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode_frames(source: BinaryIO, *, video: bool, audio: bool) -> Iterator[Any]:
+def decode_frames(
+    source: BinaryIO, *, video: bool, audio: bool, max_pixels: int | None = None
+) -> Iterator[Any]:
     from livepeer.trickle.media import decode
 
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     try:
-        yield from decode(source, video=video, audio=audio)
+        yield from decode(source, video=video, audio=audio, **limit)
     except (av.FFmpegError, ValueError) as error:
         raise FileError(f"the file cannot be decoded: {error}") from error
+
+
+def decode_sound(source: BinaryIO, max_samples: int) -> tuple[npt.NDArray[np.float32], int]:
+    """All of it at the rate and in the channels that it begins with."""
+    parts: list[npt.NDArray[np.float32] | None] = []
+    total = channels = rate = 0
+    layout = ""
+    for frame in decode_frames(source, video=False, audio=True):
+        if not parts:
+            channels, rate, layout = frame.channels, frame.rate, frame.layout
+        if (frame.rate, frame.layout) != (rate, layout):
+            frame = frame.resample(rate=rate, layout=layout)
+        total += len(frame)
+        if total * channels > max_samples:
+            raise FileError(
+                f"the sound has more than max_samples ({max_samples}) in {channels} channels at "
+                f"{rate} Hz: send at most {max_samples // channels // rate} s"
+            )
+        parts.append(frame.samples)
+    if not parts:
+        raise FileError("the file holds no audio")
+    joined = np.empty((channels, total), np.float32)
+    at = 0
+    for n, part in enumerate(parts):
+        assert part is not None
+        joined[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+        # Never the whole sound twice in memory.
+        parts[n] = None
+    return joined, rate

@@ -25,9 +25,10 @@ _MAGIC = (
 )
 _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
 _BRANDS = {
-    b"avif": "image/avif",
-    b"heic": "image/heic",
-    b"mif1": "image/heif",
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "image/heic"),
+    **dict.fromkeys((b"hevc", b"hevx", b"hevm", b"hevs"), "image/heic-sequence"),
+    **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
     b"M4A ": "audio/mp4",
     b"qt  ": "video/quicktime",
 }
@@ -39,11 +40,15 @@ _SUFFIXES = {
     "audio/flac": ".flac",
     "audio/ogg": ".ogg",
     "image/webp": ".webp",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/heif": ".heif",
+    "image/heic-sequence": ".heics",
     "video/mp2t": ".ts",
     "video/webm": ".webm",
 }
 # One container format, two kinds of content: the declared type need not fit what the bytes say.
-_CONTAINERS = frozenset({"ogg", "webm", "mp4", "quicktime", "mpeg", "x-matroska", "3gpp"})
+_CONTAINERS = frozenset({"ogg", "webm", "mp4", "quicktime", "mpeg", "mp2t", "x-matroska", "3gpp"})
 
 
 def sniff(data: bytes) -> str | None:
@@ -55,12 +60,22 @@ def sniff(data: bytes) -> str | None:
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "video/mp4")
+        found = _BRANDS.get(head[8:12], "video/mp4")
+        # The general brand may come first, and the one that names the codec behind it.
+        return "image/avif" if found == "image/heif" and b"avif" in brands(data) else found
     if len(data) > 2 and data[0] == 0xFF and data[1] & 0xE6 == 0xE2:
         return "audio/mpeg"
     if data[:1] == b"G" and data[188:189] in (b"G", b"") and len(data) >= 188:
         return "video/mp2t"
     return None
+
+
+def brands(data: bytes) -> frozenset[bytes]:
+    """What a file of the MP4 family says that it is; empty of any other."""
+    if data[4:8] != b"ftyp":
+        return frozenset()
+    size = min(int.from_bytes(data[:4], "big"), 256)
+    return frozenset((data[8:12], *(data[at : at + 4] for at in range(16, size - 3, 4))))
 
 
 def _is_bitmap(data: bytes) -> bool:
