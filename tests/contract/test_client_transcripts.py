@@ -113,7 +113,9 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
         by_gateway = name == "gateway"
         async with room, asyncio.timeout(60), ScriptedServer() as server:
             url = f"http://{server.address}"
-            async with Gateway(**{"gateway_url" if by_gateway else "orch_url": url}) as gw:  # type: ignore[arg-type]
+            async with Gateway(
+                **{"gateway_url" if by_gateway else "orch_url": url}, max_retries=0
+            ) as gw:  # type: ignore[arg-type]
                 calls = LiveCalls(gw._dispatcher, gw._pools, gw._trust, gw._config.gateway)
                 return await live_caller.replay(scenario, server, calls, gateway=by_gateway)
 

@@ -124,7 +124,7 @@ async def test_each_bad_answer_is_its_error_and_runs_once(
         answer = [*answer, CUT]
     orch = await start(job=answer)
     other = await start()
-    async with Gateway(orch_url=orch.url) as gw:
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
         error = await failure(gw, timeout=10)
     assert type(error) is kind, error
     assert (error.status, error.may_have_run) == (status, may_have_run)
@@ -163,7 +163,7 @@ async def test_a_pipelines_own_words_are_not_taken_for_a_refusal_and_it_runs_onc
 
 async def test_the_pipelines_fields_and_wait_are_on_the_error(start: Start) -> None:
     orch = await start(job=reply(ERROR_BODY, 422, "text/plain; charset=utf-8"))
-    async with Gateway(orch_url=orch.url) as gw:
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
         error = await failure(gw)
         assert isinstance(error, InvalidInputError) and isinstance(error, ValueError)
         assert [str(field) for field in error.fields] == [
@@ -257,7 +257,7 @@ async def test_a_name_that_is_none_is_refused_before_anything_is_sent(
 
 async def test_every_error_of_a_call_says_where_it_happened(start: Start) -> None:
     orch = await start()
-    async with Gateway(orch_url=orch.url) as gw:
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
         for answer in (
             reply("no", 400),
             reply("full", 503),
@@ -276,7 +276,7 @@ async def test_every_error_of_a_call_says_where_it_happened(start: Start) -> Non
 
 async def test_no_capacity_in_the_token_means_that_nothing_is_sent(start: Start) -> None:
     full, also = await start(capacity=0), await start(capacity=0)
-    async with Gateway(orch_url=[full.url, also.url]) as gw:
+    async with Gateway(orch_url=[full.url, also.url], max_retries=0) as gw:
         error = await failure(gw)
     assert type(error) is NoCapacityError
     assert {each.orchestrator for each in error.rejections} == {full.url, also.url}

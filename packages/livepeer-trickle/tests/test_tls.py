@@ -7,6 +7,8 @@ import random
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -195,6 +197,77 @@ def test_on_a_public_name_a_new_certificate_is_refused_after_an_outage_too() -> 
         pin.trust("example.org", 443, b"two")
 
 
+def test_a_name_first_met_in_public_is_not_renewed_at_a_private_address() -> None:
+    """Whoever answers for the name (DNS of a hotel, a container's network) must not get secrets."""
+    pin = Pin(renew=True)
+    pin.trust("orch.example.org", 8935, b"one", address="8.8.8.8")
+    pin.lost("orch.example.org", 8935)
+    with pytest.raises(CertificateError, match="changed"):
+        pin.trust("orch.example.org", 8935, b"two", address="10.0.0.9")
+    # the right one, forwarded from there, makes the next one no better
+    pin.trust("orch.example.org", 8935, b"one", address="10.0.0.9")
+    pin.lost("orch.example.org", 8935)
+    with pytest.raises(CertificateError, match="changed"):
+        pin.trust("orch.example.org", 8935, b"two", address="10.0.0.9")
+
+
+def test_a_name_first_met_at_a_private_address_is_renewed_there_and_nowhere_else() -> None:
+    pin = Pin(renew=True)
+    pin.trust("orchestrator", 8935, b"one", address="172.18.0.2")
+    pin.lost("orchestrator", 8935)
+    with pytest.raises(CertificateError, match="changed"):
+        pin.trust("orchestrator", 8935, b"two", address="8.8.4.4")
+    pin.trust("orchestrator", 8935, b"two", address="172.18.0.3")
+
+
+_KEEP = """
+import sys
+from livepeer.trickle import PinStore
+store = PinStore(sys.argv[1])
+sys.stdin.read()
+for i in range(25):
+    store.set(f"{sys.argv[2]}-{i}", 1, "AA")
+print(store.meet("shared", 1, sys.argv[2]))
+"""
+
+
+def test_processes_that_pin_at_once_lose_none_and_agree_on_who_was_first(tmp_path: Path) -> None:
+    path = tmp_path / "pins.json"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", _KEEP, str(path), str(n)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(4)
+    ]
+    for each in running:  # let go together, as near as processes come to that
+        assert each.stdin is not None
+        each.stdin.close()
+    said = set()
+    for each in running:
+        assert each.stdout is not None
+        said.add(each.stdout.read().strip())
+        each.stdout.close()
+        assert each.wait(60) == 0
+    kept = json.loads(path.read_text())
+    assert len(kept) == 4 * 25 + 1
+    assert said == {kept["shared:1"]}
+
+
+def test_a_pin_file_that_somebody_holds_is_an_error_and_no_endless_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livepeer.trickle.tls._LOCK_LIMIT", 0.02)
+    store = PinStore(tmp_path / "pins.json")
+    with PinStore(tmp_path / "pins.json")._locked():
+        with pytest.raises(CertificateError, match="held by another process"):
+            store.set("host", 1, "AA")
+    store.set("host", 1, "AA")
+    assert store.get("host", 1) == "AA"
+
+
 async def test_segments_go_over_tls_in_each_way_of_trust(tmp_path: Path) -> None:
     context = _certificate(tmp_path, "localhost")
     verifying = ssl.create_default_context(
@@ -300,7 +373,7 @@ def test_pins_are_kept_in_a_file_that_only_its_owner_can_read(tmp_path: Path) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert PinStore(path).get("host", 8935) == "AA:BB"
     assert json.loads(path.read_text()) == {"host:8935": "AA:BB"}
-    assert [file.name for file in path.parent.iterdir()] == ["pins.json"]
+    assert {file.name for file in path.parent.iterdir()} == {"pins.json", "pins.json.lock"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}'])

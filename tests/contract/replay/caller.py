@@ -350,7 +350,7 @@ class _Calls:
 @contextlib.asynccontextmanager
 async def _calls(server: ScriptedServer, gateway: bool) -> AsyncIterator[_Calls]:
     url = f"http://{server.address}"
-    async with Gateway(**{"gateway_url" if gateway else "orch_url": url}) as gw:  # type: ignore[arg-type]
+    async with Gateway(**{"gateway_url" if gateway else "orch_url": url}, max_retries=0) as gw:  # type: ignore[arg-type]
         calls = _Calls(server, gw, gateway)
 
         async def sort() -> None:

@@ -96,7 +96,7 @@ async def test_a_start_that_fails_says_why_and_one_that_may_have_worked_is_stopp
     start: Start, answer: list[Any], kind: type[Exception], stops: int
 ) -> None:
     orch = await start(other=answers(start=answer))
-    async with Gateway(orch_url=orch.url) as gw:
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
         with pytest.raises(kind):
             async with gw.live("tint", timeout=2.0):
                 raise AssertionError("it has not started")

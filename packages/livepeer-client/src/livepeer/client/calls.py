@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from livepeer.client.deadline import Deadline
@@ -18,14 +19,14 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.files import as_bytes
-from livepeer.client.http import Http
+from livepeer.client.http import LARGE, Http
 from livepeer.client.jobs import Choice, Dispatcher, Running, Task
-from livepeer.client.offers import phase_of
 from livepeer.client.results import EVENT_STREAM, media_type, value_of
-from livepeer.client.schemas import Schema
-from livepeer.client.selection import Attempt
+from livepeer.client.retries import retries
+from livepeer.client.schemas import FRESH_SECONDS, SCHEMA_BYTES, Known, Schema, SchemaCache
 from livepeer.client.streams import collect
 from livepeer.client.types import CapabilityInfo
+from livepeer.client.untrusted import loads
 from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
 
@@ -55,6 +56,7 @@ class Call:
     route: str = "predict"
     idempotent: bool = False
     validate: bool | None = None
+    max_retries: int | None = None
 
 
 class Caller:
@@ -62,45 +64,64 @@ class Caller:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self._schemas: dict[str, Schema | None] = {}
+        self._schemas = SchemaCache()
 
     async def start(self, http: Http, call: Call, deadline: Deadline) -> Running:
         """Check and send; the answer has begun when this returns."""
         name = call.capability
         _check_name(name)
-        if name in self._schemas or call.validate is False:
-            schema = self._schemas.get(name)
-            # Refused before anything is sent, where the schema is known.
-            return await self._dispatcher.start(http, _task(call, schema), deadline)
-        if call.validate:
-            schema = await self.schema(http, name, deadline)
-            return await self._dispatcher.start(http, _task(call, schema), deadline)
+        if call.max_retries is not None:
+            retries(call.max_retries)
         choice = await self._dispatcher.choose(http, name, call.model, deadline)
-        schema = await self._free_schema(http, call, deadline, choice)
-        return await self._dispatcher.start(http, _task(call, schema), deadline, choice)
+        place = self._dispatcher.first(choice)
+        known = await self._known_for(http, call, deadline, choice, place)
+        try:
+            task = await _task(call, known.schema)
+        except InvalidInputError:
+            if known.schema is None or place is None or known.age < FRESH_SECONDS:
+                raise
+            # The capability may be another one by now, which takes this: it is asked once more.
+            known = await self._ask(http, name, deadline, choice, place)
+            task = await _task(call, known.schema)
+        try:
+            running = await self._dispatcher.start(http, task, deadline, choice)
+        except InvalidInputError as error:
+            if error.orchestrator:
+                self._schemas.doubt(error.orchestrator, name)
+            raise
+        there = self._schemas.get(str(running.where["orchestrator"]), name) or known
+        running.output = there.schema.output if there.schema else None
+        return running
 
     async def value(self, call: Call, running: Running) -> Any:
         """The whole answer as a value; the values of a stream in a list."""
         if media_type(running.headers) == EVENT_STREAM:
             return await collect(running)
         body = await running.body()
-        schema = self._schemas.get(call.capability)
+        read = partial(
+            value_of,
+            body,
+            running.headers,
+            gateway=running.gateway,
+            schema=running.output,
+            where=running.where,
+        )
         try:
-            return value_of(
-                body,
-                running.headers,
-                gateway=running.gateway,
-                schema=schema.output if schema else None,
-                where=running.where,
-            )
+            return await asyncio.to_thread(read) if len(body) > LARGE else read()
         except LivepeerError as error:
             raise running.failed(error) from error.__cause__
 
-    async def schema(self, http: Http, capability: str, deadline: Deadline) -> Schema | None:
-        """The schema, asked for where it is not known yet; None where there is none."""
-        if capability not in self._schemas:
-            self._schemas[capability] = await self._fetch(http, capability, deadline, None)
-        return self._schemas[capability]
+    async def schema(
+        self, http: Http, capability: str, deadline: Deadline, max_retries: int | None = None
+    ) -> Schema | None:
+        """The schema, asked for where it is not known; None where there is none."""
+        _check_name(capability)
+        choice = await self._dispatcher.choose(http, capability, None, deadline)
+        place = self._dispatcher.first(choice)
+        known = self._schemas.get(place, capability) if place else None
+        if known is None or known.failed:
+            known = await self._fetch(http, capability, deadline, choice, max_retries)
+        return known.schema
 
     async def capabilities(
         self, http: Http, names: Iterable[str] | None, deadline: Deadline
@@ -115,53 +136,77 @@ class Caller:
                 pairs.append((name, list(known)))
         return [await self._probe(http, name, known, deadline) for name, known in pairs]
 
-    async def _free_schema(
-        self, http: Http, call: Call, deadline: Deadline, choice: Choice
-    ) -> Schema | None:
-        """The schema where it costs nothing: a job of its own is asked of a free capability only,
-        and whatever comes of it is no reason for the call to fail."""
-        if call.route != "predict" or not choice.offers or not choice.offers[0].free:
-            return None
+    async def _known_for(
+        self, http: Http, call: Call, deadline: Deadline, choice: Choice, place: str | None
+    ) -> Known:
+        """The schema where the call wants it, or where it costs nothing: a job of its own is asked
+        of a free capability only."""
+        known = self._schemas.get(place, call.capability) if place else None
+        if known is not None and not (known.failed and call.validate):
+            return known
+        if call.validate:
+            return Known(await self.schema(http, call.capability, deadline, call.max_retries))
+        free = bool(choice.offers) and choice.offers[0].free
+        if place is None or call.validate is False or call.route != "predict" or not free:
+            return Known(None)
+        return await self._ask(http, call.capability, deadline, choice, place)
+
+    async def _ask(
+        self, http: Http, capability: str, deadline: Deadline, choice: Choice, place: str
+    ) -> Known:
+        """What can be had of it in a moment; whatever comes of it is no reason for a call to fail,
+        and a failure is not taken for there being none."""
         limit = Deadline(max(0.001, min(SCHEMA_LIMIT, deadline.remaining())))
+        first = Choice(choice.offers[:1], choice.attempts)
         try:
-            schema = await self._fetch(http, call.capability, limit, choice)
+            return await self._fetch(http, capability, limit, first, 0)
         except LivepeerError as error:
-            log.debug("%s: no schema: %s", call.capability, error)
-            return None
-        self._schemas[call.capability] = schema
-        return schema
+            log.debug("%s: no schema: %s", capability, error)
+        known = Known(None, failed=True)
+        self._schemas.put(place, capability, known)
+        return known
 
     async def _fetch(
-        self, http: Http, capability: str, deadline: Deadline, choice: Choice | None
-    ) -> Schema | None:
-        task = Task(capability, b"{}", "application/json", route="schema", idempotent=True)
+        self,
+        http: Http,
+        capability: str,
+        deadline: Deadline,
+        choice: Choice,
+        max_retries: int | None,
+    ) -> Known:
+        """The schema, or that there is none. Raises where that was not told."""
+        task = Task(
+            capability,
+            b"{}",
+            "application/json",
+            route="schema",
+            idempotent=True,
+            max_retries=max_retries,
+        )
+        schema: Schema | None = None
         try:
             running = await self._dispatcher.start(http, task, deadline, choice)
+        except (InvalidInputError, PipelineError) as error:
+            if isinstance(error, PipelineError) and error.status not in (404, 501):
+                raise
+            log.debug("%s does not tell its schema: %s", capability, error)
+            place = error.orchestrator
+        else:
+            place = str(running.where["orchestrator"])
             if media_type(running.headers) == EVENT_STREAM:
                 running.close()
-                return None
-            return Schema.read(json.loads(await running.body()))
-        except (InvalidInputError, PipelineError) as error:
-            log.debug("%s does not tell its schema: %s", capability, error)
-        except ValueError:
-            log.debug("%s answered something else than a schema", capability)
-        return None
+            else:
+                body = await running.body(limit=SCHEMA_BYTES)
+                schema = await asyncio.to_thread(_schema_in, body)
+        known = Known(schema)
+        if place:
+            self._schemas.put(place, capability, known)
+        return known
 
     async def _probe(
         self, http: Http, name: str, known: list[str], deadline: Deadline
     ) -> CapabilityInfo:
-        answers = await asyncio.gather(
-            *(self._dispatcher.offers.probe(http, each, name, deadline) for each in known),
-            return_exceptions=True,
-        )
-        offers, attempts = [], []
-        for answer in answers:
-            if isinstance(answer, LivepeerError):
-                attempts.append(Attempt(answer, phase_of(answer)))
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                offers.append(answer)
+        offers, attempts = await self._dispatcher.offers.probe_all(http, known, name, deadline)
         rejections = tuple(attempt.rejection for attempt in attempts)
         return CapabilityInfo(name, tuple(offers), rejections)
 
@@ -171,9 +216,39 @@ def _check_name(name: object) -> None:
         raise ConfigurationError(f"the name of a capability is a line of text, not {name!r}")
 
 
-def _task(call: Call, schema: Schema | None) -> Task:
-    body, kind = _body(call, schema)
-    return Task(call.capability, body, kind, call.route, call.model, call.idempotent)
+def _schema_in(body: bytes) -> Schema | None:
+    try:
+        return Schema.read(loads(body))
+    except ValueError:
+        return None  # it is something else, as of a container that is not made with this SDK
+
+
+async def _task(call: Call, schema: Schema | None) -> Task:
+    """What is sent. Made in a thread of its own where it may take longer than a loop should."""
+    if schema is None and _is_small(call.input):
+        body, kind = _body(call, schema)
+    else:
+        body, kind = await asyncio.to_thread(_body, call, schema)
+    return Task(
+        call.capability, body, kind, call.route, call.model, call.idempotent, call.max_retries
+    )
+
+
+def _is_small(value: Any) -> bool:
+    """Plain JSON values, and not many of them: no file to read, no picture to compress."""
+    waiting, left = [value], 1_000
+    while waiting and left > 0:
+        each = waiting.pop()
+        left -= 1
+        if isinstance(each, Mapping):
+            waiting.extend(islice(each.values(), left + 1))
+        elif isinstance(each, (list, tuple)):
+            waiting.extend(islice(each, left + 1))
+        elif isinstance(each, str):
+            left -= len(each) >> 10
+        elif each is not None and not isinstance(each, (bool, int, float)):
+            return False
+    return left > 0
 
 
 def _body(call: Call, schema: Schema | None) -> tuple[bytes, str]:
@@ -183,7 +258,8 @@ def _body(call: Call, schema: Schema | None) -> tuple[bytes, str]:
         return raw
     value = encode({} if call.input is None else call.input, schema.input if schema else None)
     if call.model and schema and isinstance(value, dict):
-        if "model" in schema.input.get("properties", {}):
+        properties = schema.input.get("properties")
+        if isinstance(properties, Mapping) and "model" in properties:
             value.setdefault("model", call.model)
     if schema and call.validate is not False:
         schema.check(value, capability=call.capability)

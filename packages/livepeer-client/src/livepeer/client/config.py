@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import ssl
 from collections.abc import Iterable, Mapping
@@ -16,9 +15,12 @@ from urllib.parse import urlsplit
 
 from livepeer.client.deadline import seconds
 from livepeer.client.exceptions import ConfigurationError
+from livepeer.client.retries import MAX_RETRIES, retries
 from livepeer.client.types import TlsMode
+from livepeer.client.untrusted import loads, shown_url
 
 DEFAULT_TIMEOUT: Final = 120.0
+URL_LENGTH: Final = 2_048
 #: The name of a source that is a remote signer, which has a path of its own for listings.
 SIGNER: Final = "the signer"
 
@@ -44,11 +46,11 @@ class Token:
         Unknown fields are ignored. Raises `ConfigurationError`, which never quotes the token.
         """
         try:
-            raw = json.loads(base64.b64decode(text.strip(), validate=True))
-        except (binascii.Error, ValueError) as error:
+            raw = loads(base64.b64decode(text.strip(), validate=True))
+        except (binascii.Error, ValueError):  # it holds what it could not read
             raise ConfigurationError(
                 "the token is not base64 of a JSON object: was it copied whole?"
-            ) from error
+            ) from None
         if not isinstance(raw, dict):
             raise ConfigurationError("the token is not a JSON object")
         orchestrators = raw.get("orchestrators") or []
@@ -90,6 +92,7 @@ class Config:
     timeout: float = DEFAULT_TIMEOUT
     #: `host` or `host:port` where channels of live streams may be beside the orchestrator's own.
     trickle_hosts: frozenset[str] = frozenset()
+    max_retries: int = MAX_RETRIES
 
     @classmethod
     def resolve(
@@ -105,6 +108,7 @@ class Config:
         max_price: float | Fraction | None = None,
         timeout: float | None = None,
         trickle_hosts: str | Iterable[str] | None = None,
+        max_retries: int | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> Config:
         env = os.environ if environ is None else environ
@@ -152,6 +156,7 @@ class Config:
             trickle_hosts=_hosts(
                 _env(env, "LIVEPEER_TRICKLE_HOSTS") if trickle_hosts is None else trickle_hosts
             ),
+            max_retries=MAX_RETRIES if max_retries is None else retries(max_retries),
         )
 
 
@@ -159,17 +164,20 @@ def url(name: str, value: str) -> str:
     """`value` as a base URL without a slash at its end, or a precise `ConfigurationError`."""
     text = value.strip()
     if "://" not in text:
-        hint = f"https://{text}" if text else "https://host:8935"
-        raise ConfigurationError(f"{name} needs its scheme: {hint!r}, not {text!r}")
+        shown = shown_url(text)
+        hint = f"https://{shown}" if text else "https://host:8935"
+        raise ConfigurationError(f"{name} needs its scheme: {hint!r}, not {shown!r}")
+    if len(text) > URL_LENGTH:
+        raise ConfigurationError(f"{name} is not a URL: it has {len(text):,} letters")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{name} is not a URL: {error}") from error
+    except ValueError:  # it may quote a password
+        raise ConfigurationError(f"{name} is not a URL: {shown_url(text)!r}") from None
     if parts.username or parts.password:
         raise ConfigurationError(f"{name} may not hold a user or a password")
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ConfigurationError(f"{name} is not an http(s) URL: {text!r}")
+        raise ConfigurationError(f"{name} is not an http(s) URL: {shown_url(text)!r}")
     return text.rstrip("/")
 
 
@@ -219,7 +227,7 @@ def _split(value: object, wanted: str = "orch_url is a URL or a list of URLs") -
     found: list[str] = []
     for each in value if isinstance(value, Iterable) else [value]:
         if not isinstance(each, str):
-            raise ConfigurationError(f"{wanted}, not {each!r}")
+            raise ConfigurationError(f"{wanted}, not {shown_url(repr(each))}")
         found.append(each)
     return found
 

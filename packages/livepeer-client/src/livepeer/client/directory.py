@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -21,11 +20,18 @@ from livepeer.client.exceptions import (
 from livepeer.client.http import Http
 from livepeer.client.selection import Attempt
 from livepeer.client.tls import Trust
+from livepeer.client.untrusted import loads, printable, shown_url
 
 log = logging.getLogger("livepeer.client")
 
 ANSWER_LIMIT: Final = 5.0
 LISTING_SECONDS: Final = 60.0
+#: What one listing may name, and what one entry of it may; the rest is not looked at.
+ORCHESTRATORS: Final = 1_000
+NAMES: Final = 1_000
+NAME_LENGTH: Final = 500
+#: Listings that are kept, one for each capability that was asked for.
+LISTINGS: Final = 256
 
 
 class Directory:
@@ -64,7 +70,10 @@ class Directory:
                 return found
             told = f"{source.name} names no orchestrator for {capability!r}"
             attempts.append(
-                Attempt(NoOrchestratorError(told, orchestrator=source.service), "discovery")
+                Attempt(
+                    NoOrchestratorError(told, orchestrator=shown_url(source.service or "")),
+                    "discovery",
+                )
             )
         told = "; ".join(attempt.error.message for attempt in attempts)
         raise NoOrchestratorError(
@@ -80,9 +89,10 @@ class Directory:
             if source.service is None:
                 continue
             for entry in await self._ask_service(http, source, None, deadline):
-                address = _address(entry)
+                if (address := _address(entry)) is None:
+                    continue
                 for name in capabilities_of(entry):
-                    if address:
+                    if name in found or len(found) < NAMES:
                         found.setdefault(name, set()).add(address)
         return found
 
@@ -109,6 +119,8 @@ class Directory:
             ]
         found = tuple(dict.fromkeys(filter(None, map(_address, entries))))
         if found:
+            while len(self._listings) >= LISTINGS:
+                self._listings.pop(next(iter(self._listings)), None)
             self._listings[key] = (found, time.monotonic() + LISTING_SECONDS)
         return found
 
@@ -116,6 +128,7 @@ class Directory:
         self, http: Http, source: Source, wanted: str | None, deadline: Deadline
     ) -> list[Any]:
         service = source.service or ""
+        place = f"{source.name} ({shown_url(service)})"
         target = service if source.name != SIGNER else f"{service}/discover-orchestrators"
         if wanted is not None:
             target += ("&" if "?" in target else "?") + f"caps={quote(wanted, safe='/')}"
@@ -125,29 +138,38 @@ class Directory:
             ssl=self._trust.for_service(),
             deadline=Deadline(max(0.001, min(ANSWER_LIMIT, deadline.remaining()))),
             headers=source.headers,
-            where={"orchestrator": service},
+            where={"orchestrator": shown_url(service)},
         )
         if reply.status == 503:
             raise NoOrchestratorError(
-                f"{source.name} ({service}) knows nobody yet: try again in a moment",
-                orchestrator=service,
+                f"{place} knows nobody yet: try again in a moment",
+                orchestrator=shown_url(service),
                 status=503,
             )
         if reply.status != 200:
             raise NoOrchestratorError(
-                f"{source.name} ({service}) answered {reply.status}",
-                orchestrator=service,
+                f"{place} answered {reply.status}",
+                orchestrator=shown_url(service),
                 status=reply.status,
             )
         try:
-            answer = json.loads(reply.body)
+            answer = loads(reply.body)
         except ValueError as error:
             raise ProtocolError(
-                f"{source.name} ({service}) did not answer with JSON", orchestrator=service
+                f"{place} did not answer with JSON", orchestrator=shown_url(service)
             ) from error
         if isinstance(answer, dict):
             answer = answer.get("orchestrators", [])
-        return answer if isinstance(answer, list) else []
+        if not isinstance(answer, list):
+            return []
+        if len(answer) > ORCHESTRATORS:
+            log.warning(
+                "%s lists %d orchestrators: the first %d are asked",
+                place,
+                len(answer),
+                ORCHESTRATORS,
+            )
+        return answer[:ORCHESTRATORS]
 
 
 def _address(entry: Any) -> str | None:
@@ -158,7 +180,7 @@ def _address(entry: Any) -> str | None:
     try:
         return url("an orchestrator's address", text if "://" in text else f"https://{text}")
     except ConfigurationError:
-        log.debug("discovery names something that is no address: %r", text)
+        log.debug("discovery names something that is no address: %s", shown_url(text))
         return None
 
 
@@ -166,9 +188,18 @@ def capabilities_of(entry: Any) -> list[str]:
     """Names that an entry of a listing speaks of: its capabilities, and the apps of its runners."""
     if not isinstance(entry, Mapping):
         return []
-    names = [name for name in entry.get("capabilities") or [] if isinstance(name, str)]
-    runners = [each for each in entry.get("runners") or [] if isinstance(each, Mapping)]
-    return names + [each["app"] for each in runners if isinstance(each.get("app"), str)]
+    apps = [each.get("app") for each in _list(entry, "runners") if isinstance(each, Mapping)]
+    # A name that no call could use is none.
+    return [
+        name
+        for name in (*_list(entry, "capabilities"), *apps)
+        if isinstance(name, str) and name.strip() and printable(name, NAME_LENGTH) == name
+    ]
+
+
+def _list(entry: Mapping[str, Any], key: str) -> list[Any]:
+    value = entry.get(key)
+    return value[:NAMES] if isinstance(value, list) else []
 
 
 def may_offer(entry: Any, capability: str, model: str | None) -> bool:

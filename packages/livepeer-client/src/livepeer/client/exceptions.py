@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from livepeer.client.types import FieldError, Rejection
+from livepeer.client.untrusted import printable, redacted
 
 __all__ = [
     "CallTimeoutError",
@@ -50,8 +51,18 @@ __all__ = [
 ]
 
 
+#: Letters of a message; what others had to say in it has been cut before that.
+_MESSAGE_LIMIT = 4_000
+
+
 class LivepeerError(Exception):
-    """The root: whatever a call raises on purpose is one of these."""
+    """The root: whatever a call raises on purpose is one of these.
+
+    Its message is one line that a terminal and a log print as it is, whoever wrote parts of it.
+    """
+
+    #: Nothing ran, and it may be otherwise in a moment.
+    _passing = False
 
     def __init__(
         self,
@@ -65,8 +76,8 @@ class LivepeerError(Exception):
         rejections: Sequence[Rejection] = (),
         received: Sequence[Any] = (),
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = printable(message, _MESSAGE_LIMIT)
+        super().__init__(self.message)
         self.capability = capability
         self.orchestrator = orchestrator
         self.job_id = job_id
@@ -74,6 +85,15 @@ class LivepeerError(Exception):
         self.may_have_run = may_have_run
         self.rejections: tuple[Rejection, ...] = tuple(rejections)
         self.received: tuple[Any, ...] = tuple(received)
+
+    def _say(self, message: str) -> None:
+        """Say this from now on."""
+        self.message = printable(message, _MESSAGE_LIMIT)
+        self.args = (self.message, *self.args[1:])
+
+    def _redact(self, secrets: Sequence[str]) -> None:
+        """Take out what we sent and nobody may read, should the other side have repeated it."""
+        self._say(redacted(self.message, secrets))
 
 
 class ConfigurationError(LivepeerError, ValueError):
@@ -86,6 +106,8 @@ class NoOrchestratorError(LivepeerError):
 
 class NoCapacityError(NoOrchestratorError):
     """Known, but nobody has room at this moment. `retry_after`: seconds, where somebody said so."""
+
+    _passing = True
 
     def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
         super().__init__(message, **where)

@@ -63,6 +63,9 @@ class Gateway:
         timeout: seconds for a whole call, all tries included, where the call does not say.
         trickle_hosts: `host` or `host:port` where the channels of a live session may be, beside
             those of the orchestrator that was asked for it (`LIVEPEER_TRICKLE_HOSTS`).
+        max_retries: tries after the first one, with pauses that grow, where nobody has room or is
+            ready yet (5); never where something may have run. A name that nobody is known to have
+            had room for is tried twice more at most.
 
     One gateway serves any number of calls, threads and event loops. Leaving it (`with`,
     `async with`, `close`, `aclose`) closes its connections; so does dropping it.
@@ -81,6 +84,7 @@ class Gateway:
         max_price: float | Fraction | None = None,
         timeout: float | None = None,
         trickle_hosts: str | Iterable[str] | None = None,
+        max_retries: int | None = None,
     ) -> None:
         self._config = Config.resolve(
             orch_url=orch_url,
@@ -93,6 +97,7 @@ class Gateway:
             max_price=max_price,
             timeout=timeout,
             trickle_hosts=trickle_hosts,
+            max_retries=max_retries,
         )
         self._trust = trust = Trust(self._config.tls)
         signer = signer_for(self._config, trust)
@@ -124,6 +129,7 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
+        max_retries: int | None = None,
     ) -> T:
         """Run a capability and return its value. `run_async` is the same for async code.
 
@@ -139,11 +145,12 @@ class Gateway:
                 orchestrator may be tried.
             validate: check the input against the capability's schema first. By default that is done
                 where the schema is known or can be had for free.
+            max_retries: in place of the gateway's.
 
         Returns the JSON value, text, `FileOutput` for a file, a list of the values of a stream, or
         None for an empty answer. Raises a `LivepeerError`, see `livepeer.client.exceptions`.
         """
-        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
         return self._portal.call(self._run(call, output))
 
     async def run_async(
@@ -157,9 +164,10 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
+        max_retries: int | None = None,
     ) -> T:
         """`run`, for async code."""
-        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
         return await self._run(call, output)
 
     def stream(
@@ -172,6 +180,7 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
+        max_retries: int | None = None,
     ) -> StreamResponse:
         """Run a capability and get its events as they come; arguments as for `run`.
 
@@ -183,7 +192,7 @@ class Gateway:
         pipeline that does not stream gives one event. An error in the middle is raised by the
         iteration, after the events that came before it, which its `received` holds.
         """
-        call = Call(capability, input, model, timeout, route, idempotent, validate)
+        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
         return StreamResponse(self._portal, self._stream(call))
 
     def stream_async(
@@ -196,9 +205,12 @@ class Gateway:
         route: str = "predict",
         idempotent: bool = False,
         validate: bool | None = None,
+        max_retries: int | None = None,
     ) -> AsyncStreamResponse:
         """`stream`, for async code: `async with gw.stream_async(...) as events`."""
-        return self._stream(Call(capability, input, model, timeout, route, idempotent, validate))
+        return self._stream(
+            Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
+        )
 
     async def _run(self, call: Call, output: type[T] | None) -> T:
         running = await self._start(call)

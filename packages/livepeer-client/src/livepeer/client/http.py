@@ -28,6 +28,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.farewells import Farewells
 from livepeer.client.tls import origin
+from livepeer.client.untrusted import printable, shown_url
 
 CONNECT_LIMIT: Final = 10.0
 #: go-livepeer's server ends idle connections late; ours go first, so that none is used as it dies.
@@ -57,6 +58,9 @@ class Http:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
+            # A kilobyte of gzip can hold a megabyte, and nobody here has a use for it.
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
         )
@@ -81,7 +85,7 @@ class Http:
         connect = min(CONNECT_LIMIT, max(0.001, deadline.remaining() - 0.01))
         try:
             async with deadline.timeout():
-                return await self._session.request(
+                response = await self._session.request(
                     method,
                     url,
                     data=_payload(body),
@@ -110,6 +114,18 @@ class Http:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise translate(error, url, job=job, named=named) from error
+        except ValueError as error:  # a header of ours that cannot be one
+            raise ConfigurationError(f"{origin(url)} cannot be asked: {error}", **named) from None
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            response.close()
+            raise ProtocolError(
+                f"{origin(url)} answered in the coding {printable(coding, 40)!r}, which it was told"
+                " not to use",
+                may_have_run=job,
+                **named,
+            )
+        return response
 
     async def fetch(
         self,
@@ -121,12 +137,13 @@ class Http:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         where: Mapping[str, Any] | None = None,
+        limit: int = SMALL,
     ) -> Reply:
-        """Send a request that has no effects and read its whole answer, 1 MiB at most."""
+        """Send a request that has no effects and read its whole answer, of `limit` bytes."""
         response = await self.open(
             method, url, ssl=ssl, deadline=deadline, headers=headers, body=body, where=where
         )
-        data = await read(response, deadline, limit=SMALL, where=where)
+        data = await read(response, deadline, limit=limit, where=where)
         return Reply(response.status, response.headers, data)
 
     async def aclose(self) -> None:
@@ -155,15 +172,13 @@ async def read(
     size = 0
     whole = False
     try:
+        if (response.content_length or 0) > limit:
+            raise _too_long(response, limit, job, named)
         async with deadline.timeout():
             while chunk := await response.content.readany():
                 size += len(chunk)
                 if size > limit:
-                    raise ProtocolError(
-                        f"the answer of {origin(str(response.url))} is over {limit:,} bytes",
-                        may_have_run=job,
-                        **named,
-                    )
+                    raise _too_long(response, limit, job, named)
                 chunks.append(chunk)
         whole = True
     except TimeoutError as error:
@@ -184,12 +199,23 @@ async def read(
     return b"".join(chunks)
 
 
+def _too_long(
+    response: aiohttp.ClientResponse, limit: int, job: bool, named: dict[str, Any]
+) -> ProtocolError:
+    place = origin(str(response.url))
+    return ProtocolError(
+        f"the answer of {place} is over {limit:,} bytes", may_have_run=job, **named
+    )
+
+
 def translate(
     error: Exception, url: str, *, job: bool, named: dict[str, Any], begun: bool = False
 ) -> LivepeerError:
     """Our error for one of aiohttp's; `begun`: an answer had already begun."""
     host = origin(url)
     match error:
+        case aiohttp.ServerFingerprintMismatch() if not getattr(error, "changed", True):
+            return CertificateError(f"{host} was asked nothing: {error}", **named)
         case aiohttp.ServerFingerprintMismatch():
             return CertificateChangedError(
                 f"{error}. If you know that {host} was restarted (go-livepeer makes a new"
@@ -216,19 +242,25 @@ def translate(
                 f"no connection to {host}: {why}. Is it running, and is the address right?", **named
             )
         case aiohttp.InvalidURL():
-            return ConfigurationError(f"{url!r} is not a URL that can be called", **named)
+            return ConfigurationError(
+                f"{shown_url(url)!r} is not a URL that can be called", **named
+            )
         case aiohttp.ClientPayloadError():
             return ConnectionFailedError(
                 f"the answer of {host} broke off in the middle", may_have_run=job, **named
             )
         case aiohttp.ClientResponseError():
             return ProtocolError(
-                f"{host} did not answer in HTTP: {error.message}", may_have_run=job, **named
+                f"{host} did not answer in HTTP: {printable(error.message, 200)}",
+                may_have_run=job,
+                **named,
             )
         case _:
             when = "in the middle of its answer" if begun else "before it answered"
+            plain = url.startswith("http://") and not begun
+            hint = ". If it speaks TLS, its address begins with https://" if plain else ""
             return ConnectionFailedError(
-                f"{host} ended the connection {when}", may_have_run=job, **named
+                f"{host} ended the connection {when}{hint}", may_have_run=job, **named
             )
 
 

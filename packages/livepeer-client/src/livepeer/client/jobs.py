@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -13,11 +14,17 @@ import aiohttp
 from livepeer.client.config import Config
 from livepeer.client.deadline import Deadline
 from livepeer.client.directory import Directory
-from livepeer.client.exceptions import CallTimeoutError, ConnectionFailedError, LivepeerError
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    ConnectionFailedError,
+    LivepeerError,
+    NoCapacityError,
+)
 from livepeer.client.http import SMALL, Http, read
-from livepeer.client.offers import Offers
+from livepeer.client.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.payments import Signer
 from livepeer.client.results import error_of
+from livepeer.client.retries import Retries
 from livepeer.client.selection import (
     Attempt,
     FailureMemory,
@@ -25,15 +32,20 @@ from livepeer.client.selection import (
     located,
     may_try_next,
     rank,
+    unfit,
 )
 from livepeer.client.tls import Trust
-from livepeer.client.types import Offer, Phase
+from livepeer.client.types import Offer, Phase, Rejection
+from livepeer.client.untrusted import redacted, secrets_in
 from livepeer.client.wire import JOB, Job, compact_json, job_url
 
 log = logging.getLogger("livepeer.client")
 
 #: A whole answer that is kept in memory; more than any model's output should be.
 ANSWER_LIMIT: Final = 1 << 30
+#: Capabilities that somebody is remembered to have had room for, and attempts on one error.
+KNOWN: Final = 1_000
+ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class Task:
     route: str = "predict"
     model: str | None = None
     idempotent: bool = False
+    #: Tries after the first one where nobody had room; as the gateway says where this is None.
+    max_retries: int | None = None
     #: Another endpoint than that of jobs, by the road.
     path: str | None = None
     job_id: str | None = None
@@ -74,22 +88,25 @@ class Running:
     attempts: tuple[Attempt, ...] = ()
     #: It has a price, so that what goes on has to be paid for again and again.
     priced: bool = False
+    #: What of our headers nobody may read in an error, should the answer repeat it.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: The JSON Schema of the result, where it is known.
+    output: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def headers(self) -> Mapping[str, str]:
         return self.response.headers
 
-    async def body(self) -> bytes:
-        """The whole answer."""
+    async def body(self, limit: int = ANSWER_LIMIT) -> bytes:
+        """The whole answer, of `limit` bytes at most."""
         try:
-            return await read(
-                self.response, self.deadline, limit=ANSWER_LIMIT, job=True, where=self.where
-            )
+            return await read(self.response, self.deadline, limit=limit, job=True, where=self.where)
         except LivepeerError as error:
             raise self.failed(error) from error.__cause__
 
     def failed(self, error: LivepeerError) -> LivepeerError:
         """`error`, with the attempts that led to it."""
+        error._redact(self.secrets)
         attempts = (*self.attempts, Attempt(error, "response"))
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)
@@ -109,35 +126,65 @@ class Dispatcher:
         self.directory = Directory(config, trust)
         self.offers = Offers(trust, signer)
         self._failures = FailureMemory()
+        self._known: dict[str, None] = {}
 
     async def start(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice | None = None
     ) -> Running:
-        """Send the job and wait for the headers of a good answer."""
-        if self._config.gateway:
-            return await self._by_gateway(http, task, deadline, self._config.gateway)
-        if choice is None:
-            choice = await self.choose(http, task.capability, task.model, deadline)
-        return await self._by_orchestrators(http, task, deadline, choice)
+        """Send the job and wait for the headers of a good answer.
+
+        Where nobody has room, or is ready, that is tried again as long as the deadline allows.
+        """
+        allowed = self._config.max_retries if task.max_retries is None else task.max_retries
+        again = Retries(allowed, deadline)
+        before: tuple[Rejection, ...] = ()
+        while True:
+            try:
+                running = await self._once(http, task, deadline, choice, again)
+                self._remember(task.capability)
+                return running
+            except LivepeerError as error:
+                rejections = (*before, *error.rejections)[-ATTEMPTS:]
+                # An answer to the job says that it is known there; a gateway's says nothing.
+                answered = error.status is not None and isinstance(error, NoCapacityError)
+                known = answered or task.capability in self._known
+                pause = again.pause(error, known=known)
+                if pause is None:
+                    error.rejections = rejections
+                    again.told(error)
+                    raise
+                before, choice = rejections, None
+                log.debug("%s: tried again in %.2f s: %s", task.capability, pause, error)
+            await asyncio.sleep(pause)
 
     async def choose(
-        self, http: Http, capability: str, model: str | None, deadline: Deadline
+        self, http: Http, capability: str, model: str | None, deadline: Deadline, tries: int = 0
     ) -> Choice:
         """Who could do it. Through a gateway nobody knows, and nobody has to."""
         if self._config.gateway:
             return Choice()
         known = await self.directory.orchestrators(http, capability, model, deadline)
-        offers, attempts = await self.offers.ask(http, capability, known, deadline)
-        ranked, unfit = rank(
+        weights = self._failures.weights()
+        offers, attempts = await self.offers.ask(
+            http,
+            capability,
+            sorted(known, key=lambda each: round(weights.get(each, 0.0))),
+            deadline,
+            self._fits,
+            TOKEN_PATIENCE if tries else TOKEN_GRACE,
+        )
+        ranked, others = rank(
             offers,
             max_price=self._config.max_price,
             can_pay=self._signer.can_pay,
-            failures=self._failures.weights(),
+            failures=weights,
         )
+        if any(offer.capacity > 0 for offer in offers):
+            self._remember(capability)
         for attempt in attempts:
             if isinstance(attempt.error, ConnectionFailedError):
                 self._failures.failed(attempt.rejection.orchestrator)
-        return Choice(tuple(ranked), (*attempts, *unfit))
+        return Choice(tuple(ranked), (*attempts, *others))
 
     async def ask(
         self, http: Http, task: Task, base: str, deadline: Deadline, *, pay: bool = False
@@ -156,8 +203,30 @@ class Dispatcher:
         headers[JOB] = job.header() if gateway else await self._signer.sign(http, job, deadline)
         return await self._send(http, task, base, headers, deadline, where, gateway=gateway)
 
+    async def _once(
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice | None, again: Retries
+    ) -> Running:
+        if self._config.gateway:
+            return await self._by_gateway(http, task, deadline, self._config.gateway)
+        if choice is None:
+            choice = await self.choose(http, task.capability, task.model, deadline, again.done)
+        return await self._by_orchestrators(http, task, deadline, choice, again)
+
+    def first(self, choice: Choice) -> str | None:
+        """Who is asked first."""
+        offers = choice.offers
+        return self._config.gateway or (offers[0].orchestrator if offers else None)
+
+    def _fits(self, offer: Offer) -> bool:
+        reason = unfit(offer, max_price=self._config.max_price, can_pay=self._signer.can_pay)
+        return reason is None
+
+    def _remember(self, capability: str) -> None:
+        if capability not in self._known and len(self._known) < KNOWN:
+            self._known[capability] = None
+
     async def _by_orchestrators(
-        self, http: Http, task: Task, deadline: Deadline, choice: Choice
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice, again: Retries
     ) -> Running:
         attempts = list(choice.attempts)
         for attempt in attempts:
@@ -171,6 +240,8 @@ class Dispatcher:
             }
             try:
                 headers = await self._signer.payment(http, job, offer, deadline)
+                if headers:
+                    again.end()
                 headers[JOB] = await self._signer.sign(http, job, deadline)
                 running = await self._send(http, task, offer.orchestrator, headers, deadline, where)
             except LivepeerError as error:
@@ -211,6 +282,7 @@ class Dispatcher:
         headers["Content-Type"] = task.content_type
         if task.sending is not None:
             task.sending(base)
+        secrets = secrets_in(headers)
         response = await http.open(
             "POST",
             base + task.path if task.path else job_url(base, task.route),
@@ -222,8 +294,9 @@ class Dispatcher:
             where=where,
         )
         if response.status == 200 or (task.path and 200 < response.status < 300):
-            return Running(response, where, gateway, deadline)
+            return Running(response, where, gateway, deadline, secrets=secrets)
         body = await read(response, deadline, limit=SMALL, job=True, where=where)
+        body = redacted(body.decode("utf-8", "replace"), secrets).encode()
         error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
         if deadline.passed and error.status == 500:
             # Both clocks ran out together: the orchestrator was the first to say so.

@@ -8,7 +8,6 @@ version can pay: a payment is go-livepeer's protobuf `net.Payment`, and the refe
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from livepeer.client.exceptions import (
     PaymentRequiredError,
     ProtocolError,
 )
+from livepeer.client.untrusted import loads, shown_url
 from livepeer.client.wire import Job, compact_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from livepeer.client.types import Offer
 
 log = logging.getLogger("livepeer.client")
+
+#: Letters of an address or a signature, which has 132.
+_TEXT_LIMIT: Final = 1_000
 
 NOBODY: Final = "0x0000000000000000000000000000000000000000"
 
@@ -153,7 +156,7 @@ class RemoteSigner:
         self._signs_jobs = True
 
     def __repr__(self) -> str:
-        return f"RemoteSigner({self._url})"
+        return f"RemoteSigner({shown_url(self._url)})"
 
     async def identity(self, http: Http, deadline: Deadline) -> Identity:
         if self._identity is None:
@@ -184,7 +187,8 @@ class RemoteSigner:
                 )
             if status not in (404, 405, 501):
                 raise self._refused("/sign-byoc-job", status)
-            log.warning("%s has no /sign-byoc-job: jobs go out unsigned", self._url)
+            place = shown_url(self._url)
+            log.warning("%s has no /sign-byoc-job: jobs go out unsigned", place)
             self._signs_jobs = False
         identity = await self.identity(http, deadline)
         return job.header(sender=identity.address)
@@ -205,21 +209,22 @@ class RemoteSigner:
                 deadline=deadline,
                 headers={**self._headers, "Content-Type": "application/json"},
                 body=compact_json(body).encode(),
-                where={"orchestrator": self._url},
+                where={"orchestrator": shown_url(self._url)},
             )
         except ConnectionFailedError as error:
             raise type(error)(
-                f"the remote signer cannot be asked: {error}", orchestrator=self._url
+                f"the remote signer cannot be asked: {error}", orchestrator=shown_url(self._url)
             ) from error
         if reply.status != 200:
             return reply.status, None
         try:
-            return 200, json.loads(reply.body)
+            return 200, loads(reply.body)
         except ValueError as error:
-            raise ProtocolError(f"the signer {self._url}{path} did not answer with JSON") from error
+            place = shown_url(self._url)
+            raise ProtocolError(f"the signer {place}{path} did not answer with JSON") from error
 
     def _refused(self, path: str, status: int) -> LivepeerError:
-        told = f"the signer refused {self._url}{path}: {status}"
+        told = f"the signer refused {shown_url(self._url)}{path}: {status}"
         if status in (401, 403):
             return ConfigurationError(f"{told} (are its headers right?)", status=status)
         return ProtocolError(told, status=status)
@@ -238,8 +243,10 @@ def _unpaid(offer: Offer, hint: str) -> dict[str, str]:
 
 def _text(answer: Any, key: str) -> str:
     value = answer.get(key) if isinstance(answer, dict) else None
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or len(value) > _TEXT_LIMIT:
         raise ProtocolError(f"the signer's answer has no {key!r}")
+    if not value.isascii() or not value.isprintable():  # it goes into a header
+        raise ProtocolError(f"the {key!r} of the signer's answer is no line of ASCII")
     return value
 
 

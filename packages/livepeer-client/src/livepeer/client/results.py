@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,10 +17,15 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.files import FileOutput
+from livepeer.client.untrusted import loads, printable
 from livepeer.client.values import decode
-from livepeer.client.wire import ErrorBody, error_body
+from livepeer.client.wire import ErrorBody, error_body, wait_in
 
 EVENT_STREAM: Final = "text/event-stream"
+#: Letters of a media type: more than RFC 6838 allows.
+_KIND_LENGTH: Final = 256
+#: What Go's server answers to plain HTTP where it speaks TLS.
+_WANTS_TLS: Final = "http request to an https server"
 
 #: What our runner's errors say of a job that has not begun, whichever way they come.
 _NOT_RUN: Final = frozenset({"over_capacity", "not_ready"})
@@ -30,7 +34,7 @@ _INTERRUPTED: Final = "interrupted"
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return headers.get("Content-Type", "").partition(";")[0].strip().lower()[:_KIND_LENGTH]
 
 
 def value_of(
@@ -54,16 +58,17 @@ def value_of(
     kind = media_type(headers)
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            return decode(json.loads(body), schema)
+            return decode(loads(body), schema)
         except ValueError as error:
             raise ProtocolError(
-                f"the answer says that it is JSON, and is not: {_head(body)}",
+                f"the answer says that it is JSON, and is not ({printable(str(error), 200)}):"
+                f" {_head(body)}",
                 may_have_run=True,
                 **where,
             ) from error
     if kind == "" or (gateway and kind in ("text/plain", "application/octet-stream")):
         try:
-            return decode(json.loads(body), schema)
+            return decode(loads(body), schema)
         except ValueError:
             pass
     if kind.startswith("text/") or (not kind and _is_text(body)):
@@ -81,17 +86,24 @@ def error_of(
     low = text.lower()
     capability = where.get("capability")
     if gateway and status == 400 and low.startswith("no orchestrators found"):
-        return NoOrchestratorError(
+        nobody = NoOrchestratorError(
             f"the gateway found nobody for {capability!r}: not registered, no free capacity, or not"
             " reachable (a gateway does not tell which)",
             **named,
         )
+        nobody._passing = True
+        return nobody
     # An orchestrator's own words, which are no JSON and come with these statuses alone (recorded):
     # a pipeline that says the same has run.
     by_orchestrator = told.type is None and status in (400, 402, 503)
     if by_orchestrator and low.startswith("no capacity available"):
         return NoCapacityError(
-            f"no room for {capability!r}, or it is not registered there: {text}", **named
+            f"{capability!r} has no room there, or nothing of that name is registered: {text}",
+            **named,
+        )
+    if status == 400 and _WANTS_TLS in low:
+        return NoOrchestratorError(
+            f"it speaks TLS: write https:// in the address of {where.get('orchestrator')}", **named
         )
     if by_orchestrator and "insufficient balance" in low:
         return InsufficientBalanceError(
@@ -110,7 +122,9 @@ def error_of(
         case 402:
             return PaymentRequiredError(f"{capability!r} has to be paid for: {text}", **named)
         case 429 | 503:
-            retry_after = told.retry_after or _seconds(headers.get("Retry-After"))
+            retry_after = told.retry_after
+            if retry_after is None:
+                retry_after = wait_in(headers.get("Retry-After", "").strip())
             wait = f"; try again in {retry_after:g} s" if retry_after is not None else ""
             return NoCapacityError(
                 f"no room for {capability!r}: {text}{wait}", retry_after=retry_after, **named
@@ -171,13 +185,6 @@ def _with_fields(told: ErrorBody, text: str) -> str:
     if not told.fields:
         return f"the input was refused: {text}"
     return "the input was refused: " + "; ".join(str(field) for field in told.fields)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text else None
-    except ValueError:
-        return None
 
 
 def _is_text(body: bytes) -> bool:

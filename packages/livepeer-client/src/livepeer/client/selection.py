@@ -19,11 +19,16 @@ from livepeer.client.exceptions import (
     PaymentRequiredError,
 )
 from livepeer.client.types import Offer, Phase, Rejection
+from livepeer.client.untrusted import printable
 
 #: How long a failure weighs against an orchestrator, in seconds: its weight halves in this time.
 FAILURE_HALF_LIFE = 30.0
 #: Two latencies count as equal within this many seconds, so that noise does not outweigh capacity.
 LATENCY_STEP = 0.05
+#: Attempts that a message names; `rejections` has them all.
+LISTED = 10
+#: Orchestrators whose failures are remembered.
+REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,9 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
     if offer.capacity <= 0:
         return Attempt(
             NoCapacityError(
-                f"no free place for {offer.capability!r}, or it is not registered there", **where
+                f"no free place for {offer.capability!r}, or nothing of that name is registered"
+                " there (go-livepeer does not tell which)",
+                **where,
             ),
             "token",
         )
@@ -129,7 +136,9 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
         last.error.rejections = rejections
         last.error.capability = last.error.capability or capability
         return located(last.error)
-    listing = "; ".join(str(rejection) for rejection in rejections)
+    listing = "; ".join(str(rejection) for rejection in rejections[:LISTED])
+    if len(rejections) > LISTED:
+        listing += f"; and {len(rejections) - LISTED} more"
     told = f"none of {len(attempts)} orchestrators took {capability!r}: {listing}"
     errors = [attempt.error for attempt in attempts]
     waits = [error.retry_after for error in errors if isinstance(error, NoCapacityError)]
@@ -156,10 +165,9 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
 
 def located(error: LivepeerError) -> LivepeerError:
     """`error`, whose message says where it happened if it did not yet."""
-    place = (error.orchestrator or "").partition("://")[2]
+    place = printable(error.orchestrator or "").partition("://")[2]
     if place and place not in error.message:
-        error.message += f" (at {error.orchestrator})"
-        error.args = (error.message, *error.args[1:])
+        error._say(f"{error.message} (at {error.orchestrator})")
     return error
 
 
@@ -177,6 +185,8 @@ class FailureMemory:
         self._records: dict[str, _Record] = {}
 
     def failed(self, orchestrator: str) -> None:
+        if orchestrator not in self._records and len(self._records) >= REMEMBERED:
+            self._records.pop(next(iter(self._records)), None)
         self._records[orchestrator] = _Record(self._weight(orchestrator) + 1.0, self._clock())
 
     def succeeded(self, orchestrator: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -14,11 +16,12 @@ from livepeer.client.exceptions import (
     StreamInterruptedError,
 )
 from livepeer.client.files import FileOutput
-from livepeer.client.http import translate
+from livepeer.client.http import LARGE, translate
 from livepeer.client.jobs import Running
 from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
 from livepeer.client.sse import Parser
 from livepeer.client.types import StreamEvent
+from livepeer.client.untrusted import redacted
 from livepeer.client.values import decode
 from livepeer.client.wire import error_body
 
@@ -93,7 +96,7 @@ class Source:
         found: list[StreamEvent] = []
         for event in events:
             if event.event in _FAILURES:
-                told = error_body(event.data)
+                told = error_body(redacted(event.data, running.secrets))
                 began = self._began or self._parser.commented
                 failure = error_of_event(told, event.event, where=running.where, began=began)
                 self._error = running.failed(failure)
@@ -141,9 +144,15 @@ def value_of_event(event: StreamEvent) -> Any:
 
 async def _plain(running: Running) -> list[StreamEvent]:
     body = await running.body()
-    value = value_of(
-        body, running.headers, gateway=running.gateway, schema=None, where=running.where
+    read = partial(
+        value_of,
+        body,
+        running.headers,
+        gateway=running.gateway,
+        schema=None,
+        where=running.where,
     )
+    value = await asyncio.to_thread(read) if len(body) > LARGE else read()
     if value is None:
         return []
     if isinstance(value, FileOutput):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
+from livepeer.client.untrusted import shown_url
 from livepeer.trickle.tls import Pin, PinStore, pins_path
 
 log = logging.getLogger("livepeer.client")
@@ -24,10 +25,10 @@ def address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{url!r} is no host:port ({error})") from error
+    except ValueError:  # it may quote a password
+        raise ConfigurationError(f"{shown_url(url)!r} is no host:port") from None
     if not host:
-        raise ConfigurationError(f"{url!r} names no host")
+        raise ConfigurationError(f"{shown_url(url)!r} names no host")
     return host, port or (80 if parts.scheme == "http" else 443)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
+
+from livepeer.client.untrusted import loads
 
 TlsMode = Literal["verify", "pin", "insecure"]
 Phase = Literal["discovery", "token", "payment", "connect", "request", "response"]
@@ -65,14 +66,11 @@ class StreamEvent:
         lost when they are joined again.
         """
         try:
-            try:
-                return json.loads(self.data)
-            except ValueError:
-                if "\n" not in self.data:
-                    raise
-                return json.loads(self.data.replace("\n", ""))
-        except RecursionError:
-            raise ValueError("the data of this event is nested too deeply") from None
+            return loads(self.data)
+        except ValueError:
+            if "\n" not in self.data:
+                raise
+            return loads(self.data.replace("\n", ""))
 
 
 @dataclass(frozen=True, slots=True)

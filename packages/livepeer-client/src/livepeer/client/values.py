@@ -11,44 +11,54 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from livepeer.client.files import FileOutput, as_bytes, is_array, sniff, unsendable
+from livepeer.client.schema_parts import Parts, is_file, media_type, wants_data_uri
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
+#: Arrays and objects within each other, of an answer.
+DEPTH: Final = 256
+#: A data URI names its type and its parameters in so many letters; a million of them are an attack.
+_DATA_HEAD: Final = 1_000
 
 
-def encode(value: Any, schema: Any = None, *, where: str = "", root: Any = None) -> Any:
+def encode(value: Any, schema: Any = None) -> Any:
     """`value` as JSON can carry it: files and pictures become base64, or a data URI where the
     schema names a media type. Raises `InvalidInputError` that names the field."""
-    root = schema if root is None else root
+    try:
+        return _encode(value, schema, "", Parts(schema))
+    except RecursionError:
+        raise unsendable("it is nested too deeply, or holds itself", "") from None
+
+
+def _encode(value: Any, schema: Any, where: str, parts: Parts) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise unsendable(f"{value} is no JSON number", where)
         return value
-    part = resolve(schema, root)
+    part = parts.of(schema)
     if isinstance(value, Mapping):
         return {
-            str(key): encode(item, _property(part, str(key)), where=_join(where, key), root=root)
+            str(key): _encode(item, parts.property(part, str(key)), _join(where, key), parts)
             for key, item in value.items()
         }
-    if is_array(value) and not _is_binary(part) and not _looks_like_picture(value, part):
+    if is_array(value) and not is_file(part) and not _looks_like_picture(value, part):
         if value.dtype.kind == "f" and not sys.modules["numpy"].isfinite(value).all():
             raise unsendable("not every number in this array is finite, as JSON wants it", where)
         return value.tolist()
     if (binary := as_bytes(value, where)) is not None:
-        data, media_type = binary
+        data, kind = binary
         text = base64.b64encode(data).decode("ascii")
-        return f"data:{media_type};base64,{text}" if _wants_data_uri(part) else text
+        return f"data:{kind};base64,{text}" if wants_data_uri(part) else text
     if isinstance(value, (list, tuple)):
-        items = part.get("items") if isinstance(part, Mapping) else None
+        items = part.get("items")
         return [
-            encode(item, items, where=_join(where, index), root=root)
-            for index, item in enumerate(value)
+            _encode(item, items, _join(where, index), parts) for index, item in enumerate(value)
         ]
     if _is_model(value):
-        return encode(_dumped(value), schema, where=where, root=root)
+        return _encode(_dumped(value), schema, where, parts)
     if hasattr(value, "item") and type(value).__module__ == "numpy":
-        return encode(value.item(), schema, where=where, root=root)
+        return _encode(value.item(), schema, where, parts)
     return _jsonable(value, where)
 
 
@@ -69,7 +79,7 @@ def _holds_files(value: Any) -> bool:
         return any(map(_holds_files, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(_holds_files, value))
-    return _is_file(value)
+    return _holds_bytes(value)
 
 
 def _leaves(value: Any) -> Any:
@@ -77,10 +87,10 @@ def _leaves(value: Any) -> Any:
         return {key: _leaves(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_leaves(item) for item in value]
-    return value if _is_file(value) else _jsonable(value, "")
+    return value if _holds_bytes(value) else _jsonable(value, "")
 
 
-def _is_file(value: Any) -> bool:
+def _holds_bytes(value: Any) -> bool:
     """Is it the content of a file? A path is text in a model: a field of its own type says so."""
     if isinstance(value, (bytes, bytearray, memoryview, FileOutput)) or is_array(value):
         return True
@@ -101,77 +111,38 @@ def _jsonable(value: Any, where: str) -> Any:
         ) from error
 
 
-def decode(value: Any, schema: Any = None, *, root: Any = None) -> Any:
+def decode(value: Any, schema: Any = None) -> Any:
     """`value` with every file in it as a `FileOutput`: data URIs always, bare base64 where the
-    schema says that it is one."""
-    root = schema if root is None else root
+    schema says that it is one. Raises `ValueError` for what is nested too deeply to read."""
+    try:
+        return _decode(value, schema, Parts(schema), 0)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _decode(value: Any, schema: Any, parts: Parts, depth: int) -> Any:
     if isinstance(value, str):
-        if value.startswith("data:") and (match := _DATA_URI.match(value)):
+        if value.startswith("data:") and (match := _DATA_URI.match(value, 0, _DATA_HEAD)):
             data = _unbase64(value[match.end() :])
             if data is not None:
                 return FileOutput(data, match[1] or sniff(data))
-        part = resolve(schema, root)
-        if _is_binary(part) and (data := _unbase64(value)) is not None:
-            named = _media_type(part)
+        part = parts.of(schema)
+        if is_file(part) and (data := _unbase64(value)) is not None:
+            named = media_type(part)
             return FileOutput(data, named if named and "*" not in named else sniff(data))
         return value
+    if depth > DEPTH:
+        raise ValueError("nested too deeply")
     if isinstance(value, list):
-        part = resolve(schema, root)
-        items = part.get("items") if isinstance(part, Mapping) else None
-        return [decode(item, items, root=root) for item in value]
+        items = parts.of(schema).get("items")
+        return [_decode(item, items, parts, depth + 1) for item in value]
     if isinstance(value, dict):
-        part = resolve(schema, root)
-        return {key: decode(item, _property(part, key), root=root) for key, item in value.items()}
+        part = parts.of(schema)
+        return {
+            key: _decode(item, parts.property(part, key), parts, depth + 1)
+            for key, item in value.items()
+        }
     return value
-
-
-def resolve(schema: Any, root: Any) -> Any:
-    """The part of a schema about one value: references followed, `null` branches left out."""
-    for _ in range(16):
-        if not isinstance(schema, Mapping):
-            return {}
-        if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#/"):
-            target: Any = root
-            for key in reference[2:].split("/"):
-                target = target.get(key.replace("~1", "/").replace("~0", "~"), {})
-            schema = target
-            continue
-        branches = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-        if isinstance(branches, list) and "properties" not in schema:
-            real = [each for each in branches if each != {"type": "null"}]
-            binary = [each for each in real if _is_binary(resolve(each, root))]
-            if binary or len(real) == 1:
-                schema = (binary or real)[0]
-                continue
-        return schema
-    return {}
-
-
-def _property(schema: Any, key: str) -> Any:
-    if not isinstance(schema, Mapping):
-        return None
-    return (schema.get("properties") or {}).get(key, schema.get("additionalProperties"))
-
-
-def _media_type(schema: Any) -> str | None:
-    kind = schema.get("contentMediaType") if isinstance(schema, Mapping) else None
-    return kind if isinstance(kind, str) else None
-
-
-def _is_binary(schema: Any) -> bool:
-    if not isinstance(schema, Mapping):
-        return False
-    return (
-        schema.get("format") in ("base64", "binary", "byte", "data-uri", "base64url")
-        or schema.get("contentEncoding") == "base64"
-        or "contentMediaType" in schema
-    )
-
-
-def _wants_data_uri(schema: Any) -> bool:
-    return isinstance(schema, Mapping) and (
-        "contentMediaType" in schema or schema.get("format") == "data-uri"
-    )
 
 
 def _unbase64(text: str) -> bytes | None:
@@ -181,8 +152,8 @@ def _unbase64(text: str) -> bytes | None:
         return None
 
 
-def _looks_like_picture(array: Any, schema: Any) -> bool:
-    if isinstance(schema, Mapping) and schema.get("type") == "array":
+def _looks_like_picture(array: Any, part: Mapping[str, Any]) -> bool:
+    if part.get("type") == "array":
         return False
     return array.dtype == "uint8" and array.ndim in (2, 3) and array.shape[-1:] != (0,)
 

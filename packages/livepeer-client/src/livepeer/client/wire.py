@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import base64
 import json
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
 from livepeer.client.types import FieldError
+from livepeer.client.untrusted import TEXT, loads, printable
+
+#: go-livepeer's numbers are no larger.
+INT64: Final = (1 << 63) - 1
+_DECIMAL: Final = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,19})?")
+
+#: Fields named in one error, and letters in each of them.
+FIELDS: Final = 20
+FIELD_LENGTH: Final = 300
+#: Seconds of a wait that a peer may ask for: a day.
+WAIT_LIMIT: Final = 86_400.0
 
 JOB: Final = "Livepeer"
 PAYMENT: Final = "Livepeer-Payment"
@@ -74,20 +86,45 @@ def token_headers(capability: str, address: str, signature: str) -> dict[str, st
 
 
 def capacity_in(token: Mapping[str, Any]) -> int:
-    """Free places by a token reply; go-livepeer leaves zero out, so absent means none."""
+    """Free places by a token reply; go-livepeer leaves zero out, so absent means none.
+
+    Raises `ValueError` for what is no such number.
+    """
     value = token.get("available_capacity", 0)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if type(value) is not int or abs(value) > INT64:
+        raise ValueError(f"its available_capacity is no count: {_quoted(value)}")
+    return value
 
 
 def price_in(token: Mapping[str, Any]) -> Fraction:
-    """Wei per unit by a token reply; a free one is `{"pixelsPerUnit": 1}`, zero left out."""
+    """Wei per unit by a token reply; a free one is `{"pixelsPerUnit": 1}`, zero left out.
+
+    Raises `ValueError` for what is no price: to take it for free would be a guess.
+    """
     price = token.get("price")
+    if price is None:
+        return Fraction(0)
     if not isinstance(price, Mapping):
+        raise ValueError(f"its price is none: {_quoted(price)}")
+    return _amount(price.get("pricePerUnit")) / (_amount(price.get("pixelsPerUnit")) or 1)
+
+
+def _amount(value: Any) -> Fraction:
+    """A number of a price: go-livepeer's are int64, as numbers or as text."""
+    if value is None:
         return Fraction(0)
-    try:
-        return Fraction(price.get("pricePerUnit") or 0) / Fraction(price.get("pixelsPerUnit") or 1)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return Fraction(0)
+    # Nothing is calculated before its size is known: `Fraction("1e999999999")` never returns.
+    if isinstance(value, str) and (match := _DECIMAL.fullmatch(value)):
+        return Fraction(match[0])
+    if type(value) is float and (value == 0 or 1e-19 <= value <= INT64):
+        return Fraction(value)
+    if type(value) is int and 0 <= value <= INT64:
+        return Fraction(value)
+    raise ValueError(f"its price is none: {_quoted(value)}")
+
+
+def _quoted(value: Any) -> str:
+    return repr(value)[:60] if isinstance(value, (str, float)) else f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,51 +143,66 @@ def error_body(body: bytes | str) -> ErrorBody:
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
     text = text.strip()
     try:
-        value = json.loads(text)
+        value = loads(text)
     except ValueError:
-        return ErrorBody(text[:2000])
+        return ErrorBody(printable(text))
     return error_value(value, text)
 
 
 def error_value(value: Any, text: str = "") -> ErrorBody:
     if not isinstance(value, Mapping):
-        return ErrorBody(str(value)[:2000] if value else text[:2000])
+        return ErrorBody(printable(value if isinstance(value, str) and value else text))
     error = value.get("error", value)
     if isinstance(error, str):
-        return ErrorBody(error)
+        return ErrorBody(printable(error))
     if not isinstance(error, Mapping):
         error = value
     fields = tuple(_fields(error.get("fields") or error.get("detail")))
-    detail = error.get("detail")
-    message = error.get("message") or (detail if isinstance(detail, str) else "")
+    message = _line(error.get("message")) or _line(error.get("detail"))
     kind = error.get("type")
     return ErrorBody(
-        str(message) or ("the input was refused" if fields else text[:2000]),
-        kind if isinstance(kind, str) else None,
+        printable(message) or ("the input was refused" if fields else printable(text)),
+        printable(kind, FIELD_LENGTH) if isinstance(kind, str) else None,
         fields,
-        _seconds(error.get("retry_after", value.get("retry_after"))),
+        wait_in(error.get("retry_after", value.get("retry_after"))),
     )
 
 
 def _fields(raw: Any) -> list[FieldError]:
     if isinstance(raw, Mapping):
-        return [FieldError(str(name), str(message)) for name, message in raw.items()]
+        return [_field(name, message) for name, message in islice(raw.items(), FIELDS)]
     if not isinstance(raw, list):
         return []
     found: list[FieldError] = []
-    for item in raw:
+    for item in raw[:FIELDS]:
         if not isinstance(item, Mapping):
-            found.append(FieldError("", str(item)))
+            found.append(_field("", item))
             continue
         where = item.get("field", item.get("name", item.get("loc", "")))
         if isinstance(where, list):
             # FastAPI puts where it was found (`body`) before the name.
-            where = ".".join(str(part) for part in where if part != "body")
-        found.append(FieldError(str(where), str(item.get("message", item.get("msg", "")))))
+            where = ".".join(_line(part) for part in where[:TEXT] if part != "body")
+        found.append(_field(where, item.get("message", item.get("msg", ""))))
     return found
 
 
-def _seconds(value: Any) -> float | None:
-    if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
-        return float(value)
-    return None
+def _field(name: Any, message: Any) -> FieldError:
+    return FieldError(printable(_line(name), FIELD_LENGTH), printable(_line(message), FIELD_LENGTH))
+
+
+def _line(value: Any) -> str:
+    """A value of others as text: what is no text nor number is named by its kind."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return "" if value is None else str(value)
+    return "[…]" if isinstance(value, list) else "{…}"
+
+
+def wait_in(value: Any) -> float | None:
+    """Seconds to wait by an answer's body or its header, or None for what says none."""
+    if isinstance(value, str):
+        value = float(value) if _DECIMAL.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if 0 <= value <= WAIT_LIMIT else None

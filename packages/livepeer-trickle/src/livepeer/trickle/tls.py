@@ -8,12 +8,17 @@ SHA-256 fingerprint for each `host:port`, in memory or in a file that only its o
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import ipaddress
 import json
 import logging
 import os
+import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from aiohttp import Fingerprint, ServerFingerprintMismatch
@@ -21,6 +26,9 @@ from aiohttp import Fingerprint, ServerFingerprintMismatch
 from livepeer.trickle.exceptions import CertificateError
 
 __all__ = ["Pin", "PinStore", "fingerprint", "is_private", "pins_path"]
+
+#: Seconds that the pin file may be locked by others before that is an error.
+_LOCK_LIMIT = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +71,7 @@ class PinStore:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = None if path is None else Path(path).expanduser()
         self._pins: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"PinStore({str(self.path)!r})" if self.path else "PinStore()"
@@ -73,17 +82,57 @@ class PinStore:
 
     def set(self, host: str, port: int, value: str) -> None:
         """Remember `value` for `host:port`, in place of what was known."""
-        pins = self._load()
-        pins[_key(host, port)] = value
-        self._save(pins)
+        with self._locked():
+            pins = self._load()
+            pins[_key(host, port)] = value
+            self._save(pins)
+
+    def meet(self, host: str, port: int, value: str) -> str:
+        """Remember `value` for `host:port` unless something is known; what is known now.
+
+        Of two processes that meet a server at once one is first, and its word holds for both.
+        """
+        with self._locked():
+            pins = self._load()
+            known = pins.setdefault(_key(host, port), value)
+            if known == value:
+                self._save(pins)
+            return known
 
     def forget(self, host: str, port: int) -> bool:
         """Forget what was known, so that the next certificate is accepted. False if nothing was."""
-        pins = self._load()
-        known = pins.pop(_key(host, port), None) is not None
-        if known:
-            self._save(pins)
-        return known
+        with self._locked():
+            pins = self._load()
+            known = pins.pop(_key(host, port), None) is not None
+            if known:
+                self._save(pins)
+            return known
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The file for this process and thread alone, while it is read and replaced.
+
+        The lock is on a file beside it, since the file itself is replaced, and lasts no longer than
+        its holder. It is held for milliseconds; whoever finds it held for a second says so.
+        """
+        if self.path is None:
+            with self._lock:
+                yield
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        handle = os.open(self.path.with_name(f"{self.path.name}.lock"), flags, 0o600)
+        try:
+            end = time.monotonic() + _LOCK_LIMIT
+            while not _try_lock(handle):
+                if time.monotonic() > end:
+                    raise CertificateError(
+                        f"the pin file {self.path} is held by another process; try again"
+                    )
+                time.sleep(0.005)
+            yield
+        finally:
+            os.close(handle)  # which ends the lock
 
     def _load(self) -> dict[str, str]:
         if self.path is None:
@@ -121,6 +170,23 @@ class PinStore:
             raise
 
 
+def _try_lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
 def _key(host: str, port: int) -> str:
     host = host.lower()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -129,9 +195,12 @@ def _key(host: str, port: int) -> str:
 class _Changed(ServerFingerprintMismatch):
     """Carries our own error through aiohttp, which closes the connection on its base class."""
 
-    def __init__(self, error: CertificateError, host: str, port: int) -> None:
+    def __init__(
+        self, error: CertificateError, host: str, port: int, *, changed: bool = True
+    ) -> None:
         super().__init__(b"", b"", host, port)
         self.error = error
+        self.changed = changed
 
     def __str__(self) -> str:
         return str(self.error)
@@ -144,7 +213,8 @@ class Pin(Fingerprint):
         store: where the pins are kept; a store in memory if None.
         renew: accept a changed certificate of a loopback or private address, with a warning, where
             the last connection to it was lost before (`lost()`): go-livepeer makes a new one at
-            each start. Elsewhere a change is refused.
+            each start. Elsewhere a change is refused, also where the first certificate was met at
+            a public address and the name leads to a private one since.
 
     aiohttp calls `check` between the TLS handshake and the first header, so nothing is told to a
     server whose certificate is refused.
@@ -156,6 +226,8 @@ class Pin(Fingerprint):
         self.store = store if store is not None else PinStore()
         self.renew = renew
         self._lost: set[tuple[str, int]] = set()
+        #: Whose first certificate was met at a private address, by this very `Pin`.
+        self._private: set[tuple[str, int]] = set()
 
     def __repr__(self) -> str:
         return f"Pin({self.store!r}, renew={self.renew})"
@@ -176,6 +248,9 @@ class Pin(Fingerprint):
             self.trust(host, port, certificate, address=address)
         except CertificateError as error:
             raise _Changed(error, host, port) from error
+        except OSError as error:
+            unkept = CertificateError(f"the pins can't be kept: {error}")
+            raise _Changed(unkept, host, port, changed=False) from error
 
     def trust(
         self, host: str, port: int, certificate: bytes, *, address: str | None = None
@@ -187,14 +262,20 @@ class Pin(Fingerprint):
         if not certificate:
             raise CertificateError(f"{host}:{port} showed no certificate")
         seen, known = fingerprint(certificate), self.store.get(host, port)
-        if known == seen:
-            self._lost.discard((host.lower(), port))
-            return
+        place = (host.lower(), port)
+        # What the connection went to tells where it is; a name may lead anywhere tomorrow.
+        private = is_private(host if address is None else address)
         if known is None:
-            self.store.set(host, port, seen)
+            known = self.store.meet(host, port, seen)
+            if known == seen and private:
+                self._private.add(place)
+            elif known == seen:
+                self._private.discard(place)
+        if known == seen:
+            self._lost.discard(place)
             return
-        private = is_private(host) or (address is not None and is_private(address))
-        if self.renew and private and (host.lower(), port) in self._lost:
+        met_private = place in self._private or is_private(host)
+        if self.renew and private and met_private and place in self._lost:
             _log.warning(
                 "%s:%s came back with a new certificate, which is accepted because the address is "
                 "private: %s",
@@ -202,12 +283,12 @@ class Pin(Fingerprint):
                 port,
                 seen,
             )
-            self._lost.discard((host.lower(), port))
+            self._lost.discard(place)
             self.store.set(host, port, seen)
             return
-        place = f" in {self.store.path}" if self.store.path else ""
+        kept = f" in {self.store.path}" if self.store.path else ""
         raise CertificateError(
-            f"the certificate of {host}:{port} changed: known{place} as {known}, now {seen}. "
+            f"the certificate of {host}:{port} changed: known{kept} as {known}, now {seen}. "
             "If the server was reinstalled or restarted, forget the old one; else somebody may be "
             "in between. Nothing was sent"
         )

@@ -1,0 +1,93 @@
+"""What others send, made harmless: JSON within bounds, text that moves no cursor, and our own
+secrets taken out of what comes back. `ValueError` is all that anything here raises."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+__all__ = ["ELEMENTS", "TEXT", "loads", "printable", "redacted", "secrets_in", "shown_url"]
+
+#: Objects, arrays and members in one answer. 2 MB of `[[],[],...]` are 100 MB in Python, so bytes
+#: alone bound nothing; a picture of 1920 x 1080 numbers still fits.
+ELEMENTS: Final = 4_000_000
+#: Letters of another's text in one message of ours.
+TEXT: Final = 2_000
+
+#: Headers that are no secret, whoever repeats them.
+_OPEN: Final = frozenset({"content-type", "accept-encoding", "livepeer-capability"})
+#: Shorter values would be found in any text by chance.
+_SECRET_LENGTH: Final = 8
+
+
+def loads(data: bytes | str) -> Any:
+    """`data` as JSON. Raises `ValueError` for what is none, or is too deep or too many things."""
+    if len(data) > ELEMENTS:
+        marks: tuple[Any, ...] = (",", "[", "{") if isinstance(data, str) else (b",", b"[", b"{")
+        if sum(data.count(mark) for mark in marks) > ELEMENTS:
+            raise ValueError(f"more than {ELEMENTS:,} elements")
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def printable(text: str, limit: int = TEXT) -> str:
+    """`text`, cut, with everything escaped that a terminal or a log would not print as it is."""
+    if len(text) > limit:
+        text = text[:limit] + "…"
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(letter: str) -> str:
+    if letter.isspace() and letter not in "\t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029":
+        return " "
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What of these headers of ours nobody may read in an error or a log."""
+    found: set[str] = set()
+    for name, value in headers.items():
+        if name.lower() in _OPEN:
+            continue
+        found.add(value)
+        found.update(value.split())  # `Bearer X`: the X
+        found.update(_signatures(value))
+    return tuple(sorted((each for each in found if len(each) >= _SECRET_LENGTH), key=len))[::-1]
+
+
+def _signatures(value: str) -> Iterable[str]:
+    """The signature inside of go-livepeer's headers, which are base64 of a JSON object."""
+    try:
+        fields = json.loads(base64.b64decode(value, validate=True))
+    except (ValueError, RecursionError):
+        return ()
+    return (
+        [fields["sig"]] if isinstance(fields, dict) and isinstance(fields.get("sig"), str) else ()
+    )
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """`text` without our secrets, also where JSON escaped their slashes."""
+    for secret in secrets:
+        text = text.replace(secret, "[redacted]").replace(secret.replace("/", "\\/"), "[redacted]")
+    return text
+
+
+def shown_url(text: str) -> str:
+    """A URL for an error: without what stands before an `@` or behind a `?`, which may be secret.
+
+    Also of what is no URL at all, since that is when people see it.
+    """
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = "", text
+    if "@" in rest:
+        rest = "***@" + rest.rpartition("@")[2]
+    rest, query, _ = rest.partition("?")
+    return printable(f"{scheme}{mark}{rest}" + ("?***" if query else ""), 200)
