@@ -215,7 +215,9 @@ def _hosts(value: object) -> frozenset[str]:
     names = _split(value, "trickle_hosts is a host or a list of hosts")
     for name in names:
         if "/" in name or "@" in name:
-            raise ConfigurationError(f"trickle_hosts are `host` or `host:port`, not {name!r}")
+            raise ConfigurationError(
+                f"trickle_hosts are `host` or `host:port`, not {shown_url(name)!r}"
+            )
     return frozenset(name.lower() for name in names)
 
 
