@@ -154,7 +154,7 @@ class LocalOrchestrator:
         return error(404, "404 page not found")
 
     async def _register(self, request: web.Request) -> web.StreamResponse:
-        if refusal := self._refusal(request):
+        if (refusal := self._refusal(request)) is not None:
             return refusal
         try:
             capability = self.capabilities.register(await read_body(request))
@@ -167,7 +167,7 @@ class LocalOrchestrator:
         return reply(200, b"ok", _JSON)
 
     async def _unregister(self, request: web.Request) -> web.StreamResponse:
-        if refusal := self._refusal(request):
+        if (refusal := self._refusal(request)) is not None:
             return refusal
         name = (await read_body(request)).decode("utf-8", "replace")
         self.capabilities.remove(name)

@@ -61,7 +61,7 @@ class GatewayJobs:
                 continue
             try:
                 if answer.status < 400 and _is_stream(answer):
-                    stream = stream or _stream_response(answer, token)
+                    stream = stream if stream is not None else _stream_response(answer, token)
                     await self._forward(request, stream, answer, order)
                     continue
                 final = await _collected(answer, token)
