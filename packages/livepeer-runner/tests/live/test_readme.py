@@ -22,7 +22,7 @@ def block(name: str) -> str:
     return found[1]
 
 
-async def test_the_sixteen_lines_and_their_test_work_as_printed(
+def test_the_sixteen_lines_and_their_test_work_as_printed(
     tmp_path: Path, make_clip: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert encode(make_clip(40), tmp_path / "clip.mp4", format="mp4") is None
@@ -35,6 +35,6 @@ async def test_the_sixteen_lines_and_their_test_work_as_printed(
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        await module.test_it_turns_green()
+        module.test_it_turns_green()
     finally:
         sys.modules.pop("tint", None)
