@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
@@ -203,3 +205,17 @@ def test_tables_that_change_in_every_packet_cost_no_memory(clip: Callable[..., A
     assert len(decoder._demuxer._assemblers) <= 2
     made = clip()
     assert len([*decoder.feed(made.data), *decoder.flush()]) == 30
+
+
+def test_a_picture_that_is_let_go_is_free_at_once(clip: Callable[..., Any]) -> None:
+    """Not only when Python looks for cycles, which takes many megabytes of pictures."""
+    made, decoder = clip(frames=40), StreamDecoder()
+    gc.collect()
+    gc.disable()
+    try:
+        pictures = [*decoder.feed(made.data), *decoder.flush()]
+        assert len(pictures) == 40
+        pictures.clear()
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, av.VideoFrame)]
+    finally:
+        gc.enable()

@@ -26,8 +26,8 @@ class Pictures:
     WHOLE = 16
     #: How often that is believed.
     TRUST = 3
-    #: Packets from the first keyframe on that are tried.
-    PROOF = 3
+    #: Packets from the first keyframe on that are tried: each is decoded once more for it.
+    PROOF = 1
 
     def __init__(
         self, codec: str, are_whole: Callable[[Sequence[AccessUnit]], bool] | None = None

@@ -63,8 +63,14 @@ class Upright:
 
 def _axes(picture: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """The directions of x and y on the screen, where they are told."""
+    if not picture.key_frame and not picture.rotation:
+        return None
+    from av.sidedata.sidedata import SideDataContainer
+
     try:
-        side_data: Any = picture.side_data
+        # Not `picture.side_data`, which the picture keeps, and which keeps the picture: the memory
+        # of each would only be free again when Python looks for cycles.
+        side_data: Any = SideDataContainer(picture)  # type: ignore[call-arg]
     except ValueError:
         # PyAV 18.1 gives up where it does not know a kind of side data, as of EXIF.
         return _QUARTERS[round(picture.rotation / 90) % 4] if picture.rotation else None
