@@ -33,7 +33,10 @@ class Recording:
     """Encodes what comes out on a thread."""
 
     def __init__(self, session: LiveSession, target: Path) -> None:
-        self._session, self._target = session, target
+        # Before the first frame is on its way: what the import takes is no part of the figures.
+        from livepeer.trickle.media import encode
+
+        self._encode, self._target = encode, target
         self._suffix = target.suffix.lower()
         self._frames: Any = (
             session.subscribe(policy="all", video=False)
@@ -83,9 +86,7 @@ class Recording:
         return f"{self._pictures} pictures{rate}, {first}"
 
     def _write(self, frames: Iterator[Any]) -> None:
-        from livepeer.trickle.media import encode
-
-        encode(frames, self._target)
+        self._encode(frames, self._target)
 
     def _pulled(self, told: Callable[[], None]) -> Iterator[Any]:
         """The frames, for the thread that encodes them: the next is asked for when it is wanted."""
