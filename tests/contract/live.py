@@ -81,6 +81,16 @@ class Quieter(LivePipeline):
         return frame
 
 
+class Listening(LivePipeline):
+    """Tells what it is told."""
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        return frame
+
+    async def on_control(self, message: dict[str, Any]) -> None:
+        await self.emit_data({"heard": message})
+
+
 class Radio(LivePipeline):
     """Makes its own sound, and says what it plays."""
 
@@ -99,6 +109,7 @@ PIPELINES = {
     "silent": Silent,
     "quieter": Quieter,
     "radio": Radio,
+    "listening": Listening,
 }
 
 
