@@ -29,14 +29,19 @@ def media_file(path: Path | None) -> Path | None:
     return writable(path)
 
 
+def load() -> None:
+    """Import what a recording needs: a short stream could be over before that is done."""
+    from livepeer.client.live_media import media
+
+    media()
+    from livepeer.trickle.media import MediaSubscriber, encode  # noqa: F401
+
+
 class Recording:
     """Encodes what comes out on a thread."""
 
     def __init__(self, session: LiveSession, target: Path) -> None:
-        # Before the first frame is on its way: what the import takes is no part of the figures.
-        from livepeer.trickle.media import encode
-
-        self._encode, self._target = encode, target
+        self._target = target
         self._suffix = target.suffix.lower()
         self._frames: Any = (
             session.subscribe(policy="all", video=False)
@@ -86,7 +91,9 @@ class Recording:
         return f"{self._pictures} pictures{rate}, {first}"
 
     def _write(self, frames: Iterator[Any]) -> None:
-        self._encode(frames, self._target)
+        from livepeer.trickle.media import encode
+
+        encode(frames, self._target)
 
     def _pulled(self, told: Callable[[], None]) -> Iterator[Any]:
         """The frames, for the thread that encodes them: the next is asked for when it is wanted."""
@@ -112,4 +119,4 @@ class Recording:
             yield frame
 
 
-__all__ = ["Recording", "media_file"]
+__all__ = ["Recording", "load", "media_file"]
