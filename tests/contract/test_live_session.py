@@ -67,7 +67,7 @@ async def test_parameters_change_while_it_runs_and_bad_ones_change_nothing(gw: G
                 assert u_of(frame) < 94 or u_of(frame) > 196
                 if abs(u_of(frame) - 200) < 3:
                     break
-        await session.control({"u": 30}, raw=True)
+        await session.control({"u": 30})
         async with asyncio.timeout(LIMIT):
             async for frame in frames:
                 if abs(u_of(frame) - 30) < 3:
@@ -83,14 +83,13 @@ async def test_a_control_message_reaches_the_hook_and_one_that_nobody_takes_is_r
         assert await take(session.data(), 1) == [{"heard": {"keep": "alive", "u": 1}}]
         with pytest.raises(ConfigurationError, match="dict"):
             await session.control([1])  # type: ignore[arg-type]
-    async with gw.live("tint", params={"u": 90}) as session:
+    async with gw.live("silent") as session:
         await session.control({"u": 1})
         async with asyncio.timeout(LIMIT):
             async for event in session.events():
                 if event["type"] == "error":
                     break
         assert event["error"]["type"] == "no_control_hook"
-        assert (await session.update({}))["params"]["u"] == 90
         assert session.ended is None
 
 
