@@ -32,6 +32,8 @@ class StreamDecoder:
     ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can and leaves the pictures there;
     ``"cpu"`` is as ``None``.
     ``threads``: slice threads for video; by default up to four.
+    ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
+    larger ones count as damaged.
     ``max_hold``: seconds of media that a frame may be held back to put the tracks into one order of
     presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
     Never held for a track of which nothing has come yet.
@@ -47,6 +49,7 @@ class StreamDecoder:
         audio: Mode = "decode",
         device: str | None = None,
         threads: int | None = None,
+        max_pixels: int | None = None,
         max_hold: Time = 0,
     ) -> None:
         for kind, mode in (("video", video), ("audio", audio)):
@@ -60,6 +63,7 @@ class StreamDecoder:
             gpu.device_index(device)
         self._modes: dict[str, Mode] = {"video": video, "audio": audio}
         self._device = device
+        self._max_pixels = max_pixels
         self._threads = min(4, os.cpu_count() or 1) if threads is None else threads
         self._demuxer = Demuxer()
         self._timeline = Timeline()
@@ -133,7 +137,12 @@ class StreamDecoder:
         if track.kind == "audio":
             return AudioDecoder(track, self._timeline, self._stats)
         return VideoDecoder(
-            track, self._timeline, self._stats, device=self._device, threads=self._threads
+            track,
+            self._timeline,
+            self._stats,
+            device=self._device,
+            threads=self._threads,
+            max_pixels=self._max_pixels,
         )
 
     def _ordered(self, items: list[Frame | MediaPacket]) -> list[Frame | MediaPacket]:

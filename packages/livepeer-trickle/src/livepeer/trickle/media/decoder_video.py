@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from .access_units import AccessUnit
 from .clock import MPEG_TIME_BASE
 from .framers import framer_for
 from .frames import VideoFrame
-from .limits import MAX_PIXELS
+from .limits import MAX_PIXELS, allowance
 from .pes import ElementaryPacket
 from .picture_times import PictureTimes
 from .picture_units import stands_alone
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import av
 
 __all__ = ["VideoDecoder", "open_video"]
+
+_log = logging.getLogger(__name__)
 
 #: More units than any codec holds back before it gives the first picture.
 _REORDERED = 64
@@ -43,13 +46,16 @@ class VideoDecoder:
         *,
         device: str | None = None,
         threads: int = 0,
+        max_pixels: int | None = None,
     ) -> None:
         self.track = track
         self._timeline = timeline
         self._stats = stats
         self._framer = framer_for(track)
         self._threads = threads
-        self._context = open_video(track.codec, device, threads)
+        self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        self._is_large = False
+        self._context = open_video(track.codec, device, threads, self._max_pixels)
         self._device = device if self._context.is_hwaccel else None
         self._waiting = True
         self._started = False
@@ -112,6 +118,7 @@ class VideoDecoder:
             pictures = self._context.decode(None if unit is None else self._packet(unit))
         except FFmpegError:
             self._stats.damaged += 1
+            self._tell_if_too_large()
             return self.lose() if unit is not None else []
         out: list[VideoFrame] = []
         for picture in pictures:
@@ -141,6 +148,18 @@ class VideoDecoder:
         self._stats.video_frames += len(out)
         return out
 
+    def _tell_if_too_large(self) -> None:
+        width, height = self._context.width, self._context.height
+        if self._is_large or width * height <= self._max_pixels:
+            return
+        self._is_large = True
+        _log.warning(
+            "pictures of %dx%d are not decoded: max_pixels is %d",
+            width,
+            height,
+            self._max_pixels,
+        )
+
     def _decode_again(self) -> list[VideoFrame]:
         """From the keyframe on, so that nothing of what was broken before it gets into it."""
         units, self._since_key = self._since_key, []
@@ -159,7 +178,7 @@ class VideoDecoder:
         next GOP, whole as that is, differs from what was encoded, and it does not say so.
         """
         if not self._context.is_hwaccel and stands_alone(self.track.codec, unit.data):
-            self._context = open_video(self.track.codec, None, self._threads)
+            self._context = open_video(self.track.codec, None, self._threads, self._max_pixels)
 
     def _packet(self, unit: AccessUnit) -> Any:
         packet = Packet(unit.data)
@@ -193,12 +212,13 @@ class VideoDecoder:
         return VideoFrame(picture, pts=pts, key_frame=key, sample_aspect_ratio=shape)
 
 
-def open_video(codec: str, device: str | None, threads: int) -> Any:
+def open_video(codec: str, device: str | None, threads: int, max_pixels: int | None = None) -> Any:
     context = None if device is None else gpu.decoder(codec, device)
     if context is None:
         context = CodecContext.create(codec, "r")
         # Slices, not frames: frame threads hold back one picture for each thread.
         context.thread_type = "SLICE"
         context.thread_count = threads
-    context.options = context.options | {"max_pixels": str(MAX_PIXELS)}
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    context.options = context.options | {"max_pixels": allowance(limit)}
     return context

@@ -11,6 +11,7 @@ from av.error import FFmpegError
 from .clock import MPEG_TIME_BASE, SampleClock
 from .file_clock import PictureClock
 from .frames import AudioFrame, Frame, VideoFrame
+from .limits import allowance
 from .upright import Upright
 from .video_frame import SQUARE
 
@@ -24,6 +25,9 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 #: Whole pictures after which a stream without keyframes counts as mended.
 _MENDED = 250
+
+#: Pictures in a row that are too large, after which no other is waited for.
+_REFUSED = 100
 
 #: Samples of one frame, all channels together: no codec's are nearly as many.
 _MOST_SAMPLES = 1 << 24
@@ -48,7 +52,11 @@ class PictureTrack:
         # Pictures tell when they were decoded only where no thread of their own decodes them.
         context.thread_type = "SLICE" if by_decoding else "AUTO"
         context.thread_count = _THREADS
-        context.options = context.options | {"max_pixels": str(max_pixels)}
+        context.options = context.options | {"max_pixels": allowance(max_pixels)}
+        self._context = context
+        self._max_pixels = max_pixels
+        self._too_large: tuple[int, int] | None = None
+        self._refused = 0
         self._base: Fraction = stream.time_base or MPEG_TIME_BASE
         self._clock = PictureClock(
             self._base,
@@ -67,23 +75,44 @@ class PictureTrack:
         except FFmpegError:
             # One broken packet: the next one is read from behind it.
             self._broken, self._whole = True, 0
+            self._note_size(self._context.width, self._context.height)
             return []
-        return [
-            self._frame(*placed)
-            for picture in pictures
-            for placed in self._clock.place(picture)
-            if self._is_whole(placed[0])
-        ]
+        return self._whole_ones([one for picture in pictures for one in self._clock.place(picture)])
 
     def flush(self) -> list[Frame]:
-        return [self._frame(*placed) for placed in self._clock.flush() if self._is_whole(placed[0])]
+        return self._whole_ones(self._clock.flush())
+
+    def check_size(self, most: int = _REFUSED) -> None:
+        """Raise ``ValueError`` where more than ``most`` pictures in a row were too large.
+
+        One broken header may tell any size, and what follows it is whole again.
+        """
+        if self._too_large is not None and self._refused > most:
+            width, height = self._too_large
+            raise ValueError(
+                f"its pictures are {width}x{height}, and max_pixels is {self._max_pixels}: "
+                "give decode(..., max_pixels=...) a larger one to have them"
+            )
+
+    def _note_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            self._too_large = width, height
+            self._refused += 1
+
+    def _whole_ones(self, placed: list[tuple[Any, int]]) -> list[Frame]:
+        return [self._frame(picture, pts) for picture, pts in placed if self._is_whole(picture)]
 
     def _is_whole(self, picture: Any) -> bool:
-        if picture.is_corrupt:
+        if picture.width * picture.height > self._max_pixels:
+            self._note_size(picture.width, picture.height)
+            self._broken, self._whole = True, 0
+        elif picture.is_corrupt:
             self._broken, self._whole = True, 0
         elif self._broken:
             self._whole += 1
             self._broken = not picture.key_frame and self._whole < _MENDED
+        if not self._broken:
+            self._too_large, self._refused = None, 0
         return not self._broken
 
     def _frame(self, picture: Any, pts: int) -> VideoFrame:

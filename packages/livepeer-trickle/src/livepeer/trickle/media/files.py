@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 from .file_clock import FileClock
 from .frames import Frame, MediaPacket
 from .interleave import Interleaver
-from .limits import MAX_PIXELS
+from .limits import MAX_PIXELS, allowance
 from .repeats import WithoutRepeats, is_transport_stream
 
 __all__ = ["decode"]
@@ -49,8 +49,8 @@ def decode(
     be in memory at once. By default 4096×2304.
 
     Raises ``OSError`` where the file cannot be opened, ``ValueError`` where no frame of a wanted
-    track can be decoded or a picture is too large, and ``TypeError`` for what is no source; all at
-    the first frame, but for a picture that is larger than those before it.
+    track can be decoded or its pictures are too large, and ``TypeError`` for what is no source; all
+    at the first frame, but at the end where pictures became too large on the way.
     """
     if not (video or audio):
         raise ValueError("nothing to decode: video and audio are both left out")
@@ -99,7 +99,7 @@ def _container(
             "r",
             format,
             container_options={"protocol_whitelist": "", **(_LOOK if format else {})},
-            options={"max_pixels": str(max_pixels)},
+            options={"max_pixels": allowance(max_pixels)},
         )
     except FFmpegError as error:
         # Without the number and the name that FFmpeg puts around it.
@@ -108,16 +108,15 @@ def _container(
     with container:
         pictures = _wanted(container.streams.video)[:video]
         sounds = _wanted(container.streams.audio)[:audio]
+        shown = [PictureTrack(stream, max_pixels) for stream in pictures]
         tracks: dict[int, FileTrack] = {
-            **{stream.index: PictureTrack(stream, max_pixels) for stream in pictures},
+            **dict(zip([stream.index for stream in pictures], shown, strict=True)),
             **{stream.index: SoundTrack(stream) for stream in sounds},
         }
         order = Interleaver(_HOLD)
         clock = FileClock() if container.format.flags & _JUMPS else None
         packets = container.demux(*pictures, *sounds) if tracks else iter(())
         while True:
-            for stream in pictures:
-                _check_size(stream.codec_context, name, max_pixels)
             try:
                 packet = next(packets, None)
             except FFmpegError:
@@ -129,6 +128,10 @@ def _container(
                 clock.place(packet)
             made = cast("list[Frame | MediaPacket]", tracks[packet.stream.index].push(packet))
             yield from cast("list[Frame]", order.add(made, tracks=len(tracks)))
+            for track in shown:
+                track.check_size()
+        for track in shown:
+            track.check_size(0)
         rest = [frame for track in tracks.values() for frame in track.flush()]
         yield from cast("list[Frame]", order.add(list(rest), tracks=len(tracks)))
         yield from cast("list[Frame]", order.flush())
@@ -147,11 +150,3 @@ def _wanted(streams: Any) -> list[Any]:
 
 def _kinds(stream: Any) -> list[str]:
     return [kind.name for kind in type(stream.disposition) if kind & stream.disposition]
-
-
-def _check_size(context: Any, name: str, max_pixels: int) -> None:
-    if context.width * context.height > max_pixels:
-        raise ValueError(
-            f"{name} has pictures of {context.width}x{context.height}, and max_pixels is "
-            f"{max_pixels}: give decode(..., max_pixels=...) a larger one to have them"
-        )

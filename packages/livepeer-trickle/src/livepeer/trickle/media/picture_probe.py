@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .access_units import AccessUnit
-from .limits import MAX_PIXELS
+from .limits import MAX_PIXELS, allowance
 
 if TYPE_CHECKING:
     import av
@@ -39,7 +39,7 @@ def _decode(codec: str, units: Sequence[AccessUnit], junk: bytes) -> list[av.Vid
 
     context: Any = CodecContext.create(codec, "r")
     context.thread_count = 1
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.options = {"max_pixels": allowance(MAX_PIXELS)}
     if codec == "h264":
         context.options |= {"enable_er": "1"}
     out: list[av.VideoFrame] = []

@@ -65,6 +65,8 @@ class MediaSubscriber:
     ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can; ``"cpu"`` is as ``None``.
     ``threads``: slice threads of the video decoder, up to four by default; one is best where many
     streams share the cores.
+    ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
+    larger ones are left out and counted as damaged.
 
     Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
     channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read.
@@ -82,6 +84,7 @@ class MediaSubscriber:
         audio: Mode = "decode",
         device: str | None = None,
         threads: int | None = None,
+        max_pixels: int | None = None,
         timeouts: Timeouts = _TIMEOUTS,
         session: Transport | None = None,
         tls: TLS = True,
@@ -103,6 +106,7 @@ class MediaSubscriber:
             audio=audio,
             device=device,
             threads=threads,
+            max_pixels=max_pixels,
             max_hold=0 if policy == "latest" else 1,
         )
         self._handover: Handover | None = None

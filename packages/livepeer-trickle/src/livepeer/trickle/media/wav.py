@@ -35,7 +35,7 @@ def write_wav(frames: Iterable[VideoFrame | AudioFrame | MediaPacket], target: B
             whole = np.clip(np.rint(frame.samples.T * 32767.0), -32768, 32767)
             out.writeframesraw(whole.astype("<i2").tobytes())
         if out is None:
-            raise ValueError("no sound was given: there is nothing to write")
+            raise ValueError("no sound was given: there is nothing to encode")
     finally:
         if out is not None:
             out.close()
