@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from livepeer.client.cli.discover import _table
 from livepeer.client.testing import HANG, events, reply
+from livepeer.client.types import CapabilityInfo, Rejection
+from livepeer.trickle.cli.console import printable
 
 Start = Callable[..., Any]
 
@@ -151,3 +154,14 @@ async def test_help_explains_itself_with_exit_codes(command: str) -> None:
     code, out, _ = await livepeer(command, "--help")
     assert code == 0 and b"Usage" in out
     assert command == "trust" or b"Exit codes" in out
+
+
+def test_what_others_say_is_neither_markup_nor_obeyed_in_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    hostile = Rejection("https://orch", "[/red]\x1b[2J\u202eno [bold]room", "connect")
+    _table([CapabilityInfo("tint", rejections=(hostile,))])
+    printed = capsys.readouterr().out
+    assert "[/red]\\x1b[2J\\u202eno [bold]room" in printed
+    assert printable(printed) == printed

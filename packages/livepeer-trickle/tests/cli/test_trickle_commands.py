@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -115,6 +116,72 @@ def test_a_missing_channel_is_an_error_in_one_line_that_says_what_to_do(server: 
     assert missing.returncode == 1
     assert missing.stderr.startswith(b"Error: ")
     assert b"Traceback" not in missing.stderr
+
+
+def test_a_missing_channel_is_made_where_the_server_lets_clients(server: Server) -> None:
+    url = f"{server[0]}/new"
+    assert run("publish", f"{url}/no", "--no-create", input=b"x").returncode == 1
+    for jsonl in ([], ["--jsonl"]):
+        published = run("publish", f"{url}{len(jsonl)}", "--keep", *jsonl, input=b'{"n": 1}\n')
+        assert (published.returncode, published.stderr[:10]) == (0, b"1 segments")
+
+
+def test_where_it_lets_nobody_the_error_says_so() -> None:
+    with start("serve", "--port", "0", "--no-autocreate") as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        refused = run("publish", f"{url}/cam", input=b"x")
+    assert refused.returncode == 1
+    assert b"does not let clients make channels" in refused.stderr
+
+
+def test_a_reader_of_a_missing_channel_is_told_how_to_wait(server: Server) -> None:
+    for command in ("subscribe", "inspect"):
+        missing = run(command, f"{server[0]}/missing", "--wait", "0.2")
+        assert missing.returncode == 1
+        assert b"--wait SECONDS" in missing.stderr
+
+
+def test_the_lines_of_the_readme_work_as_they_are_printed(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("## On the command line")[2].split("```")[1].strip()
+    lines = block.replace("8080", str(unused_tcp_port)).splitlines()
+    assert len(lines) == 4
+    (tmp_path / "clip.ts").write_bytes(clip := os.urandom(100_000))
+    connect = f'import socket; socket.create_connection(("localhost", {unused_tcp_port}))'
+    script = [*lines[:-1], f"until python -c '{connect}' 2>/dev/null; do :; done", lines[-1]]
+    done = subprocess.run(
+        ["bash", "-c", "\n".join([*script, "wait %2 %3", "kill %1", "wait %1"])],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=100,
+    )
+    assert b"Error" not in done.stderr
+    assert (tmp_path / "copy.ts").read_bytes() == clip
+    assert b'"bytes": 100000' in done.stdout
+
+
+def test_a_channel_shown_on_a_terminal_moves_nothing_there(server: Server) -> None:
+    url = f"{server[0]}/text"
+    text = "\x1b]0;owned\x07grö\u00dfer\x9b2J\n".encode()
+    run("publish", url, "--keep", input=text)
+    terminal, end = pty.openpty()
+    try:
+        subprocess.run(
+            [*LIVEPEER, "subscribe", url, "--start", "0", "-n", "1"],
+            stdout=end,
+            stderr=subprocess.PIPE,
+            timeout=200,
+            check=True,
+        )
+        shown = os.read(terminal, 1000)
+    finally:
+        os.close(terminal)
+        os.close(end)
+    assert shown.decode() == "\\x1b]0;owned\\x07größer\\x9b2J\r\n"
 
 
 def test_a_url_without_a_channel_is_wrong_usage() -> None:

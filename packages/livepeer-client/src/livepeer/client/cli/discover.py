@@ -8,7 +8,7 @@ import typer
 
 from livepeer.client.cli import options as opt
 from livepeer.client.types import CapabilityInfo
-from livepeer.trickle.cli.console import emit, is_terminal, note
+from livepeer.trickle.cli.console import emit, is_terminal, note, printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -71,17 +71,23 @@ def _plain(info: CapabilityInfo) -> dict[str, Any]:
 def _table(found: list[CapabilityInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    def told(text: str, style: str = "") -> Text:
+        return Text(printable(text), style=style)  # no markup of others either
 
     table = Table("Capability", "Orchestrator", "Free places", "Price (wei/s)", "Latency")
     for info in found:
         for offer in sorted(info.offers, key=lambda each: -each.capacity):
             table.add_row(
-                info.name,
-                offer.orchestrator,
+                told(info.name),
+                told(offer.orchestrator),
                 str(offer.capacity) if offer.capacity > 0 else "none, or unknown there",
                 "free" if offer.free else f"{float(offer.price):g}",
                 f"{offer.latency * 1000:.0f} ms",
             )
         for each in info.rejections:
-            table.add_row(info.name, each.orchestrator, f"[red]{each.reason}[/red]", "", "")
+            table.add_row(
+                told(info.name), told(each.orchestrator), told(each.reason, "red"), "", ""
+            )
     Console().print(table)

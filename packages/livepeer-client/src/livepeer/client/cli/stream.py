@@ -10,7 +10,7 @@ import typer
 from livepeer.client.cli import options as opt
 from livepeer.client.cli.values import read_inputs
 from livepeer.client.types import StreamEvent
-from livepeer.trickle.cli.console import note
+from livepeer.trickle.cli.console import emit_text, note
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -75,6 +75,6 @@ def _print(event: StreamEvent, field: str | None, all_events: bool) -> None:
     elif event.event == "progress":
         note(f"progress: {event.data}")
     elif field:
-        print(data.get(field, "") if isinstance(data, dict) else data, end="", flush=True)
+        emit_text(str(data.get(field, "") if isinstance(data, dict) else data), end="")
     else:
-        print(event.data.replace("\n", ""), flush=True)
+        emit_text(event.data.replace("\n", ""))

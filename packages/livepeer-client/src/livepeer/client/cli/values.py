@@ -11,7 +11,7 @@ import typer
 
 from livepeer.client.files import FileOutput
 from livepeer.client.values import encode
-from livepeer.trickle.cli.console import emit, is_terminal, note
+from livepeer.trickle.cli.console import emit, emit_text, is_terminal, note
 
 
 def read_inputs(arguments: list[str] | None) -> Any:
@@ -67,7 +67,7 @@ def show(value: Any, output: Path | None) -> None:
             sys.stdout.buffer.write(value.data)
             sys.stdout.flush()
     elif isinstance(value, str):
-        print(value)
+        emit_text(value)
     else:
         emit(_brief(value) if is_terminal() else encode_files(value))
 

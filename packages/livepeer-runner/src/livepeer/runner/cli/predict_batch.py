@@ -27,7 +27,7 @@ from livepeer.runner.job import Job, current_job
 from livepeer.runner.lifecycle import State
 from livepeer.runner.service import Service
 from livepeer.runner.settings import Settings
-from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress, results
+from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress, results
 
 if TYPE_CHECKING:
     from livepeer.runner.pipeline import Pipeline
@@ -174,7 +174,7 @@ def _print(value: Any) -> None:
     if not is_terminal():
         emit(value)
     elif isinstance(value, str):
-        print(_brief(value), flush=True)
+        emit_text(_brief(value))
     else:
         emit(_brief(value))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from livepeer.trickle.cli import host
+from livepeer.trickle.cli import console, host
 
 
 class Group(TyperGroup):
@@ -99,3 +100,5 @@ def livepeer(
     ] = False,
 ) -> None:
     """Run AI on the Livepeer network: write a pipeline, serve it, call it."""
+    if logging.lastResort is not None:  # where a command has no log of its own
+        logging.lastResort.setFormatter(console.PrintableFormatter())

@@ -6,17 +6,24 @@ import asyncio
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine
-from contextlib import aclosing
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from livepeer import trickle  # lazily: `--help` needs none of it
+from livepeer.trickle import wire
 from livepeer.trickle.cli import console
 from livepeer.trickle.cli.pipes import input_pieces, input_records, write_all
+
+NOBODY = (
+    "Nobody has made it yet, or it has ended: publish to it, and wait for that with --wait SECONDS."
+)
+Publisher = TypeVar("Publisher", "trickle.TricklePublisher", "trickle.JSONLPublisher")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,10 +41,20 @@ Insecure = Annotated[
 ]
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a command's coroutine; what trickle can't do is told in one line, never a traceback."""
+Wait = Annotated[
+    float, typer.Option(min=0, help="Seconds to wait for a channel that nobody has made yet.")
+]
+
+
+def run(work: Coroutine[Any, Any, None], *, missing: str | None = None) -> None:
+    """Run a command's coroutine; what trickle can't do is told in one line, never a traceback.
+
+    `missing`: what to do where there is no such channel.
+    """
     try:
         asyncio.run(work)
+    except trickle.ChannelNotFound as error:
+        console.fail(str(error), hint=missing)
     except trickle.TrickleError as error:
         console.fail(str(error))
     except ValueError as error:
@@ -101,7 +118,14 @@ def publish(
     segment_seconds: Annotated[
         float, typer.Option(min=0.05, help="Begin a new segment after this time.")
     ] = 1.0,
-    create: Annotated[bool, typer.Option("--create", help="Make the channel first.")] = False,
+    create: Annotated[
+        bool | None,
+        typer.Option(
+            "--create/--no-create",
+            help="Make the channel: first, or never.",
+            show_default="where it is missing, and the server lets clients make channels",
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the channel open at the end.")
     ] = False,
@@ -109,15 +133,24 @@ def publish(
 ) -> None:
     """Publish standard input, as it comes, until it ends."""
 
+    async def opened(make: Callable[[bool], Publisher], stack: AsyncExitStack) -> Publisher:
+        if create is None:
+            with suppress(trickle.ChannelNotFound):
+                return await stack.enter_async_context(make(False))
+        return await stack.enter_async_context(make(create is not False))
+
     async def publish_bytes() -> None:
-        publisher = trickle.TricklePublisher(
-            url,
-            mime_type=mime_type,
-            create=create,
-            delete_on_close=not keep,
-            tls=not insecure,
-        )
-        async with publisher, aclosing(input_pieces()) as pieces:
+        def make(create: bool) -> trickle.TricklePublisher:
+            return trickle.TricklePublisher(
+                url,
+                mime_type=mime_type,
+                create=create,
+                delete_on_close=not keep,
+                tls=not insecure,
+            )
+
+        async with AsyncExitStack() as stack, aclosing(input_pieces()) as pieces:
+            publisher = await opened(make, stack)
             piece = await anext(pieces, b"")
             while piece:
                 ends = monotonic() + segment_seconds
@@ -128,10 +161,13 @@ def publish(
         tell(publisher)
 
     async def publish_records() -> None:
-        publisher = trickle.JSONLPublisher(
-            url, create=create, delete_on_close=not keep, tls=not insecure
-        )
-        async with publisher, aclosing(input_records()) as records:
+        def make(create: bool) -> trickle.JSONLPublisher:
+            return trickle.JSONLPublisher(
+                url, create=create, delete_on_close=not keep, tls=not insecure
+            )
+
+        async with AsyncExitStack() as stack, aclosing(input_records()) as records:
+            publisher = await opened(make, stack)
             async for number, record in records:
                 if record is None:
                     console.note(f"line {number} is no JSON object: left out")
@@ -156,16 +192,26 @@ def subscribe(
     segments: Annotated[
         int | None, typer.Option("--segments", "-n", min=1, help="Stop after this many.")
     ] = None,
+    wait: Wait = 0.0,
     insecure: Insecure = False,
 ) -> None:
     """Write what a channel carries to standard output, as it comes, until the channel ends."""
 
     async def work() -> None:
         subscriber = trickle.TrickleSubscriber(url, start=start_of(start), tls=not insecure)
+        await made(subscriber.url, wait, insecure)
+        text = getincrementaldecoder("utf-8")("replace")
+
+        def show(chunk: bytes) -> None:
+            if console.is_terminal():
+                console.emit_text(text.decode(chunk), end="")
+            else:
+                write_all(sys.stdout.buffer, chunk)
+
         async with subscriber:
             async for segment in subscriber:
                 async for chunk in segment:
-                    write_all(sys.stdout.buffer, chunk)
+                    show(chunk)
                 if subscriber.stats.segments == segments:
                     break
         stats = subscriber.stats
@@ -174,7 +220,7 @@ def subscribe(
             f"{stats.gaps} gaps, {stats.reconnects} reconnects"
         )
 
-    run(work())
+    run(work(), missing=NOBODY)
 
 
 @app.command(epilog="Example: livepeer trickle inspect http://127.0.0.1:7935/cam -n 10")
@@ -184,12 +230,14 @@ def inspect(
     segments: Annotated[
         int | None, typer.Option("--segments", "-n", min=1, help="Stop after this many.")
     ] = None,
+    wait: Wait = 0.0,
     insecure: Insecure = False,
 ) -> None:
     """Follow a channel and print one line for each segment: number, size, duration, gaps."""
 
     async def work() -> None:
         subscriber = trickle.TrickleSubscriber(url, start=start_of(start), tls=not insecure)
+        await made(subscriber.url, wait, insecure)
         async with subscriber:
             async for segment in subscriber:
                 began, size, chunks = monotonic(), 0, 0
@@ -213,11 +261,28 @@ def inspect(
 
     def show(line: dict[str, Any]) -> None:
         if console.is_terminal():
-            print("  ".join(f"{name} {value}" for name, value in line.items()))
+            console.emit_text("  ".join(f"{name} {value}" for name, value in line.items()))
         else:
             console.emit(line)
 
-    run(work())
+    run(work(), missing=NOBODY)
+
+
+async def made(url: str, seconds: float, insecure: bool) -> None:
+    """Wait until somebody has made the channel, and for its server, so long at most."""
+    ends = monotonic() + seconds
+    async with trickle.Transport() as transport:
+        while (left := ends - monotonic()) > 0:
+            try:
+                reply = await transport.request(
+                    "GET", wire.next_url(url), tls=not insecure, limit=left
+                )
+            except trickle.TrickleConnectionError:
+                pass  # the subscriber tells, when the time is over
+            else:
+                if reply.answer is not wire.Answer.NOT_FOUND:
+                    return
+            await asyncio.sleep(min(0.2, left))
 
 
 def start_of(text: str) -> Literal["current", "next"] | int:
