@@ -81,12 +81,22 @@ class Quieter(LivePipeline):
         return frame
 
 
+class Listening(LivePipeline):
+    """Tells what it is told."""
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        return frame
+
+    async def on_control(self, message: dict[str, Any]) -> None:
+        await self.emit_data({"heard": message})
+
+
 class Radio(LivePipeline):
     """Makes its own sound, and says what it plays."""
 
     async def generate(self) -> AsyncIterator[AudioFrame]:
         await self.emit_event({"type": "playing", "title": "A"})
-        for i in range(100_000):
+        for i in range(100):
             times = np.arange(i * 960, (i + 1) * 960) / 48_000
             tone = np.sin(2 * np.pi * 440 * times).astype(np.float32) / 2
             yield AudioFrame.from_ndarray(tone, rate=48_000, time=i / 50)
@@ -99,6 +109,7 @@ PIPELINES = {
     "silent": Silent,
     "quieter": Quieter,
     "radio": Radio,
+    "listening": Listening,
 }
 
 

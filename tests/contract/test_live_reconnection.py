@@ -64,7 +64,7 @@ async def _told(session: LiveSession, u: int) -> None:
     async with asyncio.timeout(LIMIT):
         while True:
             try:
-                await session.control({"u": u})
+                await session.control({"u": u}, raw=True)
                 return
             except ConnectionError:
                 await asyncio.sleep(0.1)

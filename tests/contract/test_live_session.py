@@ -75,11 +75,16 @@ async def test_parameters_change_while_it_runs_and_bad_ones_change_nothing(gw: G
         assert session.ended is None
 
 
-async def test_a_control_message_to_a_pipeline_that_takes_none_is_answered_by_an_event(
+async def test_a_control_message_reaches_the_hook_and_one_that_nobody_takes_is_reported(
     gw: Gateway,
 ) -> None:
-    async with gw.live("quieter", publish=False, subscribe=False) as session:
-        await session.control({"louder": True})
+    async with gw.live("listening") as session:
+        await session.control({"keep": "alive", "u": 1})
+        assert await take(session.data(), 1) == [{"heard": {"keep": "alive", "u": 1}}]
+        with pytest.raises(ConfigurationError, match="dict"):
+            await session.control([1])  # type: ignore[arg-type]
+    async with gw.live("silent") as session:
+        await session.control({"u": 1})
         async with asyncio.timeout(LIMIT):
             async for event in session.events():
                 if event["type"] == "error":

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -325,6 +326,36 @@ async def test_a_self_signed_certificate_is_refused_with_the_way_out(
         async with Gateway(orch_url=orch.url, tls="insecure") as gw:
             assert await gw.run_async("echo") == {"ok": True}
     assert caplog.text.count("certificates are not checked") == 1
+
+
+async def test_http_where_https_is_served_says_so(
+    start: Start, certificate: Callable[[], ssl.SSLContext]
+) -> None:
+    secure = await start(ssl_context=certificate())
+    async with Gateway(orch_url=secure.url.replace("https", "http")) as gw:
+        assert "its address begins with https://" in str(await failure(gw))
+    # what Go's server answers, by either road
+    said = reply("Client sent an HTTP request to an HTTPS server.\n", 400, "text/plain")
+    orch = await start(token=said, job=said)
+    async with Gateway(orch_url=orch.url) as gw:
+        assert "it speaks TLS: write https://" in str(await failure(gw))
+    async with Gateway(gateway_url=orch.url) as gw:
+        assert "it speaks TLS: write https://" in str(await failure(gw))
+
+
+async def test_pins_that_cannot_be_kept_are_the_error_and_nothing_is_sent(
+    start: Start,
+    certificate: Callable[[], ssl.SSLContext],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LIVEPEER_PINS", str(tmp_path / "file" / "pins.json"))
+    orch = await start(ssl_context=certificate())
+    async with Gateway(orch_url=orch.url, tls="pin") as gw:
+        error = await failure(gw)
+    assert type(error) is CertificateError and "the pins can't be kept" in str(error)
+    assert not orch.tokens
 
 
 async def test_a_changed_certificate_is_refused_before_a_header_leaves_until_it_is_trusted(

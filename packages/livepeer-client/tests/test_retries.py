@@ -93,6 +93,15 @@ async def test_a_name_that_nobody_has_is_asked_for_a_few_times_only(start: Start
         assert "nothing of that name is registered" in str(caught.value)
 
 
+async def test_a_name_that_is_nearly_one_that_was_used_is_asked_about(start: Start) -> None:
+    orch = await start()
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
+        await gw.run_async("sentiment")
+        orch.capacity = 0
+        with pytest.raises(NoCapacityError, match=r"Did you mean 'sentiment'\?"):
+            await gw.run_async("sentimnet")
+
+
 async def test_after_the_last_retry_the_error_says_how_often_and_how_long(start: Start) -> None:
     orch = await start(job=reply(FULL, 503))
     async with Gateway(orch_url=orch.url, max_retries=3) as gw:

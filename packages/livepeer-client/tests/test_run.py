@@ -48,6 +48,23 @@ async def test_run_works_in_a_thread_whose_own_loop_is_running(start: Any) -> No
     await gw.aclose()
 
 
+async def test_a_sync_call_in_a_running_loop_says_once_that_it_blocks_it(
+    start: Any, caplog: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("livepeer.client.portal._warned", False)
+    orch: ScriptedOrchestrator = await start()
+    gw = Gateway(orch_url=orch.url)
+    await asyncio.to_thread(gw.run, "echo")
+    assert "run_async" not in caplog.text
+
+    async def main() -> None:
+        assert gw.run("echo") == gw.run("echo") == {"ok": True}
+
+    await asyncio.to_thread(lambda: asyncio.run(main()))
+    assert caplog.text.count("await gw.run_async") == 1
+    await gw.aclose()
+
+
 async def test_one_gateway_serves_many_threads_and_loops_at_once(start: Any) -> None:
     orch: ScriptedOrchestrator = await start(
         capacity=100, job=lambda request: reply(request.json())

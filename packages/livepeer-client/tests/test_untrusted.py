@@ -31,7 +31,7 @@ from livepeer.client import (
 )
 from livepeer.client.config import Config
 from livepeer.client.testing import ScriptedOrchestrator, events, reply
-from livepeer.client.untrusted import loads, printable, redacted, secrets_in, shown_url
+from livepeer.client.untrusted import LARGE, loads, printable, redacted, secrets_in, shown_url
 from livepeer.client.wire import capacity_in, error_body, price_in, wait_in
 
 Start = Callable[..., Any]
@@ -204,6 +204,12 @@ async def test_what_is_nested_without_end_is_one_error_wherever_it_comes(
     async with Gateway(discovery_url=service.url) as gw:
         with pytest.raises(LivepeerError):
             await gw.run_async("echo")
+
+
+@given(any_json)
+def test_large_json_is_read_as_small_json_is(value: Any) -> None:
+    body = json.dumps([value, "x" * LARGE])
+    assert repr(loads(body)) == repr(json.loads(body))
 
 
 def test_more_elements_than_memory_is_for_are_refused_before_they_are_made() -> None:

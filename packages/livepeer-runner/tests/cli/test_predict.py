@@ -359,7 +359,11 @@ def test_a_class_that_generates_runs_for_as_long_as_it_is_told(live: Folder) -> 
         (["live.py:Tint", "-i", "u=90"], 2, "parameters are -p"),
         (["live.py:Tint", "-i", "live.py"], 2, "is not a media file"),
         (["live.py:Tint", "-i", "CLIP", "-p", "u=300"], 2, "u: Input should be less than"),
-        (["live.py:Tint", "-i", "CLIP", "-p", "uu=90"], 2, "Tint has no parameter 'uu'; it has u"),
+        (
+            ["live.py:Tint", "-i", "CLIP", "-p", "uu=90"],
+            2,
+            "uu: there is no such parameter: did you mean 'u'?",
+        ),
         (["live.py:Tint", "-i", "CLIP", "-o", "out.gif"], 2, "ends in none of .mp4"),
         (["live.py:Makes"], 2, "say how long"),
         (["live.py:Drops", "-i", "CLIP", "-o", "out.mp4"], 1, "nothing came out"),

@@ -132,15 +132,52 @@ async def test_with_all_places_taken_the_oldest_half_head_gives_way(
         assert "the limit is 8" in caplog.text
 
 
-async def test_requests_sent_ahead_are_bounded(served: Any) -> None:
-    async with served(Echo) as s:
+async def test_requests_sent_ahead_are_bounded_and_the_one_being_answered_hears_of_it(
+    served: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = asyncio.Event()
+
+    class Slow(Pipeline):
+        async def predict(self) -> str:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+            return ""
+
+    request = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+    async with served(Slow) as s:
         reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
-        writer.write(b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n" * 2000)
+        writer.write(request)
+        await s.until(lambda: s.slots_taken == 1)
+        writer.write(request * 2000)
         async with asyncio.timeout(20):
-            with suppress(ConnectionError):
-                said = await reader.read()
-                assert said.count(b"HTTP/1.1 200") <= connection.SENT_AHEAD + 1
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            await ended.wait()
+        await s.until(lambda: s.slots_taken == 0)
         writer.close()
+    assert not [one.message for one in caplog.records if one.levelname == "ERROR"]
+
+
+async def test_a_caller_that_leaves_behind_requests_sent_ahead_is_noticed(served: Any) -> None:
+    ended = asyncio.Event()
+
+    class Slow(Pipeline):
+        async def predict(self) -> str:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+            return ""
+
+    request = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+    async with served(Slow) as s:
+        _, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        writer.write(request * 3)
+        await s.until(lambda: s.slots_taken == 1)
+        writer.transport.abort()
+        async with asyncio.timeout(20):
+            await ended.wait()
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(

@@ -137,3 +137,18 @@ async def test_a_caller_of_run_live_is_there_however_long_nothing_comes(
 
     result = await run_live(Levelled, slow())
     assert (len(result.video), result.reason) == (3, "the input ended")
+
+
+class Loads(Levelled):
+    loaded = False
+
+    def setup(self) -> None:
+        type(self).loaded = True
+
+
+async def test_parameters_are_looked_at_before_a_model_is_loaded(
+    make_clip: Callable[..., Any],
+) -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'level'"):
+        await run_live(Loads, make_clip(3), params={"levle": 1})
+    assert not Loads.loaded

@@ -167,6 +167,8 @@ def url(name: str, value: str) -> str:
         shown = shown_url(text)
         hint = f"https://{shown}" if text else "https://host:8935"
         raise ConfigurationError(f"{name} needs its scheme: {hint!r}, not {shown!r}")
+    if not text.isprintable() or " " in text:  # urlsplit passes over some of them
+        raise ConfigurationError(f"{name} is not a URL: {shown_url(text)!r}")
     if len(text) > URL_LENGTH:
         raise ConfigurationError(f"{name} is not a URL: it has {len(text):,} letters")
     try:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from livepeer.client.calls import Call, Caller, parsed
 from livepeer.client.config import Config, Token
 from livepeer.client.deadline import Deadline
-from livepeer.client.http import Pools
 from livepeer.client.jobs import Dispatcher, Running
 from livepeer.client.payments import signer_for
+from livepeer.client.pools import Pools
 from livepeer.client.portal import Portal
 from livepeer.client.schemas import Schema
 from livepeer.client.streams import AsyncStreamResponse, StreamResponse

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
-
-import aiohttp
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from livepeer.client.config import Config
 from livepeer.client.deadline import Deadline
@@ -25,11 +24,11 @@ from livepeer.client.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.payments import Signer
 from livepeer.client.results import error_of
 from livepeer.client.retries import Retries
+from livepeer.client.running import Running
 from livepeer.client.selection import (
     Attempt,
     FailureMemory,
     gather,
-    located,
     may_try_next,
     rank,
     unfit,
@@ -41,8 +40,6 @@ from livepeer.client.wire import JOB, Job, compact_json, job_url
 
 log = logging.getLogger("livepeer.client")
 
-#: A whole answer that is kept in memory; more than any model's output should be.
-ANSWER_LIMIT: Final = 1 << 30
 #: Capabilities that somebody is remembered to have had room for, and attempts on one error.
 KNOWN: Final = 1_000
 ATTEMPTS: Final = 100
@@ -75,47 +72,6 @@ class Choice:
 
     offers: tuple[Offer, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-
-
-@dataclass(slots=True)
-class Running:
-    """A job whose answer has begun with a good status."""
-
-    response: aiohttp.ClientResponse
-    where: Mapping[str, Any]
-    gateway: bool
-    deadline: Deadline
-    attempts: tuple[Attempt, ...] = ()
-    #: It has a price, so that what goes on has to be paid for again and again.
-    priced: bool = False
-    #: What of our headers nobody may read in an error, should the answer repeat it.
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: The JSON Schema of the result, where it is known.
-    output: Mapping[str, Any] | None = field(default=None, repr=False)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.response.headers
-
-    async def body(self, limit: int = ANSWER_LIMIT) -> bytes:
-        """The whole answer, of `limit` bytes at most."""
-        try:
-            return await read(self.response, self.deadline, limit=limit, job=True, where=self.where)
-        except LivepeerError as error:
-            raise self.failed(error) from error.__cause__
-
-    def failed(self, error: LivepeerError) -> LivepeerError:
-        """`error`, with the attempts that led to it."""
-        error._redact(self.secrets)
-        attempts = (*self.attempts, Attempt(error, "response"))
-        error.orchestrator = error.orchestrator or self.where.get("orchestrator")
-        error.rejections = tuple(attempt.rejection for attempt in attempts)
-        log.debug("job %s failed: %s", self.where.get("job_id"), error)
-        return located(error)
-
-    def close(self) -> None:
-        """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""
-        self.response.close()
 
 
 class Dispatcher:
@@ -152,6 +108,9 @@ class Dispatcher:
                 if pause is None:
                     error.rejections = rejections
                     again.told(error)
+                    near = difflib.get_close_matches(task.capability, list(self._known), 1)
+                    if error._passing and not known and near:
+                        error._say(f"{error.message}. Did you mean {near[0]!r}?")
                     raise
                 before, choice = rejections, None
                 log.debug("%s: tried again in %.2f s: %s", task.capability, pause, error)
@@ -330,3 +289,6 @@ def _phase(error: LivepeerError) -> Phase:
     if error.status is not None:
         return "response"
     return "request" if error.may_have_run else "connect"
+
+
+__all__ = ["Choice", "Dispatcher", "Running", "Task"]

@@ -17,9 +17,10 @@ from livepeer.client.exceptions import (
     PipelineError,
     SessionEndedError,
 )
-from livepeer.client.http import SMALL, Http, Pools, read
+from livepeer.client.http import SMALL, Http, read
 from livepeer.client.jobs import Dispatcher, Task
 from livepeer.client.live_answers import Live, Wanted, by_gateway, by_orchestrator
+from livepeer.client.pools import Pools
 from livepeer.client.tls import Trust
 from livepeer.client.values import encode
 from livepeer.client.wire import compact_json

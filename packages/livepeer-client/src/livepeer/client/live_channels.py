@@ -11,7 +11,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from livepeer.client.exceptions import ConnectionFailedError, ProtocolError
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ProtocolError,
+)
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_outage import PAUSE, Outage, Seldom
 from livepeer.client.sse import Parser
@@ -30,6 +34,15 @@ _UNTIL_THE_END: Final = Timeouts(outage=math.inf)
 DRAIN: Final = 1.0
 #: Letters of one record by a gateway; a pipeline's own are 64 KiB at most.
 RECORD_LIMIT: Final = 1 << 20
+
+
+def control_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The form in which a runner tells a message for `on_control` from parameters (specs/live.md).
+
+    Raises `ConfigurationError` where it is no mapping."""
+    if not isinstance(message, Mapping):
+        raise ConfigurationError(f"a control message is a dict, not {type(message).__name__}")
+    return {"type": "control", "message": dict(message)}
 
 
 class Control:

@@ -8,17 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+log = logging.getLogger("livepeer.client")
+
 T = TypeVar("T")
 
 #: What may still be closing when the loop ends (connections of a gateway that was dropped).
 _GRACE = 2.0
+
+
+_warned = False
+
+
+def _warn_of_blocking() -> None:
+    """A sync call works where a loop runs, and holds that loop up: said once, since it is slow
+    rather than wrong, and nobody sees why."""
+    global _warned
+    # In a notebook a loop always runs, and waiting for a cell is what is meant.
+    if _warned or "ipykernel" in sys.modules:
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    _warned = True
+    log.warning(
+        "a sync method of the gateway was called where an event loop runs, which stands still until"
+        " it returns: in async code use its twin, as in `await gw.run_async(...)`"
+    )
 
 
 class _Thread:
@@ -72,6 +97,7 @@ class Portal:
             raise RuntimeError(
                 "a sync method was called on the client's own thread: use its _async twin"
             )
+        _warn_of_blocking()
         future: Future[T] = asyncio.run_coroutine_threadsafe(
             _tracked(thread, coroutine), thread.loop
         )

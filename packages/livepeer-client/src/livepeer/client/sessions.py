@@ -21,7 +21,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.live_answers import Live, Wanted
 from livepeer.client.live_calls import START_LIMIT, LiveCalls
-from livepeer.client.live_channels import Control, records, records_by_gateway
+from livepeer.client.live_channels import Control, control_message, records, records_by_gateway
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_events import EventReader, Events
 from livepeer.client.live_input import Input, Publication, frames_of_file
@@ -277,17 +277,19 @@ class LiveSession:
             self._ending.finish(error.message, lost=True)
             raise
 
-    async def control(self, message: Mapping[str, Any]) -> None:
+    async def control(self, message: Mapping[str, Any], *, raw: bool = False) -> None:
         """Send a message of the caller's own to the pipeline's `on_control`. Not by a gateway.
 
-        Nothing answers: a pipeline that has no such hook says so by an event of type `error`.
+        Nothing answers it. A pipeline without that hook reports an error of type `no_control_hook`
+        (`events()`). `raw`: the message as it stands, for a container that is not made with this
+        SDK; one that is takes such a message for parameters, without the answer of `update`.
         """
         self._running()
         self._ending.check()
         if self._control is None:
             raise ConfigurationError("a gateway has no way for control messages: use update()")
         try:
-            await self._control.send({"type": "control", "message": encode(message)})
+            await self._control.send(encode(message) if raw else control_message(encode(message)))
         except TrickleError as error:
             raise self._ending.error() or ConnectionFailedError(
                 f"the message may not have arrived: {error}", orchestrator=self.orchestrator

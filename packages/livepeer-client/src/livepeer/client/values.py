@@ -126,6 +126,8 @@ def _decode(value: Any, schema: Any, parts: Parts, depth: int) -> Any:
             data = _unbase64(value[match.end() :])
             if data is not None:
                 return FileOutput(data, match[1] or sniff(data))
+        if schema is None:
+            return value
         part = parts.of(schema)
         if is_file(part) and (data := _unbase64(value)) is not None:
             named = media_type(part)

@@ -65,6 +65,7 @@ class Connection(HttpToolsProtocol):
         self._since = 0.0  # when it began to wait for a head
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._why: tuple[int, JobError] | None = None
         self._refused = False
 
@@ -88,6 +89,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
+        self._tell_that_the_caller_left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -117,7 +119,10 @@ class Connection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        waited = self.waits
         super().on_headers_complete()
+        if waited:
+            self._answering = self.cycle
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -135,6 +140,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._since = self.loop.time()
+        self._answering = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -213,7 +219,10 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._stop_timers()
         self._unset_keepalive_if_required()
-        if not self.waits and self.cycle.response_started:
+        answering = self._answering
+        self._tell_that_the_caller_left()
+        self.pipeline.clear()
+        if answering is not None and answering.response_started:
             self.transport.close()
             return
         body = error_body(error)
@@ -225,6 +234,13 @@ class Connection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._head_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _tell_that_the_caller_left(self) -> None:
+        """uvicorn tells the request that came last, which need not be the one being answered."""
+        cycle, self._answering = self._answering, None
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _stop_timers(self) -> None:
         for timer in (self._head_timer, self._stall_timer):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepeer.client.cli import options as opt
-from livepeer.client.cli.recording import Recording, media_file
+from livepeer.client.cli.recording import Recording, load, media_file
 from livepeer.client.cli.values import read_inputs
 from livepeer.trickle.cli.console import emit, note
 
@@ -91,6 +91,8 @@ def live(
     with opt.gateway(**settings) as gw:
         if input is not None:
             _check(input)
+        if output is not None:
+            load()
         try:
             asyncio.run(_live(gw, capability, wanted, input, output, not fast, events, seconds))
         except asyncio.CancelledError:

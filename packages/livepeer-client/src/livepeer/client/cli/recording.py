@@ -29,11 +29,19 @@ def media_file(path: Path | None) -> Path | None:
     return writable(path)
 
 
+def load() -> None:
+    """Import what a recording needs: a short stream could be over before that is done."""
+    from livepeer.client.live_media import media
+
+    media()
+    from livepeer.trickle.media import MediaSubscriber, encode  # noqa: F401
+
+
 class Recording:
     """Encodes what comes out on a thread."""
 
     def __init__(self, session: LiveSession, target: Path) -> None:
-        self._session, self._target = session, target
+        self._target = target
         self._suffix = target.suffix.lower()
         self._frames: Any = (
             session.subscribe(policy="all", video=False)
@@ -111,4 +119,4 @@ class Recording:
             yield frame
 
 
-__all__ = ["Recording", "media_file"]
+__all__ = ["Recording", "load", "media_file"]

@@ -15,7 +15,6 @@ from livepeer.runner.cli import inputs
 from livepeer.runner.cli.recording import FORMATS, Recording
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.hooks import Hooks
-from livepeer.runner.live.params import Parameters
 from livepeer.runner.testing.live import LiveResult, run_live
 from livepeer.trickle import TrickleError
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
@@ -40,7 +39,6 @@ def predict(
     """Run it, show how it went, print its data records. What fails ends the command."""
     source = _source(cls, arguments, seconds)
     given = inputs.pairs(params, "-p")
-    _check_names(cls, given)
     video = output if output is not None and output.suffix.lower() not in RECORDS else None
     if video is not None and video.suffix.lower() not in FORMATS:
         raise typer.BadParameter(
@@ -157,20 +155,6 @@ def _source(cls: type[LivePipeline], arguments: list[str], seconds: float | None
         named = f"{source} is no file" + ("; parameters are -p" if "=" in arguments[0] else "")
         raise typer.BadParameter(named, param_hint="-i")
     return source
-
-
-def _check_names(cls: type[LivePipeline], given: dict[str, Any]) -> None:
-    """What a model leaves out without a word, as it has to on the network, is a mistake here."""
-    schema = Parameters.of(cls).schema()
-    known = schema.get("properties", {})
-    if schema.get("additionalProperties") or not known:
-        return
-    for name in given:
-        if name not in known:
-            raise typer.BadParameter(
-                f"{cls.__name__} has no parameter {name!r}; it has {', '.join(known)}",
-                param_hint="-p",
-            )
 
 
 def _duration(source: Path) -> float | None:

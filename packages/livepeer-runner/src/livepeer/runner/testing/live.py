@@ -20,6 +20,7 @@ from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
 from livepeer.runner.live.handle import SDK_TYPES
 from livepeer.runner.live.hooks import Hooks
+from livepeer.runner.live.params import Parameters
 from livepeer.runner.live.pipeline import LivePipeline
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.session import Session
@@ -105,6 +106,7 @@ async def run_live(
     """
     if source is None and not Hooks.of(cls).generates:
         raise ValueError(f"{cls.__name__} has no generate(): give it a source")
+    Parameters.of(cls).first(params)  # before a model is loaded for nothing
     if speed is None:
         cls = _lossless(cls)
     settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
