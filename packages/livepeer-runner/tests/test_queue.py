@@ -27,7 +27,7 @@ class Gate:
         self.begun: list[str] = []
 
     def pipeline(self, **attributes: Any) -> type[Pipeline]:
-        def predict(pipeline: Pipeline, name: str) -> str:
+        def predict(this: Pipeline, name: str) -> str:
             self.begun.append(name)
             assert self.semaphore.acquire(timeout=LIMIT)
             return name
