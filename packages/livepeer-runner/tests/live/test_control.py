@@ -67,6 +67,18 @@ async def test_control_messages_come_to_on_control_in_order(
         assert session.params == Params()
 
 
+async def test_what_was_said_before_the_container_listens_is_heard(stage: Any) -> None:
+    async with stage(Commanded) as it:
+        body = it.channels("s")
+        async with it.control("s") as control:
+            await control.write({"u": 3})  # as a gateway does that has changed the orchestrator
+            await control.write(message({"early": True}))
+            await it.post("start", "s", body)
+            session = it.server.service.work.sessions["s"]
+            await it.until(lambda: session.stream.events.posted == 1)
+            assert session.params == Params(u=3)
+
+
 async def test_a_class_without_on_control_says_so(stage: Any) -> None:
     async with stage(Deaf) as it:
         await it.start()

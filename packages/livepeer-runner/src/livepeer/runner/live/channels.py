@@ -55,7 +55,9 @@ class Channels:
     def control(self) -> JSONLSubscriber | None:
         if self._request.control_url is None:
             return None
-        return JSONLSubscriber(self._request.control_url, keepalives=True, tls=self._tls)
+        # From its first message: the channel is as new as the stream, and a gateway that has changed
+        # the orchestrator writes the last update at once, which may be before we listen.
+        return JSONLSubscriber(self._request.control_url, start=0, keepalives=True, tls=self._tls)
 
     def output(self) -> TricklePublisher | None:
         if self._request.publish_url is None:
