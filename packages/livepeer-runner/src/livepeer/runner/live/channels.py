@@ -55,8 +55,8 @@ class Channels:
     def control(self) -> JSONLSubscriber | None:
         if self._request.control_url is None:
             return None
-        # From its first message: the channel is as new as the stream, and a gateway that has changed
-        # the orchestrator writes the last update at once, which may be before we listen.
+        # From its first message: the channel is as new as the stream, and a gateway that changed
+        # orchestrators writes the last update at once, which may be before we listen.
         return JSONLSubscriber(self._request.control_url, start=0, keepalives=True, tls=self._tls)
 
     def output(self) -> TricklePublisher | None:
