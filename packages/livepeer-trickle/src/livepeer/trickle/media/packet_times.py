@@ -56,11 +56,15 @@ class PacketTimes:
     def add(
         self, unit: AccessUnit, pts: int | None, dts: int | None, *, latest: int = 0
     ) -> list[tuple[AccessUnit, int, int]]:
-        entry = _Entry(unit, pts, 0 if dts is None else dts)
+        decoded = 0 if dts is None else dts
+        if self._times is None and self._first is None and pts is not None:
+            self._reordered = self._reordered or pts != decoded
+            return [(unit, pts, min(pts, decoded))]
+        entry = _Entry(unit, pts, decoded)
         if self._times is None:
             if pts is not None:
                 self._remember(entry)
-                return [(unit, pts, min(pts, entry.dts))]
+                return [(unit, pts, min(pts, decoded))]
             self._begin(latest)
             assert self._times is not None
         told = None if pts is None else entry.dts
@@ -89,9 +93,8 @@ class PacketTimes:
         return out
 
     def _remember(self, entry: _Entry) -> None:
+        assert self._first is not None
         self._reordered = self._reordered or entry.pts != entry.dts
-        if self._first is None:
-            return
         self._keys += entry.unit.key
         if self._keys > 2 or len(self._first) == _KEPT:
             self._first = None

@@ -84,10 +84,10 @@ class Joiner:
                 self._scanned = at
                 break
             role = self._syntax.role(data, at)
-            if role is Role.NONE:
+            if role == Role.NONE:
                 continue
-            begins = self._coded or self._start is None or role is Role.DELIMITS
-            if begins and role is not Role.MORE:
+            begins = self._coded or self._start is None or role == Role.DELIMITS
+            if begins and role != Role.MORE:
                 begin = beginning(self._syntax, data, at)
                 if self._coded:
                     out.append(self._unit(begin, at))

@@ -30,46 +30,53 @@ class PictureTimes(Generic[T]):
         self._told: int | None = None
         #: Pictures since that one.
         self._since = 0
-        self._step: Fraction | None = None
-        self._guessed = False
+        #: Ticks between the last two told times, and pictures from one to the other.
+        self._apart: tuple[int, int] | None = None
+        self._guessed: Fraction | None = None
 
     def add(
         self, picture: T, pts: int | None, *, rate: Fraction | None = None, latest: int = 0
     ) -> list[tuple[T, int]]:
         """``rate``: what the stream says itself. ``latest``: where one without times begins."""
         if pts is not None:
-            return [*self._tell(pts), (picture, pts)]
+            waited = self._tell(pts)
+            return [*waited, (picture, pts)] if waited else [(picture, pts)]
         self._since += 1
-        if self._told is not None and self._step is not None:
-            return [(picture, self._told + round(self._since * self._step))]
+        step = self._step
+        if self._told is not None and step is not None:
+            return [(picture, self._told + round(self._since * step))]
         self._waiting.append(picture)
         return self.give_up(rate, latest) if len(self._waiting) > _WAITING else []
 
+    @property
+    def _step(self) -> Fraction | None:
+        return Fraction(*self._apart) if self._apart else self._guessed
+
     def _tell(self, pts: int) -> list[tuple[T, int]]:
-        told, since, self._told, self._since = self._told, self._since + 1, pts, 0
-        if told is not None and 0 < pts - told <= _APART and not self._guessed:
-            self._step = Fraction(pts - told, since)
-        self._guessed = False
-        step, waiting = self._step or _STEP, len(self._waiting)
-        out = [
-            (picture, pts - round((waiting - n) * step)) for n, picture in enumerate(self._waiting)
-        ]
-        self._waiting.clear()
-        return out
+        if self._told is not None and 0 < pts - self._told <= _APART:
+            self._apart = pts - self._told, self._since + 1
+        self._told, self._since = pts, 0
+        if not self._waiting:
+            return []
+        step, count = self._step or _STEP, len(self._waiting)
+        waiting, self._waiting = self._waiting, deque()
+        return [(each, pts - round((count - n) * step)) for n, each in enumerate(waiting)]
 
     def give_up(self, rate: Fraction | None, latest: int) -> list[tuple[T, int]]:
         """Nothing told how far they are apart, and nothing will."""
         if not self._waiting:
             return []
-        if self._step is None:
-            self._step = Fraction(90_000) / rate if rate and 1 <= rate <= 240 else _STEP
+        step = self._step
+        if step is None:
+            step = Fraction(90_000) / rate if rate and 1 <= rate <= 240 else _STEP
+            self._guessed = step
         if self._told is None:
             # The first of them is where the stream is, whatever that is called.
-            self._told, self._guessed = latest - round(self._step), True
+            self._told = latest - round(step)
         out = []
         first = self._since - len(self._waiting) + 1
         for n, picture in enumerate(self._waiting):
-            out.append((picture, self._told + round((first + n) * self._step)))
+            out.append((picture, self._told + round((first + n) * step)))
         self._waiting.clear()
         return out
 

@@ -5,7 +5,6 @@ Rec. ITU-T H.264 §7.4.1.2.3, H.265 §7.4.2.4.4, H.262 (MPEG-2) §6.2, ISO/IEC 1
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,7 +29,9 @@ _EXTENDED = 48
 TO_THE_END = 1 << 30
 
 
-class Role(enum.IntEnum):
+class Role:
+    """What a start code is. Plain numbers: every one of every picture is compared with them."""
+
     NONE = 0
     #: The first of what belongs to a picture, always.
     DELIMITS = 1
@@ -49,7 +50,7 @@ class Syntax(Protocol):
     #: A zero before a start code belongs to it. In MPEG-2 it may be the end of what is before.
     zero_byte: bool
 
-    def role(self, data: bytes | bytearray, at: int) -> Role:
+    def role(self, data: bytes | bytearray, at: int) -> int:
         """What the start code at ``at`` is, all of them in the order of the stream."""
 
     def look(self, kind: int) -> int:
@@ -67,7 +68,7 @@ def syntax_of(codec: str) -> Syntax:
 class H264:
     zero_byte = True
 
-    def role(self, data: bytes | bytearray, at: int) -> Role:
+    def role(self, data: bytes | bytearray, at: int) -> int:
         if at + 4 >= len(data):
             return Role.NONE
         kind = data[at + 3] & 0x1F
@@ -91,7 +92,7 @@ class H264:
 class Hevc:
     zero_byte = True
 
-    def role(self, data: bytes | bytearray, at: int) -> Role:
+    def role(self, data: bytes | bytearray, at: int) -> int:
         if at + 4 >= len(data):
             return Role.NONE
         kind = data[at + 3] >> 1 & 0x3F
@@ -118,7 +119,7 @@ class Mpeg2:
     def __init__(self) -> None:
         self._half = False
 
-    def role(self, data: bytes | bytearray, at: int) -> Role:
+    def role(self, data: bytes | bytearray, at: int) -> int:
         if at + 3 >= len(data):
             return Role.NONE
         kind = data[at + 3]
@@ -130,7 +131,7 @@ class Mpeg2:
             return Role.OPENS
         return Role.MORE if kind <= 0xAF else Role.NONE
 
-    def _picture(self, data: bytes | bytearray, at: int) -> Role:
+    def _picture(self, data: bytes | bytearray, at: int) -> int:
         extension = data.find(b"\0\0\1\xb5", at + 8, at + _EXTENDED)
         frame = True
         if 0 <= extension < len(data) - 6 and data[extension + 4] >> 4 == 8:
@@ -151,7 +152,7 @@ class Mpeg2:
 class Mpeg4:
     zero_byte = False
 
-    def role(self, data: bytes | bytearray, at: int) -> Role:
+    def role(self, data: bytes | bytearray, at: int) -> int:
         if at + 4 >= len(data):
             return Role.NONE
         kind = data[at + 3]
@@ -192,17 +193,17 @@ def find_pictures(syntax: Syntax, data: bytes) -> Found:
     for code in START_CODE.finditer(data, 0, max(0, len(data) - 1)):
         at = code.start()
         role = syntax.role(data, at)
-        if role is Role.NONE:
+        if role == Role.NONE:
             continue
         begin = beginning(syntax, data, at)
         if role <= Role.OPENS_KEY:
-            key |= role is Role.OPENS_KEY
+            key |= role == Role.OPENS_KEY
             if front is None:
                 front = begin
             continue
-        if role is not Role.MORE:
+        if role != Role.MORE:
             starts.append(begin if front is None else front)
-            keys.append(key or role is Role.FIRST_KEY)
+            keys.append(key or role == Role.FIRST_KEY)
             key = False
         elif front is not None and not starts:
             # Parameter sets, then the middle of a picture: its first part was lost.

@@ -112,6 +112,11 @@ class Timeline:
         known = self._tracks.get(track)
         if known is None or known.epoch not in (self._now, self._before):
             value, epoch = self._place(raw)
+        elif known.epoch is self._now and (raw - known.last) % MPEG_WRAP <= self.NEAR:
+            # It goes on, as nearly always.
+            if self._returned == track:
+                self._next = self._returned = None
+            value, epoch = self._place(raw)
         else:
             behind = known.behind(raw)
             returned = self.JITTER < behind <= -self.BACK
@@ -120,12 +125,14 @@ class Timeline:
             elif known.epoch is self._before and 0 <= known.epoch.distance(raw) <= self.NEAR:
                 value, epoch = known.epoch.reach(known.epoch.distance(raw)), known.epoch
             else:
-                if self._returned == track and behind < self.JITTER:
-                    self._next = self._returned = None
                 value, epoch = self._place(raw)
-        if epoch is not None:
-            goes_on = known is not None and known.epoch is epoch
-            self._tracks[track] = _Track(epoch, raw, known.last if known and goes_on else raw)
+        if epoch is None:
+            return value
+        if known is None:
+            self._tracks[track] = _Track(epoch, raw, raw)
+        else:
+            known.before = known.last if known.epoch is epoch else raw
+            known.epoch, known.last = epoch, raw
         return value
 
     def _return(
