@@ -428,15 +428,13 @@ def test_a_segment_whose_counters_start_again_is_no_loss(clip: Callable[..., Any
     assert decoder.stats.lost_packets == decoder.stats.resyncs == 0
 
 
-def test_a_picture_larger_than_the_limit_is_refused_before_memory_is_taken(
-    clip: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("livepeer.trickle.media.decoder_video.MAX_PIXELS", 400 * 300)
-    items, decoder = run(clip().data)
-    assert len(items) == 30
-    items, decoder = run(clip(width=640, height=360, frames=5).data)
-    assert items == []
+def test_one_picture_larger_than_the_limit_is_taken_for_damage(clip: Callable[..., Any]) -> None:
+    decoder = StreamDecoder(max_pixels=400 * 300)
+    assert len([*decoder.feed(clip().data), *decoder.flush()]) == 30
+    large = clip(width=640, height=360, frames=5).data
+    assert [*decoder.feed(large), *decoder.flush()] == []
     assert decoder.stats.damaged >= 1
+    assert len([*decoder.feed(clip().data), *decoder.flush()]) == 30
 
 
 # --- changes -------------------------------------------------------------------------------------

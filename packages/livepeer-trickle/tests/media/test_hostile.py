@@ -10,7 +10,9 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 
+from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.access_units import AccessUnit
 from livepeer.trickle.media.audio_headers import adts
@@ -219,3 +221,36 @@ def test_a_picture_that_is_let_go_is_free_at_once(clip: Callable[..., Any]) -> N
         assert not [kept for kept in gc.get_objects() if isinstance(kept, av.VideoFrame)]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "codec", [{}, {"codec": "libx265"}, {"codec": "mpeg2video"}], ids=["h264", "hevc", "mpeg2"]
+)
+def test_pictures_over_the_limit_are_refused_by_their_size_and_never_decoded(
+    clip: Callable[..., Any], codec: dict[str, Any]
+) -> None:
+    made = clip(**codec)
+    for limit in (160 * 96 - 1, 1):
+        decoder = StreamDecoder(max_pixels=limit)
+        with pytest.raises(PictureTooLarge, match=f"160x96, and max_pixels is {limit}"):
+            decoder.feed(made.data)
+        assert decoder.stats.video_frames == 0
+    exact = StreamDecoder(max_pixels=160 * 96)
+    assert len([*exact.feed(made.data), *exact.flush()]) == 30
+    passing = StreamDecoder(video="packets", max_pixels=1)
+    assert len([*passing.feed(made.data), *passing.flush()]) == 30
+
+
+def test_of_large_pictures_few_wait_for_sound_that_does_not_come() -> None:
+    order = Interleaver(Fraction(1))
+    sound = AudioFrame.from_ndarray(np.zeros((1, 10), np.float32), rate=48_000, time=0)
+    order.add([sound], tracks=2)
+    large = VideoFrame.from_ndarray(np.zeros((2304, 4096), np.uint8), "gray", time=0)
+    out, held = 0, 0
+    for n in range(60):
+        frame = large.snapshot()
+        frame.time = Fraction(n, 60)
+        held += 1
+        out = len(order.add([frame], tracks=2))
+        held -= out
+    assert held <= 15

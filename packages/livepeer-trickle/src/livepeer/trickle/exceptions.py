@@ -9,6 +9,7 @@
     ├── SegmentFailed            one segment is damaged; the client goes on with the next
     ├── ProtocolError            the server answered something trickle has no meaning for
     ├── RecordTooLarge           a JSON record over 64 KiB; nothing was sent
+    ├── PictureTooLarge          the pictures of a stream have more pixels than its reader takes
     └── TrickleConnectionError   no connection, or it broke, longer than the client retries
         ├── TrickleTimeout       one of the limits of `Timeouts` passed
         └── CertificateError     the server's certificate is not the one that was expected
@@ -25,6 +26,7 @@ __all__ = [
     "ChannelClosed",
     "ChannelNotFound",
     "ChannelRefused",
+    "PictureTooLarge",
     "ProtocolError",
     "RecordTooLarge",
     "SegmentFailed",
@@ -90,6 +92,10 @@ class ProtocolError(TrickleError):
 
 class RecordTooLarge(TrickleError, ValueError):
     """A record is longer than what readers of a line-based channel take (64 KiB)."""
+
+
+class PictureTooLarge(TrickleError, ValueError):
+    """The pictures of a stream have more pixels than its reader takes; two keyframes said so."""
 
 
 class TrickleConnectionError(TrickleError, ConnectionError):

@@ -33,13 +33,15 @@ class StreamDecoder:
     ``"cpu"`` is as ``None``.
     ``threads``: slice threads for video; by default up to four.
     ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
-    larger ones count as damaged.
+    larger ones are left out.
     ``max_hold``: seconds of media that a frame may be held back to put the tracks into one order of
     presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
     Never held for a track of which nothing has come yet.
 
     Nothing raises for broken input: it is counted in :attr:`stats`, and decoding goes on at the
-    next keyframe. Calls never block. Not thread-safe: one owner, on any thread.
+    next keyframe. A stream of larger pictures than ``max_pixels`` raises
+    :class:`~livepeer.trickle.exceptions.PictureTooLarge`.
+    Calls never block. Not thread-safe: one owner, on any thread.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class StreamDecoder:
                 raise ValueError(f"{kind} {mode!r}: expected 'decode', 'packets' or 'drop'")
         if threads is not None and threads < 1:
             raise ValueError(f"threads {threads!r}: expected 1 or more")
+        if max_pixels is not None and max_pixels < 1:
+            raise ValueError(f"max_pixels {max_pixels!r}: expected 1 or more")
         if device == "cpu":
             device = None
         elif device is not None:

@@ -7,9 +7,10 @@ from fractions import Fraction
 from .access_units import AccessUnit
 from .clock import MPEG_TIME_BASE
 from .decoder_audio import open_audio, opus_head
-from .decoder_video import open_video
+from .decoder_video import open_video, picture_size
 from .framers import framer_for
 from .frames import CodecParameters, MediaPacket
+from .limits import MAX_PIXELS
 from .packet_times import PacketTimes, Shown
 from .pes import ElementaryPacket
 from .picture_units import parameter_sets
@@ -151,14 +152,19 @@ def _probe(track: Track, unit: AccessUnit) -> CodecParameters | None:
     from av import Packet
     from av.error import FFmpegError
 
+    context = open_video(track.codec, None, 1)
     try:
-        context = open_video(track.codec, None, 1)
         found = context.decode(Packet(unit.data)) + context.decode(None)
     except FFmpegError:
-        return None
-    if not found:
-        return None
-    return CodecParameters("video", track.codec, width=found[0].width, height=found[0].height)
+        found = []
+    if found:
+        size = found[0].width, found[0].height
+    else:
+        # It may be too large to be decoded, which nobody asks for here.
+        size = picture_size(track.codec, context, unit.data)
+        if size[0] * size[1] <= MAX_PIXELS:
+            return None
+    return CodecParameters("video", track.codec, width=size[0], height=size[1])
 
 
 def _probe_sound(track: Track, unit: AccessUnit) -> tuple[CodecParameters | None, int]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from av import CodecContext, Packet
 from av.error import FFmpegError
 
+from livepeer.trickle.exceptions import PictureTooLarge
+
 from . import gpu
 from .access_units import AccessUnit
 from .clock import MPEG_TIME_BASE
@@ -27,7 +29,7 @@ from .video_frame import SQUARE
 if TYPE_CHECKING:
     import av
 
-__all__ = ["VideoDecoder", "open_video"]
+__all__ = ["VideoDecoder", "open_video", "picture_size"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +53,11 @@ class VideoDecoder:
         self.track = track
         self._timeline = timeline
         self._stats = stats
-        self._framer = framer_for(track)
+        self._framer = framer_for(track, MAX_PIXELS if max_pixels is None else max_pixels)
         self._threads = threads
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        self._is_large = False
+        #: The size of the last keyframe, where that was too large.
+        self._refused: tuple[int, int] | None = None
         self._context = open_video(track.codec, device, threads, self._max_pixels)
         self._device = device if self._context.is_hwaccel else None
         self._waiting = True
@@ -118,8 +121,18 @@ class VideoDecoder:
             pictures = self._context.decode(None if unit is None else self._packet(unit))
         except FFmpegError:
             self._stats.damaged += 1
-            self._tell_if_too_large()
-            return self.lose() if unit is not None else []
+            if unit is None:
+                return []
+            if unit.key:
+                self._refuse_if_too_large(unit)
+            return self.lose()
+        if unit is not None and unit.key:
+            if self._context.width * self._context.height > self._max_pixels:
+                self._stats.damaged += 1
+                self._refuse_if_too_large(unit)
+                self._context.flush_buffers()
+                return self.lose()
+            self._refused = None
         out: list[VideoFrame] = []
         for picture in pictures:
             pts = picture.pts
@@ -148,18 +161,6 @@ class VideoDecoder:
         self._stats.video_frames += len(out)
         return out
 
-    def _tell_if_too_large(self) -> None:
-        width, height = self._context.width, self._context.height
-        if self._is_large or width * height <= self._max_pixels:
-            return
-        self._is_large = True
-        _log.warning(
-            "pictures of %dx%d are not decoded: max_pixels is %d",
-            width,
-            height,
-            self._max_pixels,
-        )
-
     def _decode_again(self) -> list[VideoFrame]:
         """From the keyframe on, so that nothing of what was broken before it gets into it."""
         units, self._since_key = self._since_key, []
@@ -179,6 +180,17 @@ class VideoDecoder:
         """
         if not self._context.is_hwaccel and stands_alone(self.track.codec, unit.data):
             self._context = open_video(self.track.codec, None, self._threads, self._max_pixels)
+
+    def _refuse_if_too_large(self, unit: AccessUnit) -> None:
+        """Raise where two keyframes in a row say so: one alone may be damaged."""
+        size = picture_size(self.track.codec, self._context, unit.data)
+        if size[0] * size[1] <= self._max_pixels:
+            return
+        refused, self._refused = self._refused, size
+        text = f"the pictures are {size[0]}x{size[1]}, and max_pixels is {self._max_pixels}"
+        if refused == size:
+            raise PictureTooLarge(f"{text}: give a larger one to have them")
+        _log.warning("%s: they are not decoded", text)
 
     def _packet(self, unit: AccessUnit) -> Any:
         packet = Packet(unit.data)
@@ -222,3 +234,14 @@ def open_video(codec: str, device: str | None, threads: int, max_pixels: int | N
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     context.options = context.options | {"max_pixels": allowance(limit)}
     return context
+
+
+def picture_size(codec: str, context: Any, data: bytes) -> tuple[int, int]:
+    """Width and height of the keyframe that ``context`` was given last; 0 where nothing tells."""
+    if context.width or codec in ("h264", "hevc"):
+        return context.width, context.height
+    at = data.find(b"\0\0\1\xb3")
+    if codec not in ("mpeg1video", "mpeg2video") or not 0 <= at < len(data) - 7:
+        return 0, 0
+    # Their decoder forgets what it refuses.
+    return data[at + 4] << 4 | data[at + 5] >> 4, (data[at + 5] & 0x0F) << 8 | data[at + 6]

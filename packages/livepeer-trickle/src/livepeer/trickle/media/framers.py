@@ -7,6 +7,7 @@ from functools import partial
 from .access_units import Framer
 from .audio_headers import ac3, adts, latm, mpeg_audio
 from .audio_units import AudioFrames, OpusFrames
+from .limits import MAX_PIXELS
 from .parsed_units import Parsed
 from .picture_probe import are_whole
 from .picture_units import Pictures
@@ -15,10 +16,10 @@ from .psi import Track
 __all__ = ["framer_for"]
 
 
-def framer_for(track: Track) -> Framer:
+def framer_for(track: Track, max_pixels: int = MAX_PIXELS) -> Framer:
     match track.codec:
         case "h264" | "hevc" | "mpeg1video" | "mpeg2video" | "mpeg4":
-            return Pictures(track.codec, partial(are_whole, track.codec))
+            return Pictures(track.codec, partial(are_whole, track.codec, max_pixels))
         case "aac":
             return AudioFrames(adts)
         case "mp2":

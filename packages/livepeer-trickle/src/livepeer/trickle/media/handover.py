@@ -10,6 +10,7 @@ from collections import deque
 from typing import Literal
 
 from .frames import Frame, MediaPacket, VideoFrame
+from .limits import pictures_that_may_wait
 
 __all__ = ["Handover", "Policy"]
 
@@ -51,13 +52,16 @@ class Handover:
     def put(self, item: Frame | MediaPacket) -> bool:
         """From the thread; waits for room where the policy says so. False once closed."""
         is_video = isinstance(item, VideoFrame)
+        limit = self._limit
+        if isinstance(item, VideoFrame):
+            limit = pictures_that_may_wait(limit, item.width, item.height)
         with self._room:
             if is_video and self._policy == "latest":
-                if self._video >= self._limit:
+                while self._video >= limit:
                     self._drop_oldest()
                 self._drop_stale()
             else:
-                while self._is_full(is_video) and not self._closed:
+                while self._is_full(is_video, limit) and not self._closed:
                     self._room.wait()
             if self._closed:
                 return False
@@ -112,9 +116,9 @@ class Handover:
                 self._waiter = self._loop.create_future()
             await self._waiter
 
-    def _is_full(self, is_video: bool) -> bool:
+    def _is_full(self, is_video: bool, limit: int) -> bool:
         if is_video:
-            return self._video >= self._limit
+            return self._video >= limit
         return len(self._items) - self._video >= _OTHERS
 
     def _drop_stale(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 
-from .frames import AudioFrame, Frame, MediaPacket
+from .frames import AudioFrame, Frame, MediaPacket, VideoFrame
+from .limits import pictures_that_may_wait
 
 __all__ = ["Interleaver"]
 
@@ -35,7 +36,7 @@ class Interleaver:
             if not waiting:
                 return out
             first = min(waiting, key=lambda queue: _when(queue[0]))
-            if len(waiting) < tracks and self._newest is not None and len(first) <= _MOST:
+            if len(waiting) < tracks and self._newest is not None and len(first) <= _most(first[0]):
                 if self._newest - _when(first[0]) <= self._hold:
                     return out
             out.append(first.popleft())
@@ -45,6 +46,12 @@ class Interleaver:
         self._queues.clear()
         self._newest = None
         return sorted(rest, key=_when)
+
+
+def _most(item: Frame | MediaPacket) -> int:
+    if not isinstance(item, VideoFrame):
+        return _MOST
+    return pictures_that_may_wait(_MOST, item.width, item.height)
 
 
 def _kind(item: Frame | MediaPacket) -> str:

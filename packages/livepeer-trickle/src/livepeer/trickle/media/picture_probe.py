@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .access_units import AccessUnit
-from .limits import MAX_PIXELS, allowance
+from .limits import allowance
 
 if TYPE_CHECKING:
     import av
@@ -17,29 +17,31 @@ __all__ = ["are_whole"]
 _JUNK = b"\xb5" * 64
 
 
-def are_whole(codec: str, units: Sequence[AccessUnit]) -> bool:
+def are_whole(codec: str, max_pixels: int, units: Sequence[AccessUnit]) -> bool:
     """Whether nothing is missing in ``units``, which begin at a keyframe.
 
     FFmpeg's decoders of H.264 and MPEG-2 mark pictures with holes, as long as they use one thread.
     That of HEVC does not: what is missing stays zero in a new decoder's first pictures, and where
     a slice is cut, what stands behind it is read as a part of it.
     """
-    found = _decode(codec, units, b"")
+    found = _decode(codec, max_pixels, units, b"")
     if not found or any(picture.is_corrupt for picture in found):
         return False
     if codec != "hevc":
         return True
-    again = _decode(codec, units, _JUNK)
+    again = _decode(codec, max_pixels, units, _JUNK)
     return len(again) == len(found) and all(map(_is_same, found, again))
 
 
-def _decode(codec: str, units: Sequence[AccessUnit], junk: bytes) -> list[av.VideoFrame]:
+def _decode(
+    codec: str, max_pixels: int, units: Sequence[AccessUnit], junk: bytes
+) -> list[av.VideoFrame]:
     from av import CodecContext, Packet
     from av.error import FFmpegError
 
     context: Any = CodecContext.create(codec, "r")
     context.thread_count = 1
-    context.options = {"max_pixels": allowance(MAX_PIXELS)}
+    context.options = {"max_pixels": allowance(max_pixels)}
     if codec == "h264":
         context.options |= {"enable_er": "1"}
     out: list[av.VideoFrame] = []

@@ -66,10 +66,11 @@ class MediaSubscriber:
     ``threads``: slice threads of the video decoder, up to four by default; one is best where many
     streams share the cores.
     ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
-    larger ones are left out and counted as damaged.
+    larger ones are left out, and a stream of them is an error.
 
     Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
-    channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read.
+    channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read:
+    ``PictureTooLarge`` where its pictures are larger than ``max_pixels``.
     One task iterates; another one beside it is refused with ``RuntimeError``.
     Decoding runs on one thread, which ends with the context, within five seconds at the worst.
     """
