@@ -198,7 +198,7 @@ def test_pauses_are_bounded_and_honour_what_was_asked(
         pauses.append(pause)
     assert len(pauses) <= (allowed if known else min(allowed, UNKNOWN_RETRIES))
     for pause in pauses:
-        assert (wait or 0) <= pause <= max(LONGEST, (wait or 0) * 1.1) and pause < limit
+        assert (wait or 0) <= pause <= (wait or 0) + LONGEST and pause < limit
     for error in (
         NoCapacityError("x", may_have_run=True),
         PaymentRequiredError("x"),

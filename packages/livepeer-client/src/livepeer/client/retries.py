@@ -51,9 +51,8 @@ class Retries:
             return None
         # Whoever was refused together must not come back together.
         pause: float = min(LONGEST, FIRST * 2**self.done) * random.uniform(0.5, 1.0)
-        asked = error.retry_after if isinstance(error, NoCapacityError) else None
-        if asked is not None:
-            pause = max(pause, asked * random.uniform(1.0, 1.1))
+        if isinstance(error, NoCapacityError) and error.retry_after is not None:
+            pause += error.retry_after
         if pause >= self._deadline.remaining():
             return None
         self.done += 1
