@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import threading
 import wave
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import pytest
+import typer
 
 if TYPE_CHECKING:
     from conftest import Folder
@@ -406,3 +408,18 @@ def test_sound_alone_is_counted_and_written_as_its_name_says(folder: Folder, nam
             "wav" if name.endswith("wav") else "mov",
             1,
         )
+
+
+def test_a_playlist_in_place_of_a_clip_opens_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from livepeer.runner.cli.predict_live import _duration
+
+    cases = Path(__file__).parents[3] / "livepeer-trickle/tests/media/differential/cases"
+    shutil.copy(cases / "one_second.ts", tmp_path / "other.ts")
+    playlist = tmp_path / "clip.m3u8"
+    lines = ("#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1.0,", "other.ts", "#EXT-X-ENDLIST")
+    playlist.write_text("\n".join(lines) + "\n")
+    with pytest.raises(typer.Exit):
+        _duration(playlist)
+    assert "not a media file that can be decoded" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -152,3 +153,17 @@ async def test_parameters_are_looked_at_before_a_model_is_loaded(
     with pytest.raises(InvalidInput, match="did you mean 'level'"):
         await run_live(Loads, make_clip(3), params={"levle": 1})
     assert not Loads.loaded
+
+
+class Surround(LivePipeline):
+    def process_audio(self, frame: AudioFrame) -> AudioFrame:
+        return frame.replace(np.tile(frame.samples[:1], (8, 1)))
+
+
+async def test_sound_of_eight_channels_that_a_hook_returns_leaves_as_stereo() -> None:
+    cases = Path(__file__).parents[3] / "livepeer-trickle/tests/media/differential/cases"
+    result = await run_live(Surround, cases / "live71.ts")
+    assert result.errors == []
+    assert len(result.video) == 25
+    assert sum(frame.duration for frame in result.audio) > 0.9
+    assert {frame.layout for frame in result.audio} == {"stereo"}
