@@ -15,6 +15,7 @@ from livepeer.trickle import (
     ProtocolError,
     SegmentFailed,
     Timeouts,
+    TricklePublisher,
     TrickleSubscriber,
 )
 from livepeer.trickle.records import RecordReader
@@ -140,6 +141,22 @@ async def test_lines_that_are_no_records_are_neither_asked_for_nor_logged_as_fas
             await _for_a_while(asyncio.create_task(read()))
             assert 0 < nonsense.requests < _MOST
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("client", [TrickleSubscriber, TricklePublisher])
+async def test_what_a_server_says_is_one_harmless_line_of_an_error(
+    client: type[TrickleSubscriber | TricklePublisher],
+) -> None:
+    text = "no\x1b[2J\r\n2026-11-28 ERROR forged\u202e\x9b".encode() * 50
+    answer = b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % len(text) + text
+    async with _answering(lambda n, path: answer) as nonsense:
+        with pytest.raises(ProtocolError) as caught:
+            async with client(nonsense.url) as opened:
+                assert isinstance(opened, TrickleSubscriber)
+                await anext(opened)
+    assert "400 no [2J 2026-11-28 ERROR forged" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
 
 
 def test_a_segment_of_one_letter_lines_costs_no_more_than_its_bytes() -> None:

@@ -105,3 +105,25 @@ async def test_a_head_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPa
             assert b"200 OK" in await waiting.readline()
         for each in (writer, other):
             each.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"no HTTP at all\r\n\r\n",
+        b"GET /cam/next HTTP/1.1\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+        b"GET /cam/next HTTP/1.1\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_answered_and_fills_no_log(
+    request_: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TrickleServer() as server:
+        server.create("cam")
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request_)
+        async with asyncio.timeout(LIMIT):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+    assert not caplog.records

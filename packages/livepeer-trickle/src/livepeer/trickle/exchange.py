@@ -18,7 +18,7 @@ from livepeer.trickle.pool import Pool
 from livepeer.trickle.tls import Pin
 from livepeer.trickle.wire import Answer, Headers, classify
 
-__all__ = ["MAX_REPLY", "Exchange", "Reply", "header_lines"]
+__all__ = ["MAX_REPLY", "Exchange", "Reply", "header_lines", "shown"]
 
 _BUFFER: Final = 1024 * 1024
 """Unread bytes of an answer at which its connection is read no further."""
@@ -42,8 +42,13 @@ class Reply:
     text: str
 
     def __str__(self) -> str:
-        text = self.text.strip()
-        return f"{self.status} {text[:200]}" if text else str(self.status)
+        return f"{self.status} {shown(self.text)}".rstrip()
+
+
+def shown(text: str) -> str:
+    """The beginning of a server's text, as an error or a log may have it: in one line."""
+    line = "".join(each if each.isprintable() else " " for each in text[:200])
+    return " ".join(line.split())
 
 
 def header_lines(headers: Mapping[str, str]) -> str:

@@ -43,6 +43,9 @@ async def relay(
     Each segment becomes one segment, each chunk is passed on when it comes; nothing is looked into.
     A segment that breaks on either side stays short on the other, and the relay goes on. Cancelling
     it ends both sides.
+
+    Raises:
+        TrickleError: what `TrickleSubscriber` and `TricklePublisher` raise; `SegmentFailed` never.
     """
     async with (
         TrickleSubscriber(

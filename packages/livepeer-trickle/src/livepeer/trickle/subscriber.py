@@ -13,6 +13,7 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
+from livepeer.trickle.exchange import shown
 from livepeer.trickle.mending import Mender
 from livepeer.trickle.retry import Backoff
 from livepeer.trickle.segment_reader import SegmentReader
@@ -301,7 +302,7 @@ class TrickleSubscriber:
         told = ""
         if download is not None:
             text = await download.text(min(1.0, self.timeouts.answer))
-            told = f": {download.status} {text[:200]}".rstrip()
+            told = f": {download.status} {shown(text)}".rstrip()
         elif error is not None:
             told = f": {error.message}"
         kind = rule.error or TrickleConnectionError

@@ -1,15 +1,27 @@
 """aiohttp's low-level server, with two things it leaves out that publishers need."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from livepeer.trickle.piece import PIECE
 from livepeer.trickle.read_buffer import ReadBuffer
 
 __all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
+
+_log = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Not a request that is no HTTP: its sender is told (400), and fills no log with tracebacks."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_log.addFilter(_is_ours)
 
 HEAD: Final = 30.0
 """Seconds that the head of a connection's first request may take."""
@@ -121,6 +133,7 @@ class Listener(web.Server):
     """Makes those connections, `most` at one time."""
 
     def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
+        kwargs = {"logger": _log, **kwargs}
         super().__init__(*args, **kwargs)
         self._most = most
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
