@@ -275,7 +275,9 @@ async def test_closing_sends_what_was_gathered_and_ends_the_writer(server: Trick
         await publisher.write({"n": 2})
 
 
-async def test_records_that_could_not_leave_are_given_back(server: TrickleServer) -> None:
+async def test_records_that_could_not_leave_are_given_back_and_told(
+    server: TrickleServer, caplog: pytest.LogCaptureFixture
+) -> None:
     server.create("gone")
     async with JSONLPublisher(server.channel_url("gone"), delete_on_close=False) as publisher:
         await publisher.write({"n": 0})
@@ -290,6 +292,7 @@ async def test_records_that_could_not_leave_are_given_back(server: TrickleServer
             await publisher.flush()
         assert publisher.unsent == [{"n": 1}, {"n": 2}]
         assert publisher.stats.uncertain == 0
+    assert "2 records were not sent: the channel was closed" in caplog.text
 
 
 async def test_a_keepalive_moves_the_channel_and_no_reader_sees_it(server: TrickleServer) -> None:

@@ -110,7 +110,7 @@ def test_inspect_tells_each_segment_as_json_on_a_pipe(server: Server) -> None:
 
 
 def test_a_missing_channel_is_an_error_in_one_line_that_says_what_to_do(server: Server) -> None:
-    refused = run("publish", f"{server[0]}/_changes", input=b"x")
+    refused = run("publish", f"{server[0]}/missing", "--no-create", input=b"x")
     assert refused.returncode == 1
     missing = run("subscribe", f"{server[0]}/missing")
     assert missing.returncode == 1

@@ -158,7 +158,10 @@ class JSONLPublisher:
         return [json.loads(line) for line in self._lines]
 
     async def aclose(self) -> None:
-        """Send what is left, then close as `TricklePublisher` does. Safe to call again."""
+        """Send what is left, then close as `TricklePublisher` does. Safe to call again.
+
+        Raises nothing: what could not be sent is logged, and is in `unsent`.
+        """
         if self._closed:
             return
         self._closed = True
@@ -173,6 +176,8 @@ class JSONLPublisher:
         finally:
             await self.transport.aclose()
             self._reckon()
+            if self._lines:
+                _log.warning("%d records were not sent: %s", len(self._lines), self._error)
 
     # --- one segment of lines --------------------------------------------------------------------
 
