@@ -33,6 +33,9 @@ DEARER_THAN_THEY_LOOK = {
     "escaped quotes": b'{"anything":"' + b'\\"' * (4 * MIB) + b'"}',
     "one long key": b'{"' + b"k" * (4 * MIB) + b'": 1}',
     "deep lists": b'{"anything":' + b"[" * MILLION + b"]" * MILLION + b"}",
+    "headers of a part": b"--b\r\n" + b"a: b\r\n" * MILLION,
+    "a header of a part": b"--b\r\na: " + b"b" * 4 * MIB,
+    "parts": b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n" * 50_000,
     "form fields": b"&".join(b"k%d=1" % i for i in range(MILLION)),
 }
 
@@ -43,7 +46,8 @@ def test_a_small_body_costs_little_memory_and_time_and_gets_a_short_answer(
 ) -> None:
     running = shared_victim
     before = running.peak()
-    form = {} if body.startswith(b"{") else {"content-type": "application/x-www-form-urlencoded"}
+    kinds = {b"{": "json", b"-": "multipart/form-data; boundary=b"}
+    form = {"content-type": kinds.get(body[:1], "application/x-www-form-urlencoded")}
     with running.watched() as seconds:
         response = running.post(body, **form)
     assert response.status_code == 422, response.text[:300]

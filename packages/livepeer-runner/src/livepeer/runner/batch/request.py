@@ -19,6 +19,8 @@ from livepeer.runner.signature import PredictSignature
 # Parsing more than this would hold the event loop up for longer than a thread costs.
 INLINE_BYTES = 256 * 1024
 MOST_FIELDS = 1000
+PART_HEAD_BYTES = 8 * 1024
+_PIECE = 64 * 1024
 MOST_ERRORS = 20
 # Pydantic gives all of its errors or none, with Python's lock held: more than this are not listed.
 MOST_LISTED = 5000
@@ -81,9 +83,31 @@ def _name(location: tuple[int | str, ...]) -> str:
     return name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…"
 
 
+class _PartsParser(MultiPartParser):
+    """Bounds a part's head, which older parsers read at a step for each byte."""
+
+    def on_part_begin(self) -> None:
+        self._head = 0
+        super().on_part_begin()
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        super().on_header_field(data, start, end)
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        super().on_header_value(data, start, end)
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > PART_HEAD_BYTES:
+            raise MultiPartException(f"a part's head is over {PART_HEAD_BYTES} bytes")
+
+
 async def _form(body: bytes, scope: Scope, *, multipart: bool) -> list[tuple[str, str | File]]:
     async def chunks() -> AsyncGenerator[bytes, None]:
-        yield body
+        for start in range(0, len(body), _PIECE):  # so that a head is counted while it is read
+            yield body[start : start + _PIECE]
         if not multipart:
             yield b""
 
@@ -91,7 +115,7 @@ async def _form(body: bytes, scope: Scope, *, multipart: bool) -> list[tuple[str
         raise InvalidInput(f"the form cannot be read: it has over {MOST_FIELDS} fields")
     headers = Headers(scope=scope)
     parser = (
-        MultiPartParser(
+        _PartsParser(
             headers,
             chunks(),
             max_files=MOST_FIELDS,
