@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from livepeer.client import live_params
 from livepeer.client.deadline import Deadline
 from livepeer.client.exceptions import (
     ConfigurationError,
@@ -123,6 +124,28 @@ class Caller:
             known = await self._fetch(http, capability, deadline, choice, max_retries)
         return known.schema
 
+    async def check_params(
+        self,
+        http: Http,
+        capability: str,
+        params: Mapping[str, Any],
+        deadline: Deadline,
+        choice: Choice,
+    ) -> None:
+        """Refuse live parameters that there are not, where the schema is known already."""
+        place = self._dispatcher.first(choice)
+        known = self._schemas.get(place, capability) if place else None
+        if place is None or known is None or known.schema is None:
+            return
+        try:
+            live_params.check(known.schema, params, capability=capability)
+        except InvalidInputError:
+            if known.age < FRESH_SECONDS:
+                raise
+            known = await self._ask(http, capability, deadline, choice, place)
+            if known.schema is not None:
+                live_params.check(known.schema, params, capability=capability)
+
     async def capabilities(
         self, http: Http, names: Iterable[str] | None, deadline: Deadline
     ) -> list[CapabilityInfo]:
@@ -224,6 +247,11 @@ def _schema_in(body: bytes) -> Schema | None:
 
 
 async def _task(call: Call, schema: Schema | None) -> Task:
+    if schema and schema.document.get("type") == "live" and call.route == "predict":
+        raise InvalidInputError(
+            f"{call.capability!r} is a live pipeline: call it with live()",
+            capability=call.capability,
+        )
     """What is sent. Made in a thread of its own where it may take longer than a loop should."""
     if schema is None and _is_small(call.input):
         body, kind = _body(call, schema)

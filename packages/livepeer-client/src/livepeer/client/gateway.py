@@ -256,7 +256,12 @@ class Gateway:
         wanted = Wanted(capability, params, model, publish, subscribe, data)
         config = self._config
         calls = LiveCalls(
-            self._dispatcher, self._pools, self._trust, config.gateway, config.trickle_hosts
+            self._dispatcher,
+            self._caller.check_params,
+            self._pools,
+            self._trust,
+            config.gateway,
+            config.trickle_hosts,
         )
         outputs = {
             name: value

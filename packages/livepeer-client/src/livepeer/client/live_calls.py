@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,7 +18,7 @@ from livepeer.client.exceptions import (
     SessionEndedError,
 )
 from livepeer.client.http import SMALL, Http, read
-from livepeer.client.jobs import Dispatcher, Task
+from livepeer.client.jobs import Choice, Dispatcher, Task
 from livepeer.client.live_answers import Live, Wanted, by_gateway, by_orchestrator
 from livepeer.client.pools import Pools
 from livepeer.client.tls import Trust
@@ -35,6 +35,9 @@ DATA_LIMIT: Final = 24 * 3600.0
 
 JSON: Final = "application/json"
 
+#: Refuses parameters that a capability does not have, where its schema is known.
+ParamsCheck = Callable[[Http, str, Mapping[str, Any], Deadline, Choice], Awaitable[None]]
+
 
 class LiveCalls:
     """Starts streams and speaks of them to whoever runs them."""
@@ -42,12 +45,14 @@ class LiveCalls:
     def __init__(
         self,
         dispatcher: Dispatcher,
+        check_params: ParamsCheck,
         pools: Pools,
         trust: Trust,
         gateway: str | None,
         hosts: Collection[str],
     ) -> None:
-        self._dispatcher, self._pools, self._trust = dispatcher, pools, trust
+        self._dispatcher, self._check_params = dispatcher, check_params
+        self._pools, self._trust = pools, trust
         self._gateway, self._hosts = gateway, hosts
 
     @property
@@ -76,8 +81,11 @@ class LiveCalls:
             parameters=wanted.parameters(),
             sending=asked.append,
         )
+        choice = await self._dispatcher.choose(http, wanted.capability, wanted.model, deadline)
+        if isinstance(params, Mapping):
+            await self._check_params(http, wanted.capability, params, deadline, choice)
         try:
-            running = await self._dispatcher.start(http, task, deadline)
+            running = await self._dispatcher.start(http, task, deadline, choice)
             base = str(running.where["orchestrator"])
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
             if self._gateway:

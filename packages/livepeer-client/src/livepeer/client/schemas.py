@@ -44,7 +44,8 @@ _LIMITS: Final = {
 class Schema:
     """What a capability takes and gives: JSON Schemas of its input and its output.
 
-    `document` is all that `POST /schema` answered (id, version, description, and so on).
+    Of a live one `input` are the parameters of a stream, and `output` says nothing. `document` is
+    all that `POST /schema` answered (id, version, description, and so on).
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -55,10 +56,13 @@ class Schema:
     @classmethod
     def read(cls, document: Any) -> Schema | None:
         """From a runner's schema document, or None for something that is none."""
-        if not isinstance(document, Mapping) or not isinstance(document.get("input"), Mapping):
+        if not isinstance(document, Mapping):
             return None
+        wanted = document.get("params" if document.get("type") == "live" else "input")
         output = document.get("output")
-        return cls(document, document["input"], output if isinstance(output, Mapping) else {})
+        if not isinstance(wanted, Mapping):
+            return None
+        return cls(document, wanted, output if isinstance(output, Mapping) else {})
 
     def check(self, value: Any, *, capability: str) -> None:
         """Raise `InvalidInputError` with the fields that do not fit, before anything is sent.
