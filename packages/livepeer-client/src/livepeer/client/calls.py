@@ -247,12 +247,12 @@ def _schema_in(body: bytes) -> Schema | None:
 
 
 async def _task(call: Call, schema: Schema | None) -> Task:
+    """What is sent. Made in a thread of its own where it may take longer than a loop should."""
     if schema and schema.document.get("type") == "live" and call.route == "predict":
         raise InvalidInputError(
             f"{call.capability!r} is a live pipeline: call it with live()",
             capability=call.capability,
         )
-    """What is sent. Made in a thread of its own where it may take longer than a loop should."""
     if schema is None and _is_small(call.input):
         body, kind = _body(call, schema)
     else:

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from livepeer.client.live_ending import Ending
 from livepeer.client.live_outage import GONE, Outage, Seldom
+from livepeer.client.untrusted import printable
 from livepeer.client.wire import error_value
 from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError
@@ -118,16 +119,16 @@ class Events:
             self.status, self._failing = record, False
         elif kind == "error":
             self.errors, self._failing = self.errors + 1, True
-            message = error_value(record).message[:TOLD]
+            message = printable(error_value(record).message, TOLD)
             self.last_error = message or "an error without a message"
-            log.log(self._seldom.level(), "the pipeline reports: %r", self.last_error)
+            log.log(self._seldom.level(), "the pipeline reports: %s", self.last_error)
         letters = len(json.dumps(record))
         self._recent.put(record, letters)
         for reader in self._readers:
             reader.put(record, letters)
         if kind == "stream_ended":
             # Its channels stay for a moment, for readers that are behind: there is nothing to come.
-            reason = str(record.get("reason") or "")[:TOLD]
+            reason = printable(str(record.get("reason") or ""), TOLD)
             in_order = reason in IN_ORDER
             told = f"the pipeline ended the stream{f': {reason}' if reason else ''}"
             self._ending.finish(told if in_order else self._why(told), lost=not in_order)
