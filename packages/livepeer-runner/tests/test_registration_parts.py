@@ -10,6 +10,13 @@ import pytest
 from livepeer.runner.exceptions import RegistrationError
 from livepeer.runner.registration import Callers, OrchestratorState, Timing, gpu
 from livepeer.runner.registration.address import guess_url
+from livepeer.runner.registration.state import Answer
+
+
+def test_a_token_that_says_nothing_is_no_number_of_places() -> None:
+    for text in ("", "[]", "[" * 100_000, '{"available_capacity": "many"}'):
+        assert Answer(200, text).available_capacity() is None
+    assert Answer(200, "{}").available_capacity() == 0
 
 
 class TestCallers:

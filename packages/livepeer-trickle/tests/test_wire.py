@@ -164,7 +164,9 @@ def test_the_change_feed_leaves_empty_keys_out() -> None:
     assert Changes(added=("_changes",)).format() == b'{"added":["_changes"]}'
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"added":"cam"}', b'{"removed":[1]}', b"{"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"added":"cam"}', b'{"removed":[1]}', b"{", b"[" * 100_000]
+)
 def test_what_is_no_entry_of_the_change_feed_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"change feed|Expecting"):
         Changes.parse(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from livepeer.client.jobs import Choice, Dispatcher, Task
 from livepeer.client.live_answers import Live, Wanted, by_gateway, by_orchestrator
 from livepeer.client.pools import Pools
 from livepeer.client.tls import Trust
+from livepeer.client.untrusted import loads
 from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
 
@@ -221,6 +221,6 @@ class LiveCalls:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return loads(body)
     except ValueError:
         return body.decode("utf-8", "replace") or None

@@ -291,7 +291,10 @@ class Changes:
     @classmethod
     def parse(cls, data: bytes) -> "Changes":
         """Read it; raises ValueError where it is none."""
-        entry = json.loads(data)
+        try:
+            entry = json.loads(data)
+        except RecursionError:
+            raise ValueError("a change feed entry that is nested too deeply") from None
         if not isinstance(entry, dict):
             raise ValueError(f"a change feed entry is a JSON object, not {type(entry).__name__}")
         names: list[tuple[str, ...]] = []

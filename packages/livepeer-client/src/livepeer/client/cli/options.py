@@ -67,6 +67,14 @@ Tls = Annotated[
 Timeout = Annotated[
     float | None, typer.Option("--timeout", metavar="SECONDS", help="For the whole call.")
 ]
+MaxRetries = Annotated[
+    int | None,
+    typer.Option(
+        "--max-retries",
+        metavar="N",
+        help="Tries after the first one, where nobody has room or is ready (5).",
+    ),
+]
 MaxPrice = Annotated[
     float | None, typer.Option("--max-price", metavar="WEI", help="The most, per second.")
 ]

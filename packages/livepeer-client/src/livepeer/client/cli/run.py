@@ -25,6 +25,7 @@ def run(
     model: opt.Model = None,
     timeout: opt.Timeout = None,
     max_price: opt.MaxPrice = None,
+    max_retries: opt.MaxRetries = None,
     route: opt.Route = "predict",
     idempotent: Annotated[
         bool, typer.Option("--idempotent", help="Running it twice does no harm: try others.")
@@ -52,6 +53,7 @@ def run(
         tls=tls,
         max_price=max_price,
         timeout=timeout,
+        max_retries=max_retries,
     ) as gw:
         with progress() as bar:
             bar.add_task(capability, total=None, figures="")

@@ -29,6 +29,7 @@ def stream(
     model: opt.Model = None,
     timeout: opt.Timeout = None,
     max_price: opt.MaxPrice = None,
+    max_retries: opt.MaxRetries = None,
     route: opt.Route = "predict",
     orch: opt.Orch = None,
     gateway: opt.ViaGateway = None,
@@ -53,6 +54,7 @@ def stream(
         "tls": tls,
         "max_price": max_price,
         "timeout": timeout,
+        "max_retries": max_retries,
     }
     with (
         opt.gateway(**settings) as gw,

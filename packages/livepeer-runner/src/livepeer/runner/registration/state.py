@@ -110,7 +110,7 @@ class Answer:
             return None
         try:
             token = json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(token, dict):
             return None
