@@ -97,6 +97,28 @@ async def test_leaving_a_stream_early_stops_the_pipeline(
     await gw.aclose()
 
 
+@pytest.mark.parametrize("verb", ["stream", "run"])
+async def test_a_start_that_its_caller_gives_up_leaves_the_pipeline(
+    start: Start, verb: str
+) -> None:
+    orch = await start(job=[HANG])
+
+    async def use(gw: Gateway) -> None:
+        if verb == "run":
+            await gw.run_async("llm")
+        async with gw.stream_async("llm"):
+            raise AssertionError("it has not started")
+
+    async with Gateway(orch_url=orch.url) as gw:
+        using = asyncio.create_task(use(gw))
+        await asyncio.wait_for(orch.begun.wait(), 30)
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        await asyncio.wait_for(orch.left.wait(), 30)
+    assert len(orch.jobs) == 1
+
+
 async def test_a_reader_that_pauses_holds_the_writer_back(start: Start) -> None:
     piece = chunk("data: " + "x" * 50_000 + "\n\n")
     orch = await start(job=[EVENT_STREAM, *[piece] * 2000, HANG])
