@@ -1,6 +1,7 @@
 """Exact media time."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from livepeer.trickle.media.clock import (
     rescale,
     ticks,
 )
+from livepeer.trickle.media.picture_times import PictureTimes
 from livepeer.trickle.media.timeline import Timeline
 
 
@@ -145,3 +147,71 @@ def test_pictures_are_placed_by_their_dts_and_keep_their_distance() -> None:
     assert timeline.place_both(100_000, None) == (100_000, 100_000)
     # A pts far from its dts is damage.
     assert timeline.place_both(1 << 32, 180_000) == (180_000, 180_000)
+
+
+def test_a_source_of_a_second_that_loops_goes_on_and_its_tracks_stay_in_sync() -> None:
+    """Sound comes late: after the pictures of the next round began it is still of the old one."""
+    timeline = Timeline()
+    shown, heard = [], []
+    for turn in range(5):
+        for n in range(25):
+            shown.append(timeline.place_both(n * 3600, n * 3600, starts=n == 0)[1])
+            at = n - 3
+            if at >= 0 or turn:
+                heard.append(timeline.place(at % 25 * 3600, "audio", starts=True))
+    assert shown == [n * 3600 for n in range(125)]
+    assert heard == [n * 3600 for n in range(122)]
+    assert timeline.restarts == 4
+
+
+def test_pictures_without_dts_that_are_shown_in_another_order_are_no_restart() -> None:
+    timeline = Timeline()
+    order = [0, 4, 2, 1, 3, 8, 6, 5, 7]
+    for gop in range(5):
+        for n in order:
+            pts = (gop * 30 + n) * 3600
+            assert timeline.place_both(pts, None, starts=n == 0) == (pts, pts)
+    assert timeline.restarts == 0
+
+
+@given(damage=st.integers(0, MPEG_WRAP - 1))
+def test_one_damaged_time_at_a_keyframe_moves_nothing(damage: int) -> None:
+    timeline = Timeline()
+    for n in range(20):
+        timeline.place(9_000_000 + n * 3_000, "video", starts=n % 10 == 0)
+    timeline.place(damage, "video", starts=True)
+    for n in range(21, 60):
+        true = 9_000_000 + n * 3_000
+        assert timeline.place(true, "video", starts=n % 10 == 0) == true
+    assert timeline.restarts == 0
+
+
+def timed(told: list[int | None], **options: Any) -> list[tuple[int, int]]:
+    times: PictureTimes[int] = PictureTimes()
+    out = []
+    for number, pts in enumerate(told):
+        out += times.add(number, pts, **options)
+    return out + times.give_up(options.get("rate"), options.get("latest", 0))
+
+
+def test_a_time_that_is_told_is_given_at_once_and_others_at_the_distance_of_those() -> None:
+    times: PictureTimes[str] = PictureTimes()
+    assert times.add("a", 900) == [("a", 900)]
+    assert times.add("b", None) == []
+    assert times.add("c", 8100) == [("b", 4500), ("c", 8100)]
+    # From here on nothing waits.
+    assert times.add("d", None) == [("d", 11_700)]
+    times.lose()
+    assert times.add("e", None) == []
+    assert times.add("f", 90_000) == [("e", 86_400), ("f", 90_000)]
+
+
+def test_pictures_that_have_no_times_at_all_go_on_at_their_rate() -> None:
+    assert timed([None] * 30) == [(n, n * 3000) for n in range(30)]
+    assert timed([None] * 30, rate=Fraction(25)) == [(n, n * 3600) for n in range(30)]
+    assert timed([None] * 3, rate=Fraction(90_000), latest=500) == [
+        (0, 500),
+        (1, 3500),
+        (2, 6500),
+    ]
+    assert timed([None] * 30, rate=Fraction(30_000, 1001))[-1] == (29, 29 * 3003)

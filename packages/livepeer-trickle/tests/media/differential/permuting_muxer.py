@@ -342,12 +342,17 @@ class Muxer:
             rest, starts = rest[184:], False
 
 
-def by_ffmpeg(data: bytes) -> tuple[list[Any], list[Any]]:
-    """Pictures and sound as PyAV gives them."""
+def by_ffmpeg(data: bytes, *, broken: bool = False) -> tuple[list[Any], list[Any]]:
+    """Pictures and sound as PyAV gives them. ``broken``: it ends in the middle of a frame."""
     pictures, sounds = [], []
     with av.open(io.BytesIO(data), "r", format="mpegts") as container:
         streams = [*container.streams.video[:1], *container.streams.audio[:1]]
         for packet in container.demux(streams):
-            for frame in packet.decode():
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                assert broken
+                continue
+            for frame in frames:
                 (pictures if isinstance(frame, av.VideoFrame) else sounds).append(frame)
     return pictures, sounds

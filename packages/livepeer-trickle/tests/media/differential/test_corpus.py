@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,23 @@ def test_a_stream_written_in_any_way_comes_out_whole_and_at_its_ticks(
             assert picture.pts is None or (picture.pts - frame.pts) % MPEG_WRAP == 0, style
         if style.programs != "sound first":
             assert sum(sound.samples for sound in sound_by_pyav) == samples, style
+
+
+RECORDED = sorted(Path(__file__).parents[1].joinpath("recorded").glob("*.ts"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_what_other_muxers_wrote_is_read_as_pyav_reads_it_in_any_pieces(path: Path) -> None:
+    """FFmpeg's, mediacommon's, GStreamer's and VLC's own files."""
+    data = path.read_bytes()
+    pictures, sounds = by_ffmpeg(data, broken="vlc" in path.stem)
+    seen = None
+    for size in ("65536", "1316", "188", "mixed", "1"):
+        frames, heard, _ = play(chunks(data, size, random.Random(size)))
+        assert [frame.pts for frame in frames] == [picture.pts for picture in pictures]
+        planes = [VideoFrame(picture, pts=0).view() for picture in pictures]
+        for frame, wanted in zip(frames, planes, strict=True):
+            assert all(map(np.array_equal, frame.view(), wanted))
+        assert sum(map(len, heard)) == sum(sound.samples for sound in sounds)
+        assert heard[0].time * 90_000 == sounds[0].pts
+        assert seen in (None, seen := digest(frames, heard))

@@ -112,18 +112,19 @@ class Timeline:
         known = self._tracks.get(track)
         if known is None or known.epoch not in (self._now, self._before):
             value, epoch = self._place(raw)
-        elif known.epoch is self._now and (raw - known.last) % MPEG_WRAP <= self.NEAR:
-            # It goes on, as nearly always.
+        elif (raw - known.last) % MPEG_WRAP <= self.NEAR:
+            # It goes on, as nearly always; with the old clock, where only others are at the new.
             if self._returned == track:
                 self._next = self._returned = None
-            value, epoch = self._place(raw)
+            if known.epoch is self._before:
+                value, epoch = known.epoch.reach(known.epoch.distance(raw)), known.epoch
+            else:
+                value, epoch = self._place(raw)
         else:
             behind = known.behind(raw)
             returned = self.JITTER < behind <= -self.BACK
             if returned and (starts or self._returned is not None):
                 value, epoch = self._return(known, track, raw, starts)
-            elif known.epoch is self._before and 0 <= known.epoch.distance(raw) <= self.NEAR:
-                value, epoch = known.epoch.reach(known.epoch.distance(raw)), known.epoch
             else:
                 value, epoch = self._place(raw)
         if epoch is None:
