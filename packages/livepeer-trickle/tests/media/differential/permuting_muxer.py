@@ -54,7 +54,9 @@ class Style:
     nothing: int = 0
     sound_frames: int = 1
     sound_bytes: int = 0
+    #: Every n-th packet of sound tells its time, from the one on that is named.
     sound_times: int = 1
+    sound_first: int = 0
     shift: int = 0
 
 
@@ -209,6 +211,10 @@ class Muxer:
                 pes.dts = unit.dts + 90_000
         return pes
 
+    def _told(self, packet: int) -> bool:
+        first = self.style.sound_first
+        return packet >= first and (packet - first) % self.style.sound_times == 0
+
     def _sound(self, units: list[Unit]) -> Iterator[tuple[int, Pes]]:
         style, count = self.style, 0
         if style.sound_bytes:
@@ -221,13 +227,13 @@ class Muxer:
                 before = [u for a, u in starts if a <= n][-1]
                 pes = Pes(stream[n : n + style.sound_bytes], due=before.pts)
                 if inside:
-                    pes.pts = inside[0].pts if count % style.sound_times == 0 else None
+                    pes.pts = inside[0].pts if self._told(count) else None
                     count += 1
                 yield AUDIO, pes
             return
         for n in range(0, len(units), style.sound_frames):
             group = units[n : n + style.sound_frames]
-            pts = group[0].pts if count % style.sound_times == 0 else None
+            pts = group[0].pts if self._told(count) else None
             count += 1
             yield AUDIO, Pes(b"".join(u.data for u in group), pts, due=group[0].pts)
 

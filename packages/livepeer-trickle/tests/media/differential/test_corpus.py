@@ -22,7 +22,7 @@ import pytest
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.clock import MPEG_WRAP
 
-from .permuting_muxer import Muxer, Unit, by_ffmpeg, draw, units_of
+from .permuting_muxer import Muxer, Style, Unit, by_ffmpeg, draw, units_of
 
 QUICK, ALL = 24, 200
 
@@ -161,3 +161,22 @@ def test_what_other_muxers_wrote_is_read_as_pyav_reads_it_in_any_pieces(path: Pa
         assert sum(map(len, heard)) == sum(sound.samples for sound in sounds)
         assert heard[0].time * 90_000 == sounds[0].pts
         assert seen in (None, seen := digest(frames, heard))
+
+
+@pytest.mark.parametrize("first", [1, 7, 10_000])
+def test_sound_before_the_first_time_that_is_told_is_heard_and_in_its_place(
+    source: Callable[[str], Any], first: int
+) -> None:
+    pictures, sounds, _, samples = source("h264")
+    data = Muxer(Style(sound_first=first), "h264", "aac").mux(pictures, sounds)
+    frames, heard, decoder = play(chunks(data, "1316", random.Random(0)))
+    assert sum(map(len, heard)) == samples
+    for before, after in pairwise(heard):
+        assert after.time - before.time == before.duration
+    begin = Fraction(sounds[0].pts, 90_000)
+    if first < len(sounds):
+        assert abs(heard[0].time - begin) <= Fraction(1, 90_000)
+    else:
+        # It is told nowhere: where the pictures were.
+        assert abs(heard[0].time - frames[0].time) <= Fraction(1, 10)
+    assert decoder.stats.skipped == 0

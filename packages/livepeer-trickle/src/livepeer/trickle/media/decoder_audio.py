@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["AudioDecoder", "open_audio", "opus_head"]
 
 
+#: Units that wait for the first time that is told: a second and more.
+_EARLY = 64
+
+
 class AudioDecoder:
     """Decodes frame by frame; times follow the count of samples as long as the stream agrees."""
 
@@ -32,7 +36,10 @@ class AudioDecoder:
         self._stats = stats
         self._framer = framer_for(track)
         self._context: Any = None
-        self._base: int | None = None
+        self._base: Fraction | int | None = None
+        #: Units before the first time that is told.
+        self._early: list[AccessUnit] = []
+        self._early_at = 0
         self._clock = SampleClock()
         self._broken = False
 
@@ -40,12 +47,14 @@ class AudioDecoder:
         return self._units(self._framer.split(packet))
 
     def lose(self) -> list[AudioFrame]:
+        self._stats.skipped += len(self._early)
+        self._early = []
         self._base = None
         self._broken = True
         return []
 
     def flush(self) -> list[AudioFrame]:
-        out = self._units(self._framer.flush())
+        out = self._units(self._framer.flush()) + self._decode_early(None)
         if self._context is not None:
             out += self._decode(None, None)
             self._context = None
@@ -64,16 +73,45 @@ class AudioDecoder:
                 continue
             if unit.pts is not None:
                 self._base = self._timeline.place(unit.pts, "audio", starts=True)
-            if self._base is None:
-                self._stats.skipped += 1
+                out += self._decode_early(self._base)
+            elif self._base is None:
+                if not self._early:
+                    self._early_at = self._timeline.latest
+                self._early.append(unit)
+                if len(self._early) > _EARLY:
+                    # Its times are told nowhere: it begins where the stream was.
+                    out += self._decode_early(None)
                 continue
-            time: Fraction | int | None
-            if unit.rate:
-                time = self._base + Fraction(unit.after * 90_000, unit.rate)
-            else:
-                # What is in it only its decoder knows, and its clock counts what that gives.
-                time = None if unit.pts is None else self._base
-            out += self._decode(unit, time)
+            out += self._decode(unit, self._time(unit))
+        return out
+
+    def _time(self, unit: AccessUnit) -> Fraction | int | None:
+        assert self._base is not None
+        if unit.rate:
+            return self._base + Fraction(unit.after * 90_000, unit.rate)
+        # What is in it only its decoder knows, and its clock counts what that gives.
+        return None if unit.pts is None else self._base
+
+    def _decode_early(self, end: Fraction | int | None) -> list[AudioFrame]:
+        """What came before the first time that is told, which is ``end``; ``None``: none is."""
+        early, self._early = self._early, []
+        if not early:
+            return []
+        first, last = early[0], early[-1]
+        if not first.rate or any(unit.lost for unit in early[1:]):
+            if end is not None:
+                self._stats.skipped += len(early)
+                return []
+            self._base = self._early_at
+            return [sound for unit in early for sound in self._decode(unit, None)]
+        told, begin = self._base, Fraction(first.after * 90_000, first.rate)
+        if end is None:
+            self._base = self._early_at - begin
+        else:
+            self._base = end - Fraction((last.after + last.samples) * 90_000, last.rate)
+        out = [sound for unit in early for sound in self._decode(unit, self._time(unit))]
+        if end is not None:
+            self._base = told
         return out
 
     def _decode(self, unit: AccessUnit | None, time: Fraction | int | None) -> list[AudioFrame]:
