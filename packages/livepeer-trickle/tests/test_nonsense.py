@@ -2,6 +2,7 @@
 not logged so either, and costs no more than its bytes."""
 
 import asyncio
+import gzip
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -178,6 +179,17 @@ async def test_a_segment_is_read_whole_up_to_a_limit(scripted: ScriptedServer) -
         with pytest.raises(SegmentFailed, match="500 bytes at most"):
             await segment.read(limit=500)
         assert (subscriber.stats.cut, await segment.receive()) == (1, b"")
+
+
+async def test_a_compressed_answer_is_never_unpacked(scripted: ScriptedServer) -> None:
+    """Nobody asks for one: what a bomb would become stays the few bytes that it is."""
+    bomb = gzip.compress(bytes(10_000_000))
+    async with TrickleSubscriber(f"{scripted.url}/cam", start=0) as subscriber:
+        getting = asyncio.create_task(anext(subscriber))
+        exchange = await scripted.request("GET", "/cam/0")
+        assert exchange.headers["accept-encoding"] == "identity"
+        await exchange.answer(200, {"Lp-Trickle-Seq": "0", "Content-Encoding": "gzip"}, bomb)
+        assert await (await getting).read() == bomb
 
 
 @pytest.mark.parametrize("at", ["next", "0"])
