@@ -39,7 +39,7 @@ class AudioDecoder:
         self._base: Fraction | int | None = None
         #: Units before the first time that is told.
         self._early: list[AccessUnit] = []
-        self._early_at = 0
+        self._early_at: int | None = None
         self._clock = SampleClock()
         self._broken = False
 
@@ -76,7 +76,7 @@ class AudioDecoder:
                 out += self._decode_early(self._base)
             elif self._base is None:
                 if not self._early:
-                    self._early_at = self._timeline.latest
+                    self._early_at = None if self._timeline.first is None else self._timeline.latest
                 self._early.append(unit)
                 if len(self._early) > _EARLY:
                     # Its times are told nowhere: it begins where the stream was.
@@ -98,15 +98,17 @@ class AudioDecoder:
         if not early:
             return []
         first, last = early[0], early[-1]
+        # Where the stream was then, or began.
+        here = self._early_at if self._early_at is not None else self._timeline.first or 0
         if not first.rate or any(unit.lost for unit in early[1:]):
             if end is not None:
                 self._stats.skipped += len(early)
                 return []
-            self._base = self._early_at
+            self._base = here
             return [sound for unit in early for sound in self._decode(unit, None)]
         told, begin = self._base, Fraction(first.after * 90_000, first.rate)
         if end is None:
-            self._base = self._early_at - begin
+            self._base = here - begin
         else:
             self._base = end - Fraction((last.after + last.samples) * 90_000, last.rate)
         out = [sound for unit in early for sound in self._decode(unit, self._time(unit))]

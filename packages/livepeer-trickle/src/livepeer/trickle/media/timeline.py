@@ -82,6 +82,8 @@ class Timeline:
         #: The track that went back a little, if that is what may be the next clock.
         self._returned: str | None = None
         self._tracks: dict[str, _Track] = {}
+        #: The first time of all, once there is one.
+        self.first: int | None = None
         #: How often the source's clock started again.
         self.restarts = 0
 
@@ -157,7 +159,7 @@ class Timeline:
     def _place(self, raw: int) -> tuple[int, _Epoch | None]:
         now = self._now
         if now is None:
-            self._now = _Epoch(raw, raw, 0)
+            self._now, self.first = _Epoch(raw, raw, 0), raw
             return raw, self._now
         distance = now.distance(raw)
         if self.BACK <= distance <= self.NEAR:
@@ -170,7 +172,7 @@ class Timeline:
             return before.reach(before.distance(raw)), before
         if not 0 < distance <= self.LEAP and now.offset == 0 and not now.confirmed:
             # The very first timestamp stands alone: it is the damaged one.
-            self._now = _Epoch(raw, raw, 0)
+            self._now, self.first = _Epoch(raw, raw, 0), raw
             return raw, self._now
         if self._next is not None and self.BACK <= self._next.distance(raw) <= self.PAUSE:
             return self._confirm(now, self._next, raw)
