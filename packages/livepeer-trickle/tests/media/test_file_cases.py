@@ -256,3 +256,26 @@ def test_a_cover_picture_is_no_video() -> None:
 def test_the_tiles_of_a_still_picture_are_no_video() -> None:
     with pytest.raises(ValueError, match="no video"):
         list(decode(CASES / "grid.heic"))
+
+
+@pytest.mark.parametrize("begin", [2, 40])
+def test_sound_that_begins_late_in_a_transport_stream_is_not_lost(begin: int) -> None:
+    frames: list[Any] = []
+    for n in range(45):
+        frames.append(VideoFrame.from_ndarray(quadrants(), time=n))
+        if n >= begin:
+            tone = np.full((2, 48_000), 0.1, np.float32)
+            frames.append(AudioFrame.from_ndarray(tone, rate=48_000, time=n))
+    data = encode(frames)
+    assert data is not None
+    found = list(decode(data))
+    assert sum(isinstance(frame, VideoFrame) for frame in found) == 45
+    heard = sum(frame.duration for frame in found if isinstance(frame, AudioFrame))
+    assert abs(heard - (45 - begin)) < Fraction(1, 10)
+
+
+def test_a_transport_stream_without_its_tables_is_left_to_ffmpeg() -> None:
+    data = (CASES / "one_second.ts").read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    pictures = [one for one in packets if (one[1] & 0x1F) << 8 | one[2] == 0x100]
+    assert len(pictures_of(b"".join(pictures))) == 25

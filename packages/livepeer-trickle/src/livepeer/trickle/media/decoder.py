@@ -92,6 +92,12 @@ class StreamDecoder:
         """The tracks that the stream has announced; empty before its first bytes."""
         return self._demuxer.tracks
 
+    @property
+    def too_large(self) -> tuple[int, int] | None:
+        """Width and height of the pictures that come now, where ``max_pixels`` refuses them."""
+        decoder = self._decoders.get("video")
+        return decoder.too_large if isinstance(decoder, VideoDecoder) else None
+
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame | MediaPacket]:
         """Bytes of the current segment, cut anywhere."""
         return self._ordered(self._packets(self._demuxer.feed(data)))

@@ -69,6 +69,11 @@ class VideoDecoder:
         self._times: PictureTimes[av.VideoFrame] = PictureTimes()
         self._upright = Upright()
 
+    @property
+    def too_large(self) -> tuple[int, int] | None:
+        """The size of the last keyframe, where that was too large."""
+        return self._refused
+
     def push(self, packet: ElementaryPacket) -> list[VideoFrame]:
         return self._units(self._framer.split(packet))
 

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from .clock import MPEG_TIME_BASE, SampleClock
 from .file_clock import PictureClock
 from .frames import AudioFrame, Frame, VideoFrame
-from .limits import allowance
+from .limits import allowance, too_large
 from .upright import Upright
 from .video_frame import SQUARE
 
@@ -88,11 +88,7 @@ class PictureTrack:
         One broken header may tell any size, and what follows it is whole again.
         """
         if self._too_large is not None and self._refused > most:
-            width, height = self._too_large
-            raise ValueError(
-                f"its pictures are {width}x{height}, and max_pixels is {self._max_pixels}: "
-                "give decode(..., max_pixels=...) a larger one to have them"
-            )
+            raise too_large(*self._too_large, self._max_pixels)
 
     def _note_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
+from .decoder import StreamDecoder
 from .file_clock import FileClock
 from .frames import Frame, MediaPacket
 from .interleave import Interleaver
-from .limits import MAX_PIXELS, allowance
+from .limits import MAX_PIXELS, allowance, too_large
 from .repeats import WithoutRepeats, is_transport_stream
 
 __all__ = ["decode"]
@@ -68,20 +69,51 @@ def _frames(file: Any, name: str, video: bool, audio: bool, max_pixels: int) -> 
     if not isinstance(head, bytes):
         kind = type(file).__name__
         raise TypeError(f"a source is a path, bytes or a file opened with 'rb', not {kind}")
-    format = None
     if is_transport_stream(head):
-        file, format = WithoutRepeats(head, file), "mpegts"
-    elif file.seekable():
-        file.seek(-len(head), os.SEEK_CUR)
+        frames = _transport_stream(file, head, name, video, audio, max_pixels)
     else:
-        file = io.BytesIO(head + file.read())
+        if file.seekable():
+            file.seek(-len(head), os.SEEK_CUR)
+        else:
+            file = io.BytesIO(head + file.read())
+        frames = _container(file, None, name, video, audio, max_pixels)
     empty = True
-    for frame in _container(file, format, name, video, audio, max_pixels):
+    for frame in frames:
         empty = False
         yield frame
     if empty:
         wanted = " or ".join(kind for kind, on in (("video", video), ("audio", audio)) if on)
         raise ValueError(f"{name} holds no {wanted} that can be decoded")
+
+
+def _transport_stream(
+    file: Any, head: bytes, name: str, video: bool, audio: bool, max_pixels: int
+) -> Iterator[Frame]:
+    """By our own demuxer: PyAV gives no track that begins on the way, or changes its codec there.
+    What that has nothing of, libavformat may know."""
+    begin = file.tell() - len(head) if file.seekable() else None
+    decoder = StreamDecoder(
+        video="decode" if video else "drop",
+        audio="decode" if audio else "drop",
+        max_hold=_HOLD,
+        max_pixels=max_pixels,
+    )
+    empty, chunk = True, head
+    while chunk:
+        for frame in decoder.feed(chunk):
+            empty = False
+            yield cast("Frame", frame)
+        chunk = file.read(_CHUNK)
+    large = decoder.too_large
+    for frame in decoder.flush():
+        empty = False
+        yield cast("Frame", frame)
+    if large is not None:
+        raise too_large(*large, max_pixels)
+    if empty and begin is not None:
+        file.seek(begin)
+        whole = WithoutRepeats(b"", file)
+        yield from _container(whole, "mpegts", name, video, audio, max_pixels)
 
 
 def _container(
@@ -119,8 +151,9 @@ def _container(
         while True:
             try:
                 packet = next(packets, None)
-            except FFmpegError:
-                # The file is broken off here.
+            except (FFmpegError, IndexError):
+                # The file is broken off here; or PyAV 18.1 is at the end of one that began a track
+                # later than it was looked into, and trips over that.
                 break
             if packet is None:
                 break

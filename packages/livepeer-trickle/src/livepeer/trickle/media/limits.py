@@ -21,3 +21,11 @@ def allowance(max_pixels: int) -> str:
 def pictures_that_may_wait(most: int, width: int, height: int) -> int:
     """``most`` pictures of that size, or as many as memory is for; some in any case."""
     return max(min(most, 4), min(most, _WAITING_PIXELS // max(1, width * height)))
+
+
+def too_large(width: int, height: int, max_pixels: int) -> ValueError:
+    """What is raised for a file whose pictures are over the limit."""
+    return ValueError(
+        f"its pictures are {width}x{height}, and max_pixels is {max_pixels}: "
+        "give decode(..., max_pixels=...) a larger one to have them"
+    )
