@@ -110,6 +110,7 @@ def test_a_secret_may_be_read_from_a_file(tmp_path: Path) -> None:
         ({"tls": 3}, "'verify', 'pin' or 'insecure', not 3"),
         ({"timeout": "3"}, "timeout has to be a positive number of seconds, not '3'"),
         ({"timeout": 0}, "timeout"),
+        ({"timeout": 10**400}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
         ({"eth_key": "not-a-key"}, "eth_key is not a private key"),
     ],

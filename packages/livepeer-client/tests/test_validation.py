@@ -67,6 +67,8 @@ HOSTILE: dict[str, tuple[Any, Any]] = {
     "types": ({"type": [{"a": i} if i % 2 else i for i in range(20_000)]}, {}),
     "numbers": ({"properties": {"a": {"multipleOf": 0.1}}}, {"a": 10**400}),
     "no text": ({"$schema": []}, {}),
+    "no URL": ({"$schema": "http://["}, {}),
+    "true": ({"$schema": True}, {}),
     "long pattern": ({"properties": {"a": {"pattern": "(?:a?){900}" * 100}}}, {"a": AS}),
     "look ahead": ({"properties": {"a": {"pattern": "(?=(a+)+$)c"}}}, {"a": AS}),
 }

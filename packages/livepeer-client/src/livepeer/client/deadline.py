@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from typing import Final
 
 from livepeer.client.exceptions import ConfigurationError
+
+#: Thirty years: no clock and no header has room for more.
+LONGEST: Final = 1e9
 
 
 def seconds(value: object) -> float:
     """A limit as it was given. Raises `ConfigurationError` for what is none."""
-    if not isinstance(value, int | float) or not (value > 0 and math.isfinite(value)):
+    if not isinstance(value, int | float) or not 0 < value <= LONGEST:
         raise ConfigurationError(f"timeout has to be a positive number of seconds, not {value!r}")
     return value
 

@@ -52,13 +52,10 @@ def errors(schema: Any, value: Any, is_file: Callable[[Any], bool]) -> list[Any]
 
 def is_schema(schema: Any) -> bool:
     """Is it a JSON Schema by its own metaschema? Also False where that takes too long to tell."""
-    from jsonschema import validators
-
     _files.set(lambda part: False)
     try:
-        kind: Any = validators.validator_for(schema, default=validators.Draft202012Validator)
-        return next(_judge(kind.META_SCHEMA, schema), None) is None
-    except (Unjudged, TypeError):  # a `$schema` that is no text
+        return next(_judge(_kind(schema).META_SCHEMA, schema), None) is None
+    except Unjudged:
         return False
 
 
@@ -66,19 +63,27 @@ _files: ContextVar[Callable[[Any], bool]] = ContextVar("files")
 
 
 def _judge(schema: Any, value: Any) -> Iterator[Any]:
-    from jsonschema import validators
     from referencing import Registry
 
     _end.set(time.thread_time() + TIME_LIMIT)
     try:
-        kind: Any = validators.validator_for(schema, default=validators.Draft202012Validator)
         # A registry of its own: the default one would fetch whatever a foreign schema refers to.
-        judge = _bounded(kind)(schema, registry=Registry())
+        judge = _bounded(_kind(schema))(schema, registry=Registry())
         yield from judge.iter_errors(value)
     except Unjudged:
         raise
     except Exception as error:  # noqa: BLE001 — nobody knows what a foreign schema makes it raise
         raise Unjudged(f"{type(error).__name__}: {str(error)[:200]}") from None
+
+
+def _kind(schema: Any) -> Any:
+    """The draft that a schema names, or the latest."""
+    from jsonschema import validators
+
+    try:
+        return validators.validator_for(schema, default=validators.Draft202012Validator)
+    except Exception as error:  # it takes apart whatever `$schema` is
+        raise Unjudged("a `$schema` that is none") from error
 
 
 @functools.cache
