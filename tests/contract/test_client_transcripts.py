@@ -116,7 +116,14 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
             async with Gateway(
                 **{"gateway_url" if by_gateway else "orch_url": url}, max_retries=0
             ) as gw:  # type: ignore[arg-type]
-                calls = LiveCalls(gw._dispatcher, gw._pools, gw._trust, gw._config.gateway)
+                calls = LiveCalls(
+                    gw._dispatcher,
+                    gw._caller.check_params,
+                    gw._pools,
+                    gw._trust,
+                    gw._config.gateway,
+                    frozenset({"orch"}),  # where the recorded channels are
+                )
                 return await live_caller.replay(scenario, server, calls, gateway=by_gateway)
 
     pairs = recorded_live()

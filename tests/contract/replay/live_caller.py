@@ -162,7 +162,7 @@ async def _call(
         case "update":
             return await calls.update(live, body)
         case "stop":
-            return await calls.stop(live, "over")
+            return await calls.leave(live)
         case _:
             return await calls.status(live)
 
