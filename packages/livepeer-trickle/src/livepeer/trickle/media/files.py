@@ -95,17 +95,21 @@ def _transport_stream(
     decoder = StreamDecoder(
         video="decode" if video else "drop",
         audio="decode" if audio else "drop",
-        max_hold=_HOLD,
         max_pixels=max_pixels,
     )
+    # Of a track that was announced nothing may have come yet: here it can be waited for.
+    order = Interleaver(_HOLD)
+    wanted = {kind for kind, on in (("video", video), ("audio", audio)) if on}
     empty, chunk = True, head
     while chunk:
-        for frame in decoder.feed(chunk):
+        made = decoder.feed(chunk)
+        tracks = sum(track.kind in wanted for track in decoder.tracks)
+        for frame in order.add(made, tracks=tracks):
             empty = False
             yield cast("Frame", frame)
         chunk = file.read(_CHUNK)
     large = decoder.too_large
-    for frame in decoder.flush():
+    for frame in [*order.add(decoder.flush(), tracks=0), *order.flush()]:
         empty = False
         yield cast("Frame", frame)
     if large is not None:
