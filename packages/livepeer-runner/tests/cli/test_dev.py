@@ -49,6 +49,8 @@ LIVE = """
         u: int = 128
     class Tint(LivePipeline):
         params: Params
+        def on_stream_start(self, params: Params) -> None:
+            self.emit_event({"type": "tinting", "u": params.u})
         def process_video(self, frame: VideoFrame) -> VideoFrame:
             frame.planes[1][:] = self.params.u
             return frame
@@ -277,6 +279,7 @@ def test_one_live_call_tells_its_figures(folder: Folder, clip: Path) -> None:
     found = re.search(figures, done.stderr)
     assert found is not None, done.stderr
     assert int(found[1]) + int(found[2]) == 30  # in real time, on a machine that may be busy
+    assert '{"type": "tinting", "u": 90}' in done.stderr
     from livepeer.trickle.media import VideoFrame, decode
 
     pictures = [one for one in decode(folder.path / "out.mp4") if isinstance(one, VideoFrame)]

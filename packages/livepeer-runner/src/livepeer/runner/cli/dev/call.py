@@ -115,11 +115,11 @@ class _Figures:
             line = bar.add_task("live", total=None, figures="")
             async for text in lines:
                 event = _event(text)
-                if event is None:
-                    note(text.decode("utf-8", "replace").rstrip())
-                elif event.get("type") == "status":
+                if event is not None and event.get("type") == "status":
                     self._status = event
                     bar.update(line, figures=self.shown())
+                elif event is None or event.get("type") != "stream_ended":
+                    note(text.decode("utf-8", "replace").rstrip())
 
     def shown(self) -> str:
         inference = self._status.get("inference_status")
