@@ -215,3 +215,14 @@ def test_pictures_that_have_no_times_at_all_go_on_at_their_rate() -> None:
         (2, 6500),
     ]
     assert timed([None] * 30, rate=Fraction(30_000, 1001))[-1] == (29, 29 * 3003)
+
+
+def test_a_damaged_first_time_of_a_track_is_no_restart() -> None:
+    timeline = Timeline()
+    for n in range(3):
+        timeline.place(90_000 + n * 3_000, "video", starts=n == 0)
+    timeline.place(90_000 + 241_144, "audio", starts=True)
+    for n in range(1, 30):
+        true = 90_000 + n * 1_920
+        assert timeline.place(true, "audio", starts=True) == true
+    assert timeline.restarts == 0

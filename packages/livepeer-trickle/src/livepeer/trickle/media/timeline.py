@@ -124,7 +124,8 @@ class Timeline:
                 value, epoch = self._place(raw)
         else:
             behind = known.behind(raw)
-            returned = self.JITTER < behind <= -self.BACK
+            # Of two times nobody knows which is the damaged one.
+            returned = known.before != known.last and self.JITTER < behind <= -self.BACK
             if returned and (starts or self._returned is not None):
                 value, epoch = self._return(known, track, raw, starts)
             else:
