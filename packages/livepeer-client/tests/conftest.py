@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,11 @@ def _self_signed(folder: Path) -> ssl.SSLContext:
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
     context.load_cert_chain(path)
     return context
+
+
+@pytest.fixture(autouse=True)
+def recursion_limit() -> Iterator[None]:
+    """Tests import eth-account themselves, which raises it for all that come after."""
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)

@@ -6,7 +6,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,6 @@ Start = Callable[..., Any]
 
 FIXTURES = Path(__file__).parents[3] / "specs" / "fixtures" / "byoc"
 KEY = "0x" + "11" * 32
-
-
-@pytest.fixture(autouse=True)
-def recursion_limit() -> Iterator[None]:
-    """These tests import eth-account themselves, which raises it for all that come after."""
-    limit = sys.getrecursionlimit()
-    yield
-    sys.setrecursionlimit(limit)
 
 
 def test_a_local_key_leaves_the_recursion_limit_as_it_was() -> None:

@@ -87,6 +87,21 @@ def test_a_schema_that_costs_too_much_refuses_nobody_within_a_second(name: str) 
     assert time.process_time() - before < 2.0
 
 
+def test_a_schema_that_refers_to_itself_ends_no_process_whose_limit_of_recursion_is_raised() -> (
+    None
+):
+    """Libraries raise it a hundredfold, such as the one that signs payments."""
+    program = (
+        "import sys\n"
+        "from livepeer.client import validation\n"
+        "sys.setrecursionlimit(100_000)\n"
+        "try: validation.errors({'$ref': '#'}, {}, lambda part: False)\n"
+        "except validation.Unjudged as why: print(why)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, b"it is more than 200 levels deep\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     "schema",
     [

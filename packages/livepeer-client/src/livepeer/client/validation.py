@@ -15,6 +15,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 __all__ = ["Unjudged", "errors", "is_schema"]
@@ -26,12 +27,30 @@ PATTERN_LENGTH: Final = 1_000
 #: Letters that a pattern is matched against; the longest of them take 30 ms at worst.
 TEXT_LENGTH: Final = 4_096
 UNIQUE_ITEMS: Final = 500
-
-_end: ContextVar[float] = ContextVar("end")
+#: Keywords within keywords. Not Python's own limit of recursion: some libraries raise that so far
+#: that a schema which refers to itself would end the process.
+DEPTH: Final = 200
 
 
 class Unjudged(Exception):
     """Not to be judged here: the pipeline decides."""
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """What one judgement may still take."""
+
+    end: float
+    depth: int = 0
+
+    def look(self) -> None:
+        if time.thread_time() > self.end:
+            raise Unjudged(f"it takes longer than {TIME_LIMIT:g} s")
+        if self.depth > DEPTH:
+            raise Unjudged(f"it is more than {DEPTH} levels deep")
+
+
+_bounds: ContextVar[_Bounds] = ContextVar("bounds")
 
 
 def errors(schema: Any, value: Any, is_file: Callable[[Any], bool]) -> list[Any]:
@@ -65,7 +84,7 @@ _files: ContextVar[Callable[[Any], bool]] = ContextVar("files")
 def _judge(schema: Any, value: Any) -> Iterator[Any]:
     from referencing import Registry
 
-    _end.set(time.thread_time() + TIME_LIMIT)
+    _bounds.set(_Bounds(time.thread_time() + TIME_LIMIT))
     try:
         # A registry of its own: the default one would fetch whatever a foreign schema refers to.
         judge = _bounded(_kind(schema))(schema, registry=Registry())
@@ -117,9 +136,13 @@ def _bounded(kind: Any) -> Any:
 
 def _timed(check: Any) -> Any:
     def timed(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        if time.thread_time() > _end.get():
-            raise Unjudged(f"it takes longer than {TIME_LIMIT:g} s")
-        yield from check(validator, value, instance, schema) or ()
+        bounds = _bounds.get()
+        bounds.depth += 1
+        try:
+            bounds.look()
+            yield from check(validator, value, instance, schema) or ()
+        finally:
+            bounds.depth -= 1
 
     return timed
 
@@ -166,8 +189,7 @@ def _matcher(pattern: str) -> Any:
 
     if len(pattern) > PATTERN_LENGTH:
         raise Unjudged("a long pattern")
-    if time.thread_time() > _end.get():
-        raise Unjudged(f"it takes longer than {TIME_LIMIT:g} s")
+    _bounds.get().look()
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern))
     except (
