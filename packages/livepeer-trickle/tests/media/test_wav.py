@@ -48,6 +48,13 @@ def test_what_is_too_loud_is_clipped_and_does_not_wrap() -> None:
     assert np.abs(np.diff(samples)).max() < 0.6
 
 
+def test_what_is_no_number_is_silence() -> None:
+    frame = tone(0, 480, channels=1)
+    frame.samples[0, 100] = np.nan
+    _, samples = read(encode([frame], format="wav") or b"")
+    assert samples[0, 100] == 0 and samples[0, 99] == pytest.approx(frame.samples[0, 99], abs=1e-4)
+
+
 def test_pictures_are_left_out_and_another_rate_is_resampled() -> None:
     picture = VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), time=0)
     frames = [picture, tone(0, 4800), tone(0, 2205, rate=22050, channels=1)]

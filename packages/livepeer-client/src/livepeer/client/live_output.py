@@ -77,8 +77,10 @@ class Frames(Generic[F_co]):
                     self._ending.finish(why, lost=True)
                     break
                 self.reconnects += 1
+                if self._subscriber is not None and self._subscriber.position is not None:
+                    # Not at "current", where pictures that were handed out would come again.
+                    self._options["start"] = self._subscriber.position
                 await self._drop()
-                self._options["start"] = "current"
                 await asyncio.sleep(outage.pause(error))
             except TimeoutError:
                 break

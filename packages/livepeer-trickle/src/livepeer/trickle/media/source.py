@@ -125,6 +125,14 @@ class MediaSubscriber:
         )
 
     @property
+    def position(self) -> int | None:
+        """The number of the segment that is read next; None while nothing is known of the channel.
+
+        As ``start`` of another subscriber it goes on behind this one: nothing comes twice.
+        """
+        return self._subscriber.position
+
+    @property
     def tracks(self) -> tuple[Track, ...]:
         """The tracks that the stream has announced, those left out included; known with the first
         frame."""

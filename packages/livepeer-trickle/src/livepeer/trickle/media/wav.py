@@ -32,7 +32,7 @@ def write_wav(frames: Iterable[VideoFrame | AudioFrame | MediaPacket], target: B
                 out.setparams((len(frame.samples), 2, frame.rate, 0, "NONE", ""))
             elif (frame.rate, frame.layout) != (first.rate, first.layout):
                 frame = frame.resample(rate=first.rate, layout=first.layout)
-            whole = np.clip(np.rint(frame.samples.T * 32767.0), -32768, 32767)
+            whole = np.clip(np.rint(np.nan_to_num(frame.samples.T) * 32767.0), -32768, 32767)
             out.writeframesraw(whole.astype("<i2").tobytes())
         if out is None:
             raise ValueError("no sound was given: there is nothing to encode")
