@@ -103,7 +103,7 @@ class Assembler:
             counter = (counter + 1) & 0x0F
         if anew:
             self._counter = None
-        self._continue(counter, starts)
+        self._continue(counter, starts, out)
         self._counter = (counter + count - 1) & 0x0F
         last = at + (count - 1) * _PACKET
         self._payload = buffer[begin if count == 1 else last + 4 : last + _PACKET]
@@ -156,13 +156,17 @@ class Assembler:
         self._open = self._stuffed = self._damaged = False
         self._wanted = None
 
-    def _continue(self, counter: int, starts: bool) -> None:
+    def _continue(self, counter: int, starts: bool, out: list[ElementaryPacket]) -> None:
         """Compare with the counter before: what is between them was lost."""
         last, fresh = self._counter, self._new_segment
         self._new_segment = False
         if last is None or counter == (last + 1) & 0x0F or (fresh and starts):
             return
         self._stats.lost_packets += (counter - last - 1) & 0x0F
+        if starts and self._stuffed and self._proof is not None and not self._wanted:
+            # It ended in stuffing, so it was whole as far as this muxer is known: a stream that
+            # begins anew, with another counter, takes nothing from it.
+            self._finish_by_start(out)
         self._lost = True
         self._damaged = self._damaged or self._open
         self._guessed = self._flushed = False
