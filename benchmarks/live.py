@@ -47,7 +47,7 @@ def serve(kind: str, pipe: Any) -> None:
     import dataclasses
 
     from livepeer.runner import LivePipeline, VideoFrame, create_app
-    from livepeer.runner.server import bind, server_config, uvicorn_server
+    from livepeer.runner.serving.server import bind, server_config, uvicorn_server
     from livepeer.runner.settings import Settings
 
     class Identity(LivePipeline):
@@ -240,7 +240,7 @@ def overload(quick: bool) -> list[list[str]]:
 def encoded(count: int, fps: int, width: int, height: int) -> list[tuple[bytes, bool]]:
     """For each picture its bytes of a transport stream, and whether they begin a segment."""
     from livepeer.trickle.media import VideoFrame, VideoOutput
-    from livepeer.trickle.media.encoder import SegmentEncoder
+    from livepeer.trickle.media.codec.encoder import SegmentEncoder
 
     pictures = glass.scenery(min(count, 60), width, height)
     encoder = SegmentEncoder(VideoOutput(fps=fps), None)

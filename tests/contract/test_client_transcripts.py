@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from livepeer.client import Gateway
-from livepeer.client.live_calls import LiveCalls
+from livepeer.client.live.calls import LiveCalls
 
 from .replay import live_caller
 from .replay.caller import Played, replay

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import Gateway, LiveSession, live_calls
+from livepeer.client import Gateway, LiveSession
+from livepeer.client.live import calls as live_calls
 from livepeer.trickle.testing import FaultProxy
 
 from .live import LIMIT, endless, take, u_of

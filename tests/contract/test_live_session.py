@@ -165,7 +165,7 @@ async def test_the_end_of_a_file_waits_for_nothing_that_is_known_already(
     gw: Gateway, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever waited out the limit would be here longer than the test may take.
-    monkeypatch.setattr("livepeer.client.live_input.LINGER", 10 * LIMIT)
+    monkeypatch.setattr("livepeer.client.live.input.LINGER", 10 * LIMIT)
     async with gw.live("lossless") as session:
         publication = session.publish_file(clip)
         assert len(await take(session.subscribe(policy="all"))) == 60
@@ -335,7 +335,7 @@ async def test_by_a_gateway_parameters_status_and_data_work_and_media_says_where
 async def test_keepalives_are_written_for_an_orchestrator_that_writes_none(
     network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.live_channels.KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr("livepeer.client.live.channels.KEEP_ALIVE_SECONDS", 0.2)
     orchestrator = await network(tls=False)
     async with Gateway(orch_url=orchestrator.url) as gw, gw.live("tint") as session:
         url = f"{orchestrator.url}/ai/trickle/{session.stream_id}-control"

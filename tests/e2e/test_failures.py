@@ -57,7 +57,7 @@ async def test_after_a_crash_of_the_orchestrator_the_container_comes_back_by_its
 async def test_a_container_that_dies_ends_its_session_with_the_reason_and_a_new_one_works(
     network: Network, gw: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.live_events.SILENCE", 8.0)
+    monkeypatch.setattr("livepeer.client.live.events.SILENCE", 8.0)
     paint = network.serve(PIPELINES, "paint")
     async with gw.live(paint.capability, params={"u": 60}) as session:
         session.publish(endless())

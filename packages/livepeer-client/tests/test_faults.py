@@ -32,9 +32,8 @@ from livepeer.client import (
     PipelineError,
     ProtocolError,
     StreamInterruptedError,
-    offers,
-    selection,
 )
+from livepeer.client.network import offers, selection
 from livepeer.client.testing import CUT, EVENT_STREAM, HANG, chunk, events, reply
 
 Start = Callable[..., Any]
@@ -313,7 +312,7 @@ async def test_nobody_there_and_dns_gone_are_connection_errors(start: Start) -> 
 async def test_a_self_signed_certificate_is_refused_with_the_way_out(
     start: Start, certificate: Callable[[], ssl.SSLContext], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from livepeer.client import tls
+    from livepeer.client.http import tls
 
     orch = await start(ssl_context=certificate())
     async with Gateway(orch_url=orch.url) as gw:
@@ -361,7 +360,7 @@ async def test_pins_that_cannot_be_kept_are_the_error_and_nothing_is_sent(
 async def test_a_changed_certificate_is_refused_before_a_header_leaves_until_it_is_trusted(
     start: Start, certificate: Callable[[], ssl.SSLContext]
 ) -> None:
-    from livepeer.client import tls
+    from livepeer.client.http import tls
     from livepeer.trickle.tls import pins_path
 
     orch = await start(ssl_context=certificate())

@@ -18,8 +18,8 @@ from livepeer.client import (
     NoCapacityError,
     PaymentRequiredError,
 )
-from livepeer.client.deadline import Deadline
-from livepeer.client.retries import LONGEST, UNKNOWN_RETRIES, Retries
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.retries import LONGEST, UNKNOWN_RETRIES, Retries
 from livepeer.client.testing import CUT, events, reply
 
 Start = Callable[..., Any]
@@ -30,7 +30,7 @@ NOT_READY = {"error": {"type": "not_ready", "message": "loading", "retry_after":
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livepeer.client.retries.FIRST", 0.001)
+    monkeypatch.setattr("livepeer.client.http.retries.FIRST", 0.001)
 
 
 def first(answers: list[Any], then: Any = None) -> Callable[[Any], list[Any]]:
@@ -251,7 +251,7 @@ async def test_a_slow_free_one_is_found_when_the_quick_one_is_full(start: Start)
 async def test_offers_are_kept_in_a_bounded_number(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.offers.OFFERS", 3)
+    monkeypatch.setattr("livepeer.client.network.offers.OFFERS", 3)
     orch = await start()
     async with Gateway(orch_url=orch.url) as gw:
         for i in range(8):

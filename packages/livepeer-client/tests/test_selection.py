@@ -22,7 +22,7 @@ from livepeer.client.exceptions import (
     ProtocolError,
     StreamInterruptedError,
 )
-from livepeer.client.selection import Attempt, FailureMemory, gather, may_try_next, rank
+from livepeer.client.network.selection import Attempt, FailureMemory, gather, may_try_next, rank
 from livepeer.client.types import Offer
 
 

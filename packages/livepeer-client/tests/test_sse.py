@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.client.sse import Parser
+from livepeer.client.http.sse import Parser
 from livepeer.client.types import StreamEvent
 
 
@@ -187,7 +187,8 @@ def test_a_payload_folded_over_lines_is_one_json_value() -> None:
 def test_an_event_without_end_is_refused_before_it_fills_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from livepeer.client import ProtocolError, sse
+    from livepeer.client import ProtocolError
+    from livepeer.client.http import sse
 
     monkeypatch.setattr(sse, "EVENT_LIMIT", 1000)
     parser = Parser()

@@ -26,10 +26,10 @@ from livepeer.client import (
     PipelineError,
     ProtocolError,
     Token,
-    directory,
-    http,
 )
 from livepeer.client.config import Config
+from livepeer.client.http import http
+from livepeer.client.network import directory
 from livepeer.client.testing import ScriptedOrchestrator, events, reply
 from livepeer.client.untrusted import LARGE, loads, printable, redacted, secrets_in, shown_url
 from livepeer.client.wire import capacity_in, error_body, price_in, wait_in
@@ -272,7 +272,7 @@ async def test_forty_thousand_addresses_are_a_thousand_and_are_asked_a_few_at_a_
     most = 0
     asked: list[str] = []
     now = 0
-    from livepeer.client.offers import AT_ONCE, Offers
+    from livepeer.client.network.offers import AT_ONCE, Offers
 
     async def probe(self: Any, http: Any, orchestrator: str, *rest: Any) -> Any:
         nonlocal most, now

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from livepeer.runner.app import create_app
-from livepeer.runner.pipeline import PipelineBase
-from livepeer.runner.server import bind, server_config, uvicorn_server
-from livepeer.runner.service import Service
+from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.running.service import Service
+from livepeer.runner.serving.app import create_app
+from livepeer.runner.serving.server import bind, server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
 LIMIT = 60.0

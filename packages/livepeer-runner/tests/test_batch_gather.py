@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from livepeer.runner import Pipeline, errors
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.signature import PredictSignature
 
 Serve = Any
 LIMIT = 60
@@ -146,7 +146,7 @@ def test_a_signature_that_is_not_a_list_in_and_a_list_out_is_refused() -> None:
         def predict_batch(self, inputs: Text) -> list[str]:
             return []
 
-    from livepeer.runner.app import create_app
+    from livepeer.runner.serving.app import create_app
     from livepeer.runner.settings import Settings
 
     with pytest.raises(SignatureError, match=r"list\[In\]"):

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from livepeer.runner import Pipeline
-from livepeer.runner.files import Image
+from livepeer.runner.author.files import Image
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.registration import Callers, Capability, OrchestratorState
-from livepeer.runner.signature import PredictSignature
 
 SPECS = Path(__file__).parents[3] / "specs"
 NAMES = ["discovery", "error", "health", "registration", "schema", "stream-start"]

@@ -14,7 +14,7 @@ from livepeer.runner.batch.buffer import EventBuffer
 from livepeer.runner.batch.cut import Cuts
 from livepeer.runner.batch.stream import EventSource, stream
 from livepeer.runner.errors import PipelineError
-from livepeer.runner.sse import data_event
+from livepeer.runner.http.sse import data_event
 
 Serve = Any
 LIMIT = 60

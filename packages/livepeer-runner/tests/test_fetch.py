@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 
-from livepeer.runner import public_http
+from livepeer.runner.author.fetch import resolve
+from livepeer.runner.author.files import File, Image
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.exceptions import FetchError
-from livepeer.runner.fetch import resolve
-from livepeer.runner.files import File, Image
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.http import public_http
 
 LIMIT = 60.0
 SPELLINGS = [

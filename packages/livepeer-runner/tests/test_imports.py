@@ -41,7 +41,7 @@ def test_serve_is_the_function_whatever_was_imported_before() -> None:
     assert (
         run(
             """
-        import livepeer.runner.server
+        import livepeer.runner.serving.server
         from livepeer.runner import serve
         print(callable(serve))
         """

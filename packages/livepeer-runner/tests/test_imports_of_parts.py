@@ -12,9 +12,9 @@ HEAVY = {"aiohttp", "av", "numpy", "fastapi", "pydantic", "PIL", "livepeer.trick
     ("statement", "allowed"),
     [
         ("from livepeer.runner.settings import Settings; Settings.from_env({})", set()),
-        ("from livepeer.runner.signature import PredictSignature", {"pydantic"}),
-        ("from livepeer.runner.files import Image; Image(b'').path()", {"pydantic"}),
-        ("import livepeer.runner.fetch", {"pydantic"}),
+        ("from livepeer.runner.author.signature import PredictSignature", {"pydantic"}),
+        ("from livepeer.runner.author.files import Image; Image(b'').path()", {"pydantic"}),
+        ("import livepeer.runner.author.fetch", {"pydantic"}),
         (
             "from livepeer.runner.registration import Registration",
             {"aiohttp", "livepeer.trickle"},

@@ -23,8 +23,8 @@ from pydantic import (
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from livepeer.runner import Pipeline
-from livepeer.runner.jsonable import UnfitValue, plain
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.author.jsonable import UnfitValue, plain
+from livepeer.runner.author.signature import PredictSignature
 
 Serve = Any
 NAN, INF = math.nan, math.inf

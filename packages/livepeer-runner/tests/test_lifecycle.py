@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from livepeer.runner.errors import NotReady, OverCapacity
-from livepeer.runner.lifecycle import (
+from livepeer.runner.running.lifecycle import (
     TRANSITIONS,
     Event,
     IllegalTransition,
@@ -59,7 +59,7 @@ def test_over_capacity_is_refused_with_a_wait() -> None:
 
 def test_the_wait_grows_with_the_length_of_recent_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("livepeer.runner.slots.time.monotonic", lambda: now)
+    monkeypatch.setattr("livepeer.runner.running.slots.time.monotonic", lambda: now)
     lifecycle = ready(1)
     for _ in range(30):
         slot = lifecycle.acquire()
@@ -136,7 +136,7 @@ def test_a_slot_whose_job_overran_for_long_is_no_longer_taken_for_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("livepeer.runner.slots.time.monotonic", lambda: now)
+    monkeypatch.setattr("livepeer.runner.running.slots.time.monotonic", lambda: now)
     lifecycle = ready(2)
     first, second = lifecycle.acquire(), lifecycle.acquire()
     first.limit(10)

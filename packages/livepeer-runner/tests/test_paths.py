@@ -18,9 +18,9 @@ from pydantic import BaseModel, DirectoryPath, Field, FilePath, NewPath
 from typing_extensions import TypedDict
 
 from livepeer.runner import LivePipeline, Pipeline
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.live.params import Parameters
-from livepeer.runner.signature import PredictSignature
 
 Serve = Any
 LIMIT = 60

@@ -16,9 +16,9 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from livepeer.runner import Pipeline
+from livepeer.runner.author.files import Audio, File, Image, Video
+from livepeer.runner.author.media_types import sniff
 from livepeer.runner.exceptions import FileError
-from livepeer.runner.files import Audio, File, Image, Video
-from livepeer.runner.media_types import sniff
 from livepeer.runner.testing import client
 
 CASES = Path(__file__).parent / "cases"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from livepeer.runner import Pipeline
+from livepeer.runner.author.pipeline import kebab_case
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.pipeline import kebab_case
 
 
 @pytest.mark.parametrize(

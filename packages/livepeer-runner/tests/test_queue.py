@@ -13,7 +13,7 @@ import pytest
 
 from livepeer.runner import Pipeline
 from livepeer.runner.errors import NotReady, OverCapacity
-from livepeer.runner.lifecycle import Lifecycle
+from livepeer.runner.running.lifecycle import Lifecycle
 
 Serve = Any
 LIMIT = 60

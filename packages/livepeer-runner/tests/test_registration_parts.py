@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from livepeer.runner.attach import gpu
+from livepeer.runner.attach.address import guess_url
+from livepeer.runner.attach.state import Answer
 from livepeer.runner.exceptions import RegistrationError
-from livepeer.runner.registration import Callers, OrchestratorState, Timing, gpu
-from livepeer.runner.registration.address import guess_url
-from livepeer.runner.registration.state import Answer
+from livepeer.runner.registration import Callers, OrchestratorState, Timing
 
 
 def test_a_token_that_says_nothing_is_no_number_of_places() -> None:

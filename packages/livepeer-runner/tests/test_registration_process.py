@@ -6,8 +6,8 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from livepeer.runner.attach.byoc.client import OrchestratorClient
 from livepeer.runner.registration import Capability, Registration, Timing
-from livepeer.runner.registration.client import OrchestratorClient
 from livepeer.runner.settings import OrchestratorAddress, Secret
 
 LIMIT = 60.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from livepeer.runner.attach.byoc.client import _NOBODY, OrchestratorClient
+from livepeer.runner.attach.state import Answer
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.registration import Callers, Capability
-from livepeer.runner.registration.client import _NOBODY, OrchestratorClient
-from livepeer.runner.registration.state import Answer
 from livepeer.runner.settings import OrchestratorAddress, Secret
 
 FIXTURES = Path(__file__).parents[3] / "specs" / "fixtures" / "byoc"

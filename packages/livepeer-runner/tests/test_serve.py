@@ -283,7 +283,7 @@ def test_logs_are_json_on_request(tmp_path: Path) -> None:
 
 def test_an_idle_connection_outlives_the_sixty_seconds_of_an_orchestrator() -> None:
     from livepeer.runner import Pipeline, create_app
-    from livepeer.runner.server import server_config
+    from livepeer.runner.serving.server import server_config
     from livepeer.runner.settings import Settings
 
     class Echo(Pipeline):

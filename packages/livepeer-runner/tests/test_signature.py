@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Optional, TypeVar
 import pytest
 from pydantic import Base64Bytes, BaseModel, Field, RootModel, ValidationError
 
-from livepeer.runner.files import Audio, File, Image
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.author.files import Audio, File, Image
+from livepeer.runner.author.signature import PredictSignature
 
 
 class Color(Enum):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.signature import PredictSignature
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
-from livepeer.runner.files import File, Image
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.author.files import File, Image
+from livepeer.runner.author.signature import PredictSignature
 
 
 class Color(Enum):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepeer.runner.errors import InvalidInput
-from livepeer.runner.sse import (
+from livepeer.runner.http.sse import (
     DONE,
     HEARTBEAT,
     LINE_LIMIT,

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from livepeer.runner.batch.buffer import EventBuffer, StreamClosed
-from livepeer.runner.threads import WorkerThreads
+from livepeer.runner.running.threads import WorkerThreads
 
 LIMIT = 60
 

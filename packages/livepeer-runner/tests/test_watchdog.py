@@ -18,7 +18,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "livepeer.runner.watchdog"
+        if record.name == "livepeer.runner.running.watchdog"
     ]
 
 

@@ -18,7 +18,7 @@ from livepeer.trickle import (
     TrickleServer,
     TrickleSubscriber,
 )
-from livepeer.trickle.records import Record, RecordReader, encode, is_keepalive
+from livepeer.trickle.protocol.records import Record, RecordReader, encode, is_keepalive
 from livepeer.trickle.testing import Exchange, FaultProxy, ScriptedServer
 
 LIMIT = 30.0

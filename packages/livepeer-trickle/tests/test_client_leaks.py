@@ -24,8 +24,8 @@ from livepeer.trickle import (
     TrickleServer,
     TrickleSubscriber,
 )
-from livepeer.trickle import transport as transport_module
-from livepeer.trickle.connection import Connection
+from livepeer.trickle.http import transport as transport_module
+from livepeer.trickle.http.connection import Connection
 
 _LIMITS = Timeouts(connect=5, write=2, answer=2, silence=5, outage=2)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.trickle.connection import split_url
-from livepeer.trickle.http1 import MalformedAnswer, ResponseParser
+from livepeer.trickle.http.connection import split_url
+from livepeer.trickle.http.http1 import MalformedAnswer, ResponseParser
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"

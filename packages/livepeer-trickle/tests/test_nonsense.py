@@ -19,7 +19,7 @@ from livepeer.trickle import (
     TricklePublisher,
     TrickleSubscriber,
 )
-from livepeer.trickle.records import RecordReader
+from livepeer.trickle.protocol.records import RecordReader
 from livepeer.trickle.testing import ScriptedServer
 
 _SECONDS = 0.5

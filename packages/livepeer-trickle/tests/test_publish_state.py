@@ -11,8 +11,14 @@ from livepeer.trickle.exceptions import (
     ProtocolError,
     TrickleError,
 )
-from livepeer.trickle.publish_state import ORDER_SETTLES, RULES, Action, PublishState, Stage
-from livepeer.trickle.wire import RESET, Answer
+from livepeer.trickle.protocol.publish_state import (
+    ORDER_SETTLES,
+    RULES,
+    Action,
+    PublishState,
+    Stage,
+)
+from livepeer.trickle.protocol.wire import RESET, Answer
 
 _TABLE = """
     stage    answer        action        error

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.trickle.retry import Backoff
+from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.types import Timeouts
 
 

@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import ChannelClosed
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server import Access, Channel, LimitExceeded, ServerLimits, TrickleServer
 from livepeer.trickle.testing.replay_connection import RawConnection
 

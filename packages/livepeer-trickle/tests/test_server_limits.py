@@ -7,7 +7,8 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from livepeer.trickle import SegmentFailed, ServerLimits, TricklePublisher, TrickleServer, wire
+from livepeer.trickle import SegmentFailed, ServerLimits, TricklePublisher, TrickleServer
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server import LimitExceeded
 
 LIMIT = 30.0

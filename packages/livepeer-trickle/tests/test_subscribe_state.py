@@ -12,9 +12,9 @@ from livepeer.trickle.exceptions import (
     ProtocolError,
     TrickleError,
 )
-from livepeer.trickle.subscribe_state import RULES, Action, Stage, SubscribeState
+from livepeer.trickle.protocol.subscribe_state import RULES, Action, Stage, SubscribeState
+from livepeer.trickle.protocol.wire import CURRENT_WRITE, NEXT_WRITE, RING, Answer
 from livepeer.trickle.types import GapPolicy
-from livepeer.trickle.wire import CURRENT_WRITE, NEXT_WRITE, RING, Answer
 
 _TABLE = """
     stage     answer        action   error

@@ -17,7 +17,7 @@ from livepeer.trickle import (
     TrickleServer,
     TrickleSubscriber,
 )
-from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.reader import SegmentReader
 from livepeer.trickle.testing import Exchange, ScriptedServer
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]

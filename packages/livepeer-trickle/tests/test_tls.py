@@ -27,7 +27,7 @@ from livepeer.trickle import (
     TrickleServer,
     TrickleSubscriber,
 )
-from livepeer.trickle.exchange import _BUFFER
+from livepeer.trickle.http.exchange import _BUFFER
 from livepeer.trickle.tls import fingerprint, is_private
 
 x509 = pytest.importorskip("cryptography.x509")

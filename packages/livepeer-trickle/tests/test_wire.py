@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.trickle import wire
-from livepeer.trickle.wire import Answer, Changes, Headers, Target
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.wire import Answer, Changes, Headers, Target
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from livepeer.runner import File, Pipeline, create_app, errors
-from livepeer.runner.server import server_config, uvicorn_server
-from livepeer.runner.service import Service
+from livepeer.runner.running.service import Service
+from livepeer.runner.serving.server import server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
 from .http1 import Connection, Incoming, head

@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from livepeer.client import LivepeerError
-from livepeer.client.deadline import Deadline
-from livepeer.client.live_calls import Live, LiveCalls, Wanted
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.live.calls import Live, LiveCalls, Wanted
 
 from .scripted import Exchange, ScriptedServer
 from .transcript import Mismatch, Scenario, Step

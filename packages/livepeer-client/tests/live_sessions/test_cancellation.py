@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import ConnectionFailedError, Gateway, LivepeerError, farewells
+from livepeer.client import ConnectionFailedError, Gateway, LivepeerError
+from livepeer.client.http import farewells
 from livepeer.client.testing import CUT, HANG, ScriptedOrchestrator, reply
 
 from .scripts import answers, asked

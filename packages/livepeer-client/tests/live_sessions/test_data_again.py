@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from livepeer.client.live_channels import records
-from livepeer.client.live_ending import Ending
+from livepeer.client.live.channels import records
+from livepeer.client.live.ending import Ending
 from livepeer.trickle import JSONLPublisher, TrickleServer
 from livepeer.trickle.testing import FaultProxy
 

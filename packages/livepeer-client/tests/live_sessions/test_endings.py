@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import (
-    ConnectionFailedError,
-    Gateway,
-    ProtocolError,
-    SessionEndedError,
-    live_events,
-    live_outage,
-    live_output,
+from livepeer.client import ConnectionFailedError, Gateway, ProtocolError, SessionEndedError
+from livepeer.client.live import (
+    events as live_events,
+)
+from livepeer.client.live import (
+    outage as live_outage,
+)
+from livepeer.client.live import (
+    output as live_output,
 )
 from livepeer.client.testing import EVENT_STREAM, chunk, events, reply
 from livepeer.trickle import JSONLPublisher, TrickleServer

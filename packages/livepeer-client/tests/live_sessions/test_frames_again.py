@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from livepeer.client.live_ending import Ending
-from livepeer.client.live_media import Returned
-from livepeer.client.live_output import Frames
+from livepeer.client.live.ending import Ending
+from livepeer.client.live.media import Returned
+from livepeer.client.live.output import Frames
 from livepeer.trickle import TricklePublisher, TrickleServer
 from livepeer.trickle.media import MediaPublisher, VideoFrame, VideoOutput
 from livepeer.trickle.testing import FaultProxy

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import Gateway, InvalidInputError, schemas
-from livepeer.client.live_params import check
-from livepeer.client.schemas import Schema
+from livepeer.client import Gateway, InvalidInputError
+from livepeer.client.live.params import check
+from livepeer.client.schema import schemas
+from livepeer.client.schema.schemas import Schema
 from livepeer.client.testing import reply
 
 from .scripts import answers, asked

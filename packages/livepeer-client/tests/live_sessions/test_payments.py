@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import Gateway, PaymentRequiredError, SessionEndedError, live_payments
+from livepeer.client import Gateway, PaymentRequiredError, SessionEndedError
+from livepeer.client.live import payments as live_payments
 from livepeer.client.payments import Unsigned
 from livepeer.client.testing import ScriptedOrchestrator, reply
 from livepeer.trickle import TrickleServer

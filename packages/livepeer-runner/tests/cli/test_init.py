@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livepeer.runner.cli.init import class_name
-from livepeer.runner.cli.manifest import Manifest
 from livepeer.runner.cli.templates import KINDS, render
+from livepeer.runner.packaging.manifest import Manifest
 
 if TYPE_CHECKING:
     from conftest import Folder

@@ -11,8 +11,8 @@ import typer
 from pydantic import ValidationError
 
 from livepeer.runner import Image
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.cli.inputs import pairs, read
-from livepeer.runner.signature import PredictSignature
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from livepeer.runner.cli.load import LoadError, load, locate
+from livepeer.runner.packaging.load import LoadError, load, locate
 
 ONE = """
     from livepeer.runner import Pipeline
@@ -83,7 +83,7 @@ def test_hints_that_are_texts_resolve_in_a_file_whose_name_is_taken(here: Path) 
         """,
     )
     load("a")
-    from livepeer.runner.signature import PredictSignature
+    from livepeer.runner.author.signature import PredictSignature
 
     assert PredictSignature.of(load("b")).input_model.__name__ == "In"
 

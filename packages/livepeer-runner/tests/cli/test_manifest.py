@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from livepeer.runner.cli.manifest import Manifest, ManifestError
+from livepeer.runner.packaging.manifest import Manifest, ManifestError
 
 
 def read(folder: Path, text: str) -> Manifest:

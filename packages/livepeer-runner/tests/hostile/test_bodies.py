@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.runner import Pipeline, asgi
-from livepeer.runner.files import File
-from livepeer.runner.json_bounds import has_at_most
+from livepeer.runner import Pipeline
+from livepeer.runner.author.files import File
+from livepeer.runner.http import asgi
+from livepeer.runner.http.json_bounds import has_at_most
 
 MIB = 1024 * 1024
 MILLION = 1_000_000

@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from livepeer.runner import Pipeline, connection
-from livepeer.runner.connection import Connection
+from livepeer.runner import Pipeline
+from livepeer.runner.http import connection
+from livepeer.runner.http.connection import Connection
 
 MIB = 1024 * 1024
 LINE = b"x-filler: " + b"a" * 1000 + b"\r\n"

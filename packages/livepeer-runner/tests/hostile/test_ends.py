@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from livepeer.runner import Pipeline, lifecycle, slots
+from livepeer.runner import Pipeline
+from livepeer.runner.running import lifecycle, slots
 
 LIMIT = 60.0
 

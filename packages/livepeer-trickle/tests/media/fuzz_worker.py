@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.frames import VideoFrame
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.frame.frames import VideoFrame
 
 Packets = list[bytes]
 

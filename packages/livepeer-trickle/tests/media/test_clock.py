@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.trickle.media.clock import (
+from livepeer.trickle.media.frame.clock import (
     MPEG_TIME_BASE,
     MPEG_WRAP,
     SampleClock,
@@ -15,8 +15,8 @@ from livepeer.trickle.media.clock import (
     rescale,
     ticks,
 )
-from livepeer.trickle.media.picture_times import PictureTimes
-from livepeer.trickle.media.timeline import Timeline
+from livepeer.trickle.media.ts.picture_times import PictureTimes
+from livepeer.trickle.media.ts.timeline import Timeline
 
 
 def test_fractions_and_integers_stay_exact_and_floats_go_to_the_nearest_tick() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.encoder import SegmentEncoder
-from livepeer.trickle.media.frames import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.codec.encoder import SegmentEncoder
+from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
-from livepeer.trickle.media.psi import _crc
+from livepeer.trickle.media.ts.psi import _crc
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from av.video.frame import PictureType
 
-from livepeer.trickle.media.clock import MPEG_WRAP
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.files import decode
-from livepeer.trickle.media.frames import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.file.decode import decode
+from livepeer.trickle.media.frame.clock import MPEG_WRAP
+from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 
 Item = VideoFrame | AudioFrame | MediaPacket
 

@@ -12,16 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from livepeer.trickle.media import (
-    AudioFrame,
-    CodecParameters,
-    MediaPacket,
-    VideoFrame,
-    encoder_video,
-)
-from livepeer.trickle.media.encoder import Piece, SegmentEncoder
-from livepeer.trickle.media.encoder_picture import Fitter, output_size
-from livepeer.trickle.media.encoder_video import EncoderUnavailable
+from livepeer.trickle.media import AudioFrame, CodecParameters, MediaPacket, VideoFrame
+from livepeer.trickle.media.codec import encoder_video
+from livepeer.trickle.media.codec.encoder import Piece, SegmentEncoder
+from livepeer.trickle.media.codec.encoder_picture import Fitter, output_size
+from livepeer.trickle.media.codec.encoder_video import EncoderUnavailable
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
 
 

@@ -23,7 +23,7 @@ from livepeer.trickle.media import (
     decode,
     encode,
 )
-from livepeer.trickle.media.file_clock import FileClock
+from livepeer.trickle.media.file.clock import FileClock
 
 CASES = Path(__file__).parent / "differential" / "cases"
 STEP = Fraction(1, 25)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livepeer.trickle.media.decoder import StreamDecoder
+from livepeer.trickle.media.codec.decoder import StreamDecoder
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
 

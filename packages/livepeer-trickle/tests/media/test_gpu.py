@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from livepeer.trickle.media import gpu
-from livepeer.trickle.media.cuda import DevicePlane, synchronize
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.encoder import SegmentEncoder
-from livepeer.trickle.media.files import decode
-from livepeer.trickle.media.frames import VideoFrame
-from livepeer.trickle.media.tensors import Coefficients, nv12_picture, rgb_of_planes
+from livepeer.trickle.media.codec import gpu
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.codec.encoder import SegmentEncoder
+from livepeer.trickle.media.file.decode import decode
+from livepeer.trickle.media.frame.cuda import DevicePlane, synchronize
+from livepeer.trickle.media.frame.frames import VideoFrame
+from livepeer.trickle.media.frame.tensors import Coefficients, nv12_picture, rgb_of_planes
 
 needs_gpu = pytest.mark.skipif(not gpu.is_available(), reason="no GPU that decodes H.264 here")
 

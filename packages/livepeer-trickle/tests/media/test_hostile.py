@@ -14,16 +14,16 @@ import pytest
 
 from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
-from livepeer.trickle.media.access_units import AccessUnit
-from livepeer.trickle.media.audio_headers import adts
-from livepeer.trickle.media.audio_units import AudioFrames
-from livepeer.trickle.media.decoder_video import VideoDecoder
-from livepeer.trickle.media.demux import Demuxer
+from livepeer.trickle.media.codec.decoder_video import VideoDecoder
 from livepeer.trickle.media.interleave import Interleaver
-from livepeer.trickle.media.muxer import TransportStreamMuxer, TsTrack
-from livepeer.trickle.media.pes import ElementaryPacket
-from livepeer.trickle.media.picture_units import Pictures
-from livepeer.trickle.media.psi import Track
+from livepeer.trickle.media.ts.access_units import AccessUnit
+from livepeer.trickle.media.ts.audio_headers import adts
+from livepeer.trickle.media.ts.audio_units import AudioFrames
+from livepeer.trickle.media.ts.demux import Demuxer
+from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack
+from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.picture_units import Pictures
+from livepeer.trickle.media.ts.psi import Track
 
 VIDEO = Track(0x100, "video", "h264")
 #: A picture for the framer: a delimiter, then the first slice of an IDR picture.

@@ -9,8 +9,8 @@ from typing import Any
 import av
 import pytest
 
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.frames import AudioFrame, VideoFrame
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.frame.frames import AudioFrame, VideoFrame
 
 RECORDED = Path(__file__).with_name("recorded")
 #: And the pictures in each: VLC leaves out some at the end.

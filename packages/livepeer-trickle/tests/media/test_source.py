@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from livepeer.trickle.exceptions import ChannelNotFound
+from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.decode_thread import DecodeThread
-from livepeer.trickle.media.decoder import StreamDecoder
-from livepeer.trickle.media.frames import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.handover import PATIENCE, Handover
-from livepeer.trickle.media.source import MediaSubscriber
+from livepeer.trickle.media.subscriber import MediaSubscriber
 from livepeer.trickle.server import TrickleServer
 
 LIMIT = 20.0

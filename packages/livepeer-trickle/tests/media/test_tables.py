@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from livepeer.trickle.media.demux import Demuxer
-from livepeer.trickle.media.muxer import TransportStreamMuxer, TsTrack, _section
+from livepeer.trickle.media.ts.demux import Demuxer
+from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack, _section
 
 H264, AAC, MP2 = 0x1B, 0x0F, 0x03
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     )
     from livepeer.client.files import FileOutput
     from livepeer.client.gateway import Gateway
-    from livepeer.client.schemas import Schema
-    from livepeer.client.sessions import LiveSession, LiveStats
+    from livepeer.client.live.session import LiveSession, LiveStats
+    from livepeer.client.schema.schemas import Schema
     from livepeer.client.streams import AsyncStreamResponse, StreamResponse
     from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
 
@@ -76,11 +76,11 @@ _HOMES = {
     "FieldError": "types",
     "FileOutput": "files",
     "Gateway": "gateway",
-    "LiveSession": "sessions",
-    "LiveStats": "sessions",
+    "LiveSession": "live.session",
+    "LiveStats": "live.session",
     "Offer": "types",
     "Rejection": "types",
-    "Schema": "schemas",
+    "Schema": "schema.schemas",
     "StreamEvent": "types",
     "StreamResponse": "streams",
     "Token": "config",

@@ -10,8 +10,6 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from livepeer.client import live_params
-from livepeer.client.deadline import Deadline
 from livepeer.client.exceptions import (
     ConfigurationError,
     InvalidInputError,
@@ -20,11 +18,13 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.files import as_bytes
-from livepeer.client.http import LARGE, Http
-from livepeer.client.jobs import Choice, Dispatcher, Running, Task
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.http import LARGE, Http
+from livepeer.client.http.retries import retries
+from livepeer.client.live import params as live_params
+from livepeer.client.network.jobs import Choice, Dispatcher, Running, Task
 from livepeer.client.results import EVENT_STREAM, media_type, value_of
-from livepeer.client.retries import retries
-from livepeer.client.schemas import FRESH_SECONDS, SCHEMA_BYTES, Known, Schema, SchemaCache
+from livepeer.client.schema.schemas import FRESH_SECONDS, SCHEMA_BYTES, Known, Schema, SchemaCache
 from livepeer.client.streams import collect
 from livepeer.client.types import CapabilityInfo
 from livepeer.client.untrusted import loads

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, cast, get_args
 from urllib.parse import urlsplit
 
-from livepeer.client.deadline import seconds
 from livepeer.client.exceptions import ConfigurationError
-from livepeer.client.retries import MAX_RETRIES, retries
+from livepeer.client.http.deadline import seconds
+from livepeer.client.http.retries import MAX_RETRIES, retries
 from livepeer.client.types import TlsMode
 from livepeer.client.untrusted import loads, shown_url
 

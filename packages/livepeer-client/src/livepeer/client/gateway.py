@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from livepeer.client.calls import Call, Caller, parsed
 from livepeer.client.config import Config, Token
-from livepeer.client.deadline import Deadline
-from livepeer.client.jobs import Dispatcher, Running
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.pools import Pools
+from livepeer.client.http.tls import Trust
+from livepeer.client.network.jobs import Dispatcher, Running
 from livepeer.client.payments import signer_for
-from livepeer.client.pools import Pools
 from livepeer.client.portal import Portal
-from livepeer.client.schemas import Schema
+from livepeer.client.schema.schemas import Schema
 from livepeer.client.streams import AsyncStreamResponse, StreamResponse
-from livepeer.client.tls import Trust
 from livepeer.client.types import CapabilityInfo, TlsMode
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from livepeer.client.calls import Input
-    from livepeer.client.sessions import LiveSession
+    from livepeer.client.live.session import LiveSession
     from livepeer.trickle.media import AudioOutput, VideoOutput
 
     T = TypeVar("T", default=Any)
@@ -249,9 +249,9 @@ class Gateway:
             timeout: seconds that the start may take, a cold container included (120).
         """
         # Whoever never goes live does not pay for importing the transport.
-        from livepeer.client.live_answers import Wanted
-        from livepeer.client.live_calls import LiveCalls
-        from livepeer.client.sessions import LiveSession
+        from livepeer.client.live.answers import Wanted
+        from livepeer.client.live.calls import LiveCalls
+        from livepeer.client.live.session import LiveSession
 
         wanted = Wanted(capability, params, model, publish, subscribe, data)
         config = self._config

@@ -27,9 +27,9 @@ from livepeer.client.wire import Job, compact_json
 
 if TYPE_CHECKING:
     from livepeer.client.config import Config
-    from livepeer.client.deadline import Deadline
-    from livepeer.client.http import Http
-    from livepeer.client.tls import Trust
+    from livepeer.client.http.deadline import Deadline
+    from livepeer.client.http.http import Http
+    from livepeer.client.http.tls import Trust
     from livepeer.client.types import Offer
 
 log = logging.getLogger("livepeer.client")

@@ -16,10 +16,10 @@ from livepeer.client.exceptions import (
     StreamInterruptedError,
 )
 from livepeer.client.files import FileOutput
-from livepeer.client.http import LARGE, translate
-from livepeer.client.jobs import Running
+from livepeer.client.http.http import LARGE, translate
+from livepeer.client.http.sse import Parser
+from livepeer.client.network.jobs import Running
 from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
-from livepeer.client.sse import Parser
 from livepeer.client.types import StreamEvent
 from livepeer.client.untrusted import redacted
 from livepeer.client.values import decode

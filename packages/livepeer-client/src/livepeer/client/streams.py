@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
-from livepeer.client.jobs import Running
+from livepeer.client.network.jobs import Running
 from livepeer.client.portal import Portal
 from livepeer.client.stream_source import PROGRESS, Source, value_of_event
 from livepeer.client.types import StreamEvent

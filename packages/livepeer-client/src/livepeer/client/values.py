@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from livepeer.client.files import FileOutput, as_bytes, is_array, sniff, unsendable
-from livepeer.client.schema_parts import Parts, is_file, media_type, wants_data_uri
+from livepeer.client.schema.parts import Parts, is_file, media_type, wants_data_uri
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
 #: Arrays and objects within each other, of an answer.

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from livepeer.runner import errors
-    from livepeer.runner.app import create_app
-    from livepeer.runner.files import Audio, File, Image, Video
-    from livepeer.runner.live.pipeline import BatchItem, LivePipeline
-    from livepeer.runner.pipeline import Pipeline
+    from livepeer.runner.author.files import Audio, File, Image, Video
+    from livepeer.runner.author.live_pipeline import BatchItem, LivePipeline
+    from livepeer.runner.author.pipeline import Pipeline
     from livepeer.runner.registration import Registration
-    from livepeer.runner.server import serve
+    from livepeer.runner.serving.app import create_app
+    from livepeer.runner.serving.server import serve
     from livepeer.trickle.media import AudioFrame, AudioOutput, VideoFrame, VideoOutput
 
 _HOMES = {
-    "Audio": "livepeer.runner.files",
+    "Audio": "livepeer.runner.author.files",
     "AudioFrame": "livepeer.trickle.media",
     "AudioOutput": "livepeer.trickle.media",
-    "BatchItem": "livepeer.runner.live.pipeline",
-    "File": "livepeer.runner.files",
-    "Image": "livepeer.runner.files",
-    "LivePipeline": "livepeer.runner.live.pipeline",
-    "Pipeline": "livepeer.runner.pipeline",
+    "BatchItem": "livepeer.runner.author.live_pipeline",
+    "File": "livepeer.runner.author.files",
+    "Image": "livepeer.runner.author.files",
+    "LivePipeline": "livepeer.runner.author.live_pipeline",
+    "Pipeline": "livepeer.runner.author.pipeline",
     "Registration": "livepeer.runner.registration",
-    "Video": "livepeer.runner.files",
+    "Video": "livepeer.runner.author.files",
     "VideoFrame": "livepeer.trickle.media",
     "VideoOutput": "livepeer.trickle.media",
-    "create_app": "livepeer.runner.app",
-    "serve": "livepeer.runner.server",
+    "create_app": "livepeer.runner.serving.app",
+    "serve": "livepeer.runner.serving.server",
 }
 
 __all__ = [

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
         TrickleError,
         TrickleTimeout,
     )
+    from livepeer.trickle.http.transport import Transport
     from livepeer.trickle.jsonl_publisher import JSONLPublisher
     from livepeer.trickle.jsonl_subscriber import JSONLSubscriber
     from livepeer.trickle.publisher import TricklePublisher
+    from livepeer.trickle.reader import SegmentReader
     from livepeer.trickle.relay import relay
-    from livepeer.trickle.segment_reader import SegmentReader
-    from livepeer.trickle.segment_writer import SegmentWriter
+    from livepeer.trickle.segment import SegmentWriter
     from livepeer.trickle.server import ServerLimits, TrickleServer
     from livepeer.trickle.subscriber import TrickleSubscriber
     from livepeer.trickle.tls import Pin, PinStore
-    from livepeer.trickle.transport import Transport
     from livepeer.trickle.types import PublisherStats, SubscriberStats, Timeouts
 
 __all__ = [
@@ -79,12 +79,12 @@ _HOMES = {
     "jsonl_subscriber": ("JSONLSubscriber",),
     "publisher": ("TricklePublisher",),
     "relay": ("relay",),
-    "segment_reader": ("SegmentReader",),
-    "segment_writer": ("SegmentWriter",),
+    "reader": ("SegmentReader",),
+    "segment": ("SegmentWriter",),
     "server": ("ServerLimits", "TrickleServer"),
     "subscriber": ("TrickleSubscriber",),
     "tls": ("Pin", "PinStore"),
-    "transport": ("Transport",),
+    "http.transport": ("Transport",),
     "types": ("PublisherStats", "SubscriberStats", "Timeouts"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import (
     ChannelClosed,
     RecordTooLarge,
@@ -14,11 +13,12 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
-from livepeer.trickle.piece import PIECE
+from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.records import Record, encode
 from livepeer.trickle.publisher import TricklePublisher
-from livepeer.trickle.records import Record, encode
-from livepeer.trickle.segment_writer import SegmentWriter
-from livepeer.trickle.transport import TLS, Transport
+from livepeer.trickle.segment import SegmentWriter
 from livepeer.trickle.types import DEFAULT_TIMEOUTS, RecordStats, Timeouts
 
 if TYPE_CHECKING:

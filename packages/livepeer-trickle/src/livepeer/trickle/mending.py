@@ -2,8 +2,6 @@
 
 import asyncio
 
-from livepeer.trickle import wire
-from livepeer.trickle.download import Download
 from livepeer.trickle.exceptions import (
     CertificateError,
     ProtocolError,
@@ -11,11 +9,13 @@ from livepeer.trickle.exceptions import (
     TrickleConnectionError,
     TrickleTimeout,
 )
-from livepeer.trickle.retry import Backoff
-from livepeer.trickle.subscribe_state import Action, Rule, Stage, SubscribeState
-from livepeer.trickle.transport import TLS, Transport
+from livepeer.trickle.http.download import Download
+from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.retry import Backoff
+from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
+from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.types import SubscriberStats, Timeouts
-from livepeer.trickle.wire import Answer
 
 __all__ = ["Mender"]
 

@@ -8,17 +8,17 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import (
     ChannelClosed,
     public_url,
 )
-from livepeer.trickle.publish_state import Action, PublishState, Rule, Stage
+from livepeer.trickle.http.transport import TLS, Reply, Transport
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.publish_state import Action, PublishState, Rule, Stage
+from livepeer.trickle.protocol.wire import Answer
+from livepeer.trickle.segment import SegmentWriter
 from livepeer.trickle.segment_opener import SegmentOpener
-from livepeer.trickle.segment_writer import SegmentWriter
-from livepeer.trickle.transport import TLS, Reply, Transport
 from livepeer.trickle.types import DEFAULT_TIMEOUTS, PublisherStats, Timeouts
-from livepeer.trickle.wire import Answer
 
 if TYPE_CHECKING:
     from typing import Self

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import SegmentFailed
+from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.publisher import TricklePublisher
-from livepeer.trickle.segment_reader import SegmentReader
+from livepeer.trickle.reader import SegmentReader
 from livepeer.trickle.subscriber import TrickleSubscriber
-from livepeer.trickle.transport import TLS, Transport
 from livepeer.trickle.types import (
     DEFAULT_TIMEOUTS,
     PublisherStats,

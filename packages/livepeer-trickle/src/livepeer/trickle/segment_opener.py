@@ -5,7 +5,6 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,
@@ -15,14 +14,15 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
     public_url,
 )
-from livepeer.trickle.publish_state import Action, PublishState, Rule, Stage
-from livepeer.trickle.retry import Backoff
-from livepeer.trickle.transport import TLS, Reply, Transport, Upload
+from livepeer.trickle.http.transport import TLS, Reply, Transport, Upload
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.publish_state import Action, PublishState, Rule, Stage
+from livepeer.trickle.protocol.retry import Backoff
+from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.types import PublisherStats, Timeouts
-from livepeer.trickle.wire import Answer
 
 if TYPE_CHECKING:
-    from livepeer.trickle.segment_writer import SegmentWriter
+    from livepeer.trickle.segment import SegmentWriter
 
 __all__ = ["SegmentOpener"]
 

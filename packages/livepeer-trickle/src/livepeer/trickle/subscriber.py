@@ -4,7 +4,6 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,
@@ -13,14 +12,15 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
-from livepeer.trickle.exchange import shown
+from livepeer.trickle.http.exchange import shown
+from livepeer.trickle.http.transport import TLS, Download, Transport
 from livepeer.trickle.mending import Mender
-from livepeer.trickle.retry import Backoff
-from livepeer.trickle.segment_reader import SegmentReader
-from livepeer.trickle.subscribe_state import Action, Rule, Stage, SubscribeState
-from livepeer.trickle.transport import TLS, Download, Transport
+from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.retry import Backoff
+from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
+from livepeer.trickle.protocol.wire import Answer
+from livepeer.trickle.reader import SegmentReader
 from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, SubscriberStats, Timeouts
-from livepeer.trickle.wire import Answer
 
 if TYPE_CHECKING:
     from typing import Self

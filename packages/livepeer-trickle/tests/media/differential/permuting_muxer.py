@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import av
 
-from livepeer.trickle.media.psi import _crc
+from livepeer.trickle.media.ts.psi import _crc
 
 VIDEO, AUDIO, CLOCK, OTHER = 0x100, 0x101, 0x1F0, 0x1E0
 TYPES = {"h264": 0x1B, "hevc": 0x24, "mpeg2video": 0x02, "mpeg4": 0x10}

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
-from livepeer.trickle.media.clock import MPEG_WRAP
+from livepeer.trickle.media.frame.clock import MPEG_WRAP
 
 from .permuting_muxer import Muxer, Style, Unit, by_ffmpeg, draw, units_of
 

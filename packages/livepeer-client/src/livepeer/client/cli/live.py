@@ -19,7 +19,7 @@ from livepeer.trickle.cli.console import emit, note
 
 if TYPE_CHECKING:
     from livepeer.client.gateway import Gateway
-    from livepeer.client.sessions import LiveSession
+    from livepeer.client.live.session import LiveSession
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -101,7 +101,7 @@ def live(
 
 def _check(source: Path) -> None:
     """Refuse a file that is no video before anything is started."""
-    from livepeer.client.live_media import media
+    from livepeer.client.live.media import media
 
     try:
         frames = media().decode(source)

@@ -14,7 +14,7 @@ from livepeer.client.exceptions import LivepeerError
 from livepeer.trickle.cli.console import note, progress, writable
 
 if TYPE_CHECKING:
-    from livepeer.client.sessions import LiveSession
+    from livepeer.client.live.session import LiveSession
 
 #: Endings of files that hold no pictures.
 SOUND: Final = (".m4a", ".mka", ".aac", ".wav")
@@ -31,7 +31,7 @@ def media_file(path: Path | None) -> Path | None:
 
 def load() -> None:
     """Import what a recording needs: a short stream could be over before that is done."""
-    from livepeer.client.live_media import media
+    from livepeer.client.live.media import media
 
     media()
     from livepeer.trickle.media import MediaSubscriber, encode  # noqa: F401

@@ -23,7 +23,7 @@ def trust(
     go-livepeer makes a new certificate at each start. If you do not know that it was restarted,
     somebody may be in between: compare the fingerprint with its operator first.
     """
-    from livepeer.client.tls import address, origin
+    from livepeer.client.http.tls import address, origin
     from livepeer.trickle.tls import PinStore, fingerprint, pins_path
 
     try:

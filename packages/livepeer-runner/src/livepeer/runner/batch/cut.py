@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-from livepeer.runner.batch.execution import Execution
 from livepeer.runner.errors import Interrupted, JobError, NotReady
+from livepeer.runner.running.execution import Execution
 
 
 class Cuts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.author.signature import PredictSignature
 
 _TEMPLATE = "#/components/schemas/{model}"
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Any
 
 from livepeer.runner.batch.buffer import EventBuffer, StreamClosed
-from livepeer.runner.batch.execution import AsyncExecution, Execution, ThreadExecution
-from livepeer.runner.threads import WorkerThreads
+from livepeer.runner.running.execution import AsyncExecution, Execution, ThreadExecution
+from livepeer.runner.running.threads import WorkerThreads
 
 Encode = Callable[[Any], bytes]
 

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from livepeer.runner.asgi import Scope
+from livepeer.runner.author.files import File
+from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.errors import FieldError, InvalidInput
 from livepeer.runner.exceptions import FileError
-from livepeer.runner.files import File
-from livepeer.runner.json_bounds import check_values
-from livepeer.runner.signature import PredictSignature
+from livepeer.runner.http.asgi import Scope
+from livepeer.runner.http.json_bounds import check_values
 
 # Parsing more than this would hold the event loop up for longer than a thread costs.
 INLINE_BYTES = 256 * 1024

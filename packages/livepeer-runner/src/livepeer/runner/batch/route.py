@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from livepeer.runner import logs
-from livepeer.runner.asgi import (
-    BodyBudget,
-    CallerLeft,
-    Receive,
-    Scope,
-    Send,
-    header,
-    read_body,
-    respond,
-    respond_error,
-)
 from livepeer.runner.batch.buffer import EventBuffer
 from livepeer.runner.batch.cut import Cuts, cut_off, stopping
-from livepeer.runner.batch.execution import disconnected, outcome
 from livepeer.runner.batch.request import parse
 from livepeer.runner.batch.stream import EventSource, collect, stream, wants_json
 from livepeer.runner.errors import (
@@ -35,13 +23,25 @@ from livepeer.runner.errors import (
     public,
 )
 from livepeer.runner.exceptions import FileError
+from livepeer.runner.http.asgi import (
+    BodyBudget,
+    CallerLeft,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+    respond_error,
+)
+from livepeer.runner.http.sse import data_event, progress_event
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.slots import Slot
-from livepeer.runner.sse import data_event, progress_event
+from livepeer.runner.running.execution import disconnected, outcome
+from livepeer.runner.running.slots import Slot
 
 if TYPE_CHECKING:
     from livepeer.runner.batch.work import BatchWork
-    from livepeer.runner.service import Service
+    from livepeer.runner.running.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class PredictRoute:
             self._service.metrics.events.inc(made)
 
     async def _fetch(self, validated: BaseModel) -> None:
-        from livepeer.runner import fetch
+        from livepeer.runner.author import fetch
 
         settings = self._service.settings
         await fetch.resolve(

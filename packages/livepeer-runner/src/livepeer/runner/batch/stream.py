@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-from livepeer.runner.asgi import CallerLeft, Receive, Send, respond
 from livepeer.runner.batch.buffer import EventBuffer
 from livepeer.runner.batch.cut import Cuts, cut_off
-from livepeer.runner.batch.execution import Execution, disconnected, leave
 from livepeer.runner.errors import JobError, JobTimeout
-from livepeer.runner.sse import DONE, HEARTBEAT, MEDIA_TYPE, error_event
+from livepeer.runner.http.asgi import CallerLeft, Receive, Send, respond
+from livepeer.runner.http.sse import DONE, HEARTBEAT, MEDIA_TYPE, error_event
+from livepeer.runner.running.execution import Execution, disconnected, leave
 
 HEARTBEAT_SECONDS = 10.0
 # A reader that takes nothing for so long is taken for gone.

@@ -12,19 +12,19 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from starlette.routing import BaseRoute, Route
 
+from livepeer.runner.author.definition import BATCH_HOOKS, check_hooks
+from livepeer.runner.author.jsonable import UnfitValue
+from livepeer.runner.author.pipeline import Pipeline
+from livepeer.runner.author.signature import Encoded, PredictSignature
+from livepeer.runner.author.signature.hints import resolve
 from livepeer.runner.batch.buffer import EventBuffer
-from livepeer.runner.batch.execution import AsyncExecution, Execution, ThreadExecution
-from livepeer.runner.batch.gather import Gatherer
 from livepeer.runner.batch.produce import Encode, produce_in_task, produce_in_thread
 from livepeer.runner.batch.route import PredictRoute
-from livepeer.runner.definition import BATCH_HOOKS, check_hooks
 from livepeer.runner.errors import PipelineError
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.jsonable import UnfitValue
-from livepeer.runner.pipeline import Pipeline
-from livepeer.runner.service import Service
-from livepeer.runner.signature import Encoded, PredictSignature
-from livepeer.runner.signature.hints import resolve
+from livepeer.runner.running.execution import AsyncExecution, Execution, ThreadExecution
+from livepeer.runner.running.gather import Gatherer
+from livepeer.runner.running.service import Service
 
 MISFIT = "the pipeline returned a value that does not fit its declared type"
 UNFIT = "the pipeline returned a value that is no JSON"

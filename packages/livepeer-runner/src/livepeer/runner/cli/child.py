@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from livepeer.runner.asgi import App, Message, Receive, Scope, Send
-    from livepeer.runner.service import Service
+    from livepeer.runner.http.asgi import App, Message, Receive, Scope, Send
+    from livepeer.runner.running.service import Service
 
 LISTENER = "LIVEPEER_CHILD_LISTENER"
 SAYS = "LIVEPEER_CHILD_SAYS"
@@ -141,7 +141,7 @@ def main() -> None:
     parent = Parent(files)
     listener = socket.socket(fileno=int(os.environ.pop(LISTENER)))
     token, successor = os.environ.pop(TOKEN), os.environ.pop(SUCCESSOR, "") != ""
-    from livepeer.runner.cli.load import LoadError, load
+    from livepeer.runner.packaging.load import LoadError, load
 
     try:
         cls = load(sys.argv[1])
@@ -149,7 +149,7 @@ def main() -> None:
         if error.trace:
             print(error.trace, file=sys.stderr)
         sys.exit(f"Error: {error}")
-    from livepeer.runner.server import configure, serve_on
+    from livepeer.runner.serving.server import configure, serve_on
     from livepeer.runner.settings import Secret
 
     settings = configure()

@@ -40,8 +40,8 @@ def init(
     ] = None,
 ) -> None:
     """Begin a pipeline: a folder with a class, its test and its manifest, ready to run."""
+    from livepeer.runner.author.pipeline import kebab_case
     from livepeer.runner.cli import templates
-    from livepeer.runner.pipeline import kebab_case
     from livepeer.trickle.cli.host import versions
 
     cls = class_name(folder.resolve().name if name is None else name)

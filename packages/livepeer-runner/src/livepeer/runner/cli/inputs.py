@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from livepeer.runner.author.files import File
+from livepeer.runner.author.signature.forms import form_values
 from livepeer.runner.exceptions import FileError
-from livepeer.runner.files import File
-from livepeer.runner.signature.forms import form_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic import BaseModel
 
-    from livepeer.runner.signature import PredictSignature
+    from livepeer.runner.author.signature import PredictSignature
 
 
 def read(signature: PredictSignature, arguments: Sequence[str]) -> BaseModel:

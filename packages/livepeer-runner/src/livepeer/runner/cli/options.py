@@ -12,7 +12,7 @@ from livepeer.trickle.cli.console import fail, note
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from livepeer.runner.pipeline import PipelineBase
+    from livepeer.runner.author.pipeline import PipelineBase
 
 Target = Annotated[
     str | None,
@@ -27,8 +27,8 @@ Target = Annotated[
 @contextmanager
 def explained() -> Iterator[None]:
     """A pipeline that cannot be had ends the command: its traceback, then one line."""
-    from livepeer.runner.cli.load import LoadError
     from livepeer.runner.exceptions import SettingsError, SignatureError
+    from livepeer.runner.packaging.load import LoadError
 
     try:
         yield
@@ -44,7 +44,7 @@ def explained() -> Iterator[None]:
 
 def pipeline(target: str | None) -> type[PipelineBase]:
     """The class that the command was given, or the end of the command."""
-    from livepeer.runner.cli.load import load
+    from livepeer.runner.packaging.load import load
 
     with explained():
         return load(target)
@@ -52,7 +52,7 @@ def pipeline(target: str | None) -> type[PipelineBase]:
 
 def free_port(host: str, port: int, option: str) -> None:
     """End the command where something else listens there, before anything is begun."""
-    from livepeer.runner.server import bind
+    from livepeer.runner.serving.server import bind
 
     try:
         bind(host, port).close()
@@ -66,7 +66,7 @@ def free_port(host: str, port: int, option: str) -> None:
 def port(given: int | None, default: int, option: str) -> int:
     """The port to listen on at loopback: one that was asked for has to be free; where the default
     is taken, any (0) will do."""
-    from livepeer.runner.server import bind
+    from livepeer.runner.serving.server import bind
 
     if given is not None:
         free_port("127.0.0.1", given, option)

@@ -69,7 +69,7 @@ def predict(
     with results_only(), options.explained():
         cls = options.pipeline(pipeline)
         from livepeer.runner import logs
-        from livepeer.runner.pipeline import Pipeline
+        from livepeer.runner.author.pipeline import Pipeline
         from livepeer.runner.settings import Settings
 
         settings = Settings.from_env()

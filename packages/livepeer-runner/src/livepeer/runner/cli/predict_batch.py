@@ -16,22 +16,22 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from livepeer.runner.batch.buffer import EventBuffer
-from livepeer.runner.batch.execution import Execution
 from livepeer.runner.batch.request import invalid
 from livepeer.runner.batch.work import BatchWork
 from livepeer.runner.cli import inputs
-from livepeer.runner.cli.load import short_trace
 from livepeer.runner.errors import InvalidInput, JobError
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.lifecycle import State
-from livepeer.runner.service import Service
+from livepeer.runner.packaging.load import short_trace
+from livepeer.runner.running.execution import Execution
+from livepeer.runner.running.lifecycle import State
+from livepeer.runner.running.service import Service
 from livepeer.runner.settings import Settings
 from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress, results
 
 if TYPE_CHECKING:
-    from livepeer.runner.pipeline import Pipeline
-    from livepeer.runner.signature import Encoded
+    from livepeer.runner.author.pipeline import Pipeline
+    from livepeer.runner.author.signature import Encoded
 
 CLOSE_SECONDS = 2.0
 """What a generator gets to close itself after Ctrl-C."""
@@ -135,7 +135,7 @@ async def _events(work: BatchWork, validated: Any, output: Path | None, context:
 
 
 async def _fetch(validated: Any, settings: Settings) -> None:
-    from livepeer.runner import fetch
+    from livepeer.runner.author import fetch
 
     # The author's own machine and the author's own URLs: private addresses are as good as others.
     await fetch.resolve(

@@ -20,7 +20,7 @@ from livepeer.trickle import TrickleError
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
 
 if TYPE_CHECKING:
-    from livepeer.runner.live.pipeline import LivePipeline
+    from livepeer.runner.author.live_pipeline import LivePipeline
     from livepeer.runner.testing.live import Frame
 
 RECORDS = (".jsonl", ".json")

@@ -31,7 +31,7 @@ def prepare(pipeline: options.Target = None) -> None:
     cls = options.pipeline(pipeline)
     with options.explained():
         from livepeer.runner import logs
-        from livepeer.runner.cli.load import short_trace
+        from livepeer.runner.packaging.load import short_trace
         from livepeer.runner.settings import Settings
 
         settings = Settings.from_env()

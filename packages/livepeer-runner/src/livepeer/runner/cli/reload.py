@@ -10,9 +10,9 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
-from livepeer.runner.cli.load import Reference
 from livepeer.runner.cli.process import Child
-from livepeer.runner.server import bind
+from livepeer.runner.packaging.load import Reference
+from livepeer.runner.serving.server import bind
 from livepeer.trickle.cli.console import note
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -23,7 +23,7 @@ def schema(pipeline: options.Target = None) -> None:
     """Print what a pipeline takes and gives, as JSON: the document that POST /schema answers."""
     with results_only(), options.explained():
         cls = options.pipeline(pipeline)
-        from livepeer.runner.app import create_app
+        from livepeer.runner.serving.app import create_app
         from livepeer.runner.settings import Settings
 
         settings = dataclasses.replace(Settings.from_env(), registration=None)

@@ -72,11 +72,11 @@ def serve(
         from livepeer.runner.cli.reload import serve_reloading
 
         with options.explained():
-            from livepeer.runner.cli.load import locate
+            from livepeer.runner.packaging.load import locate
 
             reference = locate(pipeline)
         raise typer.Exit(asyncio.run(serve_reloading(reference, settings.host, settings.port)))
-    from livepeer.runner import server
+    from livepeer.runner.serving import server
 
     cls = options.pipeline(pipeline)
     try:

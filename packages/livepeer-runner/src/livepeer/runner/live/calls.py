@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from livepeer.runner.batch.execution import guarded, retrieve
 from livepeer.runner.live.hooks import is_async
 from livepeer.runner.live.running import Running, RunningHooks
-from livepeer.runner.threads import Call, WorkerThreads
+from livepeer.runner.running.execution import guarded, retrieve
+from livepeer.runner.running.threads import Call, WorkerThreads
 from livepeer.trickle.media import AudioFrame, VideoFrame
 
 T = TypeVar("T")

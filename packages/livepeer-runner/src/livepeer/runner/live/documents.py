@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepeer.runner.author.live_pipeline import LivePipeline
     from livepeer.runner.live.hooks import Hooks
     from livepeer.runner.live.params import Parameters
-    from livepeer.runner.live.pipeline import LivePipeline
 
 
 def answer(**content: Any) -> bytes:

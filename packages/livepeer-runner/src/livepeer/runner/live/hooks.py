@@ -6,9 +6,9 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from livepeer.runner.definition import LIVE_HOOKS, check_arguments, check_hooks, check_live
+from livepeer.runner.author.definition import LIVE_HOOKS, check_arguments, check_hooks, check_live
+from livepeer.runner.author.live_pipeline import LivePipeline
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.live.pipeline import LivePipeline
 
 
 @dataclass(frozen=True, slots=True)

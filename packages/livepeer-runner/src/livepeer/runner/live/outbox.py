@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from livepeer.runner.jsonable import plain
+from livepeer.runner.author.jsonable import plain
 from livepeer.trickle import JSONLPublisher, SegmentFailed, TrickleError
-from livepeer.trickle.records import encode
+from livepeer.trickle.protocol.records import encode
 
 logger = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from livepeer.runner.author.jsonable import infinite
+from livepeer.runner.author.signature.paths import check_schema
 from livepeer.runner.batch.request import invalid
 from livepeer.runner.errors import FieldError, InvalidInput, PipelineError
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.jsonable import infinite
 from livepeer.runner.live.unknown import StrictSchema, keys_of, unknown_in, unknown_to
-from livepeer.runner.signature.paths import check_schema
 
 LARGEST_SHOWN = 16 * 1024
 """Bytes of parameters that a status event repeats; an event has 64 KiB in all."""
@@ -206,7 +206,7 @@ def _hint(pipeline: type) -> Any:
     """The nearest hint of `params`; Any where only the base class has one."""
     for owner in pipeline.__mro__:
         # Of LivePipeline itself it says nothing: it is Any, for every subclass to narrow.
-        if owner.__module__ == "livepeer.runner.live.pipeline":
+        if owner.__module__ == "livepeer.runner.author.live_pipeline":
             break
         hints = _own_hints(owner)
         if "params" in hints:

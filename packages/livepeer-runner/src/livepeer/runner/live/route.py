@@ -6,11 +6,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from livepeer.runner.asgi import BodyBudget, CallerLeft, Receive, Scope, Send, read_body, respond
-from livepeer.runner.asgi import respond_error as refuse
 from livepeer.runner.errors import JobError
-from livepeer.runner.json_bounds import check_values
-from livepeer.runner.service import Service
+from livepeer.runner.http.asgi import (
+    BodyBudget,
+    CallerLeft,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    respond,
+)
+from livepeer.runner.http.asgi import respond_error as refuse
+from livepeer.runner.http.json_bounds import check_values
+from livepeer.runner.running.service import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from livepeer.runner.asgi import CallerLeft, header
-from livepeer.runner.batch.execution import disconnected
 from livepeer.runner.errors import NotReady, RouteNotFound
+from livepeer.runner.http.asgi import CallerLeft, header
 from livepeer.runner.live import documents
 from livepeer.runner.live.addresses import Allowed
 from livepeer.runner.live.request import (
@@ -25,7 +24,8 @@ from livepeer.runner.live.request import (
 )
 from livepeer.runner.live.route import StreamCall, StreamRoute
 from livepeer.runner.live.session import Session
-from livepeer.runner.slots import Slot
+from livepeer.runner.running.execution import disconnected
+from livepeer.runner.running.slots import Slot
 
 if TYPE_CHECKING:
     from livepeer.runner.live.work import LiveWork

@@ -20,7 +20,7 @@ from livepeer.runner.live.params import Values
 from livepeer.runner.live.request import StartRequest, label
 from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.updates import ParamUpdates
-from livepeer.runner.slots import Slot
+from livepeer.runner.running.slots import Slot
 
 if TYPE_CHECKING:
     from livepeer.runner.live.work import LiveWork

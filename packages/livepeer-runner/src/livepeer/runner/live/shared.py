@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 
-from livepeer.runner.live.pipeline import LivePipeline
+from livepeer.runner.author.live_pipeline import LivePipeline
 
 logger = logging.getLogger(__name__)
 

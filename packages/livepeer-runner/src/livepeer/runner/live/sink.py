@@ -9,7 +9,7 @@ from livepeer.runner.live.failures import StreamFailed
 from livepeer.trickle import TrickleError, TricklePublisher
 
 if TYPE_CHECKING:
-    from livepeer.runner.live.pipeline import LivePipeline
+    from livepeer.runner.author.live_pipeline import LivePipeline
     from livepeer.trickle.media import AudioFrame, MediaPacket, MediaPublisher, VideoFrame
 
 DRAIN_SECONDS = 5.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from livepeer.runner.author.live_pipeline import LivePipeline, copy_for
+from livepeer.runner.author.stream_handle import StreamHandle
 from livepeer.runner.live.calls import HookCaller
 from livepeer.runner.live.channels import Channels
 from livepeer.runner.live.failures import ErrorBudget
-from livepeer.runner.live.handle import StreamHandle
 from livepeer.runner.live.outbox import Outbox
-from livepeer.runner.live.pipeline import LivePipeline, copy_for
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.status import StreamStatus
 

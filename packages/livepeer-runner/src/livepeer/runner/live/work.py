@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from starlette.routing import BaseRoute
 
-from livepeer.runner.batch.gather import Gatherer
+from livepeer.runner.author.live_pipeline import BatchItem, LivePipeline
 from livepeer.runner.errors import JobTimeout
 from livepeer.runner.live import documents
 from livepeer.runner.live.calls import HookHung, listed
@@ -19,7 +19,6 @@ from livepeer.runner.live.flow import Call, Flow
 from livepeer.runner.live.hooks import Hooks, is_async
 from livepeer.runner.live.metrics import StreamMetrics
 from livepeer.runner.live.params import Parameters
-from livepeer.runner.live.pipeline import BatchItem, LivePipeline
 from livepeer.runner.live.relay import RelayFlow
 from livepeer.runner.live.request import StartRequest, label
 from livepeer.runner.live.routes import StreamRoutes
@@ -28,10 +27,11 @@ from livepeer.runner.live.shared import SharedState
 from livepeer.runner.live.sink import Sink
 from livepeer.runner.live.stream import FlowProtocol, Stream
 from livepeer.runner.live.warm import load_media
-from livepeer.runner.service import Service
-from livepeer.runner.slots import Slot
+from livepeer.runner.running.gather import Gatherer
+from livepeer.runner.running.service import Service
+from livepeer.runner.running.slots import Slot
+from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.tls import Pin
-from livepeer.trickle.transport import TLS
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from livepeer.runner.app import create_app
-from livepeer.runner.lifecycle import State
-from livepeer.runner.pipeline import PipelineBase
-from livepeer.runner.server import bind, run, server_config, uvicorn_server
-from livepeer.runner.service import Service
+from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.running.lifecycle import State
+from livepeer.runner.running.service import Service
+from livepeer.runner.serving.app import create_app
+from livepeer.runner.serving.server import bind, run, server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 from livepeer.runner.testing.inputs import as_json
 

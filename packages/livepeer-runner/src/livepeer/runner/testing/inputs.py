@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from livepeer.runner.files import File, Image
-from livepeer.runner.jsonable import plain
+from livepeer.runner.author.files import File, Image
+from livepeer.runner.author.jsonable import plain
 
 
 def as_json(value: Any) -> Any:

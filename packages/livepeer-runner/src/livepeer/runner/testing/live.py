@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from livepeer.runner.app import create_app
+from livepeer.runner.author.live_pipeline import LivePipeline
+from livepeer.runner.author.stream_handle import SDK_TYPES
 from livepeer.runner.errors import InvalidInput
-from livepeer.runner.lifecycle import State
 from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
-from livepeer.runner.live.handle import SDK_TYPES
 from livepeer.runner.live.hooks import Hooks
 from livepeer.runner.live.params import Parameters
-from livepeer.runner.live.pipeline import LivePipeline
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.work import LiveWork
+from livepeer.runner.running.lifecycle import State
+from livepeer.runner.serving.app import create_app
 from livepeer.runner.settings import Settings
 from livepeer.trickle import JSONLSubscriber, TricklePublisher, TrickleServer
 

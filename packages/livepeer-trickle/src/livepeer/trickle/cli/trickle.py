@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from livepeer import trickle  # lazily: `--help` needs none of it
-from livepeer.trickle import wire
 from livepeer.trickle.cli import console
 from livepeer.trickle.cli.pipes import input_pieces, input_records, write_all
+from livepeer.trickle.protocol import wire
 
 NOBODY = (
     "Nobody has made it yet, or it has ended: publish to it, and wait for that with --wait SECONDS."

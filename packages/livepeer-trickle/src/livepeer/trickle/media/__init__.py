@@ -9,42 +9,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .decoder import DecoderStats as DecoderStats
-    from .decoder import StreamDecoder as StreamDecoder
-    from .encoder import SegmentEncoder as SegmentEncoder
-    from .encoder_file import encode as encode
-    from .encoder_video import EncoderUnavailable as EncoderUnavailable
-    from .files import decode as decode
-    from .frames import AudioFrame as AudioFrame
-    from .frames import AudioResampler as AudioResampler
-    from .frames import CodecParameters as CodecParameters
-    from .frames import MediaPacket as MediaPacket
-    from .frames import VideoFrame as VideoFrame
-    from .outputs import AudioOutput as AudioOutput
-    from .outputs import VideoOutput as VideoOutput
-    from .sink import MediaPublisher as MediaPublisher
-    from .sink import MediaPublisherStats as MediaPublisherStats
-    from .source import MediaSubscriber as MediaSubscriber
-    from .source import SourceStats as SourceStats
+    from livepeer.trickle.media.codec.decoder import DecoderStats as DecoderStats
+    from livepeer.trickle.media.codec.decoder import StreamDecoder as StreamDecoder
+    from livepeer.trickle.media.codec.encoder import SegmentEncoder as SegmentEncoder
+    from livepeer.trickle.media.codec.encoder_video import EncoderUnavailable as EncoderUnavailable
+    from livepeer.trickle.media.file.decode import decode as decode
+    from livepeer.trickle.media.file.encode import encode as encode
+    from livepeer.trickle.media.frame.frames import AudioFrame as AudioFrame
+    from livepeer.trickle.media.frame.frames import AudioResampler as AudioResampler
+    from livepeer.trickle.media.frame.frames import CodecParameters as CodecParameters
+    from livepeer.trickle.media.frame.frames import MediaPacket as MediaPacket
+    from livepeer.trickle.media.frame.frames import VideoFrame as VideoFrame
+    from livepeer.trickle.media.outputs import AudioOutput as AudioOutput
+    from livepeer.trickle.media.outputs import VideoOutput as VideoOutput
+    from livepeer.trickle.media.publisher import MediaPublisher as MediaPublisher
+    from livepeer.trickle.media.publisher import MediaPublisherStats as MediaPublisherStats
+    from livepeer.trickle.media.subscriber import MediaSubscriber as MediaSubscriber
+    from livepeer.trickle.media.subscriber import SourceStats as SourceStats
 
 _HOME = {
-    "AudioFrame": "frames",
+    "AudioFrame": "frame.frames",
     "AudioOutput": "outputs",
-    "AudioResampler": "frames",
-    "CodecParameters": "frames",
-    "DecoderStats": "decoder",
-    "MediaPacket": "frames",
-    "EncoderUnavailable": "encoder_video",
-    "MediaPublisher": "sink",
-    "MediaPublisherStats": "sink",
-    "MediaSubscriber": "source",
-    "SegmentEncoder": "encoder",
-    "SourceStats": "source",
-    "StreamDecoder": "decoder",
-    "VideoFrame": "frames",
+    "AudioResampler": "frame.frames",
+    "CodecParameters": "frame.frames",
+    "DecoderStats": "codec.decoder",
+    "MediaPacket": "frame.frames",
+    "EncoderUnavailable": "codec.encoder_video",
+    "MediaPublisher": "publisher",
+    "MediaPublisherStats": "publisher",
+    "MediaSubscriber": "subscriber",
+    "SegmentEncoder": "codec.encoder",
+    "SourceStats": "subscriber",
+    "StreamDecoder": "codec.decoder",
+    "VideoFrame": "frame.frames",
     "VideoOutput": "outputs",
-    "decode": "files",
-    "encode": "encoder_file",
+    "decode": "file.decode",
+    "encode": "file.encode",
 }
 
 __all__ = sorted(_HOME)

@@ -9,9 +9,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from .decoder import StreamDecoder
-from .frames import Frame, MediaPacket
-from .handover import Handover
+from livepeer.trickle.media.codec.decoder import StreamDecoder
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket
+from livepeer.trickle.media.handover import Handover
 
 __all__ = ["DecodeThread"]
 

@@ -9,8 +9,8 @@ import time
 from collections import deque
 from typing import Literal
 
-from .frames import Frame, MediaPacket, VideoFrame
-from .limits import pictures_that_may_wait
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket, VideoFrame
+from livepeer.trickle.media.limits import pictures_that_may_wait
 
 __all__ = ["Handover", "Policy"]
 

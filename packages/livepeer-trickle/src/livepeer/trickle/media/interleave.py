@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 
-from .frames import AudioFrame, Frame, MediaPacket, VideoFrame
-from .limits import pictures_that_may_wait
+from livepeer.trickle.media.frame.frames import AudioFrame, Frame, MediaPacket, VideoFrame
+from livepeer.trickle.media.limits import pictures_that_may_wait
 
 __all__ = ["Interleaver"]
 

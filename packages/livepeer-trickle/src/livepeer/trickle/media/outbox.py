@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 
-from .pieces import Piece
+from livepeer.trickle.media.ts.pieces import Piece
 
 __all__ = ["Outbox"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 
-from .frames import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 
 __all__ = ["Pacer"]
 

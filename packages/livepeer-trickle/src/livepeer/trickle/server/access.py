@@ -7,7 +7,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 
 __all__ = ["Access", "Action", "Authorize", "cross_origin", "is_allowed"]
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 
 __all__ = ["DRAIN", "ContinueTimer", "answer", "drain", "expects_continue", "send_continue"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from livepeer.trickle import wire
 from livepeer.trickle.exceptions import ChannelClosed
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits, Stock
 from livepeer.trickle.server.segment import Segment
 from livepeer.trickle.server.turn import ReadTurn, WriteTurn

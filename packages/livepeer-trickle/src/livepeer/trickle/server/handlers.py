@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.access import Access, Action, Authorize, cross_origin, is_allowed
 from livepeer.trickle.server.answers import answer, drain
 from livepeer.trickle.server.limits import LimitExceeded

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from livepeer.trickle.piece import PIECE
-from livepeer.trickle.read_buffer import ReadBuffer
+from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.http.read_buffer import ReadBuffer
 
 __all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.answers import ContinueTimer, answer, send_continue
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.limits import LimitExceeded, ServerLimits, Stock
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from livepeer.trickle.piece import PIECE
+from livepeer.trickle.http.piece import PIECE
 
 __all__ = ["Cursor", "Segment"]
 

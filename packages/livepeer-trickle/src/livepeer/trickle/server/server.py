@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.access import Authorize
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.handlers import TrickleHandler

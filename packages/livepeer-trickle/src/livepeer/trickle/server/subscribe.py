@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from livepeer.trickle import wire
+from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.answers import answer
 from livepeer.trickle.server.channel import Channel, ReadTurn
 

@@ -85,7 +85,7 @@ def dev(
     Prints the lines to call it from Python, curl and the shell, then one line for each event.
     """
     with options.explained():
-        from livepeer.runner.cli.load import locate
+        from livepeer.runner.packaging.load import locate
 
         references = [locate(each) for each in pipelines or (None,)]
     from livepeer.runner.cli.dev.call import Call, find_client

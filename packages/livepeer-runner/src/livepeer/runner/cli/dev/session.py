@@ -14,9 +14,9 @@ from livepeer.runner.cli.dev.call import Call
 from livepeer.runner.cli.dev.journal import journal, tell
 from livepeer.runner.cli.dev.lines import Network, overview
 from livepeer.runner.cli.dev.trust import pinned
-from livepeer.runner.cli.load import Reference
 from livepeer.runner.cli.reload import Reloader, stopping
 from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
+from livepeer.runner.packaging.load import Reference
 from livepeer.trickle.cli.console import note
 
 LOOPBACK = "127.0.0.1"

@@ -1,0 +1,1 @@
+"""Connections to orchestrators and gateways: pools, TLS pins, deadlines, retries, events."""

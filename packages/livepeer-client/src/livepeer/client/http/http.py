@@ -1,0 +1,262 @@
+"""HTTP as this package uses it: no redirects, no cookies, no compression, bounded bodies, and
+aiohttp's exceptions translated once."""
+
+from __future__ import annotations
+
+import io
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    CertificateChangedError,
+    CertificateError,
+    ConfigurationError,
+    ConnectionFailedError,
+    LivepeerError,
+    ProtocolError,
+)
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.farewells import Farewells
+from livepeer.client.http.tls import origin
+from livepeer.client.untrusted import LARGE, printable, shown_url
+
+CONNECT_LIMIT: Final = 10.0
+#: go-livepeer's server ends idle connections late; ours go first, so that none is used as it dies.
+KEEP_ALIVE: Final = 30.0
+SMALL: Final = 1 << 20
+HEADER_LIMIT: Final = 1 << 17
+
+Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole, small answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Http:
+    """The connections of one event loop."""
+
+    def __init__(self) -> None:
+        self.farewells = Farewells()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            # A kilobyte of gzip can hold a megabyte, and nobody here has a use for it.
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        ssl: Ssl,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        job: bool = False,
+        where: Mapping[str, Any] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the headers of its answer.
+
+        `job` says that the request has effects, so that an error tells whether it may have run.
+        """
+        named = dict(where or {})
+        connect = min(CONNECT_LIMIT, max(0.001, deadline.remaining() - 0.01))
+        try:
+            async with deadline.timeout():
+                response = await self._session.request(
+                    method,
+                    url,
+                    data=_payload(body),
+                    headers=headers,
+                    ssl=ssl,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                )
+        except aiohttp.ConnectionTimeoutError as error:
+            if connect < CONNECT_LIMIT:
+                raise CallTimeoutError(
+                    f"no connection to {origin(url)} within the {deadline.seconds:g} s of the call",
+                    phase="connect",
+                    **named,
+                ) from error
+            raise ConnectionFailedError(
+                f"no connection to {origin(url)} within {connect:g} s", **named
+            ) from error
+        except TimeoutError as error:
+            raise CallTimeoutError(
+                f"no answer from {origin(url)} within the {deadline.seconds:g} s of this call"
+                " (give it more with timeout=)",
+                phase="answer",
+                may_have_run=job,
+                **named,
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise translate(error, url, job=job, named=named) from error
+        except ValueError as error:  # a header of ours that cannot be one
+            raise ConfigurationError(f"{origin(url)} cannot be asked: {error}", **named) from None
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            response.close()
+            raise ProtocolError(
+                f"{origin(url)} answered in the coding {printable(coding, 40)!r}, which it was told"
+                " not to use",
+                may_have_run=job,
+                **named,
+            )
+        return response
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        *,
+        ssl: Ssl,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        where: Mapping[str, Any] | None = None,
+        limit: int = SMALL,
+    ) -> Reply:
+        """Send a request that has no effects and read its whole answer, of `limit` bytes."""
+        response = await self.open(
+            method, url, ssl=ssl, deadline=deadline, headers=headers, body=body, where=where
+        )
+        data = await read(response, deadline, limit=limit, where=where)
+        return Reply(response.status, response.headers, data)
+
+    async def aclose(self) -> None:
+        try:
+            await self.farewells.aclose()
+        finally:
+            await self._session.close()
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body goes out piece by piece, or aiohttp would hold the loop up for all of it."""
+    return io.BytesIO(body) if body is not None and len(body) > LARGE else body
+
+
+async def read(
+    response: aiohttp.ClientResponse,
+    deadline: Deadline,
+    *,
+    limit: int,
+    job: bool = False,
+    where: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The whole body; the connection is given back, or closed where that cannot be."""
+    named = dict(where or {})
+    chunks: list[bytes] = []
+    size = 0
+    whole = False
+    try:
+        if (response.content_length or 0) > limit:
+            raise _too_long(response, limit, job, named)
+        async with deadline.timeout():
+            while chunk := await response.content.readany():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_long(response, limit, job, named)
+                chunks.append(chunk)
+        whole = True
+    except TimeoutError as error:
+        raise CallTimeoutError(
+            f"the answer of {origin(str(response.url))} was not complete within the"
+            f" {deadline.seconds:g} s of this call",
+            phase="answer",
+            may_have_run=job,
+            **named,
+        ) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise translate(error, str(response.url), job=job, named=named, begun=True) from error
+    finally:
+        if whole:
+            response.release()
+        else:
+            response.close()
+    return b"".join(chunks)
+
+
+def _too_long(
+    response: aiohttp.ClientResponse, limit: int, job: bool, named: dict[str, Any]
+) -> ProtocolError:
+    place = origin(str(response.url))
+    return ProtocolError(
+        f"the answer of {place} is over {limit:,} bytes", may_have_run=job, **named
+    )
+
+
+def translate(
+    error: Exception, url: str, *, job: bool, named: dict[str, Any], begun: bool = False
+) -> LivepeerError:
+    """Our error for one of aiohttp's; `begun`: an answer had already begun."""
+    host = origin(url)
+    match error:
+        case aiohttp.ServerFingerprintMismatch() if not getattr(error, "changed", True):
+            return CertificateError(f"{host} was asked nothing: {error}", **named)
+        case aiohttp.ServerFingerprintMismatch():
+            return CertificateChangedError(
+                f"{error}. If you know that {host} was restarted (go-livepeer makes a new"
+                f" certificate at each start), accept the new one with: livepeer trust {host}",
+                **named,
+            )
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            return CertificateError(
+                f"the certificate of {host} could not be verified: {why}. Orchestrators sign their"
+                " own: tls='pin' (--tls pin, LIVEPEER_TLS=pin) trusts the one shown first",
+                **named,
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return CertificateError(
+                f"no TLS with {host}: {error.os_error}. Does it serve plain http:// there?", **named
+            )
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectionFailedError(f"the host name of {host} does not resolve", **named)
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno
+            why = os.strerror(number) if number else str(error.os_error)
+            return ConnectionFailedError(
+                f"no connection to {host}: {why}. Is it running, and is the address right?", **named
+            )
+        case aiohttp.InvalidURL():
+            return ConfigurationError(
+                f"{shown_url(url)!r} is not a URL that can be called", **named
+            )
+        case aiohttp.ClientPayloadError():
+            return ConnectionFailedError(
+                f"the answer of {host} broke off in the middle", may_have_run=job, **named
+            )
+        case aiohttp.ClientResponseError():
+            return ProtocolError(
+                f"{host} did not answer in HTTP: {printable(error.message, 200)}",
+                may_have_run=job,
+                **named,
+            )
+        case _:
+            when = "in the middle of its answer" if begun else "before it answered"
+            plain = url.startswith("http://") and not begun
+            hint = ". If it speaks TLS, its address begins with https://" if plain else ""
+            return ConnectionFailedError(
+                f"{host} ended the connection {when}{hint}", may_have_run=job, **named
+            )
+
+
+__all__ = ["LARGE", "SMALL", "Http", "Reply", "read", "translate"]

@@ -1,0 +1,1 @@
+"""A live session: its start, channels, frames, events, payments and end."""

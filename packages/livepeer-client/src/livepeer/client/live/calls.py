@@ -1,0 +1,226 @@
+"""The requests of a live stream, by either road: start, update, status, stop. No media here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+from livepeer.client.exceptions import (
+    LivepeerError,
+    NoOrchestratorError,
+    PipelineError,
+    SessionEndedError,
+)
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.http import SMALL, Http, read
+from livepeer.client.http.pools import Pools
+from livepeer.client.http.tls import Trust
+from livepeer.client.live.answers import Live, Wanted, by_gateway, by_orchestrator
+from livepeer.client.network.jobs import Choice, Dispatcher, Task
+from livepeer.client.untrusted import loads
+from livepeer.client.values import encode
+from livepeer.client.wire import compact_json
+
+log = logging.getLogger("livepeer.client")
+
+START_LIMIT: Final = 120.0
+CALL_LIMIT: Final = 20.0
+STOP_LIMIT: Final = 10.0
+KNOWN_LIMIT: Final = 2.0
+DATA_LIMIT: Final = 24 * 3600.0
+
+JSON: Final = "application/json"
+
+#: Refuses parameters that a capability does not have, where its schema is known.
+ParamsCheck = Callable[[Http, str, Mapping[str, Any], Deadline, Choice], Awaitable[None]]
+
+
+class LiveCalls:
+    """Starts streams and speaks of them to whoever runs them."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        check_params: ParamsCheck,
+        pools: Pools,
+        trust: Trust,
+        gateway: str | None,
+        hosts: Collection[str],
+    ) -> None:
+        self._dispatcher, self._check_params = dispatcher, check_params
+        self._pools, self._trust = pools, trust
+        self._gateway, self._hosts = gateway, hosts
+
+    @property
+    def trust(self) -> Trust:
+        return self._trust
+
+    async def start(self, wanted: Wanted, stream_id: str, deadline: Deadline) -> Live:
+        """Start a stream. Where it is not known whether it did start, it is told to stop."""
+        http = await self._pools.current()
+        params = None if wanted.params is None else encode(wanted.params)
+        if self._gateway:
+            # go-livepeer's gateway wants the parameters as a text that is JSON.
+            text = "" if params is None else compact_json(params)
+            body: Any = {"stream_id": stream_id, "params": text}
+            path = "/process/stream/start"
+        else:
+            body, path = {"params": params}, "/ai/stream/start"
+        asked: list[str] = []
+        task = Task(
+            wanted.capability,
+            compact_json(body).encode(),
+            JSON,
+            model=wanted.model,
+            path=path,
+            job_id=stream_id,
+            parameters=wanted.parameters(),
+            sending=asked.append,
+        )
+        choice = await self._dispatcher.choose(http, wanted.capability, wanted.model, deadline)
+        if isinstance(params, Mapping):
+            await self._check_params(http, wanted.capability, params, deadline, choice)
+        try:
+            running = await self._dispatcher.start(http, task, deadline, choice)
+            base = str(running.where["orchestrator"])
+            answer = await read(running.response, deadline, limit=SMALL, where=running.where)
+            if self._gateway:
+                return by_gateway(wanted, base, _json(answer), running)
+            return by_orchestrator(wanted, base, stream_id, running, self._hosts)
+        except BaseException as error:
+            # Also of a start that its caller gave up nobody else would tell the one who was asked.
+            refused = isinstance(error, LivepeerError) and not error.may_have_run
+            if asked and not refused:
+                live = Live(stream_id, wanted.capability, asked[-1], bool(self._gateway))
+                said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
+                if isinstance(error, LivepeerError):
+                    await asyncio.shield(said)
+            raise
+
+    async def update(self, live: Live, params: Mapping[str, Any]) -> Any:
+        """Change parameters; the container's answer. Raises with its fields where it refuses, and
+        `SessionEndedError` where there is no such stream any more."""
+        path = f"/process/stream/{quote(live.stream_id, safe='')}/update"
+        http = await self._pools.current()
+        try:
+            return await self._ask(
+                http, live, "/ai/stream/update", path, encode(params), CALL_LIMIT
+            )
+        except PipelineError as error:
+            if error.status != 404:
+                raise
+            raise SessionEndedError(
+                "there is no such stream any more: it ended, or (by a gateway, which does not tell)"
+                f" never started: {error}",
+                capability=live.capability,
+                orchestrator=live.base,
+                job_id=live.stream_id,
+                status=404,
+            ) from error
+
+    async def pay(self, live: Live) -> None:
+        """Pay for the time that comes. Raises `PaymentRequiredError` where there is no means to."""
+        http = await self._pools.current()
+        await self._ask(http, live, "/ai/stream/payment", "", {}, CALL_LIMIT, pay=True)
+
+    async def leave(self, live: Live) -> None:
+        """End the stream; the orchestrator is told also where whoever waits is cancelled."""
+        http = await self._pools.current()
+        await asyncio.shield(http.farewells.say(partial(self.stop, http, live, "its caller left")))
+
+    async def stop(self, http: Http, live: Live, reason: str) -> None:
+        """End the stream; a failure is logged, since there is nothing else to be done about it.
+
+        `linger`: nobody on this side reads any more (specs/live.md).
+        """
+        path = f"/process/stream/{quote(live.stream_id, safe='')}/stop"
+        body = {"reason": reason, "linger": 0}
+        try:
+            await self._ask(http, live, "/ai/stream/stop", path, body, STOP_LIMIT)
+        except LivepeerError as error:
+            if error.status == 404:
+                log.debug("stream %s was over already", live.stream_id)
+            else:
+                log.warning("stream %s may go on: %s", live.stream_id, error)
+
+    async def status(self, live: Live) -> dict[str, Any]:
+        """A gateway's view of the stream. An orchestrator has none: its events tell."""
+        http, deadline = await self._pools.current(), Deadline(CALL_LIMIT)
+        url = f"{live.base}/process/stream/{quote(live.stream_id, safe='')}/status"
+        where: dict[str, Any] = {"orchestrator": live.base, "capability": live.capability}
+        reply = await http.fetch(
+            "GET", url, ssl=self._trust.for_peer(), deadline=deadline, where=where
+        )
+        if reply.status != 200:
+            raise NoOrchestratorError(
+                f"the gateway has no status of stream {live.stream_id}",
+                status=reply.status,
+                **where,
+            )
+        value = _json(reply.body)
+        return value if isinstance(value, dict) else {}
+
+    async def known(self, live: Live) -> bool | None:
+        """Does the orchestrator still have the stream? None where it does not answer.
+
+        Its control channel is there from the start to the stop, whatever the pipeline does.
+        """
+        http = await self._pools.current()
+        try:
+            reply = await http.fetch(
+                "GET",
+                f"{live.control_url}/next",
+                ssl=self._trust.for_peer(),
+                deadline=Deadline(KNOWN_LIMIT),
+                where={"orchestrator": live.base},
+            )
+        except LivepeerError as error:
+            log.debug("stream %s: %s", live.stream_id, error)
+            return None
+        return reply.status != 404
+
+    async def open_data(self, live: Live) -> Any:
+        """A gateway's event stream of the data channel, its headers received."""
+        http: Http = await self._pools.current()
+        return await http.open(
+            "GET",
+            live.data_url or "",
+            ssl=self._trust.for_peer(),
+            # Headers come with the first record, whenever that is.
+            deadline=Deadline(DATA_LIMIT),
+            where={"orchestrator": live.base, "capability": live.capability},
+        )
+
+    async def _ask(
+        self,
+        http: Http,
+        live: Live,
+        direct: str,
+        by_gateway: str,
+        body: Any,
+        limit: float,
+        *,
+        pay: bool = False,
+    ) -> Any:
+        deadline = Deadline(limit)
+        task = Task(
+            live.capability,
+            compact_json(body).encode(),
+            JSON,
+            path=by_gateway if live.gateway else direct,
+            request=compact_json({"stream_id": live.stream_id}),
+        )
+        running = await self._dispatcher.ask(http, task, live.base, deadline, pay=pay)
+        answer = await read(running.response, deadline, limit=SMALL, where=running.where)
+        return _json(answer)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace") or None

@@ -1,0 +1,199 @@
+"""The channels of a live session that carry a caller's JSON: control and data."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ProtocolError,
+)
+from livepeer.client.http.sse import Parser
+from livepeer.client.live.ending import Ending
+from livepeer.client.live.outage import PAUSE, Outage, Seldom
+from livepeer.client.types import StreamEvent
+from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
+from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
+from livepeer.trickle.http.transport import TLS
+
+log = logging.getLogger("livepeer.client")
+
+#: Nobody else writes them for a direct caller, and a pipeline without them ends by itself.
+KEEP_ALIVE_SECONDS: Final = 10.0
+#: The session's end is the only limit: who has waited reads on from the byte where it was.
+_UNTIL_THE_END: Final = Timeouts(outage=math.inf)
+#: How long records may still come once the stream is over, in seconds since the last one.
+DRAIN: Final = 1.0
+#: Letters of one record by a gateway; a pipeline's own are 64 KiB at most.
+RECORD_LIMIT: Final = 1 << 20
+
+
+def control_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The form in which a runner tells a message for `on_control` from parameters (specs/live.md).
+
+    Raises `ConfigurationError` where it is no mapping."""
+    if not isinstance(message, Mapping):
+        raise ConfigurationError(f"a control message is a dict, not {type(message).__name__}")
+    return {"type": "control", "message": dict(message)}
+
+
+class Control:
+    """Writes the control channel: the keepalives of a direct caller, and the caller's messages."""
+
+    def __init__(self, url: str, tls: TLS, ending: Ending) -> None:
+        self._url, self._tls, self._ending = url, tls, ending
+        self._publisher: JSONLPublisher | None = None
+        self._lock = asyncio.Lock()
+        self.reconnects = 0
+
+    async def run(self) -> None:
+        """Keep the session alive until it is over, or out of reach for too long."""
+        outage = Outage("a keepalive did not get through")
+        while True:
+            try:
+                await self.send({"keep": "alive"})
+                outage.reached()
+                await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            except TrickleError as error:
+                if why := outage.loss(error):
+                    self._ending.finish(why, lost=True)
+                    return
+                self.reconnects += 1
+                await asyncio.sleep(outage.pause(error))
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one message; raises a `TrickleError` where it may not have arrived."""
+        async with self._lock:
+            try:
+                if self._publisher is None:
+                    publisher = JSONLPublisher(
+                        self._url,
+                        one_per_segment=True,
+                        delete_on_close=False,
+                        linger=0,
+                        tls=self._tls,
+                    )
+                    await publisher.__aenter__()
+                    self._publisher = publisher
+                await self._publisher.write(dict(message))
+            except SegmentFailed:
+                raise
+            except TrickleError:
+                await self._drop()
+                raise
+
+    async def aclose(self) -> None:
+        async with self._lock:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.aclose()
+
+
+async def records(url: str, tls: TLS, ending: Ending) -> AsyncGenerator[dict[str, Any]]:
+    """The records of a data channel, until the session is over and the last one is read.
+
+    An orchestrator sweeps a channel that is quiet for five minutes, while the stream lives: its
+    404 is silence, and no end.
+    """
+    start = 0
+    outage = Outage("the data of the stream is read again")
+    while True:
+        pause = PAUSE
+        found = JSONLSubscriber(url, start=start, tls=tls, timeouts=_UNTIL_THE_END)
+        try:
+            async with found:
+                async with contextlib.aclosing(_until(found, ending)) as each:
+                    async for record in each:
+                        yield record
+                        outage.reached()
+            # It ended, which a sweep looks like too: events and control tell about the stream. One
+            # that is made again begins with number 0.
+            start = 0
+        except ChannelNotFound:
+            start = 0
+        except TrickleError as failure:
+            pause = outage.pause(failure)
+            # Never a record twice: not at "current", where a segment would be read from its start.
+            start = found.transport.position or 0
+        if ending.over:
+            break
+        await _first(asyncio.ensure_future(asyncio.sleep(pause)), ending)
+    if (error := ending.error()) is not None:
+        raise error
+
+
+async def _until(found: JSONLSubscriber, ending: Ending) -> AsyncGenerator[dict[str, Any]]:
+    """Its records; once the session is over only those that are still on their way."""
+    while True:
+        reading = asyncio.ensure_future(anext(found, None))
+        if (record := await _first(reading, ending, DRAIN)) is None:
+            return
+        yield record
+
+
+async def records_by_gateway(
+    opened: Awaitable[aiohttp.ClientResponse], ending: Ending
+) -> AsyncGenerator[dict[str, Any]]:
+    """The same by a gateway: an event for each record, empty ones for empty lines; its last event
+    is ill-formed, and simply the end. The answer begins with the first record, whenever that is."""
+    response = await _first(asyncio.ensure_future(opened), ending)
+    if response is None:
+        return
+    if response.status != 200:
+        response.close()
+        raise ConnectionFailedError(
+            f"the gateway has no data of the stream: it answered {response.status}",
+            status=response.status,
+            **ending.where,
+        )
+    parser, seldom = Parser(limit=RECORD_LIMIT), Seldom()
+    try:
+        while chunk := await _first(
+            asyncio.ensure_future(response.content.readany()), ending, DRAIN
+        ):
+            for event in parser.feed(chunk):
+                record = _record(event)
+                if record is not None:
+                    yield record
+                elif event.data:
+                    log.log(seldom.level(), "what is no JSON object is no record: passed over")
+    except ProtocolError as error:
+        raise ProtocolError(f"the gateway's data: {error.message}", **ending.where) from None
+    except (aiohttp.ClientError, OSError) as error:
+        told = "the gateway ended the data in the middle"
+        raise ConnectionFailedError(told, **ending.where) from error
+    finally:
+        response.close()
+
+
+def _record(event: StreamEvent) -> dict[str, Any] | None:
+    try:
+        value = event.json()
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+async def _first(reading: asyncio.Future[Any], ending: Ending, grace: float = 0.0) -> Any:
+    """What is read, or None where the session was over `grace` seconds before that."""
+    waiting = asyncio.ensure_future(ending.wait())
+    try:
+        await asyncio.wait((reading, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done() and grace:
+            await asyncio.wait((reading,), timeout=grace)
+        return reading.result() if reading.done() else None
+    finally:
+        for task in (reading, waiting):
+            task.cancel()
+        await asyncio.wait((reading, waiting))

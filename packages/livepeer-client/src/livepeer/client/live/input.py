@@ -1,0 +1,248 @@
+"""Media into a live session: one publisher, opened at first use, again after a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+)
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from livepeer.client.exceptions import SessionEndedError
+from livepeer.client.live.ending import Ending
+from livepeer.client.live.media import Returned, media
+from livepeer.client.live.outage import GONE, Outage, Seldom
+from livepeer.trickle.exceptions import (
+    CertificateError,
+    ChannelClosed,
+    ChannelNotFound,
+    SegmentFailed,
+    TrickleConnectionError,
+    TrickleError,
+)
+from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.publisher import TricklePublisher
+
+if TYPE_CHECKING:
+    from livepeer.trickle.media import AudioFrame, MediaPublisher, MediaPublisherStats, VideoFrame
+
+    Frame = VideoFrame | AudioFrame
+
+log = logging.getLogger("livepeer.client")
+
+T = TypeVar("T")
+
+#: How long the last segment stays for a reader that is one behind, in seconds, where nothing tells
+#: that it has been read.
+LINGER: Final = 1.0
+
+
+class Publication:
+    """Something that is being published in the background. `await` it to wait for its end."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return asyncio.shield(self._task).__await__()
+
+    async def aclose(self) -> None:
+        """Stop publishing it."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+
+class Input:
+    """The way into the pipeline."""
+
+    def __init__(
+        self, url: str, tls: TLS, outputs: Mapping[str, Any], ending: Ending, returned: Returned
+    ) -> None:
+        self.url = url
+        self.reconnects = 0
+        self._ending, self._returned = ending, returned
+        self._tls, self._outputs = tls, outputs
+        self._seldom = Seldom()
+        self._transport: TricklePublisher | None = None
+        self._media: MediaPublisher | None = None
+        self._last: MediaPublisherStats | None = None
+        #: Of the last pictures that were sent.
+        self._times: deque[Fraction | None] = deque(maxlen=2)
+        self._lock = asyncio.Lock()
+
+    @property
+    def stats(self) -> MediaPublisherStats | None:
+        """Of the publisher that is open, else of the last one."""
+        return self._media.stats if self._media else self._last
+
+    async def send_frames(self, frames: AsyncIterable[Any] | Iterable[Any], *, end: bool) -> None:
+        """Send all of them; `end` ends the channel after them."""
+        with self._telling():
+            async with contextlib.aclosing(_each(frames)) as items:
+                async for item in items:
+                    await self._write(_as_frame(item))
+            if end:
+                await self._end()
+
+    async def send_segments(
+        self, segments: AsyncIterable[bytes] | Iterable[bytes], *, end: bool
+    ) -> None:
+        """The same for whole segments of MPEG-TS."""
+        with self._telling():
+            async with contextlib.aclosing(_each(segments)) as items:
+                async for segment in items:
+                    await self._write_segment(segment)
+            if end:
+                await self._end()
+
+    async def aclose(self) -> None:
+        """Send what is left, and leave the channel as it is."""
+        async with self._lock:
+            self._last = self.stats
+            transport, self._transport = self._transport, None
+            publisher, self._media = self._media, None
+            if transport is not None:
+                await (publisher or transport).aclose()
+
+    async def _end(self) -> None:
+        """Send what is left, and end the channel once the pipeline has had all of it."""
+        sent = self._transport is not None
+        await self.aclose()
+        if sent:
+            # Whoever gives the last picture but one back reads the last segment already, or waits
+            # for it: a reader always asks for one ahead. The last picture of all may be held back
+            # by a decoder until the end.
+            await self._returned.reached(self._times[0] if self._times else None, LINGER)
+        async with TricklePublisher(self.url, tls=self._tls, linger=0):
+            pass
+
+    async def _write(self, frame: Frame) -> None:
+        await self._persist(self._opened_media, lambda publisher: publisher.write(frame))
+        if hasattr(frame, "planes"):
+            self._times.append(None if frame.pts is None else frame.time)
+
+    async def _write_segment(self, data: bytes) -> None:
+        async def send(publisher: TricklePublisher) -> None:
+            async with publisher.segment() as segment:
+                await segment.write(data)
+
+        await self._persist(self._opened, send)
+
+    async def _persist(
+        self, opened: Callable[[], Awaitable[T]], use: Callable[[T], Awaitable[None]]
+    ) -> None:
+        """Use the publisher; after a lost connection a new one, until that has taken too long."""
+        outage = Outage("publishing again after a lost connection")
+        while True:
+            try:
+                await use(await opened())
+                return
+            except SegmentFailed as error:
+                log.log(self._seldom.level(), "a segment was cut: %s", error)
+                return  # sent at most once: the next frame goes on
+            except CertificateError:
+                raise
+            except TrickleConnectionError as error:
+                if outage.loss(error) or self._ending.over:
+                    raise
+                self.reconnects += 1
+                await self.aclose()
+                await asyncio.sleep(outage.pause(error))
+
+    @contextlib.contextmanager
+    def _telling(self) -> Generator[None]:
+        """What cannot be sent any more ends the session."""
+        try:
+            yield
+        except (ChannelNotFound, ChannelClosed) as error:
+            self._ending.finish(f"the input channel is gone: {GONE}", lost=True)
+            raise self._ending.error() or SessionEndedError(str(error)) from error
+        except TrickleError as error:
+            self._ending.finish(f"the input could not be sent: {error}", lost=True)
+            raise self._ending.error() or SessionEndedError(str(error)) from error
+
+    async def _opened(self) -> TricklePublisher:
+        async with self._lock:
+            if self._transport is None:
+                transport = TricklePublisher(self.url, tls=self._tls, delete_on_close=False)
+                await transport.__aenter__()
+                self._transport = transport
+            return self._transport
+
+    async def _opened_media(self) -> MediaPublisher:
+        async with self._lock:
+            if self._media is None:
+                transport = TricklePublisher(self.url, tls=self._tls, delete_on_close=False)
+                publisher = media().MediaPublisher(self.url, publisher=transport, **self._outputs)
+                await publisher.__aenter__()
+                self._transport, self._media = transport, publisher
+            assert self._media is not None
+            return self._media
+
+
+async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncGenerator[Frame]:
+    """The frames of a media file, decoded on a thread; `realtime`: as fast as they are shown."""
+    frames = media().decode(path)
+    begun: float | None = None
+    first: Any = None
+    try:
+        while (frame := await _on_a_thread(partial(next, frames, None))) is not None:
+            if realtime:
+                now = time.monotonic()
+                if begun is None:
+                    begun, first = now, frame.time
+                wait = begun + float(frame.time - first) - now
+                if wait > 0:
+                    await asyncio.sleep(wait)
+            yield frame
+    finally:
+        frames.close()
+
+
+async def _on_a_thread(work: Callable[[], T]) -> T:
+    """`work`'s result; whoever is cancelled leaves when the thread has, which nothing can stop."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        if not running.done():
+            await asyncio.wait((running,))
+
+
+async def _each(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    """Either kind of iterable, as an asynchronous one."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+            await asyncio.sleep(0)  # a long list must not hold the loop up
+
+
+def _as_frame(item: Any) -> Frame:
+    """A frame, also from a numpy picture (H, W, 3) RGB, which is given its time when it is sent."""
+    if hasattr(item, "dtype") and hasattr(item, "ndim"):
+        frame: Frame = media().VideoFrame.from_ndarray(item)
+        return frame
+    return item  # type: ignore[no-any-return]
+
+
+__all__ = ["Input", "Publication", "frames_of_file"]

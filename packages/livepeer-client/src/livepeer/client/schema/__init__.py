@@ -1,0 +1,1 @@
+"""A capability's schema: fetched, kept, and what is checked against it."""

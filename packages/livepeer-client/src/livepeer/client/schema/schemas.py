@@ -1,0 +1,167 @@
+"""The schema of a capability: fetched through it, and used before anything is sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from livepeer.client.exceptions import InvalidInputError
+from livepeer.client.schema import validation
+from livepeer.client.schema.parts import is_file
+from livepeer.client.types import FieldError
+from livepeer.client.untrusted import printable
+
+log = logging.getLogger("livepeer.client")
+
+#: Seconds for which a schema is taken for the one in use; one that refuses is asked for again
+#: unless it is FRESH.
+SCHEMA_SECONDS: Final = 300.0
+NONE_SECONDS: Final = 60.0
+FRESH_SECONDS: Final = 5.0
+#: One that could not be had is asked for again after this, and calls do without it until then.
+FAILED_SECONDS: Final = 15.0
+SCHEMAS: Final = 256
+#: Bytes of a schema document.
+SCHEMA_BYTES: Final = 1 << 18
+
+#: Letters about one field.
+_TOLD: Final = 300
+_SHORT: Final = 60
+
+#: How many of what, and which way: jsonschema names the whole value in place of the limit.
+_LIMITS: Final = {
+    "maxLength": ("characters", "most"),
+    "minLength": ("characters", "least"),
+    "maxItems": ("items", "most"),
+    "minItems": ("items", "least"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a capability takes and gives: JSON Schemas of its input and its output.
+
+    Of a live one `input` are the parameters of a stream, and `output` says nothing. `document` is
+    all that `POST /schema` answered (id, version, description, and so on).
+    """
+
+    document: Mapping[str, Any] = field(repr=False)
+    input: Mapping[str, Any]
+    output: Mapping[str, Any] = field(default_factory=dict)
+    _sound: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Any) -> Schema | None:
+        """From a runner's schema document, or None for something that is none."""
+        if not isinstance(document, Mapping):
+            return None
+        wanted = document.get("params" if document.get("type") == "live" else "input")
+        output = document.get("output")
+        if not isinstance(wanted, Mapping):
+            return None
+        return cls(document, wanted, output if isinstance(output, Mapping) else {})
+
+    def check(self, value: Any, *, capability: str) -> None:
+        """Raise `InvalidInputError` with the fields that do not fit, before anything is sent.
+
+        A schema that is none, or that costs too much to follow, refuses nobody: the pipeline
+        decides. This takes 0.5 s of CPU at most, and usually a hundred microseconds.
+        """
+        if not self._sound:
+            self._sound.append(validation.is_schema(self.input))
+        if not self._sound[0]:
+            return
+        try:
+            found = validation.errors(self.input, value, is_file)
+        except validation.Unjudged as why:
+            log.debug("the pipeline judges the input of %r, this side cannot: %s", capability, why)
+            return
+        fields = [FieldError(printable(_place(error), _TOLD), _told(error)) for error in found]
+        if fields:
+            told = "; ".join(map(str, fields))
+            raise InvalidInputError(
+                f"the input does not fit {capability!r}: {told}",
+                fields=fields,
+                capability=capability,
+            )
+
+
+def _told(error: Any) -> str:
+    """What is wrong, by name and number rather than by the whole value or a pattern."""
+    value, instance = error.validator_value, error.instance
+    if error.validator in ("anyOf", "oneOf"):
+        # Of a field that may be left out, the other branch is the one that was meant.
+        meant = [each for each in error.context or () if each.validator_value != "null"]
+        if len(meant) == 1:
+            return _told(meant[0])
+    if isinstance(instance, str) and is_file(error.schema):
+        name = f"Path({instance!r})" if len(instance) <= _SHORT else "a Path"
+        return printable(
+            f"a file is passed as {name}, bytes or an open file; this text is none of base64,"
+            " a data: URI and a URL",
+            _TOLD,
+        )
+    if error.validator in _LIMITS:
+        unit, way = _LIMITS[error.validator]
+        return f"has {len(instance):,} {unit}, and at {way} {value:,} are taken"
+    message: str = error.message
+    if isinstance(instance, (str, list, dict)) and len(message) > _TOLD:
+        message = f"{message[:_SHORT]}… {message[-2 * _SHORT :]}"
+    return printable(message, _TOLD)
+
+
+def _place(error: Any) -> str:
+    place = ".".join(str(part) for part in error.path)
+    if error.validator == "required" and isinstance(error.validator_value, list):
+        # The missing name stands in the text alone; all that come before it in the list are there.
+        missing = [name for name in error.validator_value if name not in error.instance]
+        named = next((name for name in missing if repr(name) in error.message), "")
+        place = f"{place}.{named}" if place else named
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an orchestrator said when it was asked for a schema: it, or none; or it did not say."""
+
+    schema: Schema | None
+    failed: bool = False
+    at: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self.at
+
+    @property
+    def lasts(self) -> float:
+        if self.failed:
+            return FAILED_SECONDS
+        return SCHEMA_SECONDS if self.schema else NONE_SECONDS
+
+
+class SchemaCache:
+    """Schemas by orchestrator and capability: two may run different versions of one name.
+
+    Plain dicts with single operations: thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def get(self, orchestrator: str, capability: str) -> Known | None:
+        known = self._known.get((orchestrator, capability))
+        return known if known and known.age < known.lasts else None
+
+    def put(self, orchestrator: str, capability: str, known: Known) -> None:
+        while len(self._known) >= SCHEMAS and (orchestrator, capability) not in self._known:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[orchestrator, capability] = known
+
+    def doubt(self, orchestrator: str, capability: str) -> None:
+        """The pipeline refused what the schema takes: ask anew, unless that was just done."""
+        known = self._known.get((orchestrator, capability))
+        if known and known.age > FRESH_SECONDS:
+            self._known.pop((orchestrator, capability), None)

@@ -1,0 +1,1 @@
+"""From a class to an image: the manifest and how it is loaded."""

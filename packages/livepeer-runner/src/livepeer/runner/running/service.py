@@ -1,0 +1,237 @@
+"""One served pipeline: its instance, and everything that lives exactly as long as it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+
+from livepeer.runner import logs
+from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.errors import Unauthorized
+from livepeer.runner.http.asgi import Scope, header
+from livepeer.runner.metrics import Metrics
+from livepeer.runner.running.admission import Admission
+from livepeer.runner.running.lifecycle import Lifecycle
+from livepeer.runner.running.threads import WorkerThreads
+from livepeer.runner.running.watchdog import Watchdog
+from livepeer.runner.running.work import Work
+from livepeer.runner.settings import Settings
+
+if TYPE_CHECKING:
+    from livepeer.runner.attach.callers import Caller
+    from livepeer.runner.registration import Registration
+
+logger = logging.getLogger(__name__)
+
+TEARDOWN_SECONDS = 10.0
+# Longer than a registration takes for it; one that hangs must not keep the process.
+UNREGISTER_SECONDS = 15.0
+
+
+class Service:
+    """Starts a pipeline, keeps its state, and stops it. Single use: `start`, `drain`, `aclose`."""
+
+    def __init__(self, cls: type[PipelineBase], settings: Settings) -> None:
+        self.cls = cls
+        self.settings = settings
+        self.capacity = settings.capacity or cls.capacity
+        size, wait = settings.queue_size, settings.queue_timeout
+        size = cls.queue_size if size is None else size
+        wait = cls.queue_timeout if wait is None else wait
+        self.lifecycle = Lifecycle(
+            self.capacity,
+            queue_size=size if wait else 0,
+            lost_threads=lambda: self.threads.abandoned,
+        )
+        self.metrics = Metrics()
+        self.admission = Admission(self.lifecycle, self.metrics, seconds=wait)
+        threads = self.capacity if cls.thread_safe else 1
+        self.threads = WorkerThreads(threads, cls.pipeline_id)
+        self.registration = _registration(cls, settings, self.capacity)
+        self._leaving = asyncio.Event()
+        self._attached: asyncio.Task[None] | None = None
+        self._pipeline: PipelineBase | None = None
+        self._was_ready = False
+        self._drained = False
+        self.succeeded = False
+        """Whether another process serves in this one's place, see `hand_over`."""
+        self._loading: asyncio.Task[None] | None = None
+        self._watchdog = Watchdog(cls, self.metrics.blocked_seconds.inc)
+        self._work: Work | None = None
+
+    @property
+    def pipeline(self) -> PipelineBase:
+        if self._pipeline is None:
+            raise RuntimeError("the pipeline has not been set up")
+        return self._pipeline
+
+    @property
+    def work(self) -> Work:
+        if self._work is None:
+            raise RuntimeError("the service has no work yet: see create_app")
+        return self._work
+
+    @work.setter
+    def work(self, work: Work) -> None:
+        self._work = work
+        metrics, slots, threads = self.metrics, self.lifecycle.slots, self.threads
+        metrics.gauge("livepeer_in_flight", "Slots that are taken.", lambda: slots.taken)
+        metrics.gauge("livepeer_capacity", "Slots that there are.", lambda: slots.capacity)
+        metrics.gauge("livepeer_waiting", "Calls that wait for a slot.", lambda: slots.waiting)
+        metrics.gauge(
+            "livepeer_queue", "Jobs with a slot that wait their turn.", lambda: work.queued
+        )
+        metrics.gauge(
+            "livepeer_abandoned_threads",
+            "Threads given up because their job overran its timeout.",
+            lambda: threads.abandoned,
+        )
+
+    def caller(self, scope: Scope) -> AbstractContextManager[Caller | None]:
+        """Hold while answering a request on an orchestrator-facing route.
+
+        Where we are registered, only orchestrators may call, by the token that each was given;
+        their work is counted, since registering again in the middle of it would spoil their count.
+        Raises `Unauthorized`.
+        """
+        if self.registration is None:
+            return nullcontext()
+        caller = self.registration.authenticate(header(scope, b"authorization").decode("latin-1"))
+        if caller is None:
+            raise Unauthorized("the bearer token is missing or is not one that was given out")
+        return caller.working()
+
+    async def start(self) -> None:
+        """Return at once; setup goes on behind, so that the port answers while it runs."""
+        loop = asyncio.get_running_loop()
+        self._watchdog.start()
+        self._loading = loop.create_task(self._load(), name="setup")
+        if self.registration is not None:
+            self._attached = loop.create_task(self._attach(self.registration), name="registration")
+
+    def hand_over(self) -> None:
+        """Another process serves under the same URL and tokens: end without unregistering."""
+        self.succeeded = True
+        if self.registration is not None:
+            self.registration.hand_over()
+
+    async def drain(self) -> None:
+        """Unregister, refuse new work, give what runs `drain_timeout` seconds to finish. Once."""
+        if self._drained:
+            return
+        self._drained = True
+        self.lifecycle.drain()
+        await self._detach()
+        if self._work is not None:
+            await self._work.drain()
+        limit = self.settings.limits.drain_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self.lifecycle.wait_empty()
+        except TimeoutError:
+            logger.warning(
+                "%d jobs still run %.0f s after the stop was asked for: they are cut off",
+                self.lifecycle.slots.taken,
+                limit,
+            )
+            await self.work.cut()
+
+    async def aclose(self) -> None:
+        """After `drain`: stop loading, tear the pipeline down, end the threads."""
+        self.lifecycle.drain()
+        if self._loading is not None:
+            self._loading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loading
+        if self._work is not None:
+            await self._work.cut()
+        if self._pipeline is not None:
+            self.threads.abandon_running()
+            try:
+                async with asyncio.timeout(TEARDOWN_SECONDS):
+                    await self._call(self._pipeline.teardown)
+            except TimeoutError:
+                logger.error("teardown took longer than %.0f s: left behind", TEARDOWN_SECONDS)
+            except (Exception, SystemExit) as error:
+                logger.error("teardown raised", exc_info=logs.authors(error))
+        self.threads.close()
+        self._watchdog.stop()
+
+    async def _attach(self, registration: Registration) -> None:
+        """Registered from when it is ready until it drains."""
+        await self.lifecycle.wait_ready()
+        try:
+            async with registration:
+                await self._leaving.wait()
+        except Exception:
+            logger.exception("the registration has stopped; the pipeline goes on serving")
+
+    async def _detach(self) -> None:
+        self._leaving.set()
+        task, self._attached = self._attached, None
+        if task is None:
+            return
+        if not self._was_ready:
+            task.cancel()
+        _, late = await asyncio.wait((task,), timeout=UNREGISTER_SECONDS)
+        if late:
+            logger.error("unregistering took longer than %.0f s: left behind", UNREGISTER_SECONDS)
+            task.cancel()
+
+    async def _load(self) -> None:
+        started = time.monotonic()
+        try:
+            pipeline = await self.threads.submit(self._make).future
+            await self._call(pipeline.setup)
+            self._pipeline = pipeline
+            await self.work.start()
+        except (Exception, SystemExit) as error:
+            # Its text is for the log only: anybody may read `/health`, and a library's error may
+            # hold the token or the URL that it was given.
+            name = type(error).__name__
+            hint = ""
+            if _prepares_models(self.cls):
+                hint = ". If its models are missing, run `livepeer prepare`"
+            detail = f"setup raised {name}: {error}{hint}"
+            logger.error("%s: %s", self.cls.pipeline_id, detail, exc_info=logs.authors(error))
+            self.lifecycle.fail(f"setup raised {name}, the log says more{hint}", detail)
+            return
+        seconds = time.monotonic() - started
+        self.metrics.setup_seconds.set(seconds)
+        self._was_ready = True
+        self.lifecycle.loaded()
+        logger.info("%s is ready after %.2f s", self.cls.pipeline_id, seconds)
+
+    def _make(self) -> PipelineBase:
+        pipeline = self.cls()
+        pipeline.__dict__.setdefault("model_dir", self.settings.model_dir)
+        return pipeline
+
+    async def _call(self, hook: Callable[[], Any]) -> None:
+        """Run a hook where the pipeline's other code runs: sync ones in its thread."""
+        if inspect.iscoroutinefunction(hook):
+            await hook()
+        else:
+            await self.threads.submit(hook).future
+
+
+def _prepares_models(cls: type[PipelineBase]) -> bool:
+    own = inspect.getattr_static(cls, "prepare_models")
+    return own is not inspect.getattr_static(PipelineBase, "prepare_models")
+
+
+def _registration(
+    cls: type[PipelineBase], settings: Settings, capacity: int
+) -> Registration | None:
+    if settings.registration is None:
+        return None
+    from livepeer.runner.registration import Registration
+
+    return Registration.from_settings(
+        settings, name=cls.pipeline_id, capacity=capacity, description=cls.description
+    )

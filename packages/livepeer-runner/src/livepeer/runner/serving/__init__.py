@@ -1,0 +1,1 @@
+"""A pipeline class as an ASGI app, and the app as a process."""

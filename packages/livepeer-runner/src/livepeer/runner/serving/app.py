@@ -1,0 +1,215 @@
+"""`create_app`: a pipeline class as an ASGI app, with the routes of the container contract.
+
+| Route | For | Answers |
+| --- | --- | --- |
+| `POST /predict` | orchestrators | the job |
+| `POST /schema` | orchestrators | input and output schema; takes no slot and no model |
+| `GET /schema` | people and programs | the same |
+| `GET /` | people and programs | discovery: id, version, type, protocol, transports |
+| `GET /health` | orchestrators, platforms | 200 and `{"status": LOADING, OK, IDLE or ERROR}` |
+| `GET /ready` | platforms | 200 once jobs are taken, else 503 |
+| `GET /metrics` | Prometheus | counters |
+| `GET /openapi.json`, `GET /docs` | people | the interface, with the real fields |
+
+An orchestrator forwards whatever path follows `/process/request/`. Every other one answers 404 in
+the error shape and names the routes that there are; none redirects, since an orchestrator would
+follow with its bearer token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from livepeer.runner.author.pipeline import Pipeline, PipelineBase
+from livepeer.runner.errors import (
+    JobError,
+    MethodNotAllowed,
+    NotReady,
+    RouteNotFound,
+    error_body,
+)
+from livepeer.runner.http.asgi import EntryPoint
+from livepeer.runner.metrics import CONTENT_TYPE
+from livepeer.runner.running.lifecycle import State
+from livepeer.runner.running.service import Service
+from livepeer.runner.running.work import Work
+from livepeer.runner.settings import Settings
+
+PROTOCOL = "v1"
+
+
+def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> FastAPI:
+    """An app that serves `cls`; `settings` come from the environment where none are given.
+
+    Setup begins with the app's lifespan and the routes answer meanwhile. Mounted into another app,
+    enter `app.router.lifespan_context(app)` in that app's own lifespan. Raises `SignatureError`
+    where the class cannot be served as it is written, `SettingsError` for a bad environment.
+    """
+    if not issubclass(cls, PipelineBase):
+        raise TypeError(f"{cls.__name__} is no Pipeline: write `class {cls.__name__}(Pipeline)`")
+    service = Service(cls, settings if settings is not None else Settings.from_env())
+    service.work = work = _work(service, cls)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.drain()
+            await service.aclose()
+
+    app = FastAPI(
+        title=cls.pipeline_id,
+        version=cls.version,
+        description=cls.description,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={HTTPException: _http_error, JobError: _job_error},
+    )
+    app.state.service = service
+    # First, since they are matched in order and carry the load.
+    app.router.routes[:0] = work.routes()
+    app.router.routes.extend(_routes(service, work))
+    app.openapi = _openapi(app, work)  # type: ignore[method-assign]
+    app.add_middleware(EntryPoint)
+    return app
+
+
+def _work(service: Service, cls: type[PipelineBase]) -> Work:
+    if issubclass(cls, Pipeline):
+        from livepeer.runner.batch.work import BatchWork
+
+        return BatchWork(service, cls)
+    from livepeer.runner.author.live_pipeline import LivePipeline
+
+    if issubclass(cls, LivePipeline):
+        from livepeer.runner.live.work import LiveWork
+
+        return LiveWork(service, cls)
+    raise TypeError(
+        f"{cls.__name__} is of no kind that can be served: derive it from Pipeline or LivePipeline"
+    )
+
+
+def _routes(service: Service, work: Work) -> list[Route]:
+    lifecycle = service.lifecycle
+
+    async def discovery(request: Request) -> Response:
+        cls = service.cls
+        return _json(
+            {
+                "id": cls.pipeline_id,
+                "version": cls.version,
+                "description": cls.description,
+                "type": work.kind,
+                "protocol": PROTOCOL,
+                "transports": ["http", "sse"] if work.kind == "batch" else ["http", "trickle"],
+                "capacity": service.capacity,
+                "schema_url": "/schema",
+                "openapi_url": "/openapi.json",
+                "docs_url": "/docs",
+            }
+        )
+
+    async def health(request: Request) -> Response:
+        content: dict[str, Any] = {
+            "status": lifecycle.health,
+            "pipeline": service.cls.pipeline_id,
+            "version": service.cls.version,
+            "capacity": service.capacity,
+            "in_flight": lifecycle.slots.taken,
+        }
+        if lifecycle.reason is not None:
+            content["reason"] = lifecycle.reason
+        if lifecycle.draining:
+            content["draining"] = True
+        if service.registration is not None:
+            content["registration"] = [state.as_dict() for state in service.registration.state]
+        well = lifecycle.ready and lifecycle.health != State.ERROR
+        return _json(content, 503 if service.settings.strict_health and not well else 200)
+
+    async def ready(request: Request) -> Response:
+        refusal = lifecycle.refusal()
+        if isinstance(refusal, NotReady):
+            raise refusal
+        return _json({"ready": True})
+
+    async def schema(request: Request) -> Response:
+        if request.method == "POST":  # what an orchestrator forwards carries its token
+            with service.caller(request.scope):
+                return _json(work.schema())
+        return _json(work.schema())
+
+    async def docs(request: Request) -> Response:
+        from livepeer.runner.serving import docs_page
+
+        return HTMLResponse(docs_page.page(request.app.openapi()), headers=docs_page.HEADERS)
+
+    async def metrics(request: Request) -> Response:
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+
+    return [
+        Route("/", discovery, methods=["GET"]),
+        Route("/health", health, methods=["GET"]),
+        Route("/ready", ready, methods=["GET"]),
+        Route("/schema", schema, methods=["GET", "POST"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+    ]
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(json.dumps(content, ensure_ascii=False), status, media_type="application/json")
+
+
+def _error(error: JobError) -> Response:
+    headers = {key.decode(): value.decode() for key, value in error.headers()}
+    return Response(error_body(error), error.status, headers, "application/json")
+
+
+async def _job_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, JobError)
+    return _error(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's 404 and 405, in our shape, saying what would have worked."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "").split(", ")
+        return _error(MethodNotAllowed(f"{path} takes {' or '.join(allowed)}", allowed=allowed))
+    routes = ", ".join(
+        route.path
+        for route in request.app.router.routes
+        if isinstance(route, Route) and "POST" in (route.methods or ())
+    )
+    return _error(RouteNotFound(f"there is no {path}; this pipeline takes POST on {routes}"))
+
+
+def _openapi(app: FastAPI, work: Work) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = {
+                "openapi": "3.1.0",
+                "info": {
+                    "title": app.title,
+                    "version": app.version,
+                    "description": app.description,
+                },
+                **work.openapi(),
+            }
+        return app.openapi_schema
+
+    return openapi

@@ -1,0 +1,150 @@
+"""The connections of one event loop: what aiohttp's client would be, for what trickle needs.
+
+A request leaves in one piece as soon as it is made: no task for each of them, no header held back.
+That is why this is here and aiohttp's client is not: `specs/trickle.md`, "Connections".
+"""
+
+import asyncio
+import functools
+import ssl
+from typing import Any, Final
+
+from livepeer.trickle import tls as trust
+from livepeer.trickle.exceptions import (
+    CertificateError,
+    ProtocolError,
+    TrickleConnectionError,
+    TrickleError,
+    TrickleTimeout,
+    public_url,
+)
+from livepeer.trickle.http.connection import TLS, Connection, Key, Origin
+from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.http.read_buffer import ReadBuffer
+
+__all__ = ["Pool"]
+
+_IDLE: Final = 15.0
+"""Seconds after which an idle connection is not used again: servers close theirs after a while, and
+a request that meets such a close has to be made twice."""
+
+
+class Pool:
+    """The connections of one event loop, idle ones by where they lead and whom they trust."""
+
+    def __init__(self) -> None:
+        self._all: set[Connection] = set()
+        self._idle: dict[Key, list[Connection]] = {}
+        self._buffer = ReadBuffer(PIECE)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def take(self, origin: Origin, tls: TLS) -> Connection | None:
+        """An idle connection, the one used last; None if a new one has to be made."""
+        idle = self._idle.get((origin, tls))
+        oldest = asyncio.get_running_loop().time() - _IDLE
+        while idle:
+            connection = idle.pop()
+            if connection.open and connection.idle_since >= oldest:
+                return connection
+            connection.abort()
+        return None
+
+    def give(self, connection: Connection) -> None:
+        """A connection whose exchange is complete."""
+        connection.exchange = None
+        if not connection.open:
+            return
+        connection.used = True
+        connection.idle_since = now = asyncio.get_running_loop().time()
+        self._idle.setdefault(connection.key, []).append(connection)
+        for idle in self._idle.values():
+            if idle and idle[0].idle_since < now - _IDLE:
+                idle.pop(0).abort()
+
+    async def connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> Connection:
+        """A new connection, whose server is trusted."""
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {}
+        if origin.secure:
+            options.update(ssl=_context(tls), server_hostname=origin.host)
+        if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(origin.host):
+            # Several addresses are tried together, lest a dead one takes all the time.
+            # uvloop does not know the word.
+            options["happy_eyeballs_delay"] = 0.25
+        try:
+            async with asyncio.timeout(limit):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._left, (origin, tls), self._buffer),
+                    *(origin.host, origin.port),
+                    **options,
+                )
+        except TimeoutError as error:
+            raise TrickleTimeout(f"no connection within {limit:g} s", url=url) from error
+        except ssl.SSLCertVerificationError as error:
+            raise CertificateError(
+                f"the server's certificate can't be verified: {error.verify_message}", url=url
+            ) from error
+        except OSError as error:
+            if isinstance(tls, trust.Pin):
+                tls.lost(origin.host, origin.port)
+            raise TrickleConnectionError(str(error) or type(error).__name__, url=url) from error
+        except ValueError as error:
+            raise ProtocolError(f"{origin.host!r} is no host name: {error}", url=url) from error
+        self._all.add(connection)
+        try:
+            if origin.secure and isinstance(tls, trust.Pin):
+                connection.check(tls, origin)
+            if not connection.open:
+                raise TrickleConnectionError("the server closed the connection", url=url)
+        except TrickleError as error:
+            self._all.discard(connection)
+            connection.abort()
+            error.url = public_url(url)
+            raise
+        return connection
+
+    def abort(self) -> list[asyncio.Future[None]]:
+        """Drop every connection; gives what is done when its socket is closed."""
+        self._idle.clear()
+        dropped = list(self._all)
+        for connection in dropped:
+            connection.abort()
+        return [connection.lost for connection in dropped]
+
+    async def aclose(self) -> None:
+        """Drop every connection and wait until its socket is closed."""
+        if lost := self.abort():
+            await asyncio.wait(lost, timeout=5)
+
+    def _left(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        idle = self._idle.get(connection.key)
+        if idle and connection in idle:
+            idle.remove(connection)
+        if not idle:
+            self._idle.pop(connection.key, None)
+
+
+def _is_address(host: str) -> bool:
+    return host == "localhost" or ":" in host or host.replace(".", "").isdigit()
+
+
+@functools.cache
+def _verifying() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@functools.cache
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _context(tls: TLS) -> ssl.SSLContext:
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    return _verifying() if tls is True else _unverified()

@@ -1,0 +1,1 @@
+"""Decoding and encoding through FFmpeg's codecs."""

@@ -1,0 +1,236 @@
+"""One video track: pictures of any size and format in, H.264 access units out, one for one."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+import threading
+from fractions import Fraction
+from typing import Any, NamedTuple, cast
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+from livepeer.trickle.media.codec.encoder_picture import Fitter, Shape, output_pixel, output_size
+from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
+from livepeer.trickle.media.frame.frames import VideoFrame
+from livepeer.trickle.media.outputs import VideoOutput
+
+__all__ = ["AccessUnit", "EncoderUnavailable", "VideoEncoder", "resolve_codec"]
+
+log = logging.getLogger(__name__)
+
+#: Constant quality is capped at so many bits per pixel: 8 Mbit/s at 1280×720, 30 fps. Rate control
+#: costs a tenth of the encoder's time, so it is asked for once a GOP has gone above this.
+CEILING = 0.3
+
+#: A measured frame rate this far from the encoder's makes it open anew at the next keyframe.
+RATE_TOLERANCE = 0.2
+
+
+class EncoderUnavailable(RuntimeError):
+    """The encoder that was asked for does not open on this machine; the message says why."""
+
+
+class AccessUnit(NamedTuple):
+    """One encoded frame. Times are ticks of 1/90000 s."""
+
+    data: bytes
+    pts: int
+    dts: int
+    key: bool
+
+
+class VideoEncoder:
+    """Encodes frames as they come; opens itself anew, at a keyframe, when its input changes.
+
+    Not thread-safe: one thread at a time. ``opened`` counts how often a codec was opened.
+    """
+
+    def __init__(self, output: VideoOutput) -> None:
+        self.output = output
+        self.codec = ""
+        self.opened = 0
+        self._context: VideoCodecContext | None = None
+        self._fitter: Fitter | None = None
+        self._shape: Shape | None = None
+        self._rate = Fraction(output.fps or 30).limit_denominator(1001)
+        self._capped = output.bitrate is not None
+        self._gop = (0, 0, 0)
+        self._gop_bytes = 0
+
+    @property
+    def interval(self) -> int:
+        """The usual distance of two frames, in ticks."""
+        return round(90_000 / self._rate)
+
+    def encode(self, frame: VideoFrame, pts: int, *, key: bool = False) -> list[AccessUnit]:
+        """The access units that ``frame``, shown at ``pts`` ticks, brings out: one, as a rule.
+
+        ``key`` makes it a keyframe; a change of input does so too. Pixels are not changed.
+        Raises :class:`EncoderUnavailable` where the codec does not open.
+        """
+        # The encoder reads its instructions from the picture itself, and two publishers may have
+        # been given the same one: it is lent to one of them at a time.
+        with _LOCKS[(id(frame._picture) >> 6) % len(_LOCKS)]:
+            picture = frame.to_av()
+            units: list[AccessUnit] = []
+            shape = Shape.of(picture, frame.sample_aspect_ratio)
+            if self._context is None or shape != self._shape or (key and self._outgrown()):
+                units = self.flush()
+                self._open(picture, shape)
+                key = True
+            assert self._context is not None
+            if self._fitter is not None:
+                picture = self._fitter.fit(picture)
+            picture.pts, picture.time_base = pts, MPEG_TIME_BASE
+            picture.pict_type = PictureType.I if key else PictureType.NONE
+            first, _, count = self._gop
+            self._gop = (pts, pts, 1) if key else (first, pts, count + 1)
+            units += _units(self._context.encode(picture))
+            self._gop_bytes = sum(len(u.data) for u in units) + (0 if key else self._gop_bytes)
+            return units
+
+    def flush(self) -> list[AccessUnit]:
+        """What the encoder still holds; the next frame opens a new one."""
+        if self._context is None:
+            return []
+        units = _units(self._context.encode(None))
+        self._context = None
+        return units
+
+    def _outgrown(self) -> bool:
+        """Whether the last GOP had another frame rate, or more bits, than the encoder is set to."""
+        first, last, count = self._gop
+        if count < 3:
+            return False
+        rate = Fraction((count - 1) * 90_000, max(1, last - first))
+        changed = abs(rate / self._rate - 1) > RATE_TOLERANCE and self.output.fps is None
+        if changed:
+            self._rate = min(max(rate, Fraction(1, 2)), Fraction(1000)).limit_denominator(1001)
+        if not self._capped and self._context is not None:
+            bits = self._gop_bytes * 8 * rate / count
+            self._capped = bits > self._ceiling(self._context.width, self._context.height)
+            changed |= self._capped
+        return changed
+
+    def _ceiling(self, width: int, height: int) -> int:
+        # A small or slow stream still needs room for its keyframes.
+        return self.output.bitrate or max(1_000_000, int(width * height * self._rate * CEILING))
+
+    def _open(self, picture: av.VideoFrame, shape: Shape) -> None:
+        """Open the first encoder that does; only ``auto`` has a second choice."""
+        codec = resolve_codec(self.output.codec)
+        width, height = output_size(self.output, picture.width, picture.height)
+        attempts = [(codec, False)]
+        # NVENC reads NV12 where it was decoded, but it does not scale it.
+        same_size = (width, height) == (picture.width, picture.height)
+        if codec == "h264_nvenc" and shape.on_device and same_size and _is_nv12(picture):
+            attempts.insert(0, (codec, True))
+        if self.output.codec == "auto" and codec != "libx264":
+            # Its sessions are limited in number and its pictures in size.
+            attempts.append(("libx264", False))
+        fitter = Fitter(picture, width, height)
+        pixel = output_pixel(self.output, shape)
+        reasons = []
+        for codec, on_device in attempts:
+            try:
+                context = self._context_of(codec, fitter, picture if on_device else None)
+                if pixel != 1:
+                    context.sample_aspect_ratio = pixel
+                context.open()
+            except (av.FFmpegError, NotImplementedError, ValueError) as error:
+                reasons.append(f"{codec} does not open for {width}x{height}: {error}")
+                continue
+            self.codec, self._context, self._shape = codec, context, shape
+            self._fitter = None if on_device else fitter
+            self.opened += 1
+            log.debug("opened %s, %dx%d at %s fps", codec, width, height, self._rate)
+            return
+        raise EncoderUnavailable(
+            f"{'; '.join(reasons)}. Ask for another one with VideoOutput(codec=...)."
+        )
+
+    def _context_of(
+        self, codec: str, fitter: Fitter, on_device: av.VideoFrame | None
+    ) -> VideoCodecContext:
+        hwaccel = None
+        if on_device is not None:
+            # The process's primary context of the same GPU: the one that decoded the picture.
+            index = on_device.planes[0].__dlpack_device__()[1]
+            hwaccel = HWAccel("cuda", device=str(index), is_hw_owned=True)
+        context = cast(VideoCodecContext, av.CodecContext.create(codec, "w", hwaccel))
+        context.width, context.height = fitter.width, fitter.height
+        context.time_base, context.framerate = MPEG_TIME_BASE, self._rate
+        context.pix_fmt = "cuda" if hwaccel else fitter.format
+        if hwaccel:
+            context.sw_format = "nv12"
+        context.colorspace, context.color_range = fitter.colour[:2]
+        context.color_primaries, context.color_trc = fitter.colour[2:]
+        context.gop_size, context.max_b_frames = 1 << 30, 0
+        context.thread_count = self.output.threads or _threads(fitter.width, fitter.height)
+        context.options = self._options(codec, fitter.width, fitter.height)
+        return context
+
+    def _options(self, codec: str, width: int, height: int) -> dict[str, str]:
+        bits = self.output.bitrate
+        options = {"aud": "1", "forced-idr": "1"}
+        if self._capped:
+            ceiling = self._ceiling(width, height)
+            options |= {"maxrate": str(ceiling), "bufsize": str(ceiling // 2)}
+        if bits:
+            options["b"] = str(bits)
+        if codec == "libx264":
+            options |= {"preset": self.output.preset, "tune": "zerolatency", "sc_threshold": "0"}
+            options |= {} if bits else {"crf": "23"}
+        elif codec == "h264_nvenc":
+            options |= {"preset": "p2", "tune": "ull", "delay": "0", "zerolatency": "1"}
+            options |= {"rc": "cbr"} if bits else {"rc": "vbr", "cq": "23"}
+        return options
+
+
+@functools.cache
+def resolve_codec(codec: str) -> str:
+    """The encoder behind ``"auto"``: NVENC where it really opens, else x264; asked only once."""
+    if codec != "auto":
+        return codec
+    try:
+        # Asking NVENC where there is no driver works too, but FFmpeg complains aloud.
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "libx264"
+    try:
+        context = av.CodecContext.create("h264_nvenc", "w")
+        context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+        context.time_base = MPEG_TIME_BASE
+        context.open()
+    except (av.FFmpegError, ValueError) as error:
+        log.debug("no NVENC here, x264 encodes: %s", error)
+        return "libx264"
+    return "h264_nvenc"
+
+
+def _is_nv12(picture: av.VideoFrame) -> bool:
+    return picture.sw_format is not None and picture.sw_format.name == "nv12"
+
+
+def _threads(width: int, height: int) -> int:
+    return max(1, min(4, os.cpu_count() or 1, round(width * height / (1280 * 720))))
+
+
+def _units(packets: list[av.Packet[Any]]) -> list[AccessUnit]:
+    units = []
+    for packet in packets:
+        assert packet.pts is not None
+        dts = packet.pts if packet.dts is None else packet.dts
+        units.append(AccessUnit(bytes(packet), packet.pts, dts, packet.is_keyframe))
+    return units
+
+
+#: A few locks are enough to tell the pictures apart that are being encoded right now.
+_LOCKS = tuple(threading.Lock() for _ in range(64))

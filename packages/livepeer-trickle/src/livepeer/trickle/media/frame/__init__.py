@@ -1,0 +1,1 @@
+"""Decoded pictures and sound, their conversions and clocks."""

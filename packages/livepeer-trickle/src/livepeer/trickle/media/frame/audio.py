@@ -1,0 +1,244 @@
+"""A run of audio samples with its exact time. Imported through :mod:`.frames`."""
+
+from __future__ import annotations
+
+import operator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, exact
+from livepeer.trickle.media.frame.samples import (
+    LAYOUTS,
+    as_float,
+    channels_of,
+    planar,
+    sample_format,
+    sound_of,
+)
+
+if TYPE_CHECKING:
+    import av
+    from numpy.typing import NDArray
+
+    from livepeer.trickle.media.frame.samples import Samples
+
+__all__ = ["AudioFrame", "whole_rate"]
+
+
+class AudioFrame:
+    """Samples of all channels, and the time of the first of them.
+
+    ``samples`` is a writable ``float32`` array (channels, n), nominally within -1 and 1, whatever
+    the source's own format was. ``time`` is exact seconds on the stream's clock.
+    """
+
+    __slots__ = ("_samples", "_source", "_timebase", "layout", "pts", "rate")
+
+    #: Presentation time in ticks of ``time_base``; ``None`` while the frame has no time yet.
+    pts: int | None
+    #: Samples per second.
+    rate: int
+    #: Channel layout by FFmpeg's name: ``mono``, ``stereo``, ``5.1``, ...
+    layout: str
+
+    def __init__(
+        self,
+        samples: Samples | None,
+        *,
+        rate: int,
+        layout: str,
+        pts: int | None = None,
+        time_base: Fraction = MPEG_TIME_BASE,
+        source: av.AudioFrame | None = None,
+    ) -> None:
+        """Used by decoders, which give ``source`` alone; others use :meth:`from_ndarray`."""
+        self._samples = samples
+        self._source = source
+        self._timebase = time_base
+        self.rate = rate
+        self.layout = layout
+        self.pts = pts
+
+    @classmethod
+    def from_ndarray(
+        cls,
+        array: NDArray[Any],
+        *,
+        rate: int,
+        layout: str | None = None,
+        time: Time | None = None,
+    ) -> AudioFrame:
+        """A frame of (channels, n) samples, or (n,) for mono.
+
+        Floats are taken as they are (a ``float32`` array is not copied), ``int16``, ``int32`` and
+        ``uint8`` are scaled to -1..1. ``layout`` follows from the number of channels where it is
+        not given; ``time`` is seconds. Raises ``ValueError`` or ``TypeError`` for a misfit.
+        """
+        samples = as_float(array)
+        rate = whole_rate(rate)
+        if layout is None:
+            if len(samples) not in LAYOUTS:
+                raise ValueError(f"name the layout of {len(samples)} channels")
+            layout = LAYOUTS[len(samples)]
+        else:
+            _check_channels(samples, layout)
+        frame = cls(samples, rate=rate, layout=layout)
+        if time is not None:
+            frame.time = exact(time)
+        return frame
+
+    @property
+    def samples(self) -> Samples:
+        """Writable ``float32`` (channels, n); what is written is what is encoded.
+
+        Assigning takes an array as :meth:`from_ndarray` does, of as many channels as there are.
+        """
+        if self._samples is None:
+            assert self._source is not None
+            self._samples = planar(self._source)
+            self._source = None
+        return self._samples
+
+    @samples.setter
+    def samples(self, array: NDArray[Any]) -> None:
+        samples = as_float(array)
+        _check_channels(samples, self.layout)
+        self._samples, self._source = samples, None
+
+    @property
+    def format(self) -> str:
+        """Sample format of :attr:`samples` by FFmpeg's name: always ``fltp``."""
+        return "fltp"
+
+    @property
+    def channels(self) -> int:
+        return channels_of(self.layout)
+
+    def __len__(self) -> int:
+        """Samples per channel."""
+        if self._samples is None:
+            assert self._source is not None
+            return self._source.samples
+        return int(self._samples.shape[1])
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick of :attr:`pts`."""
+        return self._timebase
+
+    @property
+    def time(self) -> Fraction:
+        """Seconds of the first sample, exact. Assigning any number sets it."""
+        if self.pts is None:
+            raise ValueError(
+                "this frame has no time yet: give one to from_ndarray(..., time=...), "
+                "or let the publisher pace it"
+            )
+        return self.pts * self._timebase
+
+    @time.setter
+    def time(self, value: Time) -> None:
+        seconds = exact(value)
+        if 90_000 % seconds.denominator == 0:
+            self._timebase = MPEG_TIME_BASE
+        else:
+            self._timebase = Fraction(1, seconds.denominator)
+        self.pts = int(seconds / self._timebase)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds."""
+        return Fraction(len(self), self.rate)
+
+    def replace(
+        self, samples: Any, *, rate: int | None = None, layout: str | None = None
+    ) -> AudioFrame:
+        """A frame of other samples with this frame's time; rate and layout too, unless given.
+
+        ``samples``: as in :meth:`from_ndarray`, or a torch tensor. Where the number of channels
+        changed and no layout is given, it follows from that number.
+        """
+        if hasattr(samples, "detach"):
+            samples = samples.detach().cpu().numpy()
+        array = as_float(samples)
+        if layout is None and len(array) == self.channels:
+            layout = self.layout
+        new = AudioFrame.from_ndarray(
+            array, rate=self.rate if rate is None else rate, layout=layout
+        )
+        new.pts, new._timebase = self.pts, self._timebase
+        return new
+
+    def resample(self, *, rate: int | None = None, layout: str | None = None) -> AudioFrame:
+        """The same sound at another rate or in other channels, with the same time and duration.
+
+        This frame alone is looked at, which costs a little precision at its edges; for a gapless
+        stream keep one :class:`AudioResampler` and give it every frame.
+        """
+        rate = self.rate if rate is None else whole_rate(rate)
+        layout = layout or self.layout
+        if (rate, layout) == (self.rate, self.layout):
+            return self.replace(self.samples.copy())
+        import numpy as np
+
+        from livepeer.trickle.media.frame.resampler import AudioResampler
+
+        one = AudioResampler(rate=rate, layout=layout)
+        parts = [part.samples for part in (*one.resample(self), *one.flush())]
+        count = round(len(self) * Fraction(rate, self.rate))
+        out = np.zeros((channels_of(layout), count), np.float32)
+        if parts:
+            joined = np.concatenate(parts, axis=1)[:, :count]
+            out[:, : joined.shape[1]] = joined
+        return self.replace(out, rate=rate, layout=layout)
+
+    def snapshot(self) -> AudioFrame:
+        """The sound as it is now, as a frame of its own; what was written is copied."""
+        return AudioFrame(
+            None if self._samples is None else self._samples.copy(),
+            rate=self.rate,
+            layout=self.layout,
+            pts=self.pts,
+            time_base=self._timebase,
+            source=self._source,
+        )
+
+    def to_av(self) -> av.AudioFrame:
+        """The samples as a PyAV frame with this time, for an encoder or a filter.
+
+        Its format is ``fltp``; of eight channels and more ``flt``, as PyAV 18.1 tells more planes
+        than there are for those, and reading them ends the process.
+        """
+        sound = self._source
+        if sound is None or sound.format.name != sample_format(self.channels):
+            sound = sound_of(self.samples, self.rate, self.layout)
+        sound.pts = self.pts
+        sound.time_base = self._timebase
+        return sound
+
+    def __repr__(self) -> str:
+        time = "untimed" if self.pts is None else f"{float(self.time):.3f} s"
+        return f"<AudioFrame {len(self)} samples {self.rate} Hz {self.layout} {time}>"
+
+
+def whole_rate(rate: int) -> int:
+    """``rate`` as an ``int``, whatever integer it is, or an error: clocks count in it."""
+    try:
+        rate = operator.index(rate)
+    except TypeError:
+        raise TypeError(f"rate {rate!r}: expected a whole number of samples per second") from None
+    if rate <= 0:
+        raise ValueError(f"rate has to be samples per second, not {rate}")
+    return rate
+
+
+def _check_channels(samples: Samples, layout: str) -> None:
+    channels = channels_of(layout)
+    if channels != len(samples):
+        raise ValueError(
+            f"layout {layout} has {channels} channels, the array has {len(samples)}: "
+            "name another layout, or leave it to replace(...)"
+        )

@@ -1,0 +1,205 @@
+"""Frames of a trickle channel: :class:`MediaSubscriber`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from livepeer.trickle.exceptions import SegmentFailed
+from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.media.codec.decoder import DecoderStats, Mode, StreamDecoder
+from livepeer.trickle.media.decode_thread import DecodeThread
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket
+from livepeer.trickle.media.handover import Handover, Policy
+from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.subscriber import TrickleSubscriber
+from livepeer.trickle.types import Start, SubscriberStats, Timeouts
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from livepeer.trickle.reader import SegmentReader
+
+__all__ = ["MediaSubscriber", "SourceStats"]
+
+#: Decoded pictures that may wait: of a burst, which is given out in time or dropped as too old,
+#: and where nothing is dropped.
+_LATEST = 30
+_ALL = 8
+
+_TIMEOUTS = Timeouts()
+
+
+@dataclass(slots=True)
+class SourceStats:
+    """Live counters of a subscription, from the socket to the frame."""
+
+    #: Video frames dropped because newer ones came before they were taken.
+    dropped: int = 0
+    #: Frames that are decoded and wait to be taken.
+    waiting: int = 0
+    decoder: DecoderStats = field(default_factory=DecoderStats)
+    transport: SubscriberStats = field(default_factory=SubscriberStats)
+
+
+class MediaSubscriber:
+    """Iterate over the frames of a channel while it is being written.
+
+    ::
+
+        async with MediaSubscriber(url) as frames:
+            async for frame in frames:          # VideoFrame | AudioFrame
+                ...
+
+    ``policy``: ``latest`` is real time: where frames are taken more slowly than they come, video
+    frames that have waited for 50 ms are dropped and counted, oldest first, audio never; each
+    track comes in presentation order, as early as it can. ``all`` loses nothing and holds back
+    the socket instead; all tracks come in one presentation order, for which a frame may wait a
+    second (not for a track of which nothing has come yet: at first they may be out of it).
+    ``start``: ``"next"`` (the next segment), ``"current"``, or a sequence number.
+    ``video``, ``audio``: ``decode``, ``packets`` (undecoded :class:`MediaPacket`), or ``drop``.
+    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can; ``"cpu"`` is as ``None``.
+    ``threads``: slice threads of the video decoder, up to four by default; one is best where many
+    streams share the cores.
+    ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
+    larger ones are left out, and a stream of them is an error.
+
+    Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
+    channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read:
+    ``PictureTooLarge`` where its pictures are larger than ``max_pixels``.
+    One task iterates; another one beside it is refused with ``RuntimeError``.
+    Decoding runs on one thread, which ends with the context, within five seconds at the worst.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        policy: Policy = "latest",
+        start: Start = "next",
+        video: Mode = "decode",
+        audio: Mode = "decode",
+        device: str | None = None,
+        threads: int | None = None,
+        max_pixels: int | None = None,
+        timeouts: Timeouts = _TIMEOUTS,
+        session: Transport | None = None,
+        tls: TLS = True,
+    ) -> None:
+        if policy not in ("latest", "all"):
+            raise ValueError(f"policy has to be 'latest' or 'all', not {policy!r}")
+        self.url = url
+        self._policy: Policy = policy
+        self._subscriber = TrickleSubscriber(
+            url,
+            start=start,
+            on_gap="latest" if policy == "latest" else "oldest",
+            timeouts=timeouts,
+            session=session,
+            tls=tls,
+        )
+        self._decoder = StreamDecoder(
+            video=video,
+            audio=audio,
+            device=device,
+            threads=threads,
+            max_pixels=max_pixels,
+            max_hold=0 if policy == "latest" else 1,
+        )
+        self._handover: Handover | None = None
+        self._thread: DecodeThread | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def stats(self) -> SourceStats:
+        """Counters as they are now, after the end too."""
+        return SourceStats(
+            dropped=self._handover.dropped if self._handover is not None else 0,
+            waiting=len(self._handover) if self._handover is not None else 0,
+            decoder=self._decoder.stats,
+            transport=self._subscriber.stats,
+        )
+
+    @property
+    def position(self) -> int | None:
+        """The number of the segment that is read next; None while nothing is known of the channel.
+
+        As ``start`` of another subscriber it goes on behind this one: nothing comes twice.
+        """
+        return self._subscriber.position
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The tracks that the stream has announced, those left out included; known with the first
+        frame."""
+        return self._decoder.tracks
+
+    async def __aenter__(self) -> Self:
+        if self._handover is not None:
+            raise RuntimeError("a MediaSubscriber can be entered once: make a new one")
+        self._handover = Handover(self._policy, _LATEST if self._policy == "latest" else _ALL)
+        self._thread = DecodeThread(self._decoder, self._handover)
+        self._reader = asyncio.create_task(self._read(self._thread, self._handover))
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Frame | MediaPacket:
+        if self._handover is None:
+            raise RuntimeError("use `async with MediaSubscriber(...) as frames` before iterating")
+        item = await self._handover.take()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Stop reading and decoding; frames that wait are lost. Safe to call again."""
+        reader, self._reader = self._reader, None
+        thread, self._thread = self._thread, None
+        if reader is not None:
+            reader.cancel()
+        try:
+            if thread is not None:
+                await thread.aclose()
+        finally:
+            if reader is not None:
+                await asyncio.wait((reader,))
+            await self._subscriber.aclose()
+
+    async def _read(self, thread: DecodeThread, handover: Handover) -> None:
+        gaps = 0
+        try:
+            async with contextlib.aclosing(self._subscriber):
+                async for segment in self._subscriber:
+                    if self._subscriber.stats.gaps != gaps:
+                        gaps = self._subscriber.stats.gaps
+                        await thread.discontinuity()
+                    await self._segment(segment, thread)
+            await thread.finish()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 — raised where the frames are taken
+            handover.fail(error)
+            await thread.finish()
+
+    async def _segment(self, segment: SegmentReader, thread: DecodeThread) -> None:
+        try:
+            async for chunk in segment:
+                await thread.feed(chunk)
+        except SegmentFailed:
+            # Counted by the subscriber; its rest is lost, and the next segment goes on.
+            await thread.discontinuity()
+        else:
+            await thread.end_segment()

@@ -1,0 +1,1 @@
+"""MPEG transport streams, read and written without libavformat."""

@@ -1,0 +1,148 @@
+"""Pictures of a muxer that cuts them: each is known to be whole when the next one begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from livepeer.trickle.media.ts.access_units import AccessUnit
+from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.start_codes import START_CODE, TO_THE_END, Role, Syntax, beginning
+
+__all__ = ["Joiner"]
+
+#: Bytes of a picture that goes on and on: past this it is none.
+_LIMIT = 32 << 20
+#: Packets of one picture: one for each slice, and more.
+_PACKETS = 1 << 14
+
+
+@dataclass(slots=True)
+class _Mark:
+    """Where the bytes of a packet begin, and what its header says of the first picture in it."""
+
+    at: int
+    pts: int | None
+    dts: int | None
+    random_access: bool
+    damaged: bool
+
+
+class Joiner:
+    """Takes the packets of a track as one run of bytes, in linear time."""
+
+    def __init__(self, syntax: Syntax) -> None:
+        self._syntax = syntax
+        self._lost = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._data = bytearray()
+        self._marks: list[_Mark] = []
+        self._scanned = 0
+        #: The picture under way: from where on, whether anything of the picture itself has come.
+        self._start: int | None = None
+        self._coded = False
+        self._key = False
+        self._pts: int | None = None
+        self._dts: int | None = None
+        self._random_access = False
+
+    def lose(self) -> None:
+        """Something is missing here, and with it the picture under way."""
+        self._clear()
+        self._syntax.reset()
+        self._lost = True
+
+    def add(self, packet: ElementaryPacket) -> list[AccessUnit]:
+        """The pictures that are whole now."""
+        self._marks.append(
+            _Mark(len(self._data), packet.pts, packet.dts, packet.random_access, packet.damaged)
+        )
+        self._data += packet.data
+        out = self._scan()
+        if len(self._data) > _LIMIT or len(self._marks) > _PACKETS:
+            self.lose()
+        return out
+
+    def finish(self) -> list[AccessUnit]:
+        """What is under way is whole: the next packet begins with a picture."""
+        out = self._scan(final=True)
+        if self._start is not None and self._coded:
+            out.append(self._unit(len(self._data), len(self._data)))
+        self._clear()
+        return out
+
+    def _scan(self, *, final: bool = False) -> list[AccessUnit]:
+        """Look at the start codes behind which there is enough to tell what they are."""
+        data, out = self._data, []
+        codes = [code.start() for code in START_CODE.finditer(data, self._scanned)]
+        self._scanned = max(self._scanned, len(data) - 2)
+        for at in codes:
+            look = 4 if at + 3 >= len(data) else self._syntax.look(data[at + 3])
+            told = at + look <= len(data) or (look == TO_THE_END and at != codes[-1])
+            if not told and not final:
+                self._scanned = at
+                break
+            role = self._syntax.role(data, at)
+            if role == Role.NONE:
+                continue
+            begins = self._coded or self._start is None or role == Role.DELIMITS
+            if begins and role != Role.MORE:
+                begin = beginning(self._syntax, data, at)
+                if self._coded:
+                    out.append(self._unit(begin, at))
+                self._begin(begin, at)
+            if self._start is None:
+                # The rest of a picture that began before all this.
+                continue
+            self._key |= role in (Role.OPENS_KEY, Role.FIRST_KEY)
+            self._coded |= role >= Role.FIRST
+        self._drop()
+        return out
+
+    def _begin(self, begin: int, at: int) -> None:
+        self._start = begin
+        self._coded = self._key = False
+        while len(self._marks) > 1 and self._marks[1].at <= at:
+            del self._marks[0]
+        # The time in a packet's header belongs to the first picture that starts in it.
+        mark = self._marks[0]
+        self._pts, self._dts, self._random_access = mark.pts, mark.dts, mark.random_access
+        mark.pts = mark.dts = None
+        mark.random_access = False
+
+    def _unit(self, end: int, at: int) -> AccessUnit:
+        """The picture under way, which ends before ``end``; the next start code is at ``at``."""
+        marks = self._marks
+        damaged = any(mark.damaged for mark in marks if mark.at < end)
+        if self._pts is None:
+            # A packet in which no picture starts, but which has a time: it is of this one.
+            ends = [mark.at for mark in marks[2:]] + [len(self._data)]
+            for mark, after in zip(marks[1:], ends, strict=False):
+                if mark.pts is not None and after <= at:
+                    self._pts, self._dts = mark.pts, mark.dts
+                    break
+        unit = AccessUnit(
+            bytes(memoryview(self._data)[self._start : end]),
+            self._pts,
+            self._dts,
+            self._key or self._random_access,
+            self._lost,
+            damaged,
+        )
+        self._lost = False
+        return unit
+
+    def _drop(self) -> None:
+        """Forget the bytes before the picture under way."""
+        gone = self._scanned if self._start is None else self._start
+        if not gone:
+            return
+        del self._data[:gone]
+        self._scanned -= gone
+        if self._start is not None:
+            self._start = 0
+        while len(self._marks) > 1 and self._marks[1].at <= gone:
+            del self._marks[0]
+        for mark in self._marks:
+            mark.at -= gone

@@ -1,0 +1,48 @@
+"""What every track of a stream has in common: its counters and its seam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket
+from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.psi import Track
+
+__all__ = ["DecoderStats", "TrackDecoder"]
+
+
+@dataclass(slots=True)
+class DecoderStats:
+    """What became of a stream, all counted since its start."""
+
+    bytes: int = 0
+    video_frames: int = 0
+    audio_frames: int = 0
+    #: Units of a track that passes through undecoded.
+    packets: int = 0
+    #: Transport packets that never came, at least.
+    lost_packets: int = 0
+    #: Pictures and audio frames that came incomplete, or that the decoder refused or had to patch.
+    damaged: int = 0
+    #: Pictures left out between a loss and the next keyframe.
+    skipped: int = 0
+    #: How often a track found its way back after a loss.
+    resyncs: int = 0
+    #: Announced losses (segments that the subscriber could not get).
+    discontinuities: int = 0
+    #: How often the set of tracks, or the codec of one, changed.
+    track_changes: int = 0
+    #: How often the source's clock jumped.
+    clock_restarts: int = 0
+
+
+class TrackDecoder(Protocol):
+    track: Track
+
+    def push(self, packet: ElementaryPacket) -> Sequence[Frame | MediaPacket]: ...
+
+    def lose(self) -> Sequence[Frame | MediaPacket]: ...
+
+    def flush(self) -> Sequence[Frame | MediaPacket]: ...
