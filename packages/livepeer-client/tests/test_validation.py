@@ -94,7 +94,7 @@ def test_a_schema_that_refers_to_itself_ends_no_process_whose_limit_of_recursion
     """Libraries raise it a hundredfold, such as the one that signs payments."""
     program = (
         "import sys\n"
-        "from livepeer.client import validation\n"
+        "from livepeer.client.schema import validation\n"
         "sys.setrecursionlimit(100_000)\n"
         "try: validation.errors({'$ref': '#'}, {}, lambda part: False)\n"
         "except validation.Unjudged as why: print(why)\n"

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     Input = Mapping[str, Any] | BaseModel | bytes | os.PathLike[str] | list[Any] | None
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What a schema is worth waiting for, where nobody asked for it.
 SCHEMA_LIMIT: Final = 5.0
+"""What a schema is worth waiting for, where nobody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Caller:
         try:
             return await self._fetch(http, capability, limit, first, 0)
         except LivepeerError as error:
-            log.debug("%s: no schema: %s", capability, error)
+            logger.debug("%s: no schema: %s", capability, error)
         known = Known(None, failed=True)
         self._schemas.put(place, capability, known)
         return known
@@ -212,7 +212,7 @@ class Caller:
         except (InvalidInputError, PipelineError) as error:
             if isinstance(error, PipelineError) and error.status not in (404, 501):
                 raise
-            log.debug("%s does not tell its schema: %s", capability, error)
+            logger.debug("%s does not tell its schema: %s", capability, error)
             place = error.orchestrator
         else:
             place = str(running.where["orchestrator"])

@@ -21,8 +21,8 @@ from livepeer.client.untrusted import loads, shown_url
 
 DEFAULT_TIMEOUT: Final = 120.0
 URL_LENGTH: Final = 2_048
-#: The name of a source that is a remote signer, which has a path of its own for listings.
 SIGNER: Final = "the signer"
+"""The name of a source that is a remote signer, which has a path of its own for listings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,16 @@ class Config:
     """A gateway's settings, resolved and checked. The repr shows no secret."""
 
     gateway: str | None = None
-    #: In the order in which they are asked; the first that names anyone is used.
     sources: tuple[Source, ...] = ()
+    """In the order in which they are asked; the first that names anyone is used."""
     signer: str | None = None
     signer_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     eth_key: str | None = field(default=None, repr=False)
     tls: TlsMode | ssl.SSLContext = "verify"
     max_price: Fraction | None = None
     timeout: float = DEFAULT_TIMEOUT
-    #: `host` or `host:port` where channels of live streams may be beside the orchestrator's own.
     trickle_hosts: frozenset[str] = frozenset()
+    """`host` or `host:port` where channels of live streams may be beside the orchestrator's own."""
     max_retries: int = MAX_RETRIES
 
     @classmethod

@@ -51,8 +51,8 @@ __all__ = [
 ]
 
 
-#: Letters of a message; what others had to say in it has been cut before that.
 _MESSAGE_LIMIT = 4_000
+"""Letters of a message; what others had to say in it has been cut before that."""
 
 
 class LivepeerError(Exception):
@@ -61,8 +61,8 @@ class LivepeerError(Exception):
     Its message is one line that a terminal and a log print as it is, whoever wrote parts of it.
     """
 
-    #: Nothing ran, and it may be otherwise in a moment.
     _passing = False
+    """Nothing ran, and it may be otherwise in a moment."""
 
     def __init__(
         self,

@@ -36,8 +36,8 @@ else:
 
     T = TypeVar("T")
 
-#: "As `MediaPublisher` does it": its defaults cost an import of PyAV to name.
 _DEFAULT: Any = object()
+""""As `MediaPublisher` does it": its defaults cost an import of PyAV to name."""
 
 
 class Gateway:

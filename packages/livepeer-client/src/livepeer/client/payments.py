@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from livepeer.client.http.tls import Trust
     from livepeer.client.types import Offer
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: Letters of an address or a signature, which has 132.
 _TEXT_LIMIT: Final = 1_000
+"""Letters of an address or a signature, which has 132."""
 
 NOBODY: Final = "0x0000000000000000000000000000000000000000"
 
@@ -51,8 +51,8 @@ class Identity:
 class Signer(Protocol):
     """Signs for an address, and pays for a job where it can."""
 
-    #: Can `payment` answer for a capability that has a price?
     can_pay: bool
+    """Can `payment` answer for a capability that has a price?"""
 
     async def identity(self, http: Http, deadline: Deadline) -> Identity: ...
 
@@ -188,7 +188,7 @@ class RemoteSigner:
             if status not in (404, 405, 501):
                 raise self._refused("/sign-byoc-job", status)
             place = shown_url(self._url)
-            log.warning("%s has no /sign-byoc-job: jobs go out unsigned", place)
+            logger.warning("%s has no /sign-byoc-job: jobs go out unsigned", place)
             self._signs_jobs = False
         identity = await self.identity(http, deadline)
         return job.header(sender=identity.address)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What may still be closing when the loop ends (connections of a gateway that was dropped).
 _GRACE = 2.0
+"""What may still be closing when the loop ends (connections of a gateway that was dropped)."""
 
 
 _warned = False
@@ -40,7 +40,7 @@ def _warn_of_blocking() -> None:
     except RuntimeError:
         return
     _warned = True
-    log.warning(
+    logger.warning(
         "a sync method of the gateway was called where an event loop runs, which stands still until"
         " it returns: in async code use its twin, as in `await gw.run_async(...)`"
     )

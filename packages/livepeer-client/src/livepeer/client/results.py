@@ -22,15 +22,15 @@ from livepeer.client.values import decode
 from livepeer.client.wire import ErrorBody, error_body, wait_in
 
 EVENT_STREAM: Final = "text/event-stream"
-#: Letters of a media type: more than RFC 6838 allows.
 _KIND_LENGTH: Final = 256
-#: What Go's server answers to plain HTTP where it speaks TLS.
+"""Letters of a media type: more than RFC 6838 allows."""
 _WANTS_TLS: Final = "http request to an https server"
+"""What Go's server answers to plain HTTP where it speaks TLS."""
 
-#: What our runner's errors say of a job that has not begun, whichever way they come.
 _NOT_RUN: Final = frozenset({"over_capacity", "not_ready"})
-#: A stop ended the job after it had begun: not for another orchestrator to do again.
+"""What our runner's errors say of a job that has not begun, whichever way they come."""
 _INTERRUPTED: Final = "interrupted"
+"""A stop ended the job after it had begun: not for another orchestrator to do again."""
 
 
 def media_type(headers: Mapping[str, str]) -> str:

@@ -25,12 +25,12 @@ from livepeer.client.untrusted import redacted
 from livepeer.client.values import decode
 from livepeer.client.wire import error_body
 
-#: Tells of a run and is no part of its result; any other name is the pipeline's own.
 PROGRESS: Final = "progress"
-#: Names of events that end a stream with an error.
+"""Tells of a run and is no part of its result; any other name is the pipeline's own."""
 _FAILURES: Final = frozenset({"error", "insufficient balance"})
-#: Of the values of a stream so many, of so many characters together, are kept for its error.
+"""Names of events that end a stream with an error."""
 KEPT_EVENTS: Final = 4096
+"""Of the values of a stream so many, of so many characters together, are kept for its error."""
 KEPT_SIZE: Final = 1 << 22
 
 
@@ -159,6 +159,3 @@ async def _plain(running: Running) -> list[StreamEvent]:
         return [StreamEvent(value.data_uri())]
     # The body as it came, so that a JSON text stays JSON, as in a stream.
     return [StreamEvent(body.decode("utf-8", "replace"))]
-
-
-__all__ = ["PROGRESS", "Source", "value_of_event"]

@@ -16,8 +16,8 @@ from livepeer.client.portal import Portal
 from livepeer.client.stream_source import PROGRESS, Source, value_of_event
 from livepeer.client.types import StreamEvent
 
-#: What `run` collects of a stream at most, in characters; a value counts for 64 more.
 COLLECTED_LIMIT: Final = 1 << 28
+"""What `run` collects of a stream at most, in characters; a value counts for 64 more."""
 
 
 class AsyncStreamResponse:
@@ -276,6 +276,3 @@ async def collect(running: Running) -> list[Any]:
 def _close_soon(loop: asyncio.AbstractEventLoop, running: Running) -> None:
     with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
         loop.call_soon_threadsafe(running.close)
-
-
-__all__ = ["AsyncStreamResponse", "StreamResponse", "collect"]

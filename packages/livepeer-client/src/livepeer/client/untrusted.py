@@ -8,20 +8,18 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["ELEMENTS", "LARGE", "TEXT", "loads", "printable", "redacted", "secrets_in", "shown_url"]
-
-#: Objects, arrays and members in one answer. 2 MB of `[[],[],...]` are 100 MB in Python, so bytes
-#: alone bound nothing; a picture of 1920 x 1080 numbers still fits.
 ELEMENTS: Final = 4_000_000
-#: Bytes that are read beside the loop, by whoever has one.
+"""Objects, arrays and members in one answer. 2 MB of `[[],[],...]` are 100 MB in Python, so
+bytes alone bound nothing; a picture of 1920 x 1080 numbers still fits."""
 LARGE: Final = 1 << 18
-#: Letters of another's text in one message of ours.
+"""Bytes that are read beside the loop, by whoever has one."""
 TEXT: Final = 2_000
+"""Letters of another's text in one message of ours."""
 
-#: Headers that are no secret, whoever repeats them.
 _OPEN: Final = frozenset({"content-type", "accept-encoding", "livepeer-capability"})
-#: Shorter values would be found in any text by chance.
+"""Headers that are no secret, whoever repeats them."""
 _SECRET_LENGTH: Final = 8
+"""Shorter values would be found in any text by chance."""
 
 
 def loads(data: bytes | str) -> Any:

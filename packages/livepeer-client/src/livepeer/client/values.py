@@ -14,10 +14,11 @@ from livepeer.client.files import FileOutput, as_bytes, is_array, sniff, unsenda
 from livepeer.client.schema.parts import Parts, is_file, media_type, wants_data_uri
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
-#: Arrays and objects within each other, of an answer.
 DEPTH: Final = 256
-#: A data URI names its type and its parameters in so many letters; a million of them are an attack.
+"""Arrays and objects within each other, of an answer."""
 _DATA_HEAD: Final = 1_000
+"""A data URI names its type and its parameters in so many letters; a million of them are an
+attack."""
 
 
 def encode(value: Any, schema: Any = None) -> Any:

@@ -18,15 +18,15 @@ from urllib.parse import quote
 from livepeer.client.types import FieldError
 from livepeer.client.untrusted import TEXT, loads, printable
 
-#: go-livepeer's numbers are no larger.
 INT64: Final = (1 << 63) - 1
+"""go-livepeer's numbers are no larger."""
 _DECIMAL: Final = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,19})?")
 
-#: Fields named in one error, and letters in each of them.
 FIELDS: Final = 20
+"""Fields named in one error, and letters in each of them."""
 FIELD_LENGTH: Final = 300
-#: Seconds of a wait that a peer may ask for: a day.
 WAIT_LIMIT: Final = 86_400.0
+"""Seconds of a wait that a peer may ask for: a day."""
 
 JOB: Final = "Livepeer"
 PAYMENT: Final = "Livepeer-Payment"

@@ -7,6 +7,8 @@
 Needs no `Pipeline`: any HTTP service can be kept registered.
 """
 
+from __future__ import annotations
+
 from livepeer.runner.attach.callers import Caller, Callers
 from livepeer.runner.attach.capability import Capability
 from livepeer.runner.attach.registration import Registration

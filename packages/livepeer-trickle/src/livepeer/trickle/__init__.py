@@ -3,6 +3,8 @@
 Importing this package imports nothing else; each name is loaded when it is first used.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

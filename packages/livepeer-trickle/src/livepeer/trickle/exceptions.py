@@ -18,6 +18,8 @@ Every error tells the `url` (without credentials), and where they mean something
 segment and the `attempt` (1 for the first try) at which the client gave up.
 """
 
+from __future__ import annotations
+
 import re
 from typing import Final
 

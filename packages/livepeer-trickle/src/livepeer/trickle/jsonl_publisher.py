@@ -1,5 +1,7 @@
 """Writing a channel of JSON records: `JSONLPublisher`."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging
@@ -24,9 +26,8 @@ from livepeer.trickle.types import DEFAULT_TIMEOUTS, RecordStats, Timeouts
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["JSONLPublisher"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FLUSH_AT: Final = 64 * 1024
 """Bytes gathered before `write` itself sends them, and so waits for a slow network."""
@@ -101,7 +102,7 @@ class JSONLPublisher:
     def __repr__(self) -> str:
         return f"<JSONLPublisher {public_url(self.transport.url)} {self.stats.records} records>"
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         await self.transport.__aenter__()
         return self
 
@@ -177,7 +178,7 @@ class JSONLPublisher:
             await self.transport.aclose()
             self._reckon()
             if self._lines:
-                _log.warning("%d records were not sent: %s", len(self._lines), self._error)
+                logger.warning("%d records were not sent: %s", len(self._lines), self._error)
 
     # --- one segment of lines --------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class JSONLPublisher:
             segment._end()
         self.stats.uncertain += self._segment_records
         if self._segment_records:
-            _log.warning("%d records are uncertain: %s", self._segment_records, error)
+            logger.warning("%d records are uncertain: %s", self._segment_records, error)
         self._segment_records = 0
 
     def _fail(self, error: TrickleError) -> None:

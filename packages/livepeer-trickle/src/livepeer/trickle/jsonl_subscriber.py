@@ -1,5 +1,7 @@
 """Reading a channel of JSON records: `JSONLSubscriber`."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import deque
@@ -17,9 +19,8 @@ from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, RecordStats, Sta
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["JSONLSubscriber"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TELL_EVERY: Final = 10.0
 """Seconds between two warnings about what came. The rest is in `stats`."""
@@ -71,14 +72,14 @@ class JSONLSubscriber:
     def __repr__(self) -> str:
         return f"<JSONLSubscriber {public_url(self.transport.url)} {self.stats.records} records>"
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         await self.transport.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> "Self":
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Record:
@@ -133,4 +134,4 @@ class JSONLSubscriber:
         now = asyncio.get_running_loop().time()
         if now - self._told >= _TELL_EVERY:
             self._told = now
-            _log.warning(text, *arguments)
+            logger.warning(text, *arguments)

@@ -1,5 +1,7 @@
 """A segment whose bytes stopped, read on from where they did: `Mender`."""
 
+from __future__ import annotations
+
 import asyncio
 
 from livepeer.trickle.exceptions import (
@@ -16,8 +18,6 @@ from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
 from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.types import SubscriberStats, Timeouts
-
-__all__ = ["Mender"]
 
 
 class Mender:

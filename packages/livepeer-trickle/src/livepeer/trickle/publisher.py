@@ -1,5 +1,7 @@
 """Writing a channel: `TricklePublisher`."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import time
@@ -23,9 +25,8 @@ from livepeer.trickle.types import DEFAULT_TIMEOUTS, PublisherStats, Timeouts
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["TricklePublisher"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MAX_UNACKNOWLEDGED = 2
 """Segments that may wait for their answer while another is written."""
@@ -103,7 +104,7 @@ class TricklePublisher:
     def __repr__(self) -> str:
         return f"<TricklePublisher {public_url(self.url)} next={self._state.seq}>"
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         try:
             await self._connect()
         except BaseException:

@@ -1,5 +1,7 @@
 """One segment, read while it is written: `SegmentReader`."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Final
 
 from livepeer.trickle.exceptions import ProtocolError, TrickleConnectionError, TrickleTimeout
@@ -9,7 +11,6 @@ if TYPE_CHECKING:
     from livepeer.trickle.http.download import Download
     from livepeer.trickle.mending import Mender
 
-__all__ = ["SegmentReader"]
 
 MAX_READ: Final = 256 * 1024 * 1024
 """Bytes that `SegmentReader.read` takes at most, unless told otherwise."""
@@ -24,7 +25,7 @@ class SegmentReader:
     subscriber for the next segment gives up what was not read of this one.
     """
 
-    def __init__(self, source: "Mender", seq: int, download: "Download") -> None:
+    def __init__(self, source: Mender, seq: int, download: Download) -> None:
         self._source = source
         self._download = download
         self._size = 0
@@ -41,7 +42,7 @@ class SegmentReader:
     def __repr__(self) -> str:
         return f"<SegmentReader seq={self.seq} {self.mime_type!r}, {self._size} bytes read>"
 
-    def __aiter__(self) -> "SegmentReader":
+    def __aiter__(self) -> SegmentReader:
         return self
 
     async def __anext__(self) -> bytes:
@@ -50,7 +51,7 @@ class SegmentReader:
             raise StopAsyncIteration
         return chunk
 
-    async def __aenter__(self) -> "SegmentReader":
+    async def __aenter__(self) -> SegmentReader:
         return self
 
     async def __aexit__(self, *exc: object) -> None:

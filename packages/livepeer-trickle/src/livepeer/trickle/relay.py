@@ -1,5 +1,7 @@
 """Passing a channel on, byte for byte: `relay`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from livepeer.trickle.exceptions import SegmentFailed
@@ -15,8 +17,6 @@ from livepeer.trickle.types import (
     SubscriberStats,
     Timeouts,
 )
-
-__all__ = ["RelayStats", "relay"]
 
 
 @dataclass(frozen=True, slots=True)

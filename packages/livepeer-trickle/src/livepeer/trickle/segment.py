@@ -1,5 +1,7 @@
 """One segment, written piece by piece: `SegmentWriter`."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import time
@@ -20,19 +22,18 @@ if TYPE_CHECKING:
     from livepeer.trickle.http.exchange import Reply
     from livepeer.trickle.http.upload import Upload
 
-__all__ = ["SegmentWriter"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class _Publisher(Protocol):
     """What a segment needs of its publisher."""
 
-    async def _begin(self, segment: "SegmentWriter") -> None: ...
-    async def _turn(self, segment: "SegmentWriter") -> None: ...
-    def _begun(self, segment: "SegmentWriter") -> None: ...
-    def _left(self, segment: "SegmentWriter") -> None: ...
-    def _settled(self, segment: "SegmentWriter", answer: Answer, reply: "Reply | None") -> Rule: ...
+    async def _begin(self, segment: SegmentWriter) -> None: ...
+    async def _turn(self, segment: SegmentWriter) -> None: ...
+    def _begun(self, segment: SegmentWriter) -> None: ...
+    def _left(self, segment: SegmentWriter) -> None: ...
+    def _settled(self, segment: SegmentWriter, answer: Answer, reply: Reply | None) -> Rule: ...
 
     @property
     def _limits(self) -> tuple[float, float]: ...
@@ -79,7 +80,7 @@ class SegmentWriter:
         """Whether it is known that the server did not acknowledge it, and never will."""
         return self.done and self._error is not None
 
-    async def __aenter__(self) -> "SegmentWriter":
+    async def __aenter__(self) -> SegmentWriter:
         await self._publisher._begin(self)
         return self
 
@@ -174,7 +175,7 @@ class SegmentWriter:
         if self._upload is not None:
             self._upload.abort()
 
-    def _bind(self, seq: int, upload: "Upload") -> None:
+    def _bind(self, seq: int, upload: Upload) -> None:
         self._seq, self._upload = seq, upload
         upload.on_answer(self._on_answer)
 
@@ -210,7 +211,7 @@ class SegmentWriter:
                 self._publisher._begun(self)
         self._publisher._left(self)
 
-    def _on_answer(self, upload: "Upload") -> None:
+    def _on_answer(self, upload: Upload) -> None:
         # An idle segment is looked at by `_turn`, which may open another number for it.
         if upload is self._upload and self._stage is not PublishStage.IDLE:
             self._answered()
@@ -227,7 +228,7 @@ class SegmentWriter:
         else:
             self._settle(reply.answer, reply, None)
 
-    def _settle(self, answer: Answer, reply: "Reply | None", cause: TrickleError | None) -> None:
+    def _settle(self, answer: Answer, reply: Reply | None, cause: TrickleError | None) -> None:
         if self.done:
             return
         self.done = True
@@ -243,4 +244,4 @@ class SegmentWriter:
         self._error = error(f"{rule.why}: {told}", url=url, seq=self._seq)
         self._error.__cause__ = cause
         if self._stage is PublishStage.ENDED and not isinstance(self._error, ChannelClosed):
-            _log.warning("segment %s of %s is uncertain: %s", self._seq, url, told)
+            logger.warning("segment %s of %s is uncertain: %s", self._seq, url, told)

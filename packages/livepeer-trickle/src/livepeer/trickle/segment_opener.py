@@ -1,5 +1,7 @@
 """What a publisher does between segments: `SegmentOpener`."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections import deque
@@ -24,9 +26,8 @@ from livepeer.trickle.types import PublisherStats, Timeouts
 if TYPE_CHECKING:
     from livepeer.trickle.segment import SegmentWriter
 
-__all__ = ["SegmentOpener"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class SegmentOpener:
@@ -45,7 +46,7 @@ class SegmentOpener:
         timeouts: Timeouts,
         tls: TLS,
         stats: PublisherStats,
-        unsettled: "deque[SegmentWriter]",
+        unsettled: deque[SegmentWriter],
     ) -> None:
         self.url = url
         self.mime_type = mime_type
@@ -203,7 +204,7 @@ class SegmentOpener:
             try:
                 answer, reply, error = await self._request("DELETE", self.url, {})
             except TrickleError as failure:  # what answers now is somebody else
-                _log.warning("the channel %s could not be deleted: %s", shown, failure.message)
+                logger.warning("the channel %s could not be deleted: %s", shown, failure.message)
                 return
             rule = self.state.answered(Stage.DELETE, answer)
             if rule.action is Action.GO_ON:
@@ -212,7 +213,7 @@ class SegmentOpener:
             if rule.action is Action.AGAIN:
                 delay = backoff.next(asyncio.get_running_loop().time())
             if delay is None:
-                _log.warning("the channel %s could not be deleted: %s", shown, reply or error)
+                logger.warning("the channel %s could not be deleted: %s", shown, reply or error)
                 return
             await asyncio.sleep(delay)
 

@@ -1,5 +1,7 @@
 """Reading a channel: `TrickleSubscriber`."""
 
+from __future__ import annotations
+
 import asyncio
 import warnings
 from typing import TYPE_CHECKING
@@ -24,8 +26,6 @@ from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, Subscribe
 
 if TYPE_CHECKING:
     from typing import Self
-
-__all__ = ["TrickleSubscriber"]
 
 
 class TrickleSubscriber:
@@ -91,14 +91,14 @@ class TrickleSubscriber:
     def __repr__(self) -> str:
         return f"<TrickleSubscriber {public_url(self.url)} ask={self._state.ask}>"
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         self._ask_ahead()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def __aiter__(self) -> "Self":
+    def __aiter__(self) -> Self:
         return self
 
     @property

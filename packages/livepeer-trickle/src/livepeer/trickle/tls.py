@@ -6,6 +6,8 @@ SHA-256 fingerprint for each `host:port`, in memory or in a file that only its o
 `Pin` is what a client takes as `tls=`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import errno
@@ -25,12 +27,10 @@ from aiohttp import Fingerprint, ServerFingerprintMismatch
 
 from livepeer.trickle.exceptions import CertificateError
 
-__all__ = ["Pin", "PinStore", "fingerprint", "is_private", "pins_path"]
-
-#: Seconds that the pin file may be locked by others before that is an error.
 _LOCK_LIMIT = 1.0
+"""Seconds that the pin file may be locked by others before that is an error."""
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -226,8 +226,8 @@ class Pin(Fingerprint):
         self.store = store if store is not None else PinStore()
         self.renew = renew
         self._lost: set[tuple[str, int]] = set()
-        #: Whose first certificate was met at a private address, by this very `Pin`.
         self._private: set[tuple[str, int]] = set()
+        """Whose first certificate was met at a private address, by this very `Pin`."""
 
     def __repr__(self) -> str:
         return f"Pin({self.store!r}, renew={self.renew})"
@@ -276,7 +276,7 @@ class Pin(Fingerprint):
             return
         met_private = place in self._private or is_private(host)
         if self.renew and private and met_private and place in self._lost:
-            _log.warning(
+            logger.warning(
                 "%s:%s came back with a new certificate, which is accepted because the address is "
                 "private: %s",
                 host,

@@ -1,5 +1,7 @@
 """Plain values that the clients and the server share."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 

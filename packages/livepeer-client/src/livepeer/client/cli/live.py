@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
-#: How long a pipeline whose input is over may take to end, in seconds.
 END_LIMIT = 30.0
-#: How long records and events may still come once the session is over, in seconds.
+"""How long a pipeline whose input is over may take to end, in seconds."""
 LAST_WORDS = 2.0
-#: Events that say how a stream is, and are no part of what it makes.
+"""How long records and events may still come once the session is over, in seconds."""
 REPORTS = frozenset({"status", "error", "stream_ended"})
+"""Events that say how a stream is, and are no part of what it makes."""
 
 
 @app.command(epilog=opt.EPILOG)

@@ -16,10 +16,10 @@ from livepeer.trickle.cli.console import note, progress, writable
 if TYPE_CHECKING:
     from livepeer.client.live.session import LiveSession
 
-#: Endings of files that hold no pictures.
 SOUND: Final = (".m4a", ".mka", ".aac", ".wav")
-#: Endings of the files that can be written; by them `encode` knows what to make.
+"""Endings of files that hold no pictures."""
 FORMATS: Final = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts", *SOUND)
+"""Endings of the files that can be written; by them `encode` knows what to make."""
 
 
 def media_file(path: Path | None) -> Path | None:
@@ -117,6 +117,3 @@ class Recording:
                 self._sound += frame.samples.shape[1] / frame.rate
             told()
             yield frame
-
-
-__all__ = ["Recording", "load", "media_file"]

@@ -9,8 +9,8 @@ from typing import Final
 
 from livepeer.client.exceptions import ConfigurationError
 
-#: Thirty years: no clock and no header has room for more.
 LONGEST: Final = 1e9
+"""Thirty years: no clock and no header has room for more."""
 
 
 def seconds(value: object) -> float:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-#: How long the end of an event loop, or of a gateway, waits for them, in seconds.
 LAST_CALL: Final = 3.0
+"""How long the end of an event loop, or of a gateway, waits for them, in seconds."""
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -42,6 +42,3 @@ class Farewells:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-
-
-__all__ = ["Farewells"]

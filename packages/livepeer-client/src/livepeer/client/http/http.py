@@ -27,8 +27,9 @@ from livepeer.client.http.tls import origin
 from livepeer.client.untrusted import LARGE, printable, shown_url
 
 CONNECT_LIMIT: Final = 10.0
-#: go-livepeer's server ends idle connections late; ours go first, so that none is used as it dies.
 KEEP_ALIVE: Final = 30.0
+"""go-livepeer's server ends idle connections late; ours go first, so that none is used as it
+dies."""
 SMALL: Final = 1 << 20
 HEADER_LIMIT: Final = 1 << 17
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator
 
 from livepeer.client.http.http import Http
 
-#: An `Http` for each loop, and what closes it.
 _Kept = dict[asyncio.AbstractEventLoop, tuple[Http, AsyncGenerator[Http]]]
+"""An `Http` for each loop, and what closes it."""
 
 
 class Pools:
@@ -68,6 +68,3 @@ def _close(keeper: AsyncGenerator[Http]) -> None:
     task = asyncio.ensure_future(keeper.aclose())
     _closing.add(task)
     task.add_done_callback(_closing.discard)
-
-
-__all__ = ["Pools"]

@@ -13,14 +13,12 @@ from typing import Final
 from livepeer.client.exceptions import ConfigurationError, LivepeerError, NoCapacityError
 from livepeer.client.http.deadline import Deadline
 
-__all__ = ["MAX_RETRIES", "Retries", "retries"]
-
 MAX_RETRIES: Final = 5
-#: go-livepeer says "no room" of a name that nobody has registered too, and a typing error should
-#: not wait as long as a busy pipeline.
 UNKNOWN_RETRIES: Final = 2
-#: Seconds: the first pause, which doubles, and the longest.
+"""go-livepeer says "no room" of a name that nobody has registered too, and a typing error should
+not wait as long as a busy pipeline."""
 FIRST: Final = 0.25
+"""Seconds: the first pause, which doubles, and the longest."""
 LONGEST: Final = 8.0
 
 
@@ -36,8 +34,8 @@ class Retries:
 
     def __init__(self, at_most: int, deadline: Deadline) -> None:
         self._at_most, self._deadline = at_most, deadline
-        #: Tries made after the first one.
         self.done = 0
+        """Tries made after the first one."""
         self._begun = time.monotonic()
 
     def pause(self, error: LivepeerError, *, known: bool) -> float | None:

@@ -15,23 +15,21 @@ from typing import Final
 from livepeer.client.exceptions import ProtocolError
 from livepeer.client.types import StreamEvent
 
-__all__ = ["Parser"]
-
-#: go-livepeer formats with three decimals; a pipeline's own balance events look different or are
-#: not followed by `[DONE]`.
 _BALANCE: Final = re.compile(rb'data: \{"balance": (-?\d+\.\d{3})\}')
+"""go-livepeer formats with three decimals; a pipeline's own balance events look different or are
+not followed by `[DONE]`."""
 _DONE: Final = b"[DONE]"
 _DONE_LINES: Final = frozenset({b"data: [DONE]", b"data:[DONE]", b"[DONE]"})
 _BOM: Final = b"\xef\xbb\xbf"
 _ENDS: Final = b"\r\n"
 
-#: Empty bytes in a row that no pipeline sends: the stream has ended without `[DONE]`.
 FLOOD: Final = 1 << 16
-#: What an event may hold: bytes, and lines of `data:`. Ours are folded at 65,535 bytes a line.
+"""Empty bytes in a row that no pipeline sends: the stream has ended without `[DONE]`."""
 EVENT_LIMIT: Final = 1 << 26
+"""What an event may hold: bytes, and lines of `data:`. Ours are folded at 65,535 bytes a line."""
 LINES_LIMIT: Final = 1 << 16
-#: Digits of `retry`, in milliseconds, that mean something.
 _RETRY_DIGITS: Final = 12
+"""Digits of `retry`, in milliseconds, that mean something."""
 
 
 class Parser:
@@ -44,8 +42,8 @@ class Parser:
         self._limit = EVENT_LIMIT if limit is None else limit
         self.done = False
         self.balance: str | None = None
-        #: A comment came, as a job that runs sends them: heartbeats.
         self.commented = False
+        """A comment came, as a job that runs sends them: heartbeats."""
         self._parts: list[bytes] = []
         self._size = 0
         self._first = True

@@ -17,7 +17,7 @@ from livepeer.client.types import TlsMode
 from livepeer.client.untrusted import shown_url
 from livepeer.trickle.tls import Pin, PinStore, pins_path
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 
 def address(url: str) -> tuple[str, int]:
@@ -48,7 +48,7 @@ def forget(host: str) -> bool:
 
 @functools.cache
 def _warn_once() -> None:
-    log.warning("tls='insecure': certificates are not checked, anybody may listen or answer")
+    logger.warning("tls='insecure': certificates are not checked, anybody may listen or answer")
 
 
 class Trust:

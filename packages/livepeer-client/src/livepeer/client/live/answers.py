@@ -54,8 +54,8 @@ class Live:
     events_url: str | None = None
     data_url: str | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
-    #: It costs something, and it is this side that pays.
     priced: bool = False
+    """It costs something, and it is this side that pays."""
 
 
 def by_orchestrator(

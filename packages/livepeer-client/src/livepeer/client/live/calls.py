@@ -25,7 +25,7 @@ from livepeer.client.untrusted import loads
 from livepeer.client.values import encode
 from livepeer.client.wire import compact_json
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 START_LIMIT: Final = 120.0
 CALL_LIMIT: Final = 20.0
@@ -35,8 +35,8 @@ DATA_LIMIT: Final = 24 * 3600.0
 
 JSON: Final = "application/json"
 
-#: Refuses parameters that a capability does not have, where its schema is known.
 ParamsCheck = Callable[[Http, str, Mapping[str, Any], Deadline, Choice], Awaitable[None]]
+"""Refuses parameters that a capability does not have, where its schema is known."""
 
 
 class LiveCalls:
@@ -143,9 +143,9 @@ class LiveCalls:
             await self._ask(http, live, "/ai/stream/stop", path, body, STOP_LIMIT)
         except LivepeerError as error:
             if error.status == 404:
-                log.debug("stream %s was over already", live.stream_id)
+                logger.debug("stream %s was over already", live.stream_id)
             else:
-                log.warning("stream %s may go on: %s", live.stream_id, error)
+                logger.warning("stream %s may go on: %s", live.stream_id, error)
 
     async def status(self, live: Live) -> dict[str, Any]:
         """A gateway's view of the stream. An orchestrator has none: its events tell."""
@@ -179,7 +179,7 @@ class LiveCalls:
                 where={"orchestrator": live.base},
             )
         except LivepeerError as error:
-            log.debug("stream %s: %s", live.stream_id, error)
+            logger.debug("stream %s: %s", live.stream_id, error)
             return None
         return reply.status != 404
 

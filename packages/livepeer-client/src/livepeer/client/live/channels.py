@@ -24,16 +24,16 @@ from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
 from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
 from livepeer.trickle.http.transport import TLS
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: Nobody else writes them for a direct caller, and a pipeline without them ends by itself.
 KEEP_ALIVE_SECONDS: Final = 10.0
-#: The session's end is the only limit: who has waited reads on from the byte where it was.
+"""Nobody else writes them for a direct caller, and a pipeline without them ends by itself."""
 _UNTIL_THE_END: Final = Timeouts(outage=math.inf)
-#: How long records may still come once the stream is over, in seconds since the last one.
+"""The session's end is the only limit: who has waited reads on from the byte where it was."""
 DRAIN: Final = 1.0
-#: Letters of one record by a gateway; a pipeline's own are 64 KiB at most.
+"""How long records may still come once the stream is over, in seconds since the last one."""
 RECORD_LIMIT: Final = 1 << 20
+"""Letters of one record by a gateway; a pipeline's own are 64 KiB at most."""
 
 
 def control_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ async def records_by_gateway(
                 if record is not None:
                     yield record
                 elif event.data:
-                    log.log(seldom.level(), "what is no JSON object is no record: passed over")
+                    logger.log(seldom.level(), "what is no JSON object is no record: passed over")
     except ProtocolError as error:
         raise ProtocolError(f"the gateway's data: {error.message}", **ending.where) from None
     except (aiohttp.ClientError, OSError) as error:

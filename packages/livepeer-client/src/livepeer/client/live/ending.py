@@ -9,18 +9,18 @@ from typing import Any
 
 from livepeer.client.exceptions import SessionEndedError
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 
 class Ending:
     """Whether, why and how a session is over. The first reason is the reason."""
 
     def __init__(self, capability: str) -> None:
-        #: Named in the errors; the orchestrator and the stream are added when it is started.
         self.where: dict[str, Any] = {"capability": capability}
+        """Named in the errors; the orchestrator and the stream are added when it is started."""
         self.why: str | None = None
-        #: It was not this side that ended it, nor the pipeline in good order.
         self.lost = False
+        """It was not this side that ended it, nor the pipeline in good order."""
         self._over = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
 
@@ -44,7 +44,7 @@ class Ending:
         if self.over:
             return
         self.why, self.lost = why, lost
-        log.info("live session %s: %s", self.where.get("job_id"), why)
+        logger.info("live session %s: %s", self.where.get("job_id"), why)
         self._over.set()
         for listener in self._listeners:
             listener()
@@ -62,6 +62,3 @@ class Ending:
     def check(self) -> None:
         if self.over:
             raise self.refusal()
-
-
-__all__ = ["Ending"]

@@ -17,21 +17,21 @@ from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError
 from livepeer.trickle.http.transport import TLS
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: How long a pipeline may say nothing before it counts as dead, in seconds: one that runs reports
-#: every 10 s at the latest. An orchestrator tells nobody of a container that died.
 SILENCE = 14.0
-#: The same before its first report, while its container may still be on its way.
+"""How long a pipeline may say nothing before it counts as dead, in seconds: one that runs
+reports every 10 s at the latest. An orchestrator tells nobody of a container that died."""
 FIRST_SILENCE = 40.0
-#: Events that a slow reader may be behind before the oldest are dropped, and their letters.
+"""The same before its first report, while its container may still be on its way."""
 EVENTS_KEPT: Final = 1000
+"""Events that a slow reader may be behind before the oldest are dropped, and their letters."""
 LETTERS_KEPT: Final = 1 << 24
-#: Letters of what a pipeline says that an error repeats.
 TOLD: Final = 500
+"""Letters of what a pipeline says that an error repeats."""
 
-#: Reasons of a runner for an end in good order (specs/live.md); any other is a loss.
 IN_ORDER: Final = frozenset({"the input ended", "it was stopped"})
+"""Reasons of a runner for an end in good order (specs/live.md); any other is a loss."""
 
 
 class Events:
@@ -121,7 +121,7 @@ class Events:
             self.errors, self._failing = self.errors + 1, True
             message = printable(error_value(record).message, TOLD)
             self.last_error = message or "an error without a message"
-            log.log(self._seldom.level(), "the pipeline reports: %s", self.last_error)
+            logger.log(self._seldom.level(), "the pipeline reports: %s", self.last_error)
         letters = len(json.dumps(record))
         self._recent.put(record, letters)
         for reader in self._readers:
@@ -187,6 +187,3 @@ class EventReader:
             self._changed.clear()
             await self._changed.wait()
         return self._waiting.pop()
-
-
-__all__ = ["EventReader", "Events"]

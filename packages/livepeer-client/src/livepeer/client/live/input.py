@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
     Frame = VideoFrame | AudioFrame
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How long the last segment stays for a reader that is one behind, in seconds, where nothing tells
-#: that it has been read.
 LINGER: Final = 1.0
+"""How long the last segment stays for a reader that is one behind, in seconds, where nothing
+tells that it has been read."""
 
 
 class Publication:
@@ -83,8 +83,8 @@ class Input:
         self._transport: TricklePublisher | None = None
         self._media: MediaPublisher | None = None
         self._last: MediaPublisherStats | None = None
-        #: Of the last pictures that were sent.
         self._times: deque[Fraction | None] = deque(maxlen=2)
+        """Of the last pictures that were sent."""
         self._lock = asyncio.Lock()
 
     @property
@@ -155,7 +155,7 @@ class Input:
                 await use(await opened())
                 return
             except SegmentFailed as error:
-                log.log(self._seldom.level(), "a segment was cut: %s", error)
+                logger.log(self._seldom.level(), "a segment was cut: %s", error)
                 return  # sent at most once: the next frame goes on
             except CertificateError:
                 raise
@@ -243,6 +243,3 @@ def _as_frame(item: Any) -> Frame:
         frame: Frame = media().VideoFrame.from_ndarray(item)
         return frame
     return item  # type: ignore[no-any-return]
-
-
-__all__ = ["Input", "Publication", "frames_of_file"]

@@ -44,6 +44,3 @@ class Returned:
                     await self._changed.wait()
         except TimeoutError:
             pass
-
-
-__all__ = ["Returned", "media"]

@@ -15,15 +15,15 @@ from livepeer.trickle.exceptions import (
     TrickleError,
 )
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: How long a channel may be out of reach before the session counts as lost, in seconds.
 OUTAGE: Final = 60.0
-#: Seconds between two tries: the first, and the most that they grow to.
+"""How long a channel may be out of reach before the session counts as lost, in seconds."""
 PAUSE: Final = 0.5
+"""Seconds between two tries: the first, and the most that they grow to."""
 LONGEST_PAUSE: Final = 4.0
-#: What can be said again and again is said so often, in seconds.
 SELDOM: Final = 10.0
+"""What can be said again and again is said so often, in seconds."""
 
 GONE: Final = "the orchestrator no longer has the stream: it was stopped there, or restarted"
 
@@ -71,9 +71,6 @@ class Outage:
 
     def pause(self, error: TrickleError) -> float:
         """Seconds until the next try, more each time; `error` is seldom told."""
-        log.log(self._seldom.level(), "%s: %s", self._about, error)
+        logger.log(self._seldom.level(), "%s: %s", self._about, error)
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         return pause
-
-
-__all__ = ["GONE", "OUTAGE", "PAUSE", "Outage", "Seldom"]

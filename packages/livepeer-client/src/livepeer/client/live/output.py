@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 F_co = TypeVar("F_co", covariant=True)
 
-#: How long the end of the pictures waits for the reason, in seconds.
 VERDICT: Final = 3.0
-#: How long nothing may come of a stream that ended in good order, in seconds: its channel has its
-#: end before that is told, unless it was lost, or is kept open.
+"""How long the end of the pictures waits for the reason, in seconds."""
 ORDERLY: Final = 10.0
+"""How long nothing may come of a stream that ended in good order, in seconds: its channel has
+its end before that is told, unless it was lost, or is kept open."""
 
 
 class Frames(Generic[F_co]):
@@ -117,6 +117,3 @@ class Frames(Generic[F_co]):
         subscriber, self._subscriber = self._subscriber, None
         if subscriber is not None:
             await subscriber.aclose()
-
-
-__all__ = ["Frames"]

@@ -16,8 +16,8 @@ from livepeer.client.schema.schemas import Schema
 from livepeer.client.types import FieldError
 from livepeer.client.untrusted import printable
 
-#: Names that are told, how deep they are looked for, and letters of one.
 MOST: Final = 20
+"""Names that are told, how deep they are looked for, and letters of one."""
 DEEPEST: Final = 64
 LONGEST: Final = 64
 
@@ -58,6 +58,3 @@ def _meant(name: str, known: Mapping[str, Any]) -> str:
     else:
         hint = ""
     return f"there is no such parameter{hint}"
-
-
-__all__ = ["check"]

@@ -12,10 +12,10 @@ from livepeer.client.exceptions import LivepeerError, PaymentRequiredError
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.outage import OUTAGE, PAUSE
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: As often as go-livepeer's gateway asks for a token, and pays where it has a price.
 PAYMENT_SECONDS: Final = 50.0
+"""As often as go-livepeer's gateway asks for a token, and pays where it has a price."""
 
 
 class Payments:
@@ -37,10 +37,7 @@ class Payments:
                 if late or isinstance(error, PaymentRequiredError):
                     self._ending.finish(f"the stream cannot be paid for: {error}", lost=True)
                     return
-                log.warning("a payment for the stream did not get through: %s", error)
+                logger.warning("a payment for the stream did not get through: %s", error)
                 wait = PAUSE
             else:
                 paid, wait = time.monotonic(), PAYMENT_SECONDS
-
-
-__all__ = ["Payments"]

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 Policy = Literal["latest", "all"]
 
 LOST_DRAIN: Final = 0.5
-#: How long each part of a session may take to close, in seconds.
 LEAVE_LIMIT: Final = 5.0
+"""How long each part of a session may take to close, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

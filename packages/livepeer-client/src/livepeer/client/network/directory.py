@@ -22,16 +22,16 @@ from livepeer.client.http.tls import Trust
 from livepeer.client.network.selection import Attempt
 from livepeer.client.untrusted import loads, printable, shown_url
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
 ANSWER_LIMIT: Final = 5.0
 LISTING_SECONDS: Final = 60.0
-#: What one listing may name, and what one entry of it may; the rest is not looked at.
 ORCHESTRATORS: Final = 1_000
+"""What one listing may name, and what one entry of it may; the rest is not looked at."""
 NAMES: Final = 1_000
 NAME_LENGTH: Final = 500
-#: Listings that are kept, one for each capability that was asked for.
 LISTINGS: Final = 256
+"""Listings that are kept, one for each capability that was asked for."""
 
 
 class Directory:
@@ -163,7 +163,7 @@ class Directory:
         if not isinstance(answer, list):
             return []
         if len(answer) > ORCHESTRATORS:
-            log.warning(
+            logger.warning(
                 "%s lists %d orchestrators: the first %d are asked",
                 place,
                 len(answer),
@@ -180,7 +180,7 @@ def _address(entry: Any) -> str | None:
     try:
         return url("an orchestrator's address", text if "://" in text else f"https://{text}")
     except ConfigurationError:
-        log.debug("discovery names something that is no address: %s", shown_url(text))
+        logger.debug("discovery names something that is no address: %s", shown_url(text))
         return None
 
 
@@ -208,6 +208,3 @@ def may_offer(entry: Any, capability: str, model: str | None) -> bool:
         return True
     models = [name for name in capabilities_of(entry) if name.startswith(f"{capability}/")]
     return not models or f"{capability}/{model}" in models
-
-
-__all__ = ["Directory", "capabilities_of", "may_offer"]

@@ -38,10 +38,10 @@ from livepeer.client.types import Offer, Phase, Rejection
 from livepeer.client.untrusted import redacted, secrets_in
 from livepeer.client.wire import JOB, Job, compact_json, job_url
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: Capabilities that somebody is remembered to have had room for, and attempts on one error.
 KNOWN: Final = 1_000
+"""Capabilities that somebody is remembered to have had room for, and attempts on one error."""
 ATTEMPTS: Final = 100
 
 
@@ -55,15 +55,15 @@ class Task:
     route: str = "predict"
     model: str | None = None
     idempotent: bool = False
-    #: Tries after the first one where nobody had room; as the gateway says where this is None.
     max_retries: int | None = None
-    #: Another endpoint than that of jobs, by the road.
+    """Tries after the first one where nobody had room; as the gateway says where this is None."""
     path: str | None = None
+    """Another endpoint than that of jobs, by the road."""
     job_id: str | None = None
     parameters: str = "{}"
     request: str | None = None
-    #: Told of everyone that it is sent to, before it is.
     sending: Callable[[str], None] | None = None
+    """Told of everyone that it is sent to, before it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Dispatcher:
                         error._say(f"{error.message}. Did you mean {near[0]!r}?")
                     raise
                 before, choice = rejections, None
-                log.debug("%s: tried again in %.2f s: %s", task.capability, pause, error)
+                logger.debug("%s: tried again in %.2f s: %s", task.capability, pause, error)
             await asyncio.sleep(pause)
 
     async def choose(
@@ -189,7 +189,7 @@ class Dispatcher:
     ) -> Running:
         attempts = list(choice.attempts)
         for attempt in attempts:
-            log.debug("%s: %s", task.capability, attempt.rejection)
+            logger.debug("%s: %s", task.capability, attempt.rejection)
         for offer in choice.offers:
             job = self._job(task, deadline)
             where = {
@@ -206,7 +206,7 @@ class Dispatcher:
             except LivepeerError as error:
                 attempts.append(Attempt(error, _phase(error)))
                 self._note_failure(error, offer)
-                log.debug("%s: %s", task.capability, attempts[-1].rejection)
+                logger.debug("%s: %s", task.capability, attempts[-1].rejection)
                 if may_try_next(error, idempotent=task.idempotent) and not deadline.passed:
                     continue
                 raise gather(task.capability, [*attempts]) from error.__cause__

@@ -24,20 +24,20 @@ from livepeer.client.types import Offer, Phase
 from livepeer.client.untrusted import loads, printable, redacted, secrets_in
 from livepeer.client.wire import TOKEN_PATH, capacity_in, price_in, token_headers
 
-#: An orchestrator that takes longer to say what it has will not be quick at the job either.
 TOKEN_LIMIT: Final = 5.0
-#: How long the others may still answer once one offer that fits is there.
+"""An orchestrator that takes longer to say what it has will not be quick at the job either."""
 TOKEN_GRACE: Final = 0.25
-#: Free places change from job to job, so an offer is good for calls in a row and no longer.
+"""How long the others may still answer once one offer that fits is there."""
 OFFER_SECONDS: Final = 5.0
-#: The same where those that answer first have just refused.
+"""Free places change from job to job, so an offer is good for calls in a row and no longer."""
 TOKEN_PATIENCE: Final = 2.0
-#: How many are asked at once; one that answers makes room for the next.
+"""The same where those that answer first have just refused."""
 AT_ONCE: Final = 32
-#: Bytes of a token: with ticket parameters it has 2,000.
+"""How many are asked at once; one that answers makes room for the next."""
 TOKEN_BYTES: Final = 1 << 16
-#: Offers that are kept.
+"""Bytes of a token: with ticket parameters it has 2,000."""
 OFFERS: Final = 256
+"""Offers that are kept."""
 
 Fits = Callable[[Offer], bool]
 
@@ -221,6 +221,3 @@ class Offers:
 def phase_of(error: LivepeerError) -> Phase:
     nothing_sent = isinstance(error, ConnectionFailedError)
     return "connect" if nothing_sent else "token"
-
-
-__all__ = ["Offers", "phase_of"]

@@ -14,10 +14,10 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.http import read
 from livepeer.client.network.selection import Attempt, located
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: A whole answer that is kept in memory; more than any model's output should be.
 ANSWER_LIMIT: Final = 1 << 30
+"""A whole answer that is kept in memory; more than any model's output should be."""
 
 
 @dataclass(slots=True)
@@ -29,12 +29,12 @@ class Running:
     gateway: bool
     deadline: Deadline
     attempts: tuple[Attempt, ...] = ()
-    #: It has a price, so that what goes on has to be paid for again and again.
     priced: bool = False
-    #: What of our headers nobody may read in an error, should the answer repeat it.
+    """It has a price, so that what goes on has to be paid for again and again."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: The JSON Schema of the result, where it is known.
+    """What of our headers nobody may read in an error, should the answer repeat it."""
     output: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The JSON Schema of the result, where it is known."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -53,7 +53,7 @@ class Running:
         attempts = (*self.attempts, Attempt(error, "response"))
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)
-        log.debug("job %s failed: %s", self.where.get("job_id"), error)
+        logger.debug("job %s failed: %s", self.where.get("job_id"), error)
         return located(error)
 
     def close(self) -> None:

@@ -21,14 +21,15 @@ from livepeer.client.exceptions import (
 from livepeer.client.types import Offer, Phase, Rejection
 from livepeer.client.untrusted import printable
 
-#: How long a failure weighs against an orchestrator, in seconds: its weight halves in this time.
 FAILURE_HALF_LIFE = 30.0
-#: Two latencies count as equal within this many seconds, so that noise does not outweigh capacity.
+"""How long a failure weighs against an orchestrator, in seconds: its weight halves in this time."""
 LATENCY_STEP = 0.05
-#: Attempts that a message names; `rejections` has them all.
+"""Two latencies count as equal within this many seconds, so that noise does not outweigh
+capacity."""
 LISTED = 10
-#: Orchestrators whose failures are remembered.
+"""Attempts that a message names; `rejections` has them all."""
 REMEMBERED = 1_000
+"""Orchestrators whose failures are remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: References followed, and choices looked into, for one part: more than any schema needs.
 STEPS: Final = 64
+"""References followed, and choices looked into, for one part: more than any schema needs."""
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NULL: Final = {"type": "null"}
@@ -83,6 +83,3 @@ def wants_data_uri(part: Mapping[str, Any]) -> bool:
 def media_type(part: Mapping[str, Any]) -> str | None:
     kind = part.get("contentMediaType")
     return kind if isinstance(kind, str) else None
-
-
-__all__ = ["Parts", "is_file", "media_type", "wants_data_uri"]

@@ -14,30 +14,30 @@ from livepeer.client.schema.parts import is_file
 from livepeer.client.types import FieldError
 from livepeer.client.untrusted import printable
 
-log = logging.getLogger("livepeer.client")
+logger = logging.getLogger(__name__)
 
-#: Seconds for which a schema is taken for the one in use; one that refuses is asked for again
-#: unless it is FRESH.
 SCHEMA_SECONDS: Final = 300.0
+"""Seconds for which a schema is taken for the one in use; one that refuses is asked for again
+unless it is FRESH."""
 NONE_SECONDS: Final = 60.0
 FRESH_SECONDS: Final = 5.0
-#: One that could not be had is asked for again after this, and calls do without it until then.
 FAILED_SECONDS: Final = 15.0
+"""One that could not be had is asked for again after this, and calls do without it until then."""
 SCHEMAS: Final = 256
-#: Bytes of a schema document.
 SCHEMA_BYTES: Final = 1 << 18
+"""Bytes of a schema document."""
 
-#: Letters about one field.
 _TOLD: Final = 300
+"""Letters about one field."""
 _SHORT: Final = 60
 
-#: How many of what, and which way: jsonschema names the whole value in place of the limit.
 _LIMITS: Final = {
     "maxLength": ("characters", "most"),
     "minLength": ("characters", "least"),
     "maxItems": ("items", "most"),
     "minItems": ("items", "least"),
 }
+"""How many of what, and which way: jsonschema names the whole value in place of the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Schema:
         try:
             found = validation.errors(self.input, value, is_file)
         except validation.Unjudged as why:
-            log.debug("the pipeline judges the input of %r, this side cannot: %s", capability, why)
+            logger.debug("the pipeline judges the input of %r: %s", capability, why)
             return
         fields = [FieldError(printable(_place(error), _TOLD), _told(error)) for error in found]
         if fields:

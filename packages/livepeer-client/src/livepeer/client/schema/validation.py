@@ -18,18 +18,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["Unjudged", "errors", "is_schema"]
-
-#: Seconds of this thread's own time that one judgement may take; an ordinary one takes 0.5 ms.
 TIME_LIMIT: Final = 0.25
+"""Seconds of this thread's own time that one judgement may take; an ordinary one takes 0.5 ms."""
 ERROR_LIMIT: Final = 20
 PATTERN_LENGTH: Final = 1_000
-#: Letters that a pattern is matched against; the longest of them take 30 ms at worst.
 TEXT_LENGTH: Final = 4_096
+"""Letters that a pattern is matched against; the longest of them take 30 ms at worst."""
 UNIQUE_ITEMS: Final = 500
-#: Keywords within keywords. Not Python's own limit of recursion: some libraries raise that so far
-#: that a schema which refers to itself would end the process.
 DEPTH: Final = 200
+"""Keywords within keywords. Not Python's own limit of recursion: some libraries raise that so
+far that a schema which refers to itself would end the process."""
 
 
 class Unjudged(Exception):

@@ -22,11 +22,11 @@ LIVE_HOOKS = (
     "on_stream_stop",
 )
 _PROCESS_HOOKS = ("setup", "teardown")
-#: What other frameworks call the one that does the work.
 _WORKERS = ("run", "infer", "inference", "forward", "process", "handle", "generate", "__call__")
+"""What other frameworks call the one that does the work."""
 _FRAMES = ("process", "transform", "on_frame", "on_video", "on_audio", *_WORKERS)
-#: As alike as `process_vidoe` and `process_video`, not as `predict` and `predict_one`.
 _ALIKE = 0.85
+"""As alike as `process_vidoe` and `process_video`, not as `predict` and `predict_one`."""
 
 
 def check_class_hook(cls: type, name: str) -> None:

@@ -9,8 +9,6 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from livepeer.runner.exceptions import FileError
 
-__all__ = ["PATTERN", "content_of", "is_url"]
-
 # What a JSON Schema can say of the text: exactly what is taken apart here.
 PATTERN = (
     r"^(?:https?://[^\s/]\S*|data:[^,]*,[\s\S]*"

@@ -23,8 +23,8 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 Location = tuple[str | int, ...]
 
-#: Deeper than this pydantic writes nothing either: the value contains itself, or is an attack.
 _DEEPEST = 200
+"""Deeper than this pydantic writes nothing either: the value contains itself, or is an attack."""
 
 
 class Unfit(NamedTuple):

@@ -13,8 +13,6 @@ import PIL.ImageOps
 from livepeer.runner.author.media_types import brands
 from livepeer.runner.exceptions import FileError
 
-__all__ = ["encode", "open_picture", "pixels_of"]
-
 # What a picture may be. Pillow also knows formats that run programs (EPS), and some (ICO) whose
 # header tells another size than what is decoded.
 _FORMATS = (

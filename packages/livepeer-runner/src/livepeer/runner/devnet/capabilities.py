@@ -13,8 +13,8 @@ from livepeer.runner.devnet import go_json
 logger = logging.getLogger(__name__)
 
 _SHOWN = 64
-#: The same refusal is logged again after so long (seconds): callers ask again and again.
 _TELL_EVERY = 5.0
+"""The same refusal is logged again after so long (seconds): callers ask again and again."""
 _FIELDS = {
     "name": "string",
     "description": "string",

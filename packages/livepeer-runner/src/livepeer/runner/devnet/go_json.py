@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 _INTEGER = re.compile(r"-?[0-9]+")
-#: Python's complaint (its beginning) to Go's.
 _EXPECTED = {
     "Expecting value": "looking for beginning of value",
     "Expecting property name": "looking for beginning of object key string",
@@ -22,6 +21,7 @@ _EXPECTED = {
     "Expecting ','": "after object key:value pair",
     "Extra data": "after top-level value",
 }
+"""Python's complaint (its beginning) to Go's."""
 
 
 class GoJSONError(ValueError):

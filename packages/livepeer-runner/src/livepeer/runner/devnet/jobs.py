@@ -23,8 +23,8 @@ from livepeer.runner.devnet.urls import BadURL, parse_url
 logger = logging.getLogger(__name__)
 
 PREFIX = "/process/request/"
-#: Offchain nothing is ever owed.
 BALANCE = {"Livepeer-Balance": "0"}
+"""Offchain nothing is ever owed."""
 
 
 class Jobs:

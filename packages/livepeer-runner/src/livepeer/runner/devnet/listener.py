@@ -14,8 +14,8 @@ from livepeer.runner.devnet.replies import strip_defaults
 from livepeer.runner.devnet.requests import Handler, no_continue
 from livepeer.trickle.server.listener import abort
 
-#: Go refuses larger heads: 1 MiB and a little for its buffers.
 _LARGEST_HEAD = 1024 * 1024 + 4096
+"""Go refuses larger heads: 1 MiB and a little for its buffers."""
 _LARGEST_FIELD = 16 * 1024 * 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from aiohttp import hdrs, web
 
 TEXT = "text/plain; charset=utf-8"
-#: Above this many bytes Go's server sends chunks, because it had to begin before it knew the end.
 LARGEST_WITH_LENGTH = 2048
+"""Above this many bytes Go's server sends chunks, because it had to begin before it knew the
+end."""
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<script", b"<body", b"<h1", b"<div", b"<p", b"<a")
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",

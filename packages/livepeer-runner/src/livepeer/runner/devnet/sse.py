@@ -15,12 +15,12 @@ from aiohttp import web
 
 from livepeer.runner.devnet.upstream import AnswerBrokeOff, UpstreamAnswer
 
-#: Go's `bufio.Scanner` holds 64 KiB with the line end.
 LONGEST_LINE = 65_535
+"""Go's `bufio.Scanner` holds 64 KiB with the line end."""
 _BALANCE = b'data: {"balance": 0.000}\n\n\n'
-#: The reference writes as fast as the caller reads. A megabyte a second shows the same, and
-#: leaves the machine to the pipeline that is being developed on it.
 _FLOOD = b"\n" * 4096
+"""The reference writes as fast as the caller reads. A megabyte a second shows the same, and
+leaves the machine to the pipeline that is being developed on it."""
 _FLOOD_PAUSE = 0.004
 
 

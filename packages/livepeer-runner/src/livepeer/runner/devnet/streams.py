@@ -25,15 +25,15 @@ from livepeer.trickle.server import LimitExceeded, TrickleServer
 
 logger = logging.getLogger(__name__)
 
-#: Where the channels are, below the orchestrator's URL.
 TRICKLE_PATH = "/ai/trickle"
+"""Where the channels are, below the orchestrator's URL."""
 _PARAMETERS = {
     "enable_video_ingress": "bool",
     "enable_video_egress": "bool",
     "enable_data_output": "bool",
 }
-#: The reference looks at a running stream this often (seconds), and then only at its capability.
 _LOOK = 23.0
+"""The reference looks at a running stream this often (seconds), and then only at its capability."""
 
 
 @dataclass(frozen=True)

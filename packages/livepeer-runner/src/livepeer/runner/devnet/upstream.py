@@ -17,8 +17,8 @@ from livepeer.runner.devnet.urls import GoURL, parse_url
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
-#: Go keeps idle connections for so long (seconds).
 _IDLE = 60.0
+"""Go keeps idle connections for so long (seconds)."""
 _LARGEST_FIELD = 1024 * 1024
 
 

@@ -20,8 +20,8 @@ class BadURL(ValueError):
 class GoURL:
     scheme: str
     host: str
-    #: Escaped, with the query; `/` at least where there is a host.
     target: str
+    """Escaped, with the query; `/` at least where there is a host."""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}{self.target}" if self.scheme else self.target

@@ -1,5 +1,7 @@
 """Where a URL leads, and one connection of HTTP/1.1 to there: `Origin`, `Connection`."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import re
@@ -18,7 +20,6 @@ from livepeer.trickle.http.read_buffer import ReadBuffer
 if TYPE_CHECKING:
     from livepeer.trickle.http.exchange import Exchange
 
-__all__ = ["TLS", "Connection", "Key", "Origin", "split_url"]
 
 TLS: TypeAlias = ssl.SSLContext | bool | trust.Pin
 """How to trust an https server: True = by the system's store, False = not at all, a context, or a
@@ -86,7 +87,7 @@ Key: TypeAlias = tuple[Origin, TLS]
 class Connection(asyncio.BufferedProtocol):
     """One connection; it carries one exchange at a time."""
 
-    def __init__(self, gone: Callable[["Connection"], None], key: Key, buffer: ReadBuffer) -> None:
+    def __init__(self, gone: Callable[[Connection], None], key: Key, buffer: ReadBuffer) -> None:
         self.key = key
         self.exchange: Exchange | None = None
         self.used = False

@@ -1,12 +1,12 @@
 """A request whose answer is read while it comes: `Download`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleTimeout
 from livepeer.trickle.http.exchange import MAX_REPLY, Exchange
 from livepeer.trickle.protocol.wire import Answer, Headers, classify
-
-__all__ = ["Download"]
 
 
 class Download(Exchange):

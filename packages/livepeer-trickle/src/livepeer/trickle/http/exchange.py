@@ -1,5 +1,7 @@
 """One request and its answer: `Exchange`."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import re
@@ -17,8 +19,6 @@ from livepeer.trickle.http.http1 import MalformedAnswer, ResponseParser
 from livepeer.trickle.http.pool import Pool
 from livepeer.trickle.protocol.wire import Answer, Headers, classify
 from livepeer.trickle.tls import Pin
-
-__all__ = ["MAX_REPLY", "Exchange", "Reply", "header_lines", "shown"]
 
 _BUFFER: Final = 1024 * 1024
 """Unread bytes of an answer at which its connection is read no further."""
@@ -264,6 +264,6 @@ class Exchange:
             _wake(waiter)
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
+def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)

@@ -4,12 +4,12 @@ As much of HTTP as a client of trickle meets: provisional answers, bodies by len
 up to the end of the connection. It is strict where a lenient reading could lose or mix bytes.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 from enum import Enum
 from typing import Final, NamedTuple
-
-__all__ = ["Head", "MalformedAnswer", "ResponseParser"]
 
 _MAX_HEAD: Final = 64 * 1024
 _MAX_LINE: Final = 4096

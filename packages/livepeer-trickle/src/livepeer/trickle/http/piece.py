@@ -1,8 +1,8 @@
 """How many bytes are moved at a time: `PIECE`."""
 
-from typing import Final
+from __future__ import annotations
 
-__all__ = ["PIECE"]
+from typing import Final
 
 PIECE: Final = 120 * 1024
 """Most bytes that are read, copied or written in one go, here and in the server.

@@ -4,6 +4,8 @@ A request leaves in one piece as soon as it is made: no task for each of them, n
 That is why this is here and aiohttp's client is not: `specs/trickle.md`, "Connections".
 """
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import ssl
@@ -21,8 +23,6 @@ from livepeer.trickle.exceptions import (
 from livepeer.trickle.http.connection import TLS, Connection, Key, Origin
 from livepeer.trickle.http.piece import PIECE
 from livepeer.trickle.http.read_buffer import ReadBuffer
-
-__all__ = ["Pool"]
 
 _IDLE: Final = 15.0
 """Seconds after which an idle connection is not used again: servers close theirs after a while, and

@@ -1,8 +1,8 @@
 """What the connections of an event loop are read into: `ReadBuffer`."""
 
-from typing import Final
+from __future__ import annotations
 
-__all__ = ["ReadBuffer"]
+from typing import Final
 
 _BEGUN: Final = 32 * 1024
 """Bytes; more than a TLS record has. One that has come in part is held by OpenSSL, uncounted."""

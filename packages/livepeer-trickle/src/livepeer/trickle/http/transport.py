@@ -5,6 +5,8 @@
 - `Transport.download` asks; the answer is read while it comes.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import weakref
@@ -46,7 +48,7 @@ class Transport:
         """Connections that are open now, busy or idle."""
         return len(self._pool)
 
-    async def __aenter__(self) -> "Transport":
+    async def __aenter__(self) -> Transport:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -80,18 +82,18 @@ class Transport:
 
     def upload(
         self, url: str, *, headers: Mapping[str, str], tls: TLS = True, connect: float = 10.0
-    ) -> "Upload":
+    ) -> Upload:
         """Open a POST; its headers are sent now, or as soon as there is a connection."""
         return Upload(self._pool, self._lines, url, headers, tls, connect)
 
-    def download(self, url: str, *, tls: TLS = True, connect: float = 10.0) -> "Download":
+    def download(self, url: str, *, tls: TLS = True, connect: float = 10.0) -> Download:
         """GET `url`; `Download.wait` tells when its headers have come."""
         return Download(self._pool, self._lines, "GET", url, {}, tls, connect)
 
     # --- one shared pool for each event loop -----------------------------------------------------
 
     @classmethod
-    def lease(cls, transport: "Transport | None") -> "Transport":
+    def lease(cls, transport: Transport | None) -> Transport:
         """The caller's transport, or the one of this event loop; give it back with `release`."""
         loop = asyncio.get_running_loop()
         if transport is not None:
@@ -106,13 +108,13 @@ class Transport:
         return shared
 
     @classmethod
-    async def release(cls, transport: "Transport") -> None:
+    async def release(cls, transport: Transport) -> None:
         """Give back what `lease` gave; the last user of a shared pool closes it."""
         if transport._left():
             await transport.aclose()
 
     @classmethod
-    def forget(cls, transport: "Transport", exchanges: Sequence[Exchange] = ()) -> None:
+    def forget(cls, transport: Transport, exchanges: Sequence[Exchange] = ()) -> None:
         """Count a user out that was never closed, and give up its `exchanges`.
 
         For finalizers, which the collector runs in any thread: the loop does it in its turn.
@@ -141,7 +143,7 @@ class Transport:
         return True
 
 
-_shared: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Transport]]" = (
+_shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Transport]] = (
     weakref.WeakKeyDictionary()
 )
 """Their users hold them: a transport refers to its loop, and would keep it here for ever."""

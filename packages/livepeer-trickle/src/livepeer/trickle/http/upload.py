@@ -1,5 +1,7 @@
 """A request whose body is written while it lasts: `Upload`."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Mapping
 
@@ -8,8 +10,6 @@ from livepeer.trickle.http.connection import TLS, Connection
 from livepeer.trickle.http.exchange import Exchange, Reply
 from livepeer.trickle.http.piece import PIECE
 from livepeer.trickle.http.pool import Pool
-
-__all__ = ["Upload"]
 
 
 class Upload(Exchange):
@@ -43,7 +43,7 @@ class Upload(Exchange):
         """Whether the end of the body was handed to the connection."""
         return self._ended
 
-    def on_answer(self, callback: Callable[["Upload"], object]) -> None:
+    def on_answer(self, callback: Callable[[Upload], object]) -> None:
         """Call `callback` when the exchange is over."""
         self._callback = callback
 

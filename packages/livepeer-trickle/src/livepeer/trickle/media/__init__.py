@@ -1,4 +1,4 @@
-"""Frames in, frames out: MPEG-TS segments to pictures and sound, and back (extra ``media``).
+"""Frames in, frames out: MPEG-TS segments to pictures and sound, and back (extra `media`).
 
 Everything here is imported on first use; importing the package loads neither av nor numpy.
 """

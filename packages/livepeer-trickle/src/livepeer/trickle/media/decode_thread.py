@@ -13,25 +13,23 @@ from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame.frames import Frame, MediaPacket
 from livepeer.trickle.media.handover import Handover
 
-__all__ = ["DecodeThread"]
+logger = logging.getLogger(__name__)
 
-_log = logging.getLogger(__name__)
-
-#: Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s.
 _WAITING = 1 << 20
-#: The thread looks whether it is closed after so many bytes: some frames at most.
+"""Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s."""
 _PIECE = 87 * 188
-#: What the smallest piece of work counts as, so that not too many of them wait either.
+"""The thread looks whether it is closed after so many bytes: some frames at most."""
 _LEAST = 1 << 10
+"""What the smallest piece of work counts as, so that not too many of them wait either."""
 
 _Work = Callable[[], list[Frame | MediaPacket]]
 
 
 class DecodeThread:
-    """Owns a :class:`StreamDecoder` and the thread on which alone it is used.
+    """Owns a `StreamDecoder` and the thread on which alone it is used.
 
-    ``feed`` waits while the thread has enough to do, which holds back the socket. ``aclose`` ends
-    the thread within ``limit`` seconds, whatever waits.
+    `feed` waits while the thread has enough to do, which holds back the socket. `aclose` ends
+    the thread within `limit` seconds, whatever waits.
     """
 
     def __init__(self, decoder: StreamDecoder, handover: Handover, *, limit: float = 5.0) -> None:
@@ -77,7 +75,7 @@ class DecodeThread:
             async with asyncio.timeout(self._limit):
                 await self._done.wait()
         except TimeoutError:
-            _log.error(
+            logger.error(
                 "the decoder did not stop within %g s; its thread is left alone", self._limit
             )
         else:

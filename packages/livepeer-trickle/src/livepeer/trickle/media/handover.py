@@ -12,23 +12,21 @@ from typing import Literal
 from livepeer.trickle.media.frame.frames import Frame, MediaPacket, VideoFrame
 from livepeer.trickle.media.limits import pictures_that_may_wait
 
-__all__ = ["Handover", "Policy"]
-
 Policy = Literal["latest", "all"]
 
-#: Seconds after which a waiting picture is too old for real time, if there is a newer one.
 PATIENCE = 0.05
+"""Seconds after which a waiting picture is too old for real time, if there is a newer one."""
 
-#: What may wait beside the video frames before the thread has to: about ten seconds of audio.
 _OTHERS = 500
+"""What may wait beside the video frames before the thread has to: about ten seconds of audio."""
 
 
 class Handover:
     """One thread puts, one task takes.
 
-    ``latest``: a video frame that has waited for :data:`PATIENCE` while newer ones came is dropped
-    and counted, and so is the oldest of more than ``limit``. A short burst or pause costs nothing.
-    ``all``: the thread waits for room instead. Audio and undecoded packets are never dropped; with
+    `latest`: a video frame that has waited for `PATIENCE` while newer ones came is dropped
+    and counted, and so is the oldest of more than `limit`. A short burst or pause costs nothing.
+    `all`: the thread waits for room instead. Audio and undecoded packets are never dropped; with
     either policy the thread waits where hundreds of them do.
     """
 
@@ -43,8 +41,8 @@ class Handover:
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
-        #: Video frames dropped to make room.
         self.dropped = 0
+        """Video frames dropped to make room."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,14 +69,14 @@ class Handover:
         return True
 
     def end(self, error: BaseException | None = None) -> None:
-        """From either side: nothing more will come; ``error`` is raised after the last item."""
+        """From either side: nothing more will come; `error` is raised after the last item."""
         with self._room:
             self._ended = True
             self._error = self._error or error
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """From the task: raise ``error`` after the last item, whenever that comes."""
+        """From the task: raise `error` after the last item, whenever that comes."""
         with self._room:
             self._error = self._error or error
 
@@ -92,7 +90,7 @@ class Handover:
         self._wake()
 
     async def take(self) -> Frame | MediaPacket | None:
-        """The oldest item; ``None`` at the end. Cancelling it loses nothing."""
+        """The oldest item; `None` at the end. Cancelling it loses nothing."""
         while True:
             with self._room:
                 if self._policy == "latest":

@@ -8,15 +8,12 @@ from fractions import Fraction
 from livepeer.trickle.media.frame.frames import AudioFrame, Frame, MediaPacket, VideoFrame
 from livepeer.trickle.media.limits import pictures_that_may_wait
 
-__all__ = ["Interleaver"]
-
-
-#: Items that may be held back of one track, whatever their times say: a second at 60 a second.
 _MOST = 64
+"""Items that may be held back of one track, whatever their times say: a second at 60 a second."""
 
 
 class Interleaver:
-    """Items of one track have to come in order; a track that is silent is waited for ``hold``."""
+    """Items of one track have to come in order; a track that is silent is waited for `hold`."""
 
     def __init__(self, hold: Fraction) -> None:
         self._hold = hold
@@ -24,7 +21,7 @@ class Interleaver:
         self._newest: Fraction | None = None
 
     def add(self, items: list[Frame | MediaPacket], *, tracks: int) -> list[Frame | MediaPacket]:
-        """Take ``items`` in, and give those that nothing of the ``tracks`` tracks can precede."""
+        """Take `items` in, and give those that nothing of the `tracks` tracks can precede."""
         for item in items:
             self._queues.setdefault(_kind(item), deque()).append(item)
             time = _when(item)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_PIXELS", "allowance", "pictures_that_may_wait"]
-
-#: The largest picture of H.264 up to level 5.2, which is 4K and a little: a decoder keeps a dozen,
-#: and a header of a few bytes may ask for them.
 MAX_PIXELS = 4096 * 2304
+"""The largest picture of H.264 up to level 5.2, which is 4K and a little: a decoder keeps a
+dozen, and a header of a few bytes may ask for them."""
 
 
-#: Of pictures that are decoded and wait for their turn: a second of 1080p at 60 a second.
 _WAITING_PIXELS = 1 << 27
+"""Of pictures that are decoded and wait for their turn: a second of 1080p at 60 a second."""
 
 
 def allowance(max_pixels: int) -> str:
@@ -19,7 +17,7 @@ def allowance(max_pixels: int) -> str:
 
 
 def pictures_that_may_wait(most: int, width: int, height: int) -> int:
-    """``most`` pictures of that size, or as many as memory is for; some in any case."""
+    """`most` pictures of that size, or as many as memory is for; some in any case."""
     return max(min(most, 4), min(most, _WAITING_PIXELS // max(1, width * height)))
 
 

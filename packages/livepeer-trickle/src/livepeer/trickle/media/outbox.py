@@ -8,10 +8,8 @@ from collections import deque
 
 from livepeer.trickle.media.ts.pieces import Piece
 
-__all__ = ["Outbox"]
-
-#: The network is behind when so many encoded bytes wait for it, or one has waited so long.
 BACKLOG_BYTES = 4 << 20
+"""The network is behind when so many encoded bytes wait for it, or one has waited so long."""
 BACKLOG_SECONDS = 0.5
 
 
@@ -50,7 +48,7 @@ class Outbox:
         self._changed.set()
 
     async def get(self) -> Piece | None:
-        """The next piece, when the last one is sent; ``None`` at the end."""
+        """The next piece, when the last one is sent; `None` at the end."""
         if self._sending:
             self._bytes -= self._sending[1]
             self._sending = None

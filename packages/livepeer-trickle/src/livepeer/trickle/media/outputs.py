@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-__all__ = ["AudioOutput", "VideoOutput"]
-
 _PRESETS = (
     "ultrafast",
     "superfast",
@@ -33,16 +31,16 @@ class VideoOutput:
 
     Nothing given, it follows its input: size, frame rate, colour, changes in mid-stream included.
 
-    - ``codec``: ``"auto"`` (a hardware encoder where one opens, else x264), ``"libx264"``, or a
-      hardware encoder by FFmpeg's name (``"h264_nvenc"``); one that does not open is an error.
-    - ``bitrate``: bits per second, averaged over a second. ``None``: constant quality; a stream
+    - `codec`: `"auto"` (a hardware encoder where one opens, else x264), `"libx264"`, or a
+      hardware encoder by FFmpeg's name (`"h264_nvenc"`); one that does not open is an error.
+    - `bitrate`: bits per second, averaged over a second. `None`: constant quality; a stream
       that goes above 0.3 bits per pixel is held below that from its next keyframe on.
-    - ``gop_seconds``: distance of keyframes, and so the length of a segment.
-    - ``fps``: at most so many frames per second; frames in excess are left out, none is invented.
-    - ``width``, ``height``: in pixels, even. With one of them the aspect ratio is kept. Without
+    - `gop_seconds`: distance of keyframes, and so the length of a segment.
+    - `fps`: at most so many frames per second; frames in excess are left out, none is invented.
+    - `width`, `height`: in pixels, even. With one of them the aspect ratio is kept. Without
       either, an odd input loses its last column or row: 4:2:0 has even sizes only.
-    - ``preset``: speed of the encoder, by x264's names.
-    - ``threads``: slice threads; ``None``: one for each 1280×720 pixels, four at most, so that
+    - `preset`: speed of the encoder, by x264's names.
+    - `threads`: slice threads; `None`: one for each 1280×720 pixels, four at most, so that
       many small streams share the cores well and a large one is still fast.
     """
 
@@ -78,14 +76,14 @@ class VideoOutput:
 class AudioOutput:
     """How audio leaves. Input of any rate and layout is resampled to what the stream began with.
 
-    - ``codec``: ``"aac"`` (AAC-LC in ADTS) or ``"libopus"`` (``"opus"`` is the same), the two that
-      go-livepeer's gateway takes in MPEG-TS. ``"auto"``: Opus where the publisher was told that the
+    - `codec`: `"aac"` (AAC-LC in ADTS) or `"libopus"` (`"opus"` is the same), the two that
+      go-livepeer's gateway takes in MPEG-TS. `"auto"`: Opus where the publisher was told that the
       sound was decoded from Opus, else AAC. That gateway takes in and plays WebRTC in Opus alone,
       RTMP in AAC.
-    - ``bitrate``: bits per second; ``None``: 96,000 for mono and 128,000 for stereo with AAC,
+    - `bitrate`: bits per second; `None`: 96,000 for mono and 128,000 for stereo with AAC,
       48,000 and 96,000 with Opus.
-    - ``rate``: Hz; ``None``: that of the first frame where the codec has it, else 48,000.
-    - ``layout``: ``"mono"`` or ``"stereo"``; ``None``: mono stays mono, all else becomes stereo.
+    - `rate`: Hz; `None`: that of the first frame where the codec has it, else 48,000.
+    - `layout`: `"mono"` or `"stereo"`; `None`: mono stays mono, all else becomes stereo.
     """
 
     codec: Literal["auto", "aac", "libopus", "opus"] = "auto"

@@ -7,17 +7,15 @@ from fractions import Fraction
 
 from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 
-__all__ = ["Pacer"]
-
-#: A source this many seconds late goes on from the wall clock, and does not hurry to catch up.
 LATE = 0.1
+"""A source this many seconds late goes on from the wall clock, and does not hurry to catch up."""
 
 
 class Pacer:
     """Gives untimed frames the next time of their track, and tells how long to wait for it.
 
     Both tracks count from one moment, so they are in sync. Frames with a time are left alone, and
-    those of the other sort, if there are any, are not in sync with them: ``mixed`` tells.
+    those of the other sort, if there are any, are not in sync with them: `mixed` tells.
     """
 
     def __init__(self, fps: Fraction) -> None:
@@ -32,7 +30,7 @@ class Pacer:
         return self._left_alone and self._epoch is not None
 
     def pace(self, item: VideoFrame | AudioFrame | MediaPacket) -> tuple[Fraction | None, float]:
-        """The time for ``item`` in seconds (``None``: it has one), and the seconds until then."""
+        """The time for `item` in seconds (`None`: it has one), and the seconds until then."""
         if not isinstance(item, VideoFrame | AudioFrame) or item.pts is not None:
             self._left_alone = True
             return None, 0.0

@@ -23,9 +23,7 @@ from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.types import PublisherStats
 
-__all__ = ["MediaPublisher", "MediaPublisherStats"]
-
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,7 +33,7 @@ class MediaPublisherStats:
     frames: int = 0
     """Frames and packets that were written."""
     dropped: int = 0
-    """Left out because the network was behind (``on_stall="drop"``)."""
+    """Left out because the network was behind (`on_stall="drop"`)."""
     stalls: int = 0
     """Times that the network fell behind."""
     segments_failed: int = 0
@@ -55,18 +53,18 @@ class MediaPublisher:
             async for frame in frames:
                 await publisher.write(frame)
 
-    The channel has to be there; ``publisher=TricklePublisher(url, create=True)`` makes it.
+    The channel has to be there; `publisher=TricklePublisher(url, create=True)` makes it.
 
     A frame's bytes leave as soon as it is encoded, into the segment that is open; a new one begins
-    at each keyframe. Encoding has one thread of its own. ``output`` and ``audio`` say what is made
-    of each track, ``None`` leaves it out. :attr:`stats` counts what became of the frames.
+    at each keyframe. Encoding has one thread of its own. `output` and `audio` say what is made
+    of each track, `None` leaves it out. `stats` counts what became of the frames.
 
     Times go out as they are, modulo 26.5 hours: the clock of MPEG-TS has 33 bits of 1/90000 s.
-    Pictures that come before the first sound do not wait for it; ``expect={"video", "audio"}``
+    Pictures that come before the first sound do not wait for it; `expect={"video", "audio"}`
     tells readers of both from the beginning.
 
-    ``on_stall``: when the network cannot keep up, ``"wait"`` makes :meth:`write` wait for it, and
-    ``"drop"`` ends the segment and leaves out whole ones until it has caught up. What is sent is
+    `on_stall`: when the network cannot keep up, `"wait"` makes `write` wait for it, and
+    `"drop"` ends the segment and leaves out whole ones until it has caught up. What is sent is
     always a whole segment, unless its connection breaks.
     """
 
@@ -82,13 +80,13 @@ class MediaPublisher:
         publisher: TricklePublisher | None = None,
         tls: TLS = True,
     ) -> None:
-        """``expect``: tracks that will come; see :meth:`SegmentEncoder.expect`.
+        """`expect`: tracks that will come; see `SegmentEncoder.expect`.
 
-        ``drain_timeout``: seconds that closing gives the network to take what is left; what it has
+        `drain_timeout`: seconds that closing gives the network to take what is left; what it has
         not taken by then is lost, which is logged.
-        ``publisher``: one with options of its own (``create``, ``timeouts``, ``linger``,
-        ``session``), for the same ``url``; it is closed with this one.
-        Raises ``ValueError`` or ``TypeError`` for an option that cannot be.
+        `publisher`: one with options of its own (`create`, `timeouts`, `linger`,
+        `session`), for the same `url`; it is closed with this one.
+        Raises `ValueError` or `TypeError` for an option that cannot be.
         """
         if on_stall not in ("wait", "drop"):
             raise ValueError(f"on_stall {on_stall!r}: expected 'wait' or 'drop'")
@@ -140,23 +138,23 @@ class MediaPublisher:
         channels: int = 0,
         decoded: bool = False,
     ) -> None:
-        """Say that a track will come; see :meth:`SegmentEncoder.expect`. From any thread."""
+        """Say that a track will come; see `SegmentEncoder.expect`. From any thread."""
         self._encoder.expect(kind, codec, channels=channels, decoded=decoded)
 
     async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
-        """Encode ``item`` and hand it to the network; then it is the caller's again.
+        """Encode `item` and hand it to the network; then it is the caller's again.
 
         Frames come in the order of their times. One that is not later than the one before it of
-        its track is left out and counted (``stats.encoder.late``); one that is a second or more
+        its track is left out and counted (`stats.encoder.late`); one that is a second or more
         earlier begins a new timeline.
 
         A frame with a time is sent at once: to play a file live, sleep until each is due. One
-        without a time is paced: it is given the next time at ``VideoOutput.fps`` (30 by default)
+        without a time is paced: it is given the next time at `VideoOutput.fps` (30 by default)
         or the end of the sound before it, and waits until that is due. Those times count from 0:
-        where other frames have times, give one by ``frame.replace`` or ``time=frame.time``.
+        where other frames have times, give one by `frame.replace` or `time=frame.time`.
 
-        Raises :class:`TrickleError` when the channel is lost, ``TypeError`` or ``ValueError`` for
-        what cannot be encoded, :class:`EncoderUnavailable` where the codec does not open.
+        Raises `TrickleError` when the channel is lost, `TypeError` or `ValueError` for
+        what cannot be encoded, `EncoderUnavailable` where the codec does not open.
         A write that is cancelled may or may not have been sent.
         """
         self._check()
@@ -171,7 +169,7 @@ class MediaPublisher:
         at, wait = self._pacer.pace(item)
         if self._pacer.mixed and not self._warned:
             self._warned = True
-            log.warning(
+            logger.warning(
                 "%s gets frames with a time and frames without one, which is counted from 0: they "
                 "will be apart; make frames with frame.replace(...), or give them time=frame.time",
                 self.url,
@@ -185,7 +183,7 @@ class MediaPublisher:
     async def aclose(self) -> None:
         """Send what is left, last frame included, then end the channel; a lost one is let go.
 
-        Readers have a second to fetch the end: ``linger`` of :class:`TricklePublisher`.
+        Readers have a second to fetch the end: `linger` of `TricklePublisher`.
         """
         if self._closed:
             return
@@ -198,7 +196,7 @@ class MediaPublisher:
                 async with asyncio.timeout(self._drain_timeout):
                     await asyncio.shield(sender)
         except TimeoutError:
-            log.warning("%s did not take the last frames in %s s", self.url, self._drain_timeout)
+            logger.warning("%s did not take the last frames in %s s", self.url, self._drain_timeout)
         finally:
             try:
                 if sender is not None:
@@ -267,7 +265,7 @@ class MediaPublisher:
             self._outbox.discard()
 
     async def _send_segment(self, piece: Piece) -> Piece | None:
-        """Send the segment that ``piece`` begins; returns the first piece of the next one.
+        """Send the segment that `piece` begins; returns the first piece of the next one.
 
         Left by cancellation, the segment is short, but whole for its readers.
         """
@@ -282,7 +280,7 @@ class MediaPublisher:
                 await segment.acknowledged()
         except SegmentFailed as error:
             self.stats.segments_failed += 1
-            log.warning("a segment was cut, going on with a new one: %s", error)
+            logger.warning("a segment was cut, going on with a new one: %s", error)
             # The rest of it is of no use to anyone: begin another as soon as possible.
             self._encoder.cut(lost=True)
             while following is not None and (following is piece or not following.new_segment):

@@ -1,4 +1,4 @@
-"""Frames of a trickle channel: :class:`MediaSubscriber`."""
+"""Frames of a trickle channel: `MediaSubscriber`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.reader import SegmentReader
 
-__all__ = ["MediaSubscriber", "SourceStats"]
 
-#: Decoded pictures that may wait: of a burst, which is given out in time or dropped as too old,
-#: and where nothing is dropped.
 _LATEST = 30
+"""Decoded pictures that may wait: of a burst, which is given out in time or dropped as too old,
+and where nothing is dropped."""
 _ALL = 8
 
 _TIMEOUTS = Timeouts()
@@ -37,10 +36,10 @@ _TIMEOUTS = Timeouts()
 class SourceStats:
     """Live counters of a subscription, from the socket to the frame."""
 
-    #: Video frames dropped because newer ones came before they were taken.
     dropped: int = 0
-    #: Frames that are decoded and wait to be taken.
+    """Video frames dropped because newer ones came before they were taken."""
     waiting: int = 0
+    """Frames that are decoded and wait to be taken."""
     decoder: DecoderStats = field(default_factory=DecoderStats)
     transport: SubscriberStats = field(default_factory=SubscriberStats)
 
@@ -54,23 +53,23 @@ class MediaSubscriber:
             async for frame in frames:          # VideoFrame | AudioFrame
                 ...
 
-    ``policy``: ``latest`` is real time: where frames are taken more slowly than they come, video
+    `policy`: `latest` is real time: where frames are taken more slowly than they come, video
     frames that have waited for 50 ms are dropped and counted, oldest first, audio never; each
-    track comes in presentation order, as early as it can. ``all`` loses nothing and holds back
+    track comes in presentation order, as early as it can. `all` loses nothing and holds back
     the socket instead; all tracks come in one presentation order, for which a frame may wait a
     second (not for a track of which nothing has come yet: at first they may be out of it).
-    ``start``: ``"next"`` (the next segment), ``"current"``, or a sequence number.
-    ``video``, ``audio``: ``decode``, ``packets`` (undecoded :class:`MediaPacket`), or ``drop``.
-    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can; ``"cpu"`` is as ``None``.
-    ``threads``: slice threads of the video decoder, up to four by default; one is best where many
+    `start`: `"next"` (the next segment), `"current"`, or a sequence number.
+    `video`, `audio`: `decode`, `packets` (undecoded `MediaPacket`), or `drop`.
+    `device`: `"cuda"` or `"cuda:N"` decodes there where it can; `"cpu"` is as `None`.
+    `threads`: slice threads of the video decoder, up to four by default; one is best where many
     streams share the cores.
-    ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
+    `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out, and a stream of them is an error.
 
-    Broken or lost parts never raise; they are counted in :attr:`stats`. Iteration ends with the
-    channel, and raises :class:`~livepeer.trickle.exceptions.TrickleError` where it cannot be read:
-    ``PictureTooLarge`` where its pictures are larger than ``max_pixels``.
-    One task iterates; another one beside it is refused with ``RuntimeError``.
+    Broken or lost parts never raise; they are counted in `stats`. Iteration ends with the
+    channel, and raises `livepeer.trickle.exceptions.TrickleError` where it cannot be read:
+    `PictureTooLarge` where its pictures are larger than `max_pixels`.
+    One task iterates; another one beside it is refused with `RuntimeError`.
     Decoding runs on one thread, which ends with the context, within five seconds at the worst.
     """
 
@@ -127,7 +126,7 @@ class MediaSubscriber:
     def position(self) -> int | None:
         """The number of the segment that is read next; None while nothing is known of the channel.
 
-        As ``start`` of another subscriber it goes on behind this one: nothing comes twice.
+        As `start` of another subscriber it goes on behind this one: nothing comes twice.
         """
         return self._subscriber.position
 

@@ -7,6 +7,8 @@ Sources: go-livepeer's trickle server (numbers, resets, answers before a body en
 contract in `specs/trickle.md`: at most once; what was not acknowledged is counted, never repeated.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -20,8 +22,6 @@ from livepeer.trickle.exceptions import (
 )
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.wire import Answer
-
-__all__ = ["ORDER_SETTLES", "RULES", "Action", "PublishState", "Rule", "Stage"]
 
 ORDER_SETTLES: Final = 0.5
 """Seconds after which the first byte of a segment has surely arrived.

@@ -4,13 +4,13 @@ A record is one JSON object. Channels carry it in two forms, and readers take bo
 each line of a segment (JSONL), or one for each whole segment (events).
 """
 
+from __future__ import annotations
+
 import json
 from typing import Any, Final
 
 from livepeer.trickle.exceptions import RecordTooLarge
 from livepeer.trickle.protocol import wire
-
-__all__ = ["Record", "RecordReader", "encode", "is_keepalive"]
 
 Record = dict[str, Any]
 

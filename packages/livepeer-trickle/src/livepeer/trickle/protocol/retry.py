@@ -5,11 +5,11 @@ by doubling and are spread ("full jitter" above a floor) so that the clients of 
 back do not come back in step.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-__all__ = ["Backoff"]
 
 
 @dataclass(slots=True)

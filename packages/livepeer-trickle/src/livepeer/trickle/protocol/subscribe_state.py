@@ -6,6 +6,8 @@ Sources: go-livepeer's trickle server (470, the ring of five, `Lp-Trickle-Latest
 contract in `specs/trickle.md`: nothing doubled, what is skipped is counted, 470 is no failure.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -19,8 +21,6 @@ from livepeer.trickle.exceptions import (
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.types import GapPolicy, Start
-
-__all__ = ["RULES", "Action", "Rule", "Stage", "SubscribeState"]
 
 
 class Stage(Enum):

@@ -4,6 +4,8 @@ No I/O happens here and nothing but the standard library is imported. The source
 go-livepeer's `trickle` package (seen on a running server, see `specs/trickle.md`).
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping
@@ -13,48 +15,6 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from livepeer.trickle.exceptions import public_url
-
-__all__ = [
-    "CHANGES_CHANNEL",
-    "CLOSED",
-    "CONTENT_TYPE",
-    "CURRENT_WRITE",
-    "DEFAULT_IDLE_TIMEOUT",
-    "DEFAULT_MIME_TYPE",
-    "DEFAULT_SWEEP_INTERVAL",
-    "EXPECT_CONTENT",
-    "JSONL_MIME_TYPE",
-    "JSON_MIME_TYPE",
-    "LATEST",
-    "MAX_RECORD",
-    "MAX_SEQ",
-    "NEXT",
-    "NEXT_WRITE",
-    "PROVISIONAL_INTERVAL",
-    "RESET",
-    "RING",
-    "SEQ",
-    "STATUS_RESYNC",
-    "TERMINATED",
-    "TEXT_BAD_CHANNEL",
-    "TEXT_BAD_SEQUENCE",
-    "TEXT_MISSING_SEGMENT",
-    "TEXT_NOT_FOUND",
-    "TEXT_NO_CHANNEL",
-    "TEXT_NO_SEGMENT",
-    "TEXT_SERVER_ERROR",
-    "Answer",
-    "Changes",
-    "Headers",
-    "Target",
-    "channel_url",
-    "check_channel_url",
-    "classify",
-    "next_url",
-    "parse_path",
-    "parse_sequence",
-    "segment_url",
-]
 
 # --- headers -------------------------------------------------------------------------------------
 
@@ -179,7 +139,7 @@ class Headers:
     closed: bool = False
 
     @classmethod
-    def parse(cls, headers: Mapping[str, str]) -> "Headers":
+    def parse(cls, headers: Mapping[str, str]) -> Headers:
         """Read them; what is no number counts as absent. `headers` is case-insensitive."""
         get = headers.get
         return cls(parse_sequence(get(SEQ)), parse_sequence(get(LATEST)), bool(get(CLOSED)))
@@ -289,7 +249,7 @@ class Changes:
         ).encode()
 
     @classmethod
-    def parse(cls, data: bytes) -> "Changes":
+    def parse(cls, data: bytes) -> Changes:
         """Read it; raises ValueError where it is none."""
         try:
             entry = json.loads(data)

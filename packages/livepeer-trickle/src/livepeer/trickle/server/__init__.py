@@ -1,5 +1,7 @@
 """A trickle server to embed: `async with TrickleServer(port=0) as server: ...`."""
 
+from __future__ import annotations
+
 from livepeer.trickle.server.access import Access, Authorize
 from livepeer.trickle.server.channel import Channel, SegmentWriter
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits

@@ -1,5 +1,7 @@
 """Who may do what: the authorisation hook, and cross-origin headers for browsers."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -8,8 +10,6 @@ from typing import Literal
 from aiohttp import web
 
 from livepeer.trickle.protocol import wire
-
-__all__ = ["Access", "Action", "Authorize", "cross_origin", "is_allowed"]
 
 Action = Literal["create", "publish", "subscribe", "delete"]
 

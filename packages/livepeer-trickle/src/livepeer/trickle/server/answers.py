@@ -1,5 +1,7 @@
 """The answers of the server that are not a segment, and the bodies that come with requests."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from typing import Final
@@ -7,8 +9,6 @@ from typing import Final
 from aiohttp import web
 
 from livepeer.trickle.protocol import wire
-
-__all__ = ["DRAIN", "ContinueTimer", "answer", "drain", "expects_continue", "send_continue"]
 
 DRAIN: Final = 30.0
 """Seconds that the body of a request that has no use for one may take."""

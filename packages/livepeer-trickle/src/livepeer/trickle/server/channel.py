@@ -5,6 +5,8 @@ object. The rules are go-livepeer's, seen on a running server, except where `spe
 that its behaviour is a defect.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Callable
@@ -66,7 +68,7 @@ class Channel:
         limits: ServerLimits | None = None,
         stock: Stock | None = None,
         clock: Callable[[], float] = time.monotonic,
-        on_close: Callable[["Channel"], None] = lambda channel: None,
+        on_close: Callable[[Channel], None] = lambda channel: None,
     ) -> None:
         self.name = name
         self.mime_type = mime_type

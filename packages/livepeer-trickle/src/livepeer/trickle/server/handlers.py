@@ -1,5 +1,7 @@
 """One request in, one answer out: paths and methods of the protocol."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection
 
@@ -13,8 +15,6 @@ from livepeer.trickle.server.listener import begin
 from livepeer.trickle.server.publish import publish
 from livepeer.trickle.server.registry import Registry
 from livepeer.trickle.server.subscribe import subscribe
-
-__all__ = ["TrickleHandler"]
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FEED = "The change feed is the server's own\n"

@@ -1,10 +1,10 @@
 """What a server is willing to hold, and the errors that say so."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 
 from livepeer.trickle.exceptions import TrickleError
-
-__all__ = ["LimitExceeded", "SegmentTaken", "ServerLimits", "Stock"]
 
 
 @dataclass(frozen=True, slots=True)

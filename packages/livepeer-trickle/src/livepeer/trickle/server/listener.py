@@ -1,5 +1,7 @@
 """aiohttp's low-level server, with two things it leaves out that publishers need."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from contextlib import suppress
@@ -11,9 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from livepeer.trickle.http.piece import PIECE
 from livepeer.trickle.http.read_buffer import ReadBuffer
 
-__all__ = ["Listener", "ServerStops", "abort", "begin", "receive"]
-
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -21,7 +21,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-_log.addFilter(_is_ours)
+logger.addFilter(_is_ours)
 
 HEAD: Final = 30.0
 """Seconds that the head of a connection's first request may take."""
@@ -51,7 +51,7 @@ class Connection(web.RequestHandler, asyncio.BufferedProtocol):
 
     __slots__ = ("_head", "_listener", "_opened", "_secure", "content", "receiving")
 
-    def __init__(self, listener: "Listener", **options: Any) -> None:
+    def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, **options)
         self._listener = listener
         self._opened: asyncio.Transport | None = None
@@ -133,7 +133,7 @@ class Listener(web.Server):
     """Makes those connections, `most` at one time."""
 
     def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
-        kwargs = {"logger": _log, **kwargs}
+        kwargs = {"logger": logger, **kwargs}
         super().__init__(*args, **kwargs)
         self._most = most
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}

@@ -1,5 +1,7 @@
 """POST of a segment: its bytes go to the readers as they arrive."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 
@@ -11,8 +13,6 @@ from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken
 from livepeer.trickle.server.listener import ServerStops, receive
 from livepeer.trickle.server.turn import WriteTurn
-
-__all__ = ["publish"]
 
 
 async def publish(

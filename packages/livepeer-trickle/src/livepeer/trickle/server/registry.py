@@ -1,13 +1,13 @@
 """The channels of a server: made, found, swept, and announced in the change feed."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.limits import LimitExceeded, ServerLimits, Stock
-
-__all__ = ["Registry"]
 
 
 class Registry:

@@ -1,12 +1,12 @@
 """One segment's bytes, and a place to read them from. Nothing here knows HTTP."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from livepeer.trickle.http.piece import PIECE
-
-__all__ = ["Cursor", "Segment"]
 
 BLOCK: Final = 16 * 1024
 """Small writes are joined up to this size, so that a segment of many records costs its bytes (not

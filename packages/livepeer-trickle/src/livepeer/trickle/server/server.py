@@ -1,6 +1,8 @@
 """The trickle server as an object: in front a listener or somebody's application, behind it the
 channels, and the sweep that ends idle ones."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import ssl
@@ -18,9 +20,7 @@ from livepeer.trickle.server.limits import ServerLimits
 from livepeer.trickle.server.listener import Listener
 from livepeer.trickle.server.registry import Registry
 
-__all__ = ["TrickleServer"]
-
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 GRACE: Final = 5.0
 """Seconds that requests get to finish once their channels have ended, before and after aiohttp
@@ -235,7 +235,7 @@ class TrickleServer:
         while True:
             await asyncio.sleep(self._sweep_interval)
             for name in self._registry.sweep():
-                _log.info("channel %r was idle, and is ended", name)
+                logger.info("channel %r was idle, and is ended", name)
 
 
 async def _no_continue(request: web.Request) -> None:

@@ -1,5 +1,7 @@
 """GET of a segment: its bytes so far, then the rest as they are written."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Mapping
@@ -11,9 +13,7 @@ from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.answers import answer
 from livepeer.trickle.server.channel import Channel, ReadTurn
 
-__all__ = ["subscribe"]
-
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CHECK: Final = 30.0
 """Seconds between looks whether a client that waits for its first byte is still there. Our own
@@ -100,7 +100,7 @@ async def _stream(
                 return
     except TimeoutError:
         # Too slow. Cut, not ended: a clean end would claim that the segment is whole.
-        _log.warning("a reader of segment %d is cut: it takes too little", segment.seq)
+        logger.warning("a reader of segment %d is cut: it takes too little", segment.seq)
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the reader took nothing for too long") from None

@@ -1,6 +1,8 @@
 """A reader's and a writer's turn at a segment: who may write it, and when the next write number
 moves."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken
@@ -9,15 +11,13 @@ from livepeer.trickle.server.segment import Cursor, Segment
 if TYPE_CHECKING:
     from livepeer.trickle.server.channel import Channel
 
-__all__ = ["ReadTurn", "WriteTurn"]
-
 
 class ReadTurn(Cursor):
     """One reader's turn at one segment; close it when the reader is done or gone."""
 
     __slots__ = ("_channel", "latest")
 
-    def __init__(self, channel: "Channel", segment: Segment, latest: int) -> None:
+    def __init__(self, channel: Channel, segment: Segment, latest: int) -> None:
         super().__init__(segment)
         self._channel = channel
         self.latest = latest
@@ -47,7 +47,7 @@ class WriteTurn:
 
     __slots__ = ("_channel", "_left", "number", "segment", "wrote")
 
-    def __init__(self, channel: "Channel", segment: Segment, number: int) -> None:
+    def __init__(self, channel: Channel, segment: Segment, number: int) -> None:
         self._channel = channel
         self._left = False
         self.number = number

@@ -5,6 +5,8 @@ millisecond) and cuts, stalls, delays or answers in its place. `ScriptedServer` 
 puts on the wire, byte for byte, and answers exactly what the test says.
 """
 
+from __future__ import annotations
+
 from livepeer.trickle.testing.proxy import FaultProxy
 from livepeer.trickle.testing.scripted import Exchange, ScriptedServer
 

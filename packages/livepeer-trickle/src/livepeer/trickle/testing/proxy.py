@@ -1,5 +1,7 @@
 """A TCP proxy that fails on demand: `FaultProxy`."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
@@ -9,7 +11,6 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["FaultProxy"]
 
 _METHODS = (b"GET ", b"POST ", b"DELETE ", b"HEAD ", b"PUT ", b"OPTIONS ")
 _BLOCK = 64 * 1024
@@ -51,7 +52,7 @@ class FaultProxy:
         self._answers: list[tuple[bytes, Callable[[str, str], bool]]] = []
         self._budget: dict[str, int] = {}
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         await self.accept()
         return self
 
@@ -155,7 +156,7 @@ class FaultProxy:
             pair.close()
 
     async def _run(
-        self, pair: "_Pair", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         parts = urlsplit(self.upstream)
         up_reader, up_writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
@@ -217,7 +218,7 @@ class FaultProxy:
 class _Pair:
     """One connection of a client, and the one that was made to the server for it."""
 
-    def __init__(self, task: "asyncio.Task[object]", client: asyncio.StreamWriter) -> None:
+    def __init__(self, task: asyncio.Task[object], client: asyncio.StreamWriter) -> None:
         self.task = task
         self.client = client
         self.upstream: asyncio.StreamWriter | None = None

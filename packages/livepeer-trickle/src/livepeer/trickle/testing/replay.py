@@ -9,6 +9,8 @@ What a server may do differently (the transcripts' README): reason phrases, erro
 lengths, redirects, bodies of 405, and the answers to ill-formed HTTP.
 """
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Mapping
@@ -19,8 +21,6 @@ from urllib.parse import urlsplit
 
 from livepeer.trickle.testing.replay_connection import RawConnection
 from livepeer.trickle.testing.replay_match import mismatches, missing, piece_bytes, seen
-
-__all__ = ["ReplayTarget", "Scenario", "load_scenarios", "replay"]
 
 ARRIVES: Final = 5.0
 """Seconds within which what is expected has to arrive."""

@@ -1,11 +1,11 @@
 """A raw HTTP/1.1 client connection for replays: it sends what it is told and parses no more than
 it must, so that it sees what a well-behaved client library would hide."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-
-__all__ = ["RawAnswer", "RawConnection"]
 
 
 @dataclass
@@ -46,7 +46,7 @@ class RawConnection:
         self.taken_provisional = 0
 
     @classmethod
-    async def open(cls, host: str, port: int) -> "RawConnection":
+    async def open(cls, host: str, port: int) -> RawConnection:
         reader, writer = await asyncio.open_connection(host, port)
         return cls(reader, writer)
 

@@ -1,10 +1,10 @@
 """Whether what arrived is what a transcript expects."""
 
+from __future__ import annotations
+
 from typing import Any, Final
 
 from livepeer.trickle.testing.replay_connection import RawConnection
-
-__all__ = ["mismatches", "missing", "piece_bytes", "seen"]
 
 Expectation = dict[str, Any]
 

@@ -1,5 +1,7 @@
 """Servers to replay transcripts against: our own in this process, and any other by its URL."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,8 +12,6 @@ import aiohttp
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.server import TrickleServer
 from livepeer.trickle.testing.replay import Scenario, Step
-
-__all__ = ["EmbeddedTarget", "RemoteTarget", "for_remote"]
 
 
 class EmbeddedTarget:

@@ -1,5 +1,7 @@
 """A server that obeys a script: `ScriptedServer`."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from collections.abc import Mapping
@@ -7,8 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Self
-
-__all__ = ["Exchange", "ScriptedServer"]
 
 
 class Exchange:
@@ -137,7 +137,7 @@ class ScriptedServer:
         self._tasks: set[asyncio.Task[object]] = set()
         self._port = 0
 
-    async def __aenter__(self) -> "Self":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
         return self

@@ -14,7 +14,7 @@ from livepeer.runner.attach.capability import Capability
 from livepeer.runner.attach.state import OrchestratorState, Timing
 from livepeer.runner.exceptions import RegistrationError
 
-_log = logging.getLogger("livepeer.runner.registration")
+logger = logging.getLogger(__name__)
 
 
 class Attachment:
@@ -60,8 +60,8 @@ class Attachment:
                     await self._watch()
                 elif self.state.status == "retrying":
                     await asyncio.sleep(self.state.delay(self._timing))
-        except Exception as error:  # noqa: BLE001 — is_idle is the service's; it has to be seen
-            _log.exception("the registration at %s has stopped", self._caller.url)
+        except Exception as error:
+            logger.exception("the registration at %s has stopped", self._caller.url)
             # Its text stays in the log: `/health` is open to anybody.
             name = type(error).__name__
             self._change("refused", f"stopped by an error in this service: {name}")
@@ -78,7 +78,7 @@ class Attachment:
             except TimeoutError:
                 failure = f"no answer within {self._timing.unregister:g} s"
             if failure is not None:
-                _log.warning("%s may stay at %s: %s", self._name, self._caller.url, failure)
+                logger.warning("%s may stay at %s: %s", self._name, self._caller.url, failure)
         if self.state.status != "refused":
             self._change("unregistered")
 
@@ -148,7 +148,7 @@ class Attachment:
                 if verdict == "absent":
                     self._change("retrying", self._why_absent())
                 else:
-                    _log.info("%s lost places of %s", self._caller.url, self._name)
+                    logger.info("%s lost places of %s", self._caller.url, self._name)
                 return
 
     def _why_absent(self) -> str:
@@ -177,21 +177,21 @@ class Attachment:
         if (before.status, before.reason) != (status, reason):
             match status:
                 case "registered":
-                    _log.info(
+                    logger.info(
                         "%s is registered at %s as %s",
                         self._name,
                         self._caller.url,
                         self._service_url,
                     )
                 case "retrying":
-                    _log.warning(
+                    logger.warning(
                         "%s is not registered at %s, trying again: %s",
                         self._name,
                         self._caller.url,
                         reason,
                     )
                 case "refused":
-                    _log.error(
+                    logger.error(
                         "%s is not registered at %s: %s", self._name, self._caller.url, reason
                     )
         self._on_change()

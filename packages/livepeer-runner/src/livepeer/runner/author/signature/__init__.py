@@ -3,6 +3,8 @@
 `PredictSignature.of(Class)` is the one entry: input model, output, example, schema document.
 """
 
+from __future__ import annotations
+
 from livepeer.runner.author.signature.predict import PredictSignature
 from livepeer.runner.author.signature.returns import Encoded, Output
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-#: Lines that a reader of data may be behind; more and it loses the oldest.
 _RING = 5
+"""Lines that a reader of data may be behind; more and it loses the oldest."""
 
 
 class Statuses:

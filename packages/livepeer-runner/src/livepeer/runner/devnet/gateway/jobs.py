@@ -23,8 +23,8 @@ from livepeer.runner.devnet.upstream import (
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a stream may take beyond the caller's limit.
 _GRACE = 10
+"""Seconds that a stream may take beyond the caller's limit."""
 
 
 class GatewayJobs:

@@ -12,9 +12,9 @@ from typing import Any
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.envelope import JOB_FIELDS, Refused
 
-#: Nanoseconds that a gateway says it looks for orchestrators, and waits for one of them. What a
-#: caller asks for in `Livepeer-Orch-Search-*` has no effect in the reference.
 _SEARCH, _RESPONSE = 1_000_000_000, 500_000_000
+"""Nanoseconds that a gateway says it looks for orchestrators, and waits for one of them. What a
+caller asks for in `Livepeer-Orch-Search-*` has no effect in the reference."""
 _PARAMETERS = {
     "enable_video_ingress": "bool",
     "enable_video_egress": "bool",

@@ -21,13 +21,13 @@ from livepeer.runner.devnet.upstream import (
 )
 from livepeer.runner.devnet.urls import BadURL, parse_url
 
-#: Seconds a gateway waits for a token while it looks, and when it needs a new one. The reference
-#: looks for half a second, in which an orchestrator on a busy machine may not have answered.
 _LOOK = 5.0
+"""Seconds a gateway waits for a token while it looks, and when it needs a new one. The reference
+looks for half a second, in which an orchestrator on a busy machine may not have answered."""
 _RENEW = 5.0
 _RENEWALS = 3
-#: An orchestrator gets this much longer (seconds) than the caller's own limit.
 _GRACE = 5
+"""An orchestrator gets this much longer (seconds) than the caller's own limit."""
 
 
 class NoToken(Exception):

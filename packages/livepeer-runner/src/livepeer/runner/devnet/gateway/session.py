@@ -25,8 +25,8 @@ from livepeer.trickle import (
 
 logger = logging.getLogger(__name__)
 
-#: Seconds, all of them the reference's own.
 _KEEPALIVE = 10.0
+"""Seconds, all of them the reference's own."""
 _LOOK_AT_EVENTS = 10.0
 _SILENCE = 30.0
 _CLEAR_STATUS = 60.0

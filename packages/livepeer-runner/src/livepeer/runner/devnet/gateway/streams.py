@@ -27,10 +27,10 @@ _START = {
     "params": "string",
 }
 _JSON = {"Content-Type": "application/json"}
-#: As ill-formed as it comes from the reference: backslashes where line ends were meant.
 _END_OF_DATA = b'data: \n\nevent: end\\ndata: {"type":"stream_ended"}\\n\\n'
-#: Seconds that orchestrators get to hear of the end when the gateway ends.
+"""As ill-formed as it comes from the reference: backslashes where line ends were meant."""
 _FAREWELL = 5.0
+"""Seconds that orchestrators get to hear of the end when the gateway ends."""
 
 
 class GatewayStreams:

@@ -27,20 +27,20 @@ Mode = Literal["decode", "packets", "drop"]
 class StreamDecoder:
     """Feed the bytes of consecutive segments; each call returns the frames that became ready.
 
-    ``video``, ``audio``: ``decode`` gives :class:`VideoFrame` and :class:`AudioFrame`; ``packets``
-    gives :class:`MediaPacket`, undecoded, on the same timeline; ``drop`` leaves the track out.
-    ``device``: ``"cuda"`` or ``"cuda:N"`` decodes there where it can and leaves the pictures there;
-    ``"cpu"`` is as ``None``.
-    ``threads``: slice threads for video; by default up to four.
-    ``max_pixels``: width times height of the largest picture that is decoded, by default 4096×2304;
+    `video`, `audio`: `decode` gives `VideoFrame` and `AudioFrame`; `packets`
+    gives `MediaPacket`, undecoded, on the same timeline; `drop` leaves the track out.
+    `device`: `"cuda"` or `"cuda:N"` decodes there where it can and leaves the pictures there;
+    `"cpu"` is as `None`.
+    `threads`: slice threads for video; by default up to four.
+    `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out.
-    ``max_hold``: seconds of media that a frame may be held back to put the tracks into one order of
+    `max_hold`: seconds of media that a frame may be held back to put the tracks into one order of
     presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
     Never held for a track of which nothing has come yet.
 
-    Nothing raises for broken input: it is counted in :attr:`stats`, and decoding goes on at the
-    next keyframe. A stream of larger pictures than ``max_pixels`` raises
-    :class:`~livepeer.trickle.exceptions.PictureTooLarge`.
+    Nothing raises for broken input: it is counted in `stats`, and decoding goes on at the
+    next keyframe. A stream of larger pictures than `max_pixels` raises
+    `livepeer.trickle.exceptions.PictureTooLarge`.
     Calls never block. Not thread-safe: one owner, on any thread.
     """
 
@@ -94,7 +94,7 @@ class StreamDecoder:
 
     @property
     def too_large(self) -> tuple[int, int] | None:
-        """Width and height of the pictures that come now, where ``max_pixels`` refuses them."""
+        """Width and height of the pictures that come now, where `max_pixels` refuses them."""
         decoder = self._decoders.get("video")
         return decoder.too_large if isinstance(decoder, VideoDecoder) else None
 

@@ -20,11 +20,9 @@ from livepeer.trickle.media.ts.track import DecoderStats
 if TYPE_CHECKING:
     import av
 
-__all__ = ["AudioDecoder", "open_audio", "opus_head"]
 
-
-#: Units that wait for the first time that is told: a second and more.
 _EARLY = 64
+"""Units that wait for the first time that is told: a second and more."""
 
 
 class AudioDecoder:
@@ -37,8 +35,8 @@ class AudioDecoder:
         self._framer = framer_for(track)
         self._context: Any = None
         self._base: Fraction | int | None = None
-        #: Units before the first time that is told.
         self._early: list[AccessUnit] = []
+        """Units before the first time that is told."""
         self._early_at: int | None = None
         self._clock = SampleClock()
         self._broken = False
@@ -93,7 +91,7 @@ class AudioDecoder:
         return None if unit.pts is None else self._base
 
     def _decode_early(self, end: Fraction | int | None) -> list[AudioFrame]:
-        """What came before the first time that is told, which is ``end``; ``None``: none is."""
+        """What came before the first time that is told, which is `end`; `None`: none is."""
         early, self._early = self._early, []
         if not early:
             return []

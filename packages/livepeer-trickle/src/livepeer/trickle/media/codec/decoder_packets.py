@@ -18,8 +18,6 @@ from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.media.ts.timeline import Timeline
 from livepeer.trickle.media.ts.track import DecoderStats
 
-__all__ = ["PacketTrack"]
-
 
 class PacketTrack:
     """Hands units on as they are, on the same timeline; video from keyframe to loss only."""
@@ -32,8 +30,8 @@ class PacketTrack:
         self._waiting = True
         self._started = False
         self._base: int | None = None
-        #: Samples since that time, and in a frame, where headers do not tell.
         self._after = self._samples = 0
+        """Samples since that time, and in a frame, where headers do not tell."""
         self._times = PacketTimes(self._order)
         self._sets = b""
         self._parameters: CodecParameters | None = None

@@ -28,12 +28,11 @@ from livepeer.trickle.media.ts.track import DecoderStats
 if TYPE_CHECKING:
     import av
 
-__all__ = ["VideoDecoder", "open_video", "picture_size"]
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-#: More units than any codec holds back before it gives the first picture.
 _REORDERED = 64
+"""More units than any codec holds back before it gives the first picture."""
 
 
 class VideoDecoder:
@@ -55,16 +54,16 @@ class VideoDecoder:
         self._framer = framer_for(track, MAX_PIXELS if max_pixels is None else max_pixels)
         self._threads = threads
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        #: The size of the last keyframe, where that was too large.
         self._refused: tuple[int, int] | None = None
+        """The size of the last keyframe, where that was too large."""
         self._context = open_video(track.codec, device, threads, self._max_pixels)
         self._device = device if self._context.is_hwaccel else None
         self._waiting = True
         self._started = False
-        #: The time of the newest keyframe that the decoder has, and up to where none is good.
         self._key = self._spoilt_until = -(1 << 63)
-        #: That keyframe and what came after it, until the first of their pictures is out.
+        """The time of the newest keyframe that the decoder has, and up to where none is good."""
         self._since_key: list[AccessUnit] = []
+        """That keyframe and what came after it, until the first of their pictures is out."""
         self._times: PictureTimes[av.VideoFrame] = PictureTimes()
         self._upright = Upright()
 
@@ -194,7 +193,7 @@ class VideoDecoder:
         text = f"the pictures are {size[0]}x{size[1]}, and max_pixels is {self._max_pixels}"
         if refused == size:
             raise PictureTooLarge(f"{text}: give a larger one to have them")
-        _log.warning("%s: they are not decoded", text)
+        logger.warning("%s: they are not decoded", text)
 
     def _packet(self, unit: AccessUnit) -> Any:
         packet = Packet(unit.data)
@@ -241,7 +240,7 @@ def open_video(codec: str, device: str | None, threads: int, max_pixels: int | N
 
 
 def picture_size(codec: str, context: Any, data: bytes) -> tuple[int, int]:
-    """Width and height of the keyframe that ``context`` was given last; 0 where nothing tells."""
+    """Width and height of the keyframe that `context` was given last; 0 where nothing tells."""
     if context.width or codec in ("h264", "hevc"):
         return context.width, context.height
     at = data.find(b"\0\0\1\xb3")

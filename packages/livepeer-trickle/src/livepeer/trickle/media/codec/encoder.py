@@ -16,24 +16,24 @@ from livepeer.trickle.media.ts.program import Kind, Program, ts_track
 
 __all__ = ["EncoderStats", "EncoderUnavailable", "Piece", "SegmentEncoder"]
 
-#: A frame this much older than the one before it (or more) begins a new timeline; less is late.
 NEW_TIMELINE = 90_000
+"""A frame this much older than the one before it (or more) begins a new timeline; less is late."""
 
-#: Sound waits this long for the first picture, so that a segment begins with both.
 PATIENCE = 45_000
+"""Sound waits this long for the first picture, so that a segment begins with both."""
 
 
 class SegmentEncoder:
     """Turns a stream of frames into MPEG-TS, cut into segments at keyframes.
 
-    Takes :class:`VideoFrame`, :class:`AudioFrame` and undecoded :class:`MediaPacket` in any mix of
+    Takes `VideoFrame`, `AudioFrame` and undecoded `MediaPacket` in any mix of
     one video and one audio track. The bytes of a frame come out with the call that completes it:
     nothing is held back for the other track, so sound lands in the segment that is open when it is
     encoded. Every segment begins with PAT, PMT and a keyframe and can be decoded alone. Timestamps
     are the input's, to the tick of 1/90000 s.
 
-    ``video`` or ``audio`` of ``None`` leaves that track out. Tables name the tracks that came so
-    far and those in ``expect`` (see :meth:`expect`); another one begins with a segment of its own,
+    `video` or `audio` of `None` leaves that track out. Tables name the tracks that came so
+    far and those in `expect` (see `expect`); another one begins with a segment of its own,
     for which pictures do not wait but its sound does, half a second at most.
     Not thread-safe.
     """
@@ -77,12 +77,12 @@ class SegmentEncoder:
     def encode(
         self, item: VideoFrame | AudioFrame | MediaPacket, time: Fraction | None = None
     ) -> list[Piece]:
-        """What ``item`` brings out, in order; often one piece, sometimes none.
+        """What `item` brings out, in order; often one piece, sometimes none.
 
-        ``time``: seconds, for a frame that has none; else such a frame follows the one before it.
+        `time`: seconds, for a frame that has none; else such a frame follows the one before it.
 
-        Raises ``TypeError`` for anything else, ``ValueError`` for a packet that MPEG-TS cannot
-        carry, :class:`EncoderUnavailable` where a codec does not open.
+        Raises `TypeError` for anything else, `ValueError` for a packet that MPEG-TS cannot
+        carry, `EncoderUnavailable` where a codec does not open.
         """
         self.stats.frames += 1
         self._take_requests()
@@ -104,9 +104,9 @@ class SegmentEncoder:
         Told before the first frame, this keeps the first segment from being cut short as soon as
         there is sound, and spares readers that look for tracks only at the beginning. What has not
         come by the end of that segment is not named any longer, and is news when it comes.
-        ``codec``: FFmpeg's name, for packets that pass through; else it is what this encoder makes.
-        ``channels``: of Opus, where they are known. ``decoded``: not packets will come, but frames
-        that were decoded from ``codec``; to be told before the first of them.
+        `codec`: FFmpeg's name, for packets that pass through; else it is what this encoder makes.
+        `channels`: of Opus, where they are known. `decoded`: not packets will come, but frames
+        that were decoded from `codec`; to be told before the first of them.
         """
         if decoded and self._audio is not None and kind == "audio":
             self._audio.follow(codec, channels)
@@ -136,7 +136,7 @@ class SegmentEncoder:
     def cut(self, *, lost: bool = False) -> None:
         """End this segment: the next begins with the next frame, which becomes a keyframe.
 
-        ``lost``: some of it did not reach its readers; the next one tells their demuxers so.
+        `lost`: some of it did not reach its readers; the next one tells their demuxers so.
         May be called from any thread.
         """
         # Only asked for here: what the encoder's thread is at must not undo it.
@@ -231,7 +231,7 @@ class SegmentEncoder:
         return True
 
     def _is_above_rate(self, pts: int) -> bool:
-        """Whether this frame is one too many for ``VideoOutput.fps``."""
+        """Whether this frame is one too many for `VideoOutput.fps`."""
         if self.video is None or self.video.fps is None:
             return False
         interval = Fraction(90_000) / Fraction(self.video.fps)
@@ -244,7 +244,7 @@ class SegmentEncoder:
         return False
 
     def _is_due(self, ticks: int, distance: int = 0) -> bool:
-        """Whether a cut is due here, where cuts are possible every ``distance`` ticks."""
+        """Whether a cut is due here, where cuts are possible every `distance` ticks."""
         return self._begun is None or ticks - self._begun >= self._gop - distance // 2
 
     def _audio_track(self) -> TsTrack:

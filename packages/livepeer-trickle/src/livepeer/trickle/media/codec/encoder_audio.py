@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.float32]
 
-__all__ = ["AudioEncoder"]
 
-#: Times this close to where the last samples ended continue them: rounded clocks jitter.
 JITTER = Fraction(2, 1000)
+"""Times this close to where the last samples ended continue them: rounded clocks jitter."""
 
-#: A larger gap ends the codec's frame early, with silence; a smaller one shifts the frames' times.
 GAP = Fraction(100, 1000)
+"""A larger gap ends the codec's frame early, with silence; a smaller one shifts the frames'
+times."""
 
-#: Sound that begins up to so much before the end of the last is shifted; of more, the part that is
-#: there already is left out: encoded frames last 10 ms and more, and so their times never go back.
 OVERLAP = Fraction(10, 1000)
+"""Sound that begins up to so much before the end of the last is shifted; of more, the part that
+is there already is left out: encoded frames last 10 ms and more, and so their times never go
+back."""
 
-#: Codecs fail where samples are not finite, or nearly so, and would keep them for the next frame.
 LOUDEST = 1e6
+"""Codecs fail where samples are not finite, or nearly so, and would keep them for the next
+frame."""
 
-#: Bits per second. FFmpeg's AAC does with 64,000 a channel where two have much in common; one
-#: alone sounds dull with that: at 96,000 it keeps 2 kHz more.
 _BITRATES = {("aac", 1): 96_000, ("aac", 2): 128_000, ("opus", 1): 48_000, ("opus", 2): 96_000}
+"""Bits per second. FFmpeg's AAC does with 64,000 a channel where two have much in common; one
+alone sounds dull with that: at 96,000 it keeps 2 kHz more."""
 
 _ADTS_RATES = (
     *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000),
@@ -81,10 +83,10 @@ class AudioEncoder:
     def encode(
         self, frame: AudioFrame, time: Fraction, *, restarts: bool = False
     ) -> list[AccessUnit]:
-        """The encoded frames that ``frame``, which begins at ``time`` seconds, completes.
+        """The encoded frames that `frame`, which begins at `time` seconds, completes.
 
-        ``restarts``: its time belongs to a new timeline, and may be anything.
-        Raises ``ValueError`` for samples that are no numbers, of which nothing is taken.
+        `restarts`: its time belongs to a new timeline, and may be anything.
+        Raises `ValueError` for samples that are no numbers, of which nothing is taken.
         """
         peak = np.abs(frame.samples).max(initial=0)
         if not peak < LOUDEST:
@@ -199,7 +201,7 @@ class AudioEncoder:
         return units
 
     def _feed(self, samples: Samples, start: Fraction) -> list[AccessUnit]:
-        """Encode exactly one frame of the codec, whose first sample is heard at ``start``."""
+        """Encode exactly one frame of the codec, whose first sample is heard at `start`."""
         assert self._context is not None
         layout = "mono" if self.channels == 1 else "stereo"
         if self.codec == "aac":

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from livepeer.trickle.media.frame.video import SQUARE
 from livepeer.trickle.media.outputs import VideoOutput
 
-__all__ = ["Fitter", "Shape", "output_pixel", "output_size"]
-
-#: AVColorSpace to the number by which libswscale knows the same matrix.
 _MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""AVColorSpace to the number by which libswscale knows the same matrix."""
 _UNSPECIFIED = 2
 _BT601 = 6
 _LIMITED = 1
 
-#: How far from square a pixel counts as square, and the largest number of a stream's pixel shape.
 _NEARLY = Fraction(1, 100)
+"""How far from square a pixel counts as square, and the largest number of a stream's pixel
+shape."""
 _FINEST = 1000
 
-#: What x264 takes as it is, and reads faster than a conversion would write.
 _NATIVE = ("yuv420p", "yuvj420p", "nv12")
+"""What x264 takes as it is, and reads faster than a conversion would write."""
 
 
 class Shape(NamedTuple):
@@ -66,7 +65,7 @@ def _pixel(shape: Any) -> Fraction:
 
 
 def output_size(output: VideoOutput, width: int, height: int) -> tuple[int, int]:
-    """The even size at which a picture of ``width`` × ``height`` is encoded."""
+    """The even size at which a picture of `width` × `height` is encoded."""
     if output.width and output.height:
         return output.width, output.height
     if output.width:
@@ -103,7 +102,7 @@ class Fitter:
         self._scaler = VideoReformatter()
 
     def fit(self, picture: av.VideoFrame) -> av.VideoFrame:
-        """``picture`` itself, or a converted copy of it."""
+        """`picture` itself, or a converted copy of it."""
         if picture.format.name == "cuda":
             assert picture.sw_format is not None
             picture = self._scaler.reformat(picture, format=picture.sw_format.name)

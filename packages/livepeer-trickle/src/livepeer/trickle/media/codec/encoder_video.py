@@ -21,16 +21,14 @@ from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
 from livepeer.trickle.media.frame.frames import VideoFrame
 from livepeer.trickle.media.outputs import VideoOutput
 
-__all__ = ["AccessUnit", "EncoderUnavailable", "VideoEncoder", "resolve_codec"]
+logger = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
-#: Constant quality is capped at so many bits per pixel: 8 Mbit/s at 1280×720, 30 fps. Rate control
-#: costs a tenth of the encoder's time, so it is asked for once a GOP has gone above this.
 CEILING = 0.3
+"""Constant quality is capped at so many bits per pixel: 8 Mbit/s at 1280×720, 30 fps. Rate
+control costs a tenth of the encoder's time, so it is asked for once a GOP has gone above this."""
 
-#: A measured frame rate this far from the encoder's makes it open anew at the next keyframe.
 RATE_TOLERANCE = 0.2
+"""A measured frame rate this far from the encoder's makes it open anew at the next keyframe."""
 
 
 class EncoderUnavailable(RuntimeError):
@@ -49,7 +47,7 @@ class AccessUnit(NamedTuple):
 class VideoEncoder:
     """Encodes frames as they come; opens itself anew, at a keyframe, when its input changes.
 
-    Not thread-safe: one thread at a time. ``opened`` counts how often a codec was opened.
+    Not thread-safe: one thread at a time. `opened` counts how often a codec was opened.
     """
 
     def __init__(self, output: VideoOutput) -> None:
@@ -70,10 +68,10 @@ class VideoEncoder:
         return round(90_000 / self._rate)
 
     def encode(self, frame: VideoFrame, pts: int, *, key: bool = False) -> list[AccessUnit]:
-        """The access units that ``frame``, shown at ``pts`` ticks, brings out: one, as a rule.
+        """The access units that `frame`, shown at `pts` ticks, brings out: one, as a rule.
 
-        ``key`` makes it a keyframe; a change of input does so too. Pixels are not changed.
-        Raises :class:`EncoderUnavailable` where the codec does not open.
+        `key` makes it a keyframe; a change of input does so too. Pixels are not changed.
+        Raises `EncoderUnavailable` where the codec does not open.
         """
         # The encoder reads its instructions from the picture itself, and two publishers may have
         # been given the same one: it is lent to one of them at a time.
@@ -124,7 +122,7 @@ class VideoEncoder:
         return self.output.bitrate or max(1_000_000, int(width * height * self._rate * CEILING))
 
     def _open(self, picture: av.VideoFrame, shape: Shape) -> None:
-        """Open the first encoder that does; only ``auto`` has a second choice."""
+        """Open the first encoder that does; only `auto` has a second choice."""
         codec = resolve_codec(self.output.codec)
         width, height = output_size(self.output, picture.width, picture.height)
         attempts = [(codec, False)]
@@ -150,7 +148,7 @@ class VideoEncoder:
             self.codec, self._context, self._shape = codec, context, shape
             self._fitter = None if on_device else fitter
             self.opened += 1
-            log.debug("opened %s, %dx%d at %s fps", codec, width, height, self._rate)
+            logger.debug("opened %s, %dx%d at %s fps", codec, width, height, self._rate)
             return
         raise EncoderUnavailable(
             f"{'; '.join(reasons)}. Ask for another one with VideoOutput(codec=...)."
@@ -196,7 +194,7 @@ class VideoEncoder:
 
 @functools.cache
 def resolve_codec(codec: str) -> str:
-    """The encoder behind ``"auto"``: NVENC where it really opens, else x264; asked only once."""
+    """The encoder behind `"auto"`: NVENC where it really opens, else x264; asked only once."""
     if codec != "auto":
         return codec
     try:
@@ -210,7 +208,7 @@ def resolve_codec(codec: str) -> str:
         context.time_base = MPEG_TIME_BASE
         context.open()
     except (av.FFmpegError, ValueError) as error:
-        log.debug("no NVENC here, x264 encodes: %s", error)
+        logger.debug("no NVENC here, x264 encodes: %s", error)
         return "libx264"
     return "h264_nvenc"
 
@@ -232,5 +230,5 @@ def _units(packets: list[av.Packet[Any]]) -> list[AccessUnit]:
     return units
 
 
-#: A few locks are enough to tell the pictures apart that are being encoded right now.
 _LOCKS = tuple(threading.Lock() for _ in range(64))
+"""A few locks are enough to tell the pictures apart that are being encoded right now."""

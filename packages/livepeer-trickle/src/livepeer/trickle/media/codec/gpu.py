@@ -10,9 +10,7 @@ import logging
 import re
 from typing import Any
 
-__all__ = ["decoder", "device_index", "is_available", "warn_of_fallback"]
-
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _WHAT_TO_DO = (
     "an NVIDIA driver is needed, and in a container the GPU (--gpus) with the capability 'video' "
@@ -21,11 +19,11 @@ _WHAT_TO_DO = (
 
 
 def decoder(codec: str, device: str) -> Any | None:
-    """A decoder of FFmpeg's ``codec`` on ``device`` (``cuda``, ``cuda:1``), or ``None``.
+    """A decoder of FFmpeg's `codec` on `device` (`cuda`, `cuda:1`), or `None`.
 
-    Its pictures have the format ``cuda`` and are NV12 or P010 on the device, in the process's
+    Its pictures have the format `cuda` and are NV12 or P010 on the device, in the process's
     primary CUDA context, which torch, CuPy and JAX use as well. Each is a copy of its own, as
-    FFmpeg makes it unless told otherwise, so any number may be held. Raises ``ValueError`` for a
+    FFmpeg makes it unless told otherwise, so any number may be held. Raises `ValueError` for a
     device that is not spelt like that.
     """
     index = device_index(device)
@@ -42,7 +40,7 @@ def decoder(codec: str, device: str) -> Any | None:
     try:
         context: Any = CodecContext.create(codec, "r", hwaccel=acceleration)
     except (FFmpegError, NotImplementedError) as error:
-        _log.warning(
+        logger.warning(
             "%s is decoded on the CPU: %s cannot be used (%s); %s",
             codec,
             device,
@@ -51,15 +49,15 @@ def decoder(codec: str, device: str) -> Any | None:
         )
         return None
     if not context.is_hwaccel:
-        _log.warning("%s is decoded on the CPU: no GPU decoder is known for it", codec)
+        logger.warning("%s is decoded on the CPU: no GPU decoder is known for it", codec)
         return None
     context.thread_count = 1
     return context
 
 
 def warn_of_fallback(codec: str, format: str, device: str) -> None:
-    """A picture that came out of :func:`decoder` in memory: FFmpeg has gone back to software."""
-    _log.warning(
+    """A picture that came out of `decoder` in memory: FFmpeg has gone back to software."""
+    logger.warning(
         "%s (%s) is decoded on the CPU: %s does not take this stream; if no stream works, %s",
         codec,
         format,
@@ -69,7 +67,7 @@ def warn_of_fallback(codec: str, format: str, device: str) -> None:
 
 
 def device_index(device: str) -> int:
-    """N of ``cuda:N``, 0 of ``cuda``."""
+    """N of `cuda:N`, 0 of `cuda`."""
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if match is None:
         raise ValueError(f"device has to be 'cpu', 'cuda' or 'cuda:N', not {device!r}")
@@ -77,10 +75,10 @@ def device_index(device: str) -> int:
 
 
 def is_available(device: str = "cuda") -> bool:
-    """Whether H.264 can be decoded on ``device`` here."""
-    level = _log.level
+    """Whether H.264 can be decoded on `device` here."""
+    level = logger.level
     try:
-        _log.setLevel(logging.ERROR)
+        logger.setLevel(logging.ERROR)
         return decoder("h264", device) is not None
     finally:
-        _log.setLevel(level)
+        logger.setLevel(level)

@@ -6,25 +6,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["FileClock", "PictureClock"]
-
-#: Seconds by which a packet may be before the end of the one before it, or behind it.
 _BACK = Fraction(1, 2)
+"""Seconds by which a packet may be before the end of the one before it, or behind it."""
 _NEAR = Fraction(10)
 _PAUSE = Fraction(600)
 
-#: Clocks to which a packet may still belong: a broken file may seem to have as many as packets.
 _CLOCKS = 8
+"""Clocks to which a packet may still belong: a broken file may seem to have as many as packets."""
 
-#: Pictures that are held until the next told time says how far they are apart.
 _UNTOLD = 16
+"""Pictures that are held until the next told time says how far they are apart."""
 
 
 @dataclass(slots=True)
 class _Track:
     epoch: int
-    #: Where its next packet is expected, in seconds of the one timeline.
     end: Fraction | None = None
+    """Where its next packet is expected, in seconds of the one timeline."""
     step: Fraction = Fraction(1, 30)
 
 
@@ -83,8 +81,8 @@ class PictureClock:
     """Times of pictures in the order in which they are shown, which is how decoders give them out.
 
     What is told is kept. Pictures between two told times share the time between them; where
-    nothing is told, they follow one another at ``rate``. ``timed``: whether the container has times
-    at all; ``by_decoding``: it tells when to decode and nothing else (AVI does).
+    nothing is told, they follow one another at `rate`. `timed`: whether the container has times
+    at all; `by_decoding`: it tells when to decode and nothing else (AVI does).
     """
 
     def __init__(

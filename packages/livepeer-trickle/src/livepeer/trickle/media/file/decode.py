@@ -15,17 +15,16 @@ from livepeer.trickle.media.frame.frames import Frame, MediaPacket
 from livepeer.trickle.media.interleave import Interleaver
 from livepeer.trickle.media.limits import MAX_PIXELS, allowance, too_large
 
-__all__ = ["decode"]
-
 _CHUNK = 64 * 1024
-#: Seconds of media by which the tracks of a file may be apart and still come in order.
 _HOLD = Fraction(1)
+"""Seconds of media by which the tracks of a file may be apart and still come in order."""
 
-#: AVFMT_TS_DISCONT of libavformat: the file is a stream that was kept, whose clock may jump.
 _JUMPS = 0x200
+"""AVFMT_TS_DISCONT of libavformat: the file is a stream that was kept, whose clock may jump."""
 
-#: How far a transport stream is looked into for tracks that begin late, in bytes and microseconds.
 _LOOK = {"probesize": str(32 << 20), "analyzeduration": str(30_000_000)}
+"""How far a transport stream is looked into for tracks that begin late, in bytes and
+microseconds."""
 
 _DISCARDED = ("attached_pic", "timed_thumbnails", "dependent")
 
@@ -39,18 +38,18 @@ def decode(
 ) -> Iterator[Frame]:
     """The frames of a media file, in presentation order: its first video and first audio track.
 
-    ``source``: a path, the file's bytes, or an open binary file, in any container that FFmpeg
+    `source`: a path, the file's bytes, or an open binary file, in any container that FFmpeg
     reads. Nothing else is opened: a playlist does not reach the network or other files.
     Pictures are upright, whichever way the file says that they are to be turned. What has no time
     follows what is before it, at the file's rate. Where the clock of a transport stream starts
     anew, times go on. Broken parts are left out, pictures until the next keyframe. Cover pictures
     are no video.
 
-    ``max_pixels``: width times height of the largest picture that is decoded; a dozen of them may
+    `max_pixels`: width times height of the largest picture that is decoded; a dozen of them may
     be in memory at once. By default 4096×2304.
 
-    Raises ``OSError`` where the file cannot be opened, ``ValueError`` where no frame of a wanted
-    track can be decoded or its pictures are too large, and ``TypeError`` for what is no source; all
+    Raises `OSError` where the file cannot be opened, `ValueError` where no frame of a wanted
+    track can be decoded or its pictures are too large, and `TypeError` for what is no source; all
     at the first frame, but at the end where pictures became too large on the way.
     """
     if not (video or audio):

@@ -21,22 +21,20 @@ from livepeer.trickle.media.file.wav import write_wav
 from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
 
-__all__ = ["encode"]
-
 Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
 
-#: Containers by the ending of a path; with any other it is a transport stream.
 _BY_SUFFIX = {
     **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
     **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
     **{".wav": "wav", ".aac": "adts"},
 }
+"""Containers by the ending of a path; with any other it is a transport stream."""
 
-#: AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes.
 _NO_FILE = 1
+"""AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes."""
 
-#: Another container is written from a transport stream, kept on disk when larger than this.
 _IN_MEMORY = 64 << 20
+"""Another container is written from a transport stream, kept on disk when larger than this."""
 
 
 def encode(
@@ -47,19 +45,19 @@ def encode(
     audio: AudioOutput | None = AudioOutput(),  # noqa: B008 — frozen
     format: str | None = None,
 ) -> bytes | None:
-    """Encode ``frames`` into ``target`` (a path or a binary file), or return the bytes.
+    """Encode `frames` into `target` (a path or a binary file), or return the bytes.
 
-    ``format``: ``"mpegts"``, exactly as a publisher sends it, or a container by FFmpeg's name
-    (``"mp4"``, ``"matroska"``). Such a file has one picture size, that of the first picture, into
+    `format`: `"mpegts"`, exactly as a publisher sends it, or a container by FFmpeg's name
+    (`"mp4"`, `"matroska"`). Such a file has one picture size, that of the first picture, into
     which later ones are scaled; its clock begins where the container's begins. Not given, a path
-    that ends in ``.mp4``, ``.mov``, ``.mkv`` or the like becomes that, all else MPEG-TS. ``"wav"``
-    (``.wav``) is the sound alone, in 16-bit samples.
-    ``video`` or ``audio`` of ``None`` leaves that track out. A frame without a time follows the one
+    that ends in `.mp4`, `.mov`, `.mkv` or the like becomes that, all else MPEG-TS. `"wav"`
+    (`.wav`) is the sound alone, in 16-bit samples.
+    `video` or `audio` of `None` leaves that track out. A frame without a time follows the one
     before it; one that is not later than the one before it is left out, as in a stream. A file that
     is there is replaced when all is written: frames may be read from it meanwhile.
 
-    Raises ``ValueError`` where no frame is left to encode, or the format is unknown or cannot hold
-    the tracks, ``TypeError`` for what is no frame, and :class:`EncoderUnavailable` where a codec
+    Raises `ValueError` where no frame is left to encode, or the format is unknown or cannot hold
+    the tracks, `TypeError` for what is no frame, and `EncoderUnavailable` where a codec
     does not open.
     """
     path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
@@ -133,7 +131,7 @@ def _store_wav(frames: Frames, target: str | os.PathLike[str] | BinaryIO | None)
 
 @contextlib.contextmanager
 def _beside(path: str) -> Iterator[str]:
-    """Where to write what takes the place of ``path`` once it is whole: frames may be read from
+    """Where to write what takes the place of `path` once it is whole: frames may be read from
     there meanwhile, and what fails changes nothing."""
     target = os.path.realpath(path)
     exists = os.path.exists(target)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-__all__ = ["WithoutRepeats", "is_transport_stream"]
-
 PACKET = 188
 _NULL = 0x1FFF
 
@@ -17,7 +15,7 @@ def is_transport_stream(head: bytes) -> bool:
 
 
 class WithoutRepeats:
-    """A binary file to read from once: ``head`` and the rest of ``file``, repeats left out.
+    """A binary file to read from once: `head` and the rest of `file`, repeats left out.
 
     libavformat takes a repeat for damage, and with it the picture that it belongs to.
     """
@@ -42,7 +40,7 @@ class WithoutRepeats:
         return data
 
     def _taken(self, data: bytes) -> bytearray:
-        """The whole packets of ``data`` but for repeats; what is left over waits."""
+        """The whole packets of `data` but for repeats; what is left over waits."""
         out = bytearray()
         at, end = 0, len(data)
         while at + PACKET <= end:

@@ -15,26 +15,24 @@ from livepeer.trickle.media.frame.upright import Upright
 from livepeer.trickle.media.frame.video import SQUARE
 from livepeer.trickle.media.limits import allowance, too_large
 
-__all__ = ["FileTrack", "PictureTrack", "SoundTrack"]
-
-#: AVFMT_NOTIMESTAMPS of libavformat: the file holds none.
 _NO_TIMES = 0x80
+"""AVFMT_NOTIMESTAMPS of libavformat: the file holds none."""
 
-#: Threads hold a picture each, on top of what the codec keeps.
 _THREADS = min(4, os.cpu_count() or 1)
+"""Threads hold a picture each, on top of what the codec keeps."""
 
-#: Whole pictures after which a stream without keyframes counts as mended.
 _MENDED = 250
+"""Whole pictures after which a stream without keyframes counts as mended."""
 
-#: Pictures in a row that are too large, after which no other is waited for.
 _REFUSED = 100
+"""Pictures in a row that are too large, after which no other is waited for."""
 
-#: Samples of one frame, all channels together: no codec's are nearly as many.
 _MOST_SAMPLES = 1 << 24
+"""Samples of one frame, all channels together: no codec's are nearly as many."""
 
 
 class FileTrack(Protocol):
-    """What :func:`~.files.decode` does with each packet of a track."""
+    """What `.files.decode` does with each packet of a track."""
 
     def push(self, packet: Any) -> list[Frame]: ...
 
@@ -83,7 +81,7 @@ class PictureTrack:
         return self._whole_ones(self._clock.flush())
 
     def check_size(self, most: int = _REFUSED) -> None:
-        """Raise ``ValueError`` where more than ``most`` pictures in a row were too large.
+        """Raise `ValueError` where more than `most` pictures in a row were too large.
 
         One broken header may tell any size, and what follows it is whole again.
         """

@@ -10,14 +10,12 @@ import numpy as np
 
 from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 
-__all__ = ["write_wav"]
-
 
 def write_wav(frames: Iterable[VideoFrame | AudioFrame | MediaPacket], target: BinaryIO) -> None:
-    """Write the sound among ``frames`` to a binary file that can seek, one frame behind the other.
+    """Write the sound among `frames` to a binary file that can seek, one frame behind the other.
 
     Rate and layout are those of the first; later frames are resampled into them. Pictures are left
-    out. Raises ``ValueError`` where no sound came, or came undecoded.
+    out. Raises `ValueError` where no sound came, or came undecoded.
     """
     out: wave.Wave_write | None = None
     first: AudioFrame | None = None

@@ -1,4 +1,4 @@
-"""A run of audio samples with its exact time. Imported through :mod:`.frames`."""
+"""A run of audio samples with its exact time. Imported through `.frames`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.media.frame.samples import Samples
 
-__all__ = ["AudioFrame", "whole_rate"]
-
 
 class AudioFrame:
     """Samples of all channels, and the time of the first of them.
 
-    ``samples`` is a writable ``float32`` array (channels, n), nominally within -1 and 1, whatever
-    the source's own format was. ``time`` is exact seconds on the stream's clock.
+    `samples` is a writable `float32` array (channels, n), nominally within -1 and 1, whatever
+    the source's own format was. `time` is exact seconds on the stream's clock.
     """
 
     __slots__ = ("_samples", "_source", "_timebase", "layout", "pts", "rate")
 
-    #: Presentation time in ticks of ``time_base``; ``None`` while the frame has no time yet.
     pts: int | None
-    #: Samples per second.
+    """Presentation time in ticks of `time_base`; `None` while the frame has no time yet."""
     rate: int
-    #: Channel layout by FFmpeg's name: ``mono``, ``stereo``, ``5.1``, ...
+    """Samples per second."""
     layout: str
+    """Channel layout by FFmpeg's name: `mono`, `stereo`, `5.1`, ..."""
 
     def __init__(
         self,
@@ -51,7 +49,7 @@ class AudioFrame:
         time_base: Fraction = MPEG_TIME_BASE,
         source: av.AudioFrame | None = None,
     ) -> None:
-        """Used by decoders, which give ``source`` alone; others use :meth:`from_ndarray`."""
+        """Used by decoders, which give `source` alone; others use `from_ndarray`."""
         self._samples = samples
         self._source = source
         self._timebase = time_base
@@ -70,9 +68,9 @@ class AudioFrame:
     ) -> AudioFrame:
         """A frame of (channels, n) samples, or (n,) for mono.
 
-        Floats are taken as they are (a ``float32`` array is not copied), ``int16``, ``int32`` and
-        ``uint8`` are scaled to -1..1. ``layout`` follows from the number of channels where it is
-        not given; ``time`` is seconds. Raises ``ValueError`` or ``TypeError`` for a misfit.
+        Floats are taken as they are (a `float32` array is not copied), `int16`, `int32` and
+        `uint8` are scaled to -1..1. `layout` follows from the number of channels where it is
+        not given; `time` is seconds. Raises `ValueError` or `TypeError` for a misfit.
         """
         samples = as_float(array)
         rate = whole_rate(rate)
@@ -89,9 +87,9 @@ class AudioFrame:
 
     @property
     def samples(self) -> Samples:
-        """Writable ``float32`` (channels, n); what is written is what is encoded.
+        """Writable `float32` (channels, n); what is written is what is encoded.
 
-        Assigning takes an array as :meth:`from_ndarray` does, of as many channels as there are.
+        Assigning takes an array as `from_ndarray` does, of as many channels as there are.
         """
         if self._samples is None:
             assert self._source is not None
@@ -107,7 +105,7 @@ class AudioFrame:
 
     @property
     def format(self) -> str:
-        """Sample format of :attr:`samples` by FFmpeg's name: always ``fltp``."""
+        """Sample format of `samples` by FFmpeg's name: always `fltp`."""
         return "fltp"
 
     @property
@@ -126,7 +124,7 @@ class AudioFrame:
 
     @property
     def time_base(self) -> Fraction:
-        """Seconds of one tick of :attr:`pts`."""
+        """Seconds of one tick of `pts`."""
         return self._timebase
 
     @property
@@ -158,7 +156,7 @@ class AudioFrame:
     ) -> AudioFrame:
         """A frame of other samples with this frame's time; rate and layout too, unless given.
 
-        ``samples``: as in :meth:`from_ndarray`, or a torch tensor. Where the number of channels
+        `samples`: as in `from_ndarray`, or a torch tensor. Where the number of channels
         changed and no layout is given, it follows from that number.
         """
         if hasattr(samples, "detach"):
@@ -176,7 +174,7 @@ class AudioFrame:
         """The same sound at another rate or in other channels, with the same time and duration.
 
         This frame alone is looked at, which costs a little precision at its edges; for a gapless
-        stream keep one :class:`AudioResampler` and give it every frame.
+        stream keep one `AudioResampler` and give it every frame.
         """
         rate = self.rate if rate is None else whole_rate(rate)
         layout = layout or self.layout
@@ -209,7 +207,7 @@ class AudioFrame:
     def to_av(self) -> av.AudioFrame:
         """The samples as a PyAV frame with this time, for an encoder or a filter.
 
-        Its format is ``fltp``; of eight channels and more ``flt``, as PyAV 18.1 tells more planes
+        Its format is `fltp`; of eight channels and more `flt`, as PyAV 18.1 tells more planes
         than there are for those, and reading them ends the process.
         """
         sound = self._source
@@ -225,7 +223,7 @@ class AudioFrame:
 
 
 def whole_rate(rate: int) -> int:
-    """``rate`` as an ``int``, whatever integer it is, or an error: clocks count in it."""
+    """`rate` as an `int`, whatever integer it is, or an error: clocks count in it."""
     try:
         rate = operator.index(rate)
     except TypeError:

@@ -1,6 +1,6 @@
 """Exact media time: rational seconds, MPEG-TS ticks, and sound counted by its samples.
 
-Nothing here knows a codec or a container. Times are :class:`~fractions.Fraction` seconds or integer
+Nothing here knows a codec or a container. Times are `fractions.Fraction` seconds or integer
 ticks of a time base; a float never enters the arithmetic.
 """
 
@@ -9,32 +9,22 @@ from __future__ import annotations
 from fractions import Fraction
 from math import lcm
 
-__all__ = [
-    "MPEG_TIME_BASE",
-    "MPEG_WRAP",
-    "SampleClock",
-    "Time",
-    "exact",
-    "rescale",
-    "ticks",
-]
-
-#: One tick of the MPEG-TS presentation clock (ISO/IEC 13818-1: 90 kHz).
 MPEG_TIME_BASE = Fraction(1, 90_000)
+"""One tick of the MPEG-TS presentation clock (ISO/IEC 13818-1: 90 kHz)."""
 
-#: PTS and DTS are 33 bits wide: they start again at 0 after 26 h 30 min (ISO/IEC 13818-1).
 MPEG_WRAP = 1 << 33
+"""PTS and DTS are 33 bits wide: they start again at 0 after 26 h 30 min (ISO/IEC 13818-1)."""
 
-#: Seconds. A float is taken to the nearest tick of 1/90000 s, everything else is exact.
 Time = Fraction | int | float
+"""Seconds. A float is taken to the nearest tick of 1/90000 s, everything else is exact."""
 
 
-#: Seconds whose ticks FFmpeg's 64 bits cannot count.
 _BEYOND = (1 << 63) // 90_000
+"""Seconds whose ticks FFmpeg's 64 bits cannot count."""
 
 
 def exact(time: Time) -> Fraction:
-    """Seconds as a fraction. Raises ``ValueError`` for a time that no clock can tell."""
+    """Seconds as a fraction. Raises `ValueError` for a time that no clock can tell."""
     seconds = _fraction(time)
     if not -_BEYOND < seconds < _BEYOND:
         raise ValueError(f"a time is in seconds, which {time!r} cannot be: were nanoseconds meant?")
@@ -54,12 +44,12 @@ def _fraction(time: Time) -> Fraction:
 
 
 def ticks(time: Time, time_base: Fraction = MPEG_TIME_BASE) -> int:
-    """``time`` in seconds as the nearest whole number of ticks of ``time_base``."""
+    """`time` in seconds as the nearest whole number of ticks of `time_base`."""
     return round(exact(time) / time_base)
 
 
 def rescale(value: int, source: Fraction, target: Fraction) -> int:
-    """Ticks of ``source`` as the nearest whole number of ticks of ``target``."""
+    """Ticks of `source` as the nearest whole number of ticks of `target`."""
     # Mostly one and the same object, and comparing fractions is slow.
     if source is target or source == target:
         return value
@@ -70,7 +60,7 @@ class SampleClock:
     """Times of consecutive audio frames, exact to the sample.
 
     Containers round the time of each frame to their own ticks; as long as what they tell agrees
-    with the count of samples within ``jitter`` seconds, the count is right. Else there is a gap,
+    with the count of samples within `jitter` seconds, the count is right. Else there is a gap,
     and the told time is.
     """
 

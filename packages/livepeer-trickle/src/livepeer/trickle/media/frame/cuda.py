@@ -1,6 +1,6 @@
 """Planes on a GPU for any DLPack consumer, without asking for a CUDA package.
 
-PyAV exports a plane but cannot order streams: it refuses the ``stream`` that consumers pass by the
+PyAV exports a plane but cannot order streams: it refuses the `stream` that consumers pass by the
 DLPack protocol. So the device is waited for here, through the driver, and the plane handed over as
 one that is ready.
 """
@@ -11,17 +11,15 @@ import ctypes
 from functools import cache
 from typing import Any
 
-__all__ = ["DevicePlane"]
-
-#: kDLCUDA of the DLPack protocol.
 _CUDA = 2
+"""kDLCUDA of the DLPack protocol."""
 
 
 class DevicePlane:
-    """One plane of a picture on a GPU, for ``torch.from_dlpack``, CuPy and JAX.
+    """One plane of a picture on a GPU, for `torch.from_dlpack`, CuPy and JAX.
 
-    It shares the picture's memory and keeps it alive. Y is (H, W), UV is (H/2, W/2, 2), ``uint8``,
-    or ``uint16`` where the source has more than eight bits.
+    It shares the picture's memory and keeps it alive. Y is (H, W), UV is (H/2, W/2, 2), `uint8`,
+    or `uint16` where the source has more than eight bits.
     """
 
     def __init__(self, plane: Any) -> None:
@@ -49,9 +47,9 @@ class DevicePlane:
 
 
 def synchronize(device: int) -> None:
-    """Wait until all work in the primary context of ``device`` is done.
+    """Wait until all work in the primary context of `device` is done.
 
-    Raises ``RuntimeError`` with the driver's number where it fails.
+    Raises `RuntimeError` with the driver's number where it fails.
     """
     driver = _driver()
     handle, context = ctypes.c_int(), ctypes.c_void_p()

@@ -3,6 +3,8 @@
 Importing this imports neither av nor numpy; they are loaded by the first frame that needs them.
 """
 
+from __future__ import annotations
+
 from livepeer.trickle.media.frame.audio import AudioFrame
 from livepeer.trickle.media.frame.packets import CodecParameters, MediaPacket
 from livepeer.trickle.media.frame.resampler import AudioResampler

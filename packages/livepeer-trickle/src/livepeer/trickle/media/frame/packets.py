@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-__all__ = ["CodecParameters", "MediaPacket"]
-
 
 @dataclass(frozen=True, slots=True)
 class CodecParameters:
     """What a muxer needs in order to carry packets of a track that it did not encode.
 
-    ``codec`` is FFmpeg's name (``h264``, ``hevc``, ``mpeg2video``, ``aac``, ``opus``, ``mp2``).
-    Video has ``width`` and ``height`` in pixels; audio has ``rate`` in Hz and ``channels``.
-    ``extradata`` is what the codec keeps outside its packets (``OpusHead``), else empty: H.264 and
+    `codec` is FFmpeg's name (`h264`, `hevc`, `mpeg2video`, `aac`, `opus`, `mp2`).
+    Video has `width` and `height` in pixels; audio has `rate` in Hz and `channels`.
+    `extradata` is what the codec keeps outside its packets (`OpusHead`), else empty: H.264 and
     HEVC are Annex B with parameter sets in band, AAC is ADTS.
     """
 
@@ -40,9 +38,9 @@ class CodecParameters:
 class MediaPacket:
     """One encoded access unit (a picture, or one audio frame) with its exact timing.
 
-    ``pts`` and ``dts`` are ticks of ``time_base``, on the same timeline as the frames of the tracks
-    that are decoded; ``duration`` is in ticks too, 0 where the stream does not tell.
-    A decoder can start at a packet with ``is_keyframe`` (every audio packet has it).
+    `pts` and `dts` are ticks of `time_base`, on the same timeline as the frames of the tracks
+    that are decoded; `duration` is in ticks too, 0 where the stream does not tell.
+    A decoder can start at a packet with `is_keyframe` (every audio packet has it).
     """
 
     data: bytes
@@ -63,6 +61,6 @@ class MediaPacket:
         return self.pts * self.time_base
 
     def shifted(self, seconds: Fraction) -> MediaPacket:
-        """The same packet, later by ``seconds`` (rounded to its own ticks)."""
+        """The same packet, later by `seconds` (rounded to its own ticks)."""
         by = round(seconds / self.time_base)
         return replace(self, pts=self.pts + by, dts=self.dts + by)

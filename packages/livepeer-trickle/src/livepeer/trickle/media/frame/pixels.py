@@ -16,22 +16,12 @@ if TYPE_CHECKING:
     Picture = av.VideoFrame
     Plane = NDArray[np.uint8]
 
-__all__ = [
-    "PLANAR",
-    "array_and_format",
-    "array_of",
-    "converted",
-    "copy_colours",
-    "picture_from",
-    "plane_arrays",
-    "writable_copy",
-]
 
-#: 8-bit 4:2:0 in three planes; the second is the same memory with full-range values.
 PLANAR = ("yuv420p", "yuvj420p")
+"""8-bit 4:2:0 in three planes; the second is the same memory with full-range values."""
 
-#: Packed formats that an array can be given in, and their channels (0: the array is (H, W)).
 _PACKED = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4, "argb": 4, "abgr": 4, "gray": 0}
+"""Packed formats that an array can be given in, and their channels (0: the array is (H, W))."""
 
 _local = threading.local()
 
@@ -47,12 +37,12 @@ def _reformat(picture: Picture, **to: Any) -> Picture:
     return converted
 
 
-#: AVColorSpace to the number by which libswscale knows the same matrix.
 _MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""AVColorSpace to the number by which libswscale knows the same matrix."""
 
 
 def converted(picture: Picture, format: str) -> Picture:
-    """The picture in ``format``, which may be the picture itself."""
+    """The picture in `format`, which may be the picture itself."""
     name = picture.format.name
     if name == format:
         return picture
@@ -131,7 +121,7 @@ def picture_from(array: NDArray[Any], format: str, like: Picture | None = None) 
 
 
 def array_of(picture: Picture, format: str) -> NDArray[Any]:
-    """The pixels in ``format``, in memory of their own."""
+    """The pixels in `format`, in memory of their own."""
     try:
         array: NDArray[Any] = converted(picture, format).to_ndarray()
     except ValueError as error:

@@ -11,13 +11,11 @@ from livepeer.trickle.media.frame.samples import channels_of, planar
 if TYPE_CHECKING:
     import av
 
-__all__ = ["AudioResampler"]
-
 
 class AudioResampler:
     """Resamples a stream of frames without a seam; the times of its output are exact.
 
-    ``resample`` returns the frames that are ready (the filter holds back a few samples), ``flush``
+    `resample` returns the frames that are ready (the filter holds back a few samples), `flush`
     the rest. A gap of more than a millisecond in the input's times, or a change of its rate or
     layout, flushes and starts again.
     """
@@ -34,7 +32,7 @@ class AudioResampler:
         self._made = 0
 
     def resample(self, frame: AudioFrame) -> list[AudioFrame]:
-        """What of the sound is ready, ``frame`` included; often one frame, sometimes none."""
+        """What of the sound is ready, `frame` included; often one frame, sometimes none."""
         if not isinstance(frame, AudioFrame):
             raise TypeError(f"an AudioResampler takes an AudioFrame, not {type(frame).__name__}")
         out: list[AudioFrame] = []

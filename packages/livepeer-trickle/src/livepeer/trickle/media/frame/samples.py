@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 
     Samples = NDArray[np.float32]
 
-__all__ = ["LAYOUTS", "as_float", "channels_of", "planar", "sample_format", "sound_of"]
 
-#: What a number of channels is called where nobody says; FFmpeg's own choice.
 LAYOUTS = {
     **{1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"},
     **{10: "5.1.4", 12: "7.1.4", 14: "9.1.4", 16: "9.1.6", 24: "22.2"},
 }
+"""What a number of channels is called where nobody says; FFmpeg's own choice."""
 
-#: PyAV 18.1 looks for a null pointer behind the planes of a sound. FFmpeg writes none behind eight
-#: or more: it tells nine planes for eight, and reading the last ends the process.
 _MISCOUNTED = 8
+"""PyAV 18.1 looks for a null pointer behind the planes of a sound. FFmpeg writes none behind
+eight or more: it tells nine planes for eight, and reading the last ends the process."""
 
-#: Sample formats that PyAV makes arrays of.
 _ARRAYS = ("u8", "s16", "s32", "flt", "dbl")
+"""Sample formats that PyAV makes arrays of."""
 
 _local = threading.local()
 
@@ -48,7 +47,7 @@ def channels_of(layout: str) -> int:
 
 
 def as_float(array: NDArray[Any]) -> Samples:
-    """(channels, n) ``float32`` of an array as callers may give one."""
+    """(channels, n) `float32` of an array as callers may give one."""
     import numpy as np
 
     array = np.asarray(array)
@@ -75,7 +74,7 @@ def as_float(array: NDArray[Any]) -> Samples:
 
 
 def planar(sound: av.AudioFrame) -> Samples:
-    """The samples of a PyAV frame of any format: (channels, n) ``float32``, in our own memory."""
+    """The samples of a PyAV frame of any format: (channels, n) `float32`, in our own memory."""
     import numpy as np
 
     channels = sound.layout.nb_channels
@@ -91,12 +90,12 @@ def planar(sound: av.AudioFrame) -> Samples:
 
 
 def sample_format(channels: int) -> str:
-    """How floats are given to PyAV: ``flt`` where it would miscount the planes of ``fltp``."""
+    """How floats are given to PyAV: `flt` where it would miscount the planes of `fltp`."""
     return "fltp" if channels < _MISCOUNTED else "flt"
 
 
 def sound_of(samples: Samples, rate: int, layout: str) -> av.AudioFrame:
-    """A PyAV frame of a copy, in the format of :func:`sample_format`."""
+    """A PyAV frame of a copy, in the format of `sample_format`."""
     import numpy as np
     from av import AudioFrame as NewSound
 

@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.media.frame.video import VideoFrame
 
-__all__ = ["Coefficients", "nv12_picture", "picture_of", "rgb", "rgb_of_planes"]
 
-#: Bytes to which the rows of a picture on a GPU are filled up, as FFmpeg's own are.
 _ALIGNED = 256
+"""Bytes to which the rows of a picture on a GPU are filled up, as FFmpeg's own are."""
 
-#: AVColorSpace to the weights of red and blue in luma; BT.601 where the stream does not tell,
-#: as libswscale has it.
 _WEIGHTS = {1: (0.2126, 0.0722), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
+"""AVColorSpace to the weights of red and blue in luma; BT.601 where the stream does not tell, as
+libswscale has it."""
 _BT601 = (0.299, 0.114)
 _FULL_RANGE = 2
 
@@ -63,7 +62,7 @@ class Coefficients:
 
 
 def rgb(frame: VideoFrame, device: Any, layout: str) -> Any:
-    """See :meth:`VideoFrame.to_tensor`."""
+    """See `VideoFrame.to_tensor`."""
     if layout not in ("hwc", "chw"):
         raise ValueError(f"layout has to be 'hwc' or 'chw', not {layout!r}")
     torch = _torch()
@@ -86,7 +85,7 @@ def rgb(frame: VideoFrame, device: Any, layout: str) -> Any:
 
 
 def rgb_of_planes(torch: Any, y: Any, u: Any, v: Any, numbers: Coefficients, layout: str) -> Any:
-    """RGB, ``uint8``, of 8-bit planes (U and V at half the size), on the device where they are."""
+    """RGB, `uint8`, of 8-bit planes (U and V at half the size), on the device where they are."""
     height, width = y.shape
     u, v = (_upsampled(plane.float(), height, width) for plane in (u, v))
     parts = numbers.to_rgb(y.float(), u, v)
@@ -95,7 +94,7 @@ def rgb_of_planes(torch: Any, y: Any, u: Any, v: Any, numbers: Coefficients, lay
 
 
 def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.VideoFrame:
-    """See :meth:`VideoFrame.replace`: the picture of a tensor, on the GPU where the tensor is."""
+    """See `VideoFrame.replace`: the picture of a tensor, on the GPU where the tensor is."""
     torch = _torch()
     tensor = tensor.detach()
     if tensor.ndim == 3 and tensor.shape[2] not in (1, 3, 4) and tensor.shape[0] in (1, 3, 4):
@@ -115,7 +114,7 @@ def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.Video
 
 
 def nv12_picture(torch: Any, tensor: Any, like: av.VideoFrame) -> av.VideoFrame:
-    """NV12 of an (H, W, 3) ``uint8`` RGB tensor of even size, on the device where it is."""
+    """NV12 of an (H, W, 3) `uint8` RGB tensor of even size, on the device where it is."""
     from av import VideoFrame as NewPicture
 
     height, width, _ = tensor.shape

@@ -11,10 +11,7 @@ from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
 if TYPE_CHECKING:
     import av
 
-__all__ = ["Upright"]
 
-#: Signs of the display matrix (how x and y of the picture go right and down on the screen) to what
-#: libavfilter has to do, and whether width and height change places.
 _TURNS: dict[tuple[int, int, int, int], tuple[tuple[tuple[str, str], ...], bool]] = {
     (-1, 0, 0, 1): ((("hflip", ""),), False),
     (1, 0, 0, -1): ((("vflip", ""),), False),
@@ -24,9 +21,11 @@ _TURNS: dict[tuple[int, int, int, int], tuple[tuple[tuple[str, str], ...], bool]
     (0, 1, 1, 0): ((("transpose", "cclock_flip"),), True),
     (0, -1, -1, 0): ((("transpose", "clock_flip"),), True),
 }
+"""Signs of the display matrix (how x and y of the picture go right and down on the screen) to
+what libavfilter has to do, and whether width and height change places."""
 
-#: Quarter turns, counted against the clock as PyAV tells them.
 _AS_IT_IS = (1, 0, 0, 1)
+"""Quarter turns, counted against the clock as PyAV tells them."""
 _QUARTERS = (_AS_IT_IS, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
 

@@ -1,4 +1,4 @@
-"""One picture with its exact time, as a pipeline sees it. Imported through :mod:`.frames`."""
+"""One picture with its exact time, as a pipeline sees it. Imported through `.frames`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,25 @@ if TYPE_CHECKING:
 
     from livepeer.trickle.media.frame.pixels import Picture, Plane
 
-__all__ = ["SQUARE", "VideoFrame"]
 
-#: The shape of most pixels.
 SQUARE = Fraction(1)
+"""The shape of most pixels."""
 
 
 class VideoFrame:
     """A picture and the time at which it is shown.
 
-    Frames come from a decoder, or are made from an array by :meth:`from_ndarray`. Pixels are
+    Frames come from a decoder, or are made from an array by `from_ndarray`. Pixels are
     reached in the form that suits the work, and only what is asked for is converted:
 
-    - :attr:`planes`: Y, U, V, writable, 8-bit 4:2:0. The first access copies (0.2 ms at 720p),
+    - `planes`: Y, U, V, writable, 8-bit 4:2:0. The first access copies (0.2 ms at 720p),
       because a decoded picture is the decoder's reference for the pictures after it.
-    - :meth:`view`: the same three planes read-only, without a copy.
-    - :meth:`to_ndarray`, :meth:`to_tensor`: RGB and other layouts, always a copy.
-    - :meth:`replace`: a new picture with this frame's time.
-    - :meth:`snapshot`: this picture as it is now, whatever is written later.
+    - `view`: the same three planes read-only, without a copy.
+    - `to_ndarray`, `to_tensor`: RGB and other layouts, always a copy.
+    - `replace`: a new picture with this frame's time.
+    - `snapshot`: this picture as it is now, whatever is written later.
 
-    ``time`` is exact seconds on the stream's own clock, and survives every transform.
+    `time` is exact seconds on the stream's own clock, and survives every transform.
     Not thread-safe: one frame belongs to one thread at a time.
     """
 
@@ -50,15 +49,15 @@ class VideoFrame:
         *("key_frame", "pts", "sample_aspect_ratio", "time_base"),
     )
 
-    #: Presentation time in ticks of ``time_base``; ``None`` while the frame has no time yet.
     pts: int | None
-    #: Seconds of one tick.
+    """Presentation time in ticks of `time_base`; `None` while the frame has no time yet."""
     time_base: Fraction
-    #: Whether the source encoded this picture on its own.
+    """Seconds of one tick."""
     key_frame: bool
-    #: Width of a pixel by its height: 1 for square ones, 16/15 in a PAL picture of 4:3. Pixels are
-    #: handed over as they are, and an encoder writes down what this says.
+    """Whether the source encoded this picture on its own."""
     sample_aspect_ratio: Fraction
+    """Width of a pixel by its height: 1 for square ones, 16/15 in a PAL picture of 4:3. Pixels
+    are handed over as they are, and an encoder writes down what this says."""
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class VideoFrame:
         owned: bool = False,
         sample_aspect_ratio: Fraction = SQUARE,
     ) -> None:
-        """Wrap a PyAV picture; used by decoders. ``owned``: nobody else reads its memory."""
+        """Wrap a PyAV picture; used by decoders. `owned`: nobody else reads its memory."""
         self._picture = picture
         self._owned = owned
         self._planes: tuple[Plane, Plane, Plane] | None = None
@@ -84,13 +83,13 @@ class VideoFrame:
     def from_ndarray(
         cls, array: NDArray[np.uint8], format: str = "rgb24", *, time: Time | None = None
     ) -> VideoFrame:
-        """A frame of a copy of ``array``.
+        """A frame of a copy of `array`.
 
-        ``format``: ``rgb24``, ``bgr24`` (H, W, 3), ``rgba``, ``bgra``, ``argb``, ``abgr``
-        (H, W, 4), ``gray`` (H, W), all ``uint8``; or a planar name as PyAV stacks it (``yuv420p``
-        and ``nv12``: (H * 3 / 2, W), even sizes).
-        ``time``: seconds. Without it a publisher paces the frame.
-        Raises ``TypeError`` for a dtype, ``ValueError`` for a shape that does not fit.
+        `format`: `rgb24`, `bgr24` (H, W, 3), `rgba`, `bgra`, `argb`, `abgr`
+        (H, W, 4), `gray` (H, W), all `uint8`; or a planar name as PyAV stacks it (`yuv420p`
+        and `nv12`: (H * 3 / 2, W), even sizes).
+        `time`: seconds. Without it a publisher paces the frame.
+        Raises `TypeError` for a dtype, `ValueError` for a shape that does not fit.
         """
         frame = cls(picture_from(array, format), owned=True)
         if time is not None:
@@ -109,12 +108,12 @@ class VideoFrame:
 
     @property
     def format(self) -> str:
-        """Pixel format by FFmpeg's name (``yuv420p``, ``yuv422p10le``, ``rgb24``, ``cuda``)."""
+        """Pixel format by FFmpeg's name (`yuv420p`, `yuv422p10le`, `rgb24`, `cuda`)."""
         return self._picture.format.name
 
     @property
     def device(self) -> str:
-        """Where the pixels are: ``cpu``, or ``cuda:N``."""
+        """Where the pixels are: `cpu`, or `cuda:N`."""
         if self._picture.format.name != "cuda":
             return "cpu"
         return f"cuda:{self._picture.planes[0].__dlpack_device__()[1]}"
@@ -123,7 +122,7 @@ class VideoFrame:
     def time(self) -> Fraction:
         """Presentation time in seconds, exact. Assigning any number sets it.
 
-        Raises ``ValueError`` on a generated frame that was given none (``pts`` is ``None`` then).
+        Raises `ValueError` on a generated frame that was given none (`pts` is `None` then).
         """
         if self.pts is None:
             raise ValueError(
@@ -143,11 +142,11 @@ class VideoFrame:
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:
-        """Y, U, V as writable ``uint8`` arrays of shapes (H, W), (⌈H/2⌉, ⌈W/2⌉) twice.
+        """Y, U, V as writable `uint8` arrays of shapes (H, W), (⌈H/2⌉, ⌈W/2⌉) twice.
 
         Always 8-bit YUV 4:2:0, converted (and brought from the GPU) where the picture is not.
         Rows may be wider apart than the width. What is written is what is encoded.
-        The first access copies the picture: arrays from an earlier :meth:`view` keep the old one.
+        The first access copies the picture: arrays from an earlier `view` keep the old one.
         """
         if self._planes is None:
             if not self._owned or self.format not in PLANAR:
@@ -158,7 +157,7 @@ class VideoFrame:
         return self._planes
 
     def view(self) -> tuple[Plane, Plane, Plane]:
-        """Y, U, V as in :attr:`planes`, read-only; nothing is copied where it is 8-bit 4:2:0."""
+        """Y, U, V as in `planes`, read-only; nothing is copied where it is 8-bit 4:2:0."""
         if self._views is None:
             picture = self._picture
             if picture.format.name not in PLANAR:
@@ -170,10 +169,10 @@ class VideoFrame:
 
     @property
     def dlpack_planes(self) -> tuple[Any, ...]:
-        """One DLPack exporter for each plane, for ``torch.from_dlpack``, CuPy or JAX.
+        """One DLPack exporter for each plane, for `torch.from_dlpack`, CuPy or JAX.
 
-        On the GPU: Y (H, W) and UV (H/2, W/2, 2), NV12 as decoded, on :attr:`device`, no copy
-        (P010 in 16 bits for 10-bit sources). On the CPU: the three arrays of :attr:`planes`.
+        On the GPU: Y (H, W) and UV (H/2, W/2, 2), NV12 as decoded, on `device`, no copy
+        (P010 in 16 bits for 10-bit sources). On the CPU: the three arrays of `planes`.
         """
         if self._picture.format.name == "cuda":
             from livepeer.trickle.media.frame.cuda import DevicePlane
@@ -182,18 +181,18 @@ class VideoFrame:
         return self.planes
 
     def to_ndarray(self, format: str = "rgb24") -> NDArray[Any]:
-        """A new ``uint8`` array of the picture.
+        """A new `uint8` array of the picture.
 
-        (H, W, 3) for ``rgb24`` and ``bgr24``, (H, W, 4) for ``rgba``, (H, W) for ``gray``; other
-        formats by PyAV's rules. Raises ``ValueError`` for one that it does not know.
+        (H, W, 3) for `rgb24` and `bgr24`, (H, W, 4) for `rgba`, (H, W) for `gray`; other
+        formats by PyAV's rules. Raises `ValueError` for one that it does not know.
         """
         return array_of(self._picture, format)
 
     def to_tensor(self, device: Any = None, layout: Literal["hwc", "chw"] = "hwc") -> Any:
-        """A new torch tensor of RGB, ``uint8``, (H, W, 3) or, for ``chw``, (3, H, W).
+        """A new torch tensor of RGB, `uint8`, (H, W, 3) or, for `chw`, (3, H, W).
 
-        ``device``: as torch has it; by default where the picture is. Planes travel to a GPU as YUV
-        (1.5 bytes a pixel) and are converted there. Raises ``ImportError`` without torch.
+        `device`: as torch has it; by default where the picture is. Planes travel to a GPU as YUV
+        (1.5 bytes a pixel) and are converted there. Raises `ImportError` without torch.
         """
         from livepeer.trickle.media.frame import tensors
 
@@ -202,11 +201,11 @@ class VideoFrame:
     def replace(self, picture: Any, format: str | None = None) -> VideoFrame:
         """A frame of another picture, of any size, with this frame's time and colour matrix.
 
-        The pixels are of this frame's shape too: say ``new.sample_aspect_ratio = Fraction(1)`` of
+        The pixels are of this frame's shape too: say `new.sample_aspect_ratio = Fraction(1)` of
         pixels that were made square.
 
-        ``picture``: a ``uint8`` array or torch tensor, (H, W, 3) or (3, H, W) RGB, four channels
-        RGBA, (H, W) grey; another channel order by ``format`` as in :meth:`from_ndarray`.
+        `picture`: a `uint8` array or torch tensor, (H, W, 3) or (3, H, W) RGB, four channels
+        RGBA, (H, W) grey; another channel order by `format` as in `from_ndarray`.
         A tensor on a GPU is converted there and stays there.
         """
         if hasattr(picture, "is_cuda"):
@@ -223,8 +222,8 @@ class VideoFrame:
     def snapshot(self) -> VideoFrame:
         """The picture as it is now, as a frame of its own. Nothing is copied here.
 
-        What is written into either of them afterwards, :attr:`planes` writes into a copy. Arrays
-        of an earlier :attr:`planes` become read-only: writing into them would reach both.
+        What is written into either of them afterwards, `planes` writes into a copy. Arrays
+        of an earlier `planes` become read-only: writing into them would reach both.
         """
         for plane in self._planes or ():
             plane.flags.writeable = False
@@ -238,7 +237,7 @@ class VideoFrame:
         )
 
     def to_av(self, format: str | None = None) -> Picture:
-        """The picture for an encoder: PyAV's frame with this time, in ``format`` if one is given.
+        """The picture for an encoder: PyAV's frame with this time, in `format` if one is given.
 
         It shares this frame's memory where no conversion is needed: read it, do not write it.
         """

@@ -11,15 +11,13 @@ from typing import Protocol
 
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 
-__all__ = ["AccessUnit", "Framer"]
-
 
 @dataclass(slots=True)
 class AccessUnit:
-    """``pts``, ``dts``: raw ticks of 1/90000 s, ``None`` where the stream gives none.
+    """`pts`, `dts`: raw ticks of 1/90000 s, `None` where the stream gives none.
 
-    ``lost``: something is missing before it; ``damaged``: something may be missing in it.
-    ``after``: samples (at ``rate``) since the unit that had a ``pts``, for audio.
+    `lost`: something is missing before it; `damaged`: something may be missing in it.
+    `after`: samples (at `rate`) since the unit that had a `pts`, for audio.
     """
 
     data: bytes

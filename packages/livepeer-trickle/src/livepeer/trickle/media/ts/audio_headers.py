@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Header", "Parser", "ac3", "adts", "latm", "mpeg_audio"]
-
 
 @dataclass(slots=True)
 class Header:
-    """``size`` in bytes. What the header does not tell is 0, but for the size."""
+    """`size` in bytes. What the header does not tell is 0, but for the size."""
 
     size: int
     samples: int
@@ -20,7 +18,7 @@ class Header:
 
 class Parser(Protocol):
     def __call__(self, data: bytes, at: int) -> Header | None:
-        """The frame at ``at``; ``None`` if there is none, size 0 if its header is not whole."""
+        """The frame at `at`; `None` if there is none, size 0 if its header is not whole."""
 
 
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)

@@ -6,8 +6,6 @@ from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.audio_headers import Parser
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 
-__all__ = ["AudioFrames", "OpusFrames"]
-
 
 class AudioFrames:
     """Audio whose frames say their own length; a frame may go on in the next packet."""

@@ -1,12 +1,12 @@
 """MPEG transport stream to elementary packets, without I/O, without waiting, without probing.
 
 FFmpeg's demuxer reads from a file, probes, and holds each picture back until the next one starts;
-that is a frame of delay on each hop, and its ``noparse`` loses pictures of muxers that split them.
+that is a frame of delay on each hop, and its `noparse` loses pictures of muxers that split them.
 This one is fed bytes and gives each packet as soon as it is known to be complete:
 
 - at its length, where the muxer wrote one;
 - at a packet filled up with stuffing, once this muxer has proven that it stuffs nowhere else
-  (:class:`.pes.Assembler` learns it and unlearns it);
+  (`.pes.Assembler` learns it and unlearns it);
 - at the end of a segment, unless this publisher has been seen to cut packets in two;
 - and at the start of the next packet in any case.
 
@@ -19,14 +19,12 @@ from livepeer.trickle.media.ts.pes import Assembler, DemuxStats, ElementaryPacke
 from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.media.ts.tables import Tables
 
-__all__ = ["Demuxer"]
-
 _PACKET = 188
 _SYNC = b"\x47"
-#: Packets that are compared at a time.
 _RUN = 128
-#: The fourth bytes of plain packets, one behind the other.
+"""Packets that are compared at a time."""
 _COUNTED = bytes(0x10 | counter & 0x0F for counter in range(_RUN + 16))
+"""The fourth bytes of plain packets, one behind the other."""
 
 
 class Demuxer:
@@ -34,8 +32,8 @@ class Demuxer:
 
     def __init__(self) -> None:
         self.stats = DemuxStats()
-        #: The tracks of the program now; changes between two packets of :meth:`feed`'s result.
         self.tracks: tuple[Track, ...] = ()
+        """The tracks of the program now; changes between two packets of `feed`'s result."""
         self._rest = b""
         self._between = False
         self._tables = Tables()
@@ -81,7 +79,7 @@ class Demuxer:
         return [p for a in self._assemblers.values() if (p := a.finish()) is not None]
 
     def _packets(self, buffer: bytes, at: int, count: int, out: list[ElementaryPacket]) -> None:
-        """Hand over ``count`` packets: plain ones of a track in one go, any other alone."""
+        """Hand over `count` packets: plain ones of a track in one go, any other alone."""
         end = at + count * _PACKET
         heads = buffer[at + 1 : end : _PACKET], buffer[at + 2 : end : _PACKET]
         controls = buffer[at + 3 : end : _PACKET]
@@ -132,7 +130,7 @@ def _aligned(data: bytes | bytearray | memoryview) -> bool:
 
 
 def _alike(seen: bytes, expected: bytes) -> int:
-    """How many bytes are the same from the beginning on; ``expected`` may be longer."""
+    """How many bytes are the same from the beginning on; `expected` may be longer."""
     length = len(seen)
     difference = int.from_bytes(seen) ^ int.from_bytes(expected[:length])
     return length - (difference.bit_length() + 7) // 8

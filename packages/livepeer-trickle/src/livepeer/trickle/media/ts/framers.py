@@ -13,8 +13,6 @@ from livepeer.trickle.media.ts.picture_probe import are_whole
 from livepeer.trickle.media.ts.picture_units import Pictures
 from livepeer.trickle.media.ts.psi import Track
 
-__all__ = ["framer_for"]
-
 
 def framer_for(track: Track, max_pixels: int = MAX_PIXELS) -> Framer:
     match track.codec:

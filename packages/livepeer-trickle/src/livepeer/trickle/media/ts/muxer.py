@@ -14,15 +14,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["TransportStreamMuxer", "TsTrack", "delimited"]
-
 PACKET_SIZE = 188
 PMT_PID = 0x1000
 VIDEO_PID = 0x100
 AUDIO_PID = 0x101
 
-#: Decoders get a frame this much before it is due on the clock (PCR); it delays nothing.
 PCR_LEAD = 9_000
+"""Decoders get a frame this much before it is due on the clock (PCR); it delays nothing."""
 
 _MASK33 = (1 << 33) - 1
 _OPUS = bytes.fromhex("05044f707573")
@@ -43,7 +41,7 @@ _TYPES: dict[str, tuple[int, bytes]] = {
 
 
 class TsTrack(NamedTuple):
-    """One elementary stream by FFmpeg's codec name; ``channels`` matters for Opus only."""
+    """One elementary stream by FFmpeg's codec name; `channels` matters for Opus only."""
 
     kind: Literal["video", "audio"]
     codec: str
@@ -79,14 +77,14 @@ class TransportStreamMuxer:
         return codec in _TYPES
 
     def check(self, track: TsTrack) -> None:
-        """Raise ``ValueError`` for a codec that MPEG-TS has no place for."""
+        """Raise `ValueError` for a codec that MPEG-TS has no place for."""
         if not self.carries(track.codec):
             raise ValueError(
                 f"{track.codec} has no place in MPEG-TS; it carries {', '.join(sorted(_TYPES))}"
             )
 
     def announce(self, track: TsTrack) -> bool:
-        """Put ``track`` into the tables, in the place of one of its kind. True if that is news."""
+        """Put `track` into the tables, in the place of one of its kind. True if that is news."""
         self.check(track)
         if self._tracks.get(track.kind) == track:
             return False
@@ -119,7 +117,7 @@ class TransportStreamMuxer:
         random_access: bool = False,
         discontinuity: bool = False,
     ) -> bytes:
-        """The packets of one frame. ``discontinuity``: its clock is a new one."""
+        """The packets of one frame. `discontinuity`: its clock is a new one."""
         track = self._tracks[kind]
         pid = VIDEO_PID if kind == "video" else AUDIO_PID
         dts = pts if dts is None else dts
@@ -141,7 +139,7 @@ class TransportStreamMuxer:
         *,
         fill: bool = False,
     ) -> bytes:
-        """``head`` + ``data`` as packets of ``pid``; ``fill`` pads behind (tables), not before."""
+        """`head` + `data` as packets of `pid`; `fill` pads behind (tables), not before."""
         counter = self._counters.get(pid, 0)
         first = len(adaptation) + 1 if adaptation else 0
         room = 184 - first - len(head)
@@ -200,7 +198,7 @@ def _plain_heads(pid: int) -> bytes:
 
 
 def _packet(pid: int, counter: int, payload: bytes, adaptation: bytes, *, start: bool) -> bytes:
-    """One packet; what ``payload`` does not fill is stuffing in the adaptation field."""
+    """One packet; what `payload` does not fill is stuffing in the adaptation field."""
     missing = 184 - len(payload)
     control = 0x10
     field = b""

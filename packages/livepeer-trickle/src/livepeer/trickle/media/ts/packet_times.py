@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.picture_times import PictureTimes
 
-__all__ = ["PacketTimes", "Shown"]
-
-#: The first units are kept until two groups of pictures came with all their times.
 _KEPT = 256
-#: Units of which it is not known yet when they are shown: more than any codec holds back.
+"""The first units are kept until two groups of pictures came with all their times."""
 _HELD = 64
+"""Units of which it is not known yet when they are shown: more than any codec holds back."""
 
-#: Takes the units by number, in the order in which they came, and gives the numbers in the order
-#: in which they are shown; without a unit the rest of them.
 Shown = Callable[[AccessUnit | None, int], list[int]]
+"""Takes the units by number, in the order in which they came, and gives the numbers in the order
+in which they are shown; without a unit the rest of them."""
 
 
 @dataclass(slots=True)
@@ -26,8 +24,8 @@ class _Entry:
     unit: AccessUnit
     pts: int | None
     dts: int = 0
-    #: It was handed on before times were missing.
     given: bool = False
+    """It was handed on before times were missing."""
 
 
 class PacketTimes:
@@ -40,7 +38,7 @@ class PacketTimes:
     """
 
     def __init__(self, shown: Callable[[], Shown]) -> None:
-        """``shown`` makes a decoder that says the order."""
+        """`shown` makes a decoder that says the order."""
         self._make = shown
         self._reordered = False
         self._first: list[_Entry] | None = []

@@ -8,10 +8,8 @@ from typing import Any
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 
-__all__ = ["Parsed"]
-
-#: Packets that may be inside a parser. A unit is in one, or goes on in a few.
 _INSIDE = 4096
+"""Packets that may be inside a parser. A unit is in one, or goes on in a few."""
 
 
 class Parsed:
@@ -31,8 +29,8 @@ class Parsed:
 
         self._parser: Any = CodecContext.create(self._codec, "r")
         self._fed = self._given = 0
-        #: Where each packet begins in what was fed, and what it says.
         self._packets: deque[tuple[int, ElementaryPacket]] = deque(maxlen=_INSIDE)
+        """Where each packet begins in what was fed, and what it says."""
 
     def split(self, packet: ElementaryPacket) -> list[AccessUnit]:
         if packet.lost:

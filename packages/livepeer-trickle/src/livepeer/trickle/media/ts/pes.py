@@ -6,25 +6,23 @@ from dataclasses import dataclass
 
 from livepeer.trickle.media.ts.psi import Track
 
-__all__ = ["Assembler", "DemuxStats", "ElementaryPacket"]
-
 _PACKET = 188
-#: A packet that grows past this is no picture but a stream that lost its starts.
 _LIMIT = 32 << 20
-#: How many packets have to end in stuffing, and have none before, until the next is believed to.
+"""A packet that grows past this is no picture but a stream that lost its starts."""
 _PROOF = 2
-#: Lengths from here on are of muxers that cut what is longer than 16 bits can tell.
+"""How many packets have to end in stuffing, and have none before, until the next is believed to."""
 _FULL = 64_000
-#: Packets without the header that all others have (§2.4.3.7): of padding, directories and such.
+"""Lengths from here on are of muxers that cut what is longer than 16 bits can tell."""
 _NO_HEADER = frozenset((0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF))
+"""Packets without the header that all others have (§2.4.3.7): of padding, directories and such."""
 
 
 @dataclass(slots=True)
 class ElementaryPacket:
-    """One PES packet: ``pts`` and ``dts`` are raw 33-bit ticks of 1/90000 s.
+    """One PES packet: `pts` and `dts` are raw 33-bit ticks of 1/90000 s.
 
-    ``damaged``: bytes are missing in it. ``lost``: something was lost since the packet before it.
-    ``is_full``: it is as long as a packet can say, so that more may not have fitted.
+    `damaged`: bytes are missing in it. `lost`: something was lost since the packet before it.
+    `is_full`: it is as long as a packet can say, so that more may not have fitted.
     """
 
     track: Track
@@ -40,10 +38,10 @@ class ElementaryPacket:
 @dataclass(slots=True)
 class DemuxStats:
     bytes: int = 0
-    #: Transport packets that never came, by their counters (at least this many).
     lost_packets: int = 0
-    #: Bytes skipped in search of a packet start.
+    """Transport packets that never came, by their counters (at least this many)."""
     skipped_bytes: int = 0
+    """Bytes skipped in search of a packet start."""
 
 
 class Assembler:
@@ -70,7 +68,7 @@ class Assembler:
         self._flushed = False
 
     def add(self, buffer: bytes, at: int, count: int, out: list[ElementaryPacket]) -> None:
-        """The ``count`` transport packets from ``at`` on; more than one have a payload alone."""
+        """The `count` transport packets from `at` on; more than one have a payload alone."""
         flags, control = buffer[at + 1], buffer[at + 3]
         if flags & 0x80:
             self.lose()

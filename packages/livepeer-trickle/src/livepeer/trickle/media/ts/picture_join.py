@@ -8,12 +8,10 @@ from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 from livepeer.trickle.media.ts.start_codes import START_CODE, TO_THE_END, Role, Syntax, beginning
 
-__all__ = ["Joiner"]
-
-#: Bytes of a picture that goes on and on: past this it is none.
 _LIMIT = 32 << 20
-#: Packets of one picture: one for each slice, and more.
+"""Bytes of a picture that goes on and on: past this it is none."""
 _PACKETS = 1 << 14
+"""Packets of one picture: one for each slice, and more."""
 
 
 @dataclass(slots=True)
@@ -39,8 +37,8 @@ class Joiner:
         self._data = bytearray()
         self._marks: list[_Mark] = []
         self._scanned = 0
-        #: The picture under way: from where on, whether anything of the picture itself has come.
         self._start: int | None = None
+        """The picture under way: from where on, whether anything of the picture itself has come."""
         self._coded = False
         self._key = False
         self._pts: int | None = None
@@ -112,7 +110,7 @@ class Joiner:
         mark.random_access = False
 
     def _unit(self, end: int, at: int) -> AccessUnit:
-        """The picture under way, which ends before ``end``; the next start code is at ``at``."""
+        """The picture under way, which ends before `end`; the next start code is at `at`."""
         marks = self._marks
         damaged = any(mark.damaged for mark in marks if mark.at < end)
         if self._pts is None:

@@ -11,14 +11,13 @@ from livepeer.trickle.media.ts.access_units import AccessUnit
 if TYPE_CHECKING:
     import av
 
-__all__ = ["are_whole"]
 
-#: What a decoder of HEVC must not get to see behind a slice that is whole.
 _JUNK = b"\xb5" * 64
+"""What a decoder of HEVC must not get to see behind a slice that is whole."""
 
 
 def are_whole(codec: str, max_pixels: int, units: Sequence[AccessUnit]) -> bool:
-    """Whether nothing is missing in ``units``, which begin at a keyframe.
+    """Whether nothing is missing in `units`, which begin at a keyframe.
 
     FFmpeg's decoders of H.264 and MPEG-2 mark pictures with holes, as long as they use one thread.
     That of HEVC does not: what is missing stays zero in a new decoder's first pictures, and where

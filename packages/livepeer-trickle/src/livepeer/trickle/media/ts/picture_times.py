@@ -6,16 +6,14 @@ from collections import deque
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-__all__ = ["PictureTimes"]
-
 T = TypeVar("T")
 
-#: Pictures that wait for the first time that tells how far they are apart.
 _WAITING = 8
-#: Ticks between pictures where nothing tells: 30 a second.
+"""Pictures that wait for the first time that tells how far they are apart."""
 _STEP = Fraction(3_000)
-#: Times further apart than this are a pause.
+"""Ticks between pictures where nothing tells: 30 a second."""
 _APART = 10 * 90_000
+"""Times further apart than this are a pause."""
 
 
 class PictureTimes(Generic[T]):
@@ -28,16 +26,16 @@ class PictureTimes(Generic[T]):
     def __init__(self) -> None:
         self._waiting: deque[T] = deque()
         self._told: int | None = None
-        #: Pictures since that one.
         self._since = 0
-        #: Ticks between the last two told times, and pictures from one to the other.
+        """Pictures since that one."""
         self._apart: tuple[int, int] | None = None
+        """Ticks between the last two told times, and pictures from one to the other."""
         self._guessed: Fraction | None = None
 
     def add(
         self, picture: T, pts: int | None, *, rate: Fraction | None = None, latest: int = 0
     ) -> list[tuple[T, int]]:
-        """``rate``: what the stream says itself. ``latest``: where one without times begins."""
+        """`rate`: what the stream says itself. `latest`: where one without times begins."""
         if pts is not None:
             waited = self._tell(pts)
             return [*waited, (picture, pts)] if waited else [(picture, pts)]

@@ -9,38 +9,36 @@ from livepeer.trickle.media.ts.pes import ElementaryPacket
 from livepeer.trickle.media.ts.picture_join import Joiner
 from livepeer.trickle.media.ts.start_codes import START_CODE, find_pictures, syntax_of
 
-__all__ = ["Pictures", "parameter_sets", "stands_alone"]
-
 
 class Pictures:
     """H.264, HEVC, MPEG-1, MPEG-2 and MPEG-4 video, however a muxer puts it into packets.
 
     As long as each packet holds whole pictures they are given at once. A packet that holds anything
     else shows a muxer that cuts pictures: from then on a picture is held back until the next one
-    starts (:class:`.picture_join.Joiner`). The first packets are tried by ``are_whole``, since a
+    starts (`.picture_join.Joiner`). The first packets are tried by `are_whole`, since a
     picture without its last slices looks whole. Damage can look like a cut, so many whole packets
     in a row take that back, a few times at most.
     """
 
-    #: Whole packets after which a muxer is believed to cut no pictures (any more).
     WHOLE = 16
-    #: How often that is believed.
+    """Whole packets after which a muxer is believed to cut no pictures (any more)."""
     TRUST = 3
-    #: Packets from the first keyframe on that are tried: each is decoded once more for it.
+    """How often that is believed."""
     PROOF = 1
+    """Packets from the first keyframe on that are tried: each is decoded once more for it."""
 
     def __init__(
         self, codec: str, are_whole: Callable[[Sequence[AccessUnit]], bool] | None = None
     ) -> None:
         self._syntax = syntax_of(codec)
-        #: What looks at single packets while the joiner uses the other one.
         self._shape = syntax_of(codec)
+        """What looks at single packets while the joiner uses the other one."""
         self._are_whole = are_whole
         self._tried: list[AccessUnit] = []
         self._packets_tried = 0
         self._joiner: Joiner | None = None
-        #: Packets in a row that have to be whole before the joiner is left.
         self._needed = self.WHOLE
+        """Packets in a row that have to be whole before the joiner is left."""
         self._cuts = 0
         self._whole = 0
         self._given = False
@@ -97,7 +95,7 @@ class Pictures:
     def _begin_to_join(
         self, packet: ElementaryPacket, lost: bool, needed: int = WHOLE
     ) -> list[AccessUnit]:
-        """``lost``: what ``packet`` goes on with is lost, or was given as if it were whole."""
+        """`lost`: what `packet` goes on with is lost, or was given as if it were whole."""
         self._tried = []
         self._syntax.reset()
         self._joiner = Joiner(self._syntax)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["EncoderStats", "Piece"]
-
 
 class Piece(NamedTuple):
-    """Bytes to be sent now. ``new_segment``: they are the first ones of the next segment."""
+    """Bytes to be sent now. `new_segment`: they are the first ones of the next segment."""
 
     data: bytes
     new_segment: bool

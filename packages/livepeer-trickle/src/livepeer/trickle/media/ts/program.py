@@ -7,8 +7,6 @@ from typing import Literal
 
 from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack
 
-__all__ = ["Kind", "Program", "ts_track"]
-
 Kind = Literal["video", "audio"]
 
 
@@ -20,17 +18,17 @@ class Program:
         self._expected: dict[Kind, TsTrack | None] = {}
         for kind in expect:
             self.expect(kind, None)
-        #: The sound that came last.
         self.sound: TsTrack | None = None
+        """The sound that came last."""
 
     def expect(self, kind: Kind, track: TsTrack | None) -> None:
-        """A track will come; ``None``: the one that is encoded here."""
+        """A track will come; `None`: the one that is encoded here."""
         if kind not in ("video", "audio"):
             raise ValueError(f"expect {kind!r}: name 'video' or 'audio', or both in a collection")
         self._expected[kind] = track
 
     def is_news(self, track: TsTrack) -> bool:
-        """Whether a segment with tables as they are cannot hold ``track``."""
+        """Whether a segment with tables as they are cannot hold `track`."""
         for told in self._muxer.tracks:
             if told.kind == track.kind and told.codec == track.codec:
                 # Packets of Opus say themselves whether they are mono, whatever was told (RFC
@@ -41,7 +39,7 @@ class Program:
     def update_sound(self, *, came: bool, made: TsTrack) -> None:
         """A segment begins with a picture: name its sound, if there is any.
 
-        ``came``: there was sound before. ``made``: the track that is encoded here.
+        `came`: there was sound before. `made`: the track that is encoded here.
         """
         if any(track.kind == "audio" for track in self._muxer.tracks):
             if not came:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SectionBuffer", "Track", "parse_pat", "parse_pmt", "program_number"]
-
 _TYPES: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x01: ("video", "mpeg1video"),
     0x02: ("video", "mpeg2video"),
@@ -41,7 +39,6 @@ _REGISTERED: dict[bytes, tuple[Literal["video", "audio"], str]] = {
     b"drac": ("video", "dirac"),
     b"VVC ": ("video", "vvc"),
 }
-#: Stream types of Blu-ray, in a program that says so.
 _HDMV: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x80: ("audio", "pcm_bluray"),
     0x82: ("audio", "dts"),
@@ -50,6 +47,7 @@ _HDMV: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x85: ("audio", "dts"),
     0x86: ("audio", "dts"),
 }
+"""Stream types of Blu-ray, in a program that says so."""
 _DVB: dict[int, tuple[Literal["video", "audio"], str]] = {
     0x6A: ("audio", "ac3"),
     0x7A: ("audio", "eac3"),
@@ -57,15 +55,15 @@ _DVB: dict[int, tuple[Literal["video", "audio"], str]] = {
 }
 
 
-#: What fills the rest of a packet behind its last section.
 _STUFFING = 0xFF
-#: Sections of one PID that are remembered, to see what is new.
+"""What fills the rest of a packet behind its last section."""
 _SECTIONS = 64
+"""Sections of one PID that are remembered, to see what is new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One elementary stream. ``channels`` is known here for Opus alone, else 0."""
+    """One elementary stream. `channels` is known here for Opus alone, else 0."""
 
     pid: int
     kind: Literal["video", "audio"]
@@ -84,12 +82,12 @@ class SectionBuffer:
 
     def __init__(self) -> None:
         self._data: bytearray | None = None
-        #: The last section of each program, by the bytes behind its length.
         self._last: dict[bytes, bytes] = {}
+        """The last section of each program, by the bytes behind its length."""
         self._before: tuple[int, bytes] | None = None
 
     def add(self, payload: bytes, start: bool, counter: int) -> list[bytes]:
-        """The sections that ``payload`` completes, without those that are as they were."""
+        """The sections that `payload` completes, without those that are as they were."""
         before, self._before = self._before, (counter, payload)
         if before == self._before:
             # Sent twice, which a packet may be.

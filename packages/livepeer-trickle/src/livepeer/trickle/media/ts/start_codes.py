@@ -9,52 +9,41 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = [
-    "START_CODE",
-    "TO_THE_END",
-    "Found",
-    "Role",
-    "Syntax",
-    "beginning",
-    "find_pictures",
-    "syntax_of",
-]
-
 START_CODE = re.compile(b"\0\0\1")
-#: Where the extension of an MPEG-2 picture ends at the latest, in bytes from its start code on.
 _EXTENDED = 48
+"""Where the extension of an MPEG-2 picture ends at the latest, in bytes from its start code on."""
 
 
-#: All bytes up to the next start code.
 TO_THE_END = 1 << 30
+"""All bytes up to the next start code."""
 
 
 class Role:
     """What a start code is. Plain numbers: every one of every picture is compared with them."""
 
     NONE = 0
-    #: The first of what belongs to a picture, always.
     DELIMITS = 1
-    #: Stands before a picture and belongs to it: parameter sets, a header of a group.
+    """The first of what belongs to a picture, always."""
     OPENS = 2
-    #: The same, and a decoder can start at that picture.
+    """Stands before a picture and belongs to it: parameter sets, a header of a group."""
     OPENS_KEY = 3
-    #: The first part of a picture.
+    """The same, and a decoder can start at that picture."""
     FIRST = 4
+    """The first part of a picture."""
     FIRST_KEY = 5
-    #: Another part of the same picture.
     MORE = 6
+    """Another part of the same picture."""
 
 
 class Syntax(Protocol):
-    #: A zero before a start code belongs to it. In MPEG-2 it may be the end of what is before.
     zero_byte: bool
+    """A zero before a start code belongs to it. In MPEG-2 it may be the end of what is before."""
 
     def role(self, data: bytes | bytearray, at: int) -> int:
-        """What the start code at ``at`` is, all of them in the order of the stream."""
+        """What the start code at `at` is, all of them in the order of the stream."""
 
     def look(self, kind: int) -> int:
-        """Bytes from a start code of ``kind``, its fourth byte, that :meth:`role` has to see."""
+        """Bytes from a start code of `kind`, its fourth byte, that `role` has to see."""
 
     def reset(self) -> None:
         """Something is missing from here on."""
@@ -173,10 +162,10 @@ class Found:
 
     starts: list[int]
     keys: list[bool]
-    #: What stands before the next picture begins here, behind the last one.
     tail: int | None
-    #: The data begins with a start, but for zeros that fill.
+    """What stands before the next picture begins here, behind the last one."""
     from_start: bool
+    """The data begins with a start, but for zeros that fill."""
 
     @property
     def whole(self) -> bool:
@@ -216,12 +205,12 @@ def find_pictures(syntax: Syntax, data: bytes) -> Found:
 
 
 def beginning(syntax: Syntax, data: bytes | bytearray, at: int) -> int:
-    """Where the start code at ``at`` begins, with the zero that may stand before it."""
+    """Where the start code at `at` begins, with the zero that may stand before it."""
     return at - 1 if syntax.zero_byte and at and data[at - 1] == 0 else at
 
 
 def _is_recovery_point(data: bytes | bytearray, at: int) -> bool:
-    """Whether the SEI messages at ``at`` have one of type 6 (Rec. ITU-T H.264 §D.1)."""
+    """Whether the SEI messages at `at` have one of type 6 (Rec. ITU-T H.264 §D.1)."""
     for _ in range(8):
         if at + 1 >= len(data) or data[at] == 0x80:
             return False

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from livepeer.trickle.media.ts.psi import SectionBuffer, Track, parse_pat, parse_pmt, program_number
 
-__all__ = ["Tables"]
-
-#: Programs that are looked at: a whole transponder of television has about thirty.
 _PROGRAMS = 64
+"""Programs that are looked at: a whole transponder of television has about thirty."""
 
 
 class Tables:
-    """Feed the packets of :attr:`pids`; get the tracks once they are known, and when they change.
+    """Feed the packets of `pids`; get the tracks once they are known, and when they change.
 
     The first program that has a picture is followed, else the first with sound; one without a
     picture only once the tables of all others are known, or when none came until the list of
@@ -21,11 +19,11 @@ class Tables:
     """
 
     def __init__(self) -> None:
-        #: Where tables are.
         self.pids: frozenset[int] = frozenset((0,))
+        """Where tables are."""
         self._sections: dict[int, SectionBuffer] = {0: SectionBuffer()}
-        #: The programs in their order: the PID of the table of each, by number.
         self._programs: dict[int, int] = {}
+        """The programs in their order: the PID of the table of each, by number."""
         self._tracks: dict[int, tuple[Track, ...]] = {}
         self._rounds = 0
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from livepeer.trickle.media.frame.clock import MPEG_WRAP
 
-__all__ = ["Timeline"]
-
 
 def _signed(difference: int) -> int:
     """The difference of two 33-bit times, whichever of them is ahead."""
@@ -17,7 +15,7 @@ def _signed(difference: int) -> int:
 
 @dataclass(slots=True, eq=False)
 class _Epoch:
-    """A stretch of the source's clock: ``offset`` takes its unwrapped ticks to the timeline."""
+    """A stretch of the source's clock: `offset` takes its unwrapped ticks to the timeline."""
 
     start: int
     latest: int
@@ -25,7 +23,7 @@ class _Epoch:
     confirmed: bool = False
 
     def distance(self, raw: int) -> int:
-        """How far the 33-bit ``raw`` is ahead of the latest time (or behind: negative)."""
+        """How far the 33-bit `raw` is ahead of the latest time (or behind: negative)."""
         return _signed(raw - self.latest)
 
     def reach(self, distance: int) -> int:
@@ -72,20 +70,20 @@ class Timeline:
     PAUSE = 60 * 90_000
     LEAP = 600 * 90_000
     STEP = 3_000
-    #: A track that goes back by less has a clock that is not exact.
     JITTER = 9_000
+    """A track that goes back by less has a clock that is not exact."""
 
     def __init__(self) -> None:
         self._now: _Epoch | None = None
         self._before: _Epoch | None = None
         self._next: _Epoch | None = None
-        #: The track that went back a little, if that is what may be the next clock.
         self._returned: str | None = None
+        """The track that went back a little, if that is what may be the next clock."""
         self._tracks: dict[str, _Track] = {}
-        #: The first time of all, once there is one.
         self.first: int | None = None
-        #: How often the source's clock started again.
+        """The first time of all, once there is one."""
         self.restarts = 0
+        """How often the source's clock started again."""
 
     @property
     def latest(self) -> int:
@@ -95,7 +93,7 @@ class Timeline:
     def place_both(
         self, pts: int | None, dts: int | None, track: str = "video", *, starts: bool = False
     ) -> tuple[int | None, int | None]:
-        """A picture's times on the timeline, by its ``dts``, which never goes back as pts does."""
+        """A picture's times on the timeline, by its `dts`, which never goes back as pts does."""
         if dts is None or pts is None:
             placed = None if pts is None else self.place(pts, track, starts=starts)
             return placed, placed
@@ -107,9 +105,9 @@ class Timeline:
         return decoded + ahead, decoded
 
     def place(self, raw: int, track: str = "", *, starts: bool = False) -> int:
-        """The time on the timeline of the 33-bit timestamp ``raw`` of ``track``, in ticks.
+        """The time on the timeline of the 33-bit timestamp `raw` of `track`, in ticks.
 
-        ``starts``: a decoder can start at it, as it can where a source begins anew.
+        `starts`: a decoder can start at it, as it can where a source begins anew.
         """
         known = self._tracks.get(track)
         if known is None or known.epoch not in (self._now, self._before):

@@ -10,8 +10,6 @@ from livepeer.trickle.media.frame.frames import Frame, MediaPacket
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 from livepeer.trickle.media.ts.psi import Track
 
-__all__ = ["DecoderStats", "TrackDecoder"]
-
 
 @dataclass(slots=True)
 class DecoderStats:
@@ -20,22 +18,23 @@ class DecoderStats:
     bytes: int = 0
     video_frames: int = 0
     audio_frames: int = 0
-    #: Units of a track that passes through undecoded.
     packets: int = 0
-    #: Transport packets that never came, at least.
+    """Units of a track that passes through undecoded."""
     lost_packets: int = 0
-    #: Pictures and audio frames that came incomplete, or that the decoder refused or had to patch.
+    """Transport packets that never came, at least."""
     damaged: int = 0
-    #: Pictures left out between a loss and the next keyframe.
+    """Pictures and audio frames that came incomplete, or that the decoder refused or had to
+    patch."""
     skipped: int = 0
-    #: How often a track found its way back after a loss.
+    """Pictures left out between a loss and the next keyframe."""
     resyncs: int = 0
-    #: Announced losses (segments that the subscriber could not get).
+    """How often a track found its way back after a loss."""
     discontinuities: int = 0
-    #: How often the set of tracks, or the codec of one, changed.
+    """Announced losses (segments that the subscriber could not get)."""
     track_changes: int = 0
-    #: How often the source's clock jumped.
+    """How often the set of tracks, or the codec of one, changed."""
     clock_restarts: int = 0
+    """How often the source's clock jumped."""
 
 
 class TrackDecoder(Protocol):
