@@ -195,7 +195,7 @@ def test_a_tensor_in_place_of_a_number_is_told_what_to_write() -> None:
 
     from pydantic import ValidationError
 
-    from livepeer.runner.batch.work import misfit
+    from livepeer.runner.batch.predictor import misfit
 
     with pytest.raises(ValidationError) as caught:
         encoder(dict[str, list[float]])({"box": Tensor()})
@@ -205,7 +205,7 @@ def test_a_tensor_in_place_of_a_number_is_told_what_to_write() -> None:
 def test_a_result_that_does_not_fit_names_the_key_and_no_value() -> None:
     from pydantic import ValidationError
 
-    from livepeer.runner.batch.work import misfit
+    from livepeer.runner.batch.predictor import misfit
 
     with pytest.raises(ValidationError) as caught:
         encoder(dict[str, list[int]])({"box": [1, "secret"]})

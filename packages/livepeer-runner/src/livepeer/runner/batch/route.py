@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from livepeer.runner import logs
 from livepeer.runner.batch.buffer import EventBuffer
 from livepeer.runner.batch.cut import Cuts, cut_off, stopping
+from livepeer.runner.batch.predictor import Predictor
 from livepeer.runner.batch.request import parse
 from livepeer.runner.batch.stream import EventSource, collect, stream, wants_json
 from livepeer.runner.errors import (
@@ -37,11 +38,8 @@ from livepeer.runner.http.asgi import (
 from livepeer.runner.http.sse import data_event, progress_event
 from livepeer.runner.job import Job, current_job
 from livepeer.runner.running.execution import disconnected, outcome
+from livepeer.runner.running.service import Service
 from livepeer.runner.running.slots import Slot
-
-if TYPE_CHECKING:
-    from livepeer.runner.batch.work import BatchWork
-    from livepeer.runner.running.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +50,8 @@ CUT_SECONDS = 5.0
 class PredictRoute:
     """An ASGI endpoint. Every request ends in exactly one answer, or in a caller who left."""
 
-    def __init__(self, work: BatchWork, service: Service) -> None:
-        self._work = work
+    def __init__(self, predictor: Predictor, service: Service) -> None:
+        self._predictor = predictor
         self._service = service
         # As much as the slots can hold once they are taken.
         self._bodies = BodyBudget(service.settings.limits.max_body * service.capacity)
@@ -99,7 +97,7 @@ class PredictRoute:
             await asyncio.wait(tasks, timeout=CUT_SECONDS)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service, work = self._service, self._work
+        service, predictor = self._service, self._predictor
         limits = service.settings.limits
         async with self._cuts.place(stopping):
             if (refusal := service.lifecycle.refusal()) is not None:
@@ -107,16 +105,18 @@ class PredictRoute:
                 raise refusal
             with self._bodies.hold() as held:
                 body = await read_body(scope, receive, limits.max_body, held=held)
-                validated = await parse(work.signature, body, header(scope, b"content-type"), scope)
+                validated = await parse(
+                    predictor.signature, body, header(scope, b"content-type"), scope
+                )
                 del body
                 slot = await service.admission.slot(lambda: disconnected(receive))
             started = asyncio.get_running_loop().time()
-            if work.signature.accepts_files:
+            if predictor.signature.accepts_files:
                 with released_on_error(slot):
                     await self._fetch(validated)
-        deadline = None if work.timeout is None else started + work.timeout
-        slot.limit(work.timeout)
-        begin = self._stream if work.signature.is_generator else self._answer
+        deadline = None if predictor.timeout is None else started + predictor.timeout
+        slot.limit(predictor.timeout)
+        begin = self._stream if predictor.signature.is_generator else self._answer
         await begin(scope, receive, send, validated, slot, deadline)
 
     async def _answer(
@@ -129,7 +129,7 @@ class PredictRoute:
         deadline: float | None,
     ) -> None:
         with released_on_error(slot):
-            execution = self._work.execute(validated)
+            execution = self._predictor.execute(validated)
         execution.future.add_done_callback(lambda _: slot.release())
         async with self._cuts.place(lambda: cut_off(execution)):
             encoded = await outcome(execution, deadline, receive)
@@ -144,7 +144,7 @@ class PredictRoute:
         slot: Slot,
         deadline: float | None,
     ) -> None:
-        encode = self._work.encode_event
+        encode = self._predictor.encode_event
         made = 0
 
         def item(value: Any) -> bytes:
@@ -162,7 +162,7 @@ class PredictRoute:
         if not collecting and (job := current_job.get()) is not None:
             job.on_progress = lambda done, text: buffer.insert(progress_event(done, text))
         with released_on_error(slot):
-            execution = self._work.produce(validated, item if collecting else event, buffer)
+            execution = self._predictor.produce(validated, item if collecting else event, buffer)
         execution.future.add_done_callback(lambda _: slot.release())
         try:
             async with EventSource(execution, buffer, deadline, receive, self._cuts) as source:
@@ -183,7 +183,7 @@ class PredictRoute:
             timeout=settings.limits.fetch_timeout,
             allow_private=settings.allow_private_urls,
         )
-        if files := self._work.signature.path_files(validated):
+        if files := self._predictor.signature.path_files(validated):
             await asyncio.to_thread(lambda: [file.path() for file in files])
 
     def _failed(self, error: BaseException) -> JobError:

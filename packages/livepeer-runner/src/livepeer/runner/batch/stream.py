@@ -121,7 +121,7 @@ async def stream(
     The headers leave with the first bytes: an error before them is an answer of its own status,
     which makes a gateway try another orchestrator. Errors after them are `error` events.
     """
-    response = StreamResponse(send)
+    response = EventResponse(send)
     beat = Heartbeat(source.heartbeat)
     try:
         while chunk := await source.get():
@@ -161,7 +161,7 @@ class Heartbeat:
         self._timer = self._loop.call_at(self._last + HEARTBEAT_SECONDS, self._due)
 
 
-class StreamResponse:
+class EventResponse:
     """The ASGI messages of one event stream."""
 
     def __init__(self, send: Send) -> None:

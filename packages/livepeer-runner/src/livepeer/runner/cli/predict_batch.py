@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from livepeer.runner.batch.buffer import EventBuffer
+from livepeer.runner.batch.predictor import Predictor
 from livepeer.runner.batch.request import invalid
 from livepeer.runner.batch.work import BatchWork
 from livepeer.runner.cli import inputs
@@ -26,6 +27,7 @@ from livepeer.runner.packaging.load import short_trace
 from livepeer.runner.running.execution import Execution
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
+from livepeer.runner.serving.kinds import make_service
 from livepeer.runner.settings import Settings
 from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress, results
 
@@ -43,10 +45,11 @@ async def predict(
     cls: type[Pipeline], settings: Settings, arguments: list[str], output: Path | None
 ) -> None:
     """Validate, set up, run, print. Whatever fails ends the command, with its reason."""
-    service = Service(cls, dataclasses.replace(settings, registration=None))
-    service.work = work = BatchWork(service, cls)
+    service = make_service(cls, dataclasses.replace(settings, registration=None))
+    assert isinstance(service.work, BatchWork)
+    predictor = service.work.predictor
     try:
-        validated = inputs.read(work.signature, arguments)
+        validated = inputs.read(predictor.signature, arguments)
         await _fetch(validated, settings)
     except ValidationError as error:
         _refused(invalid(error))
@@ -64,10 +67,10 @@ async def predict(
             context = copy_context()
             context.run(current_job.set, Job("predict", on_progress=report))
             try:
-                if work.signature.is_generator:
-                    await _events(work, validated, output, context)
+                if predictor.signature.is_generator:
+                    await _events(predictor, validated, output, context)
                 else:
-                    execution = context.run(work.execute, validated)
+                    execution = context.run(predictor.execute, validated)
                     encoded = await _result(execution)
                     bar.stop()
                     _show(encoded, output)
@@ -104,11 +107,11 @@ async def _result(execution: Execution) -> Encoded:
     return encoded
 
 
-async def _events(work: BatchWork, validated: Any, output: Path | None, context: Any) -> None:
+async def _events(predictor: Predictor, validated: Any, output: Path | None, context: Any) -> None:
     """Print the events as they come, each as one line of JSON where that is read by a program."""
     buffer = EventBuffer()
     execution = context.run(
-        work.produce, validated, lambda value: work.encode_event(value) + b"\n", buffer
+        predictor.produce, validated, lambda value: predictor.encode_event(value) + b"\n", buffer
     )
     sink: IO[str] | None = output.open("w", encoding="utf-8") if output is not None else None
     count = 0

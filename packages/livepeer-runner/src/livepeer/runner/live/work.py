@@ -12,6 +12,7 @@ from typing import Any, Literal
 from starlette.routing import BaseRoute
 
 from livepeer.runner.author.live_pipeline import BatchItem, LivePipeline
+from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.errors import JobTimeout
 from livepeer.runner.live import documents
 from livepeer.runner.live.calls import HookHung, listed
@@ -36,6 +37,8 @@ from livepeer.trickle.tls import Pin
 logger = logging.getLogger(__name__)
 
 CUT_SECONDS = 10.0
+LINGER_SECONDS = 1.0
+"""Between the last byte of a channel and its end, for readers that are behind."""
 
 
 class LiveWork:
@@ -43,13 +46,14 @@ class LiveWork:
 
     kind = "live"
 
-    def __init__(self, service: Service, cls: type[LivePipeline]) -> None:
+    def __init__(
+        self, service: Service, cls: type[LivePipeline], *, linger: float = LINGER_SECONDS
+    ) -> None:
         self.service = service
         self.cls = cls
         self.hooks = Hooks.of(cls)
         self.parameters = Parameters.of(cls)
-        self.linger = 1.0
-        """Seconds between the last byte of a channel and its end, for readers that are behind."""
+        self.linger = linger
         self.sessions: dict[str, Session] = {}
         """The newest of each `key_of`."""
         self.running: set[Session] = set()
@@ -100,7 +104,7 @@ class LiveWork:
             ]
         return []
 
-    async def start(self) -> None:
+    async def start(self, pipeline: PipelineBase) -> None:
         """Setup is over: warm up, so that no stream's first frame is the slowest one."""
         if not (self.hooks.relays and self.cls.passthrough):
             await self.service.threads.submit(load_media).future
@@ -139,14 +143,6 @@ class LiveWork:
     @property
     def queued(self) -> int:
         return self.service.threads.queued
-
-    @property
-    def in_flight(self) -> int:
-        return self.service.lifecycle.slots.taken
-
-    @property
-    def busy(self) -> bool:
-        return self.in_flight > 0
 
     # --- streams ---------------------------------------------------------------------------------
 

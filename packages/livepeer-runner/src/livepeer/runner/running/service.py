@@ -1,4 +1,4 @@
-"""One served pipeline: its instance, and everything that lives exactly as long as it serves."""
+"""One served pipeline: its instance, its work, and everything that lives as long as it serves."""
 
 from __future__ import annotations
 
@@ -34,9 +34,17 @@ UNREGISTER_SECONDS = 15.0
 
 
 class Service:
-    """Starts a pipeline, keeps its state, and stops it. Single use: `start`, `drain`, `aclose`."""
+    """Starts a pipeline, keeps its state, and stops it. Single use: `start`, `drain`, `aclose`.
 
-    def __init__(self, cls: type[PipelineBase], settings: Settings) -> None:
+    `make_work` makes the work (batch or live) that stands on this service.
+    """
+
+    def __init__(
+        self,
+        cls: type[PipelineBase],
+        settings: Settings,
+        make_work: Callable[[Service], Work],
+    ) -> None:
         self.cls = cls
         self.settings = settings
         self.capacity = settings.capacity or cls.capacity
@@ -55,41 +63,27 @@ class Service:
         self.registration = _registration(cls, settings, self.capacity)
         self._leaving = asyncio.Event()
         self._attached: asyncio.Task[None] | None = None
-        self._pipeline: PipelineBase | None = None
+        self.pipeline: PipelineBase | None = None
+        """The shared instance; None until `setup` has returned."""
         self._was_ready = False
         self._drained = False
         self.succeeded = False
         """Whether another process serves in this one's place, see `hand_over`."""
         self._loading: asyncio.Task[None] | None = None
         self._watchdog = Watchdog(cls, self.metrics.blocked_seconds.inc)
-        self._work: Work | None = None
+        self.work = make_work(self)
+        self._add_gauges()
 
-    @property
-    def pipeline(self) -> PipelineBase:
-        if self._pipeline is None:
-            raise RuntimeError("the pipeline has not been set up")
-        return self._pipeline
-
-    @property
-    def work(self) -> Work:
-        if self._work is None:
-            raise RuntimeError("the service has no work yet: see create_app")
-        return self._work
-
-    @work.setter
-    def work(self, work: Work) -> None:
-        self._work = work
-        metrics, slots, threads = self.metrics, self.lifecycle.slots, self.threads
-        metrics.gauge("livepeer_in_flight", "Slots that are taken.", lambda: slots.taken)
-        metrics.gauge("livepeer_capacity", "Slots that there are.", lambda: slots.capacity)
-        metrics.gauge("livepeer_waiting", "Calls that wait for a slot.", lambda: slots.waiting)
-        metrics.gauge(
-            "livepeer_queue", "Jobs with a slot that wait their turn.", lambda: work.queued
-        )
-        metrics.gauge(
+    def _add_gauges(self) -> None:
+        gauge, slots = self.metrics.gauge, self.lifecycle.slots
+        gauge("livepeer_in_flight", "Slots that are taken.", lambda: slots.taken)
+        gauge("livepeer_capacity", "Slots that there are.", lambda: slots.capacity)
+        gauge("livepeer_waiting", "Calls that wait for a slot.", lambda: slots.waiting)
+        gauge("livepeer_queue", "Jobs with a slot that wait their turn.", lambda: self.work.queued)
+        gauge(
             "livepeer_abandoned_threads",
             "Threads given up because their job overran its timeout.",
-            lambda: threads.abandoned,
+            lambda: self.threads.abandoned,
         )
 
     def caller(self, scope: Scope) -> AbstractContextManager[Caller | None]:
@@ -127,8 +121,7 @@ class Service:
         self._drained = True
         self.lifecycle.drain()
         await self._detach()
-        if self._work is not None:
-            await self._work.drain()
+        await self.work.drain()
         limit = self.settings.limits.drain_timeout
         try:
             async with asyncio.timeout(limit):
@@ -148,13 +141,12 @@ class Service:
             self._loading.cancel()
             with suppress(asyncio.CancelledError):
                 await self._loading
-        if self._work is not None:
-            await self._work.cut()
-        if self._pipeline is not None:
+        await self.work.cut()
+        if self.pipeline is not None:
             self.threads.abandon_running()
             try:
                 async with asyncio.timeout(TEARDOWN_SECONDS):
-                    await self._call(self._pipeline.teardown)
+                    await self._call(self.pipeline.teardown)
             except TimeoutError:
                 logger.error("teardown took longer than %.0f s: left behind", TEARDOWN_SECONDS)
             except (Exception, SystemExit) as error:
@@ -188,8 +180,8 @@ class Service:
         try:
             pipeline = await self.threads.submit(self._make).future
             await self._call(pipeline.setup)
-            self._pipeline = pipeline
-            await self.work.start()
+            self.pipeline = pipeline
+            await self.work.start(pipeline)
         except (Exception, SystemExit) as error:
             # Its text is for the log only: anybody may read `/health`, and a library's error may
             # hold the token or the URL that it was given.

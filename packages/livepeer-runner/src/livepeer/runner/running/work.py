@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from starlette.routing import BaseRoute
 
+from livepeer.runner.author.pipeline import PipelineBase
+
 
 class Work(Protocol):
     """What `create_app` needs of a kind of work."""
@@ -26,8 +28,8 @@ class Work(Protocol):
     def notes(self) -> Sequence[str]:
         """What an operator should know before the start, a sentence each."""
 
-    async def start(self) -> None:
-        """Called once, when setup is over and before the first job."""
+    async def start(self, pipeline: PipelineBase) -> None:
+        """Called once, before the first job, with the instance that is set up."""
 
     async def drain(self) -> None:
         """The stop was asked for: end what would never end by itself, such as a stream."""
@@ -38,9 +40,3 @@ class Work(Protocol):
     @property
     def queued(self) -> int:
         """Jobs that have a slot and wait for their turn."""
-
-    @property
-    def in_flight(self) -> int: ...
-
-    @property
-    def busy(self) -> bool: ...

@@ -28,7 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from livepeer.runner.author.pipeline import Pipeline, PipelineBase
+from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.errors import (
     JobError,
     MethodNotAllowed,
@@ -41,6 +41,7 @@ from livepeer.runner.metrics import CONTENT_TYPE
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
 from livepeer.runner.running.work import Work
+from livepeer.runner.serving.kinds import make_service
 from livepeer.runner.settings import Settings
 
 PROTOCOL = "v1"
@@ -53,10 +54,8 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
     enter `app.router.lifespan_context(app)` in that app's own lifespan. Raises `SignatureError`
     where the class cannot be served as it is written, `SettingsError` for a bad environment.
     """
-    if not issubclass(cls, PipelineBase):
-        raise TypeError(f"{cls.__name__} is no Pipeline: write `class {cls.__name__}(Pipeline)`")
-    service = Service(cls, settings if settings is not None else Settings.from_env())
-    service.work = work = _work(service, cls)
+    service = make_service(cls, settings if settings is not None else Settings.from_env())
+    work = service.work
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,22 +83,6 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
     app.openapi = _openapi(app, work)  # type: ignore[method-assign]
     app.add_middleware(EntryPoint)
     return app
-
-
-def _work(service: Service, cls: type[PipelineBase]) -> Work:
-    if issubclass(cls, Pipeline):
-        from livepeer.runner.batch.work import BatchWork
-
-        return BatchWork(service, cls)
-    from livepeer.runner.author.live_pipeline import LivePipeline
-
-    if issubclass(cls, LivePipeline):
-        from livepeer.runner.live.work import LiveWork
-
-        return LiveWork(service, cls)
-    raise TypeError(
-        f"{cls.__name__} is of no kind that can be served: derive it from Pipeline or LivePipeline"
-    )
 
 
 def _routes(service: Service, work: Work) -> list[Route]:
