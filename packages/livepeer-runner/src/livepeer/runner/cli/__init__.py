@@ -17,6 +17,9 @@ commands = (
         f"{__name__}.dev:app",
         "Author",
     ),
+    Command(
+        "inspect", "Show what a registry says of an image.", f"{__name__}.inspect:app", "Operate"
+    ),
     Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
     Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),
     Command("prepare", "Fetch a pipeline's model weights.", f"{__name__}.prepare:app", "Operate"),

@@ -1,0 +1,129 @@
+"""`livepeer inspect`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from livepeer.trickle.cli.console import emit, fail, is_terminal, note, printable
+
+if TYPE_CHECKING:
+    from livepeer.runner.packaging.inspect import Image
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer inspect docker.io/me/sentiment-livepeer-runner:1.0.0
+
+livepeer inspect ghcr.io/me/sentiment --json | jq .pipeline.schema.input"""
+
+
+@app.command(epilog=EPILOG)
+def inspect(
+    image: Annotated[str, typer.Argument(help="registry/owner/name:tag, or @sha256:...")],
+    platform: Annotated[
+        str, typer.Option(help="Which image, where there is one for each platform.")
+    ] = "linux/amd64",
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")] = False,
+) -> None:
+    """Show what a registry says of a pipeline's image: nothing is pulled.
+
+    The digest is checked against what came; your `docker login` is used where one is asked for.
+    """
+    from livepeer.runner.packaging.inspect import inspect as ask
+    from livepeer.runner.packaging.registry.client import ImageNotFound, NotAllowed, RegistryError
+    from livepeer.runner.packaging.registry.reference import ImageReference, InvalidReference
+
+    try:
+        found = asyncio.run(
+            ask(ImageReference.parse(image), platform=platform, plain_http=plain_http)
+        )
+    except InvalidReference as error:
+        fail(str(error), code=2)
+    except ImageNotFound as error:
+        fail(str(error), hint="A private image is shown after `docker login` only.", code=3)
+    except NotAllowed as error:
+        fail(str(error), code=4)
+    except RegistryError as error:
+        fail(str(error))
+    if json or not is_terminal():
+        emit(document(found))
+    else:
+        _show(found)
+    if found.pipeline_error is not None:
+        fail(f"{image}: {found.pipeline_error}")
+    if found.pipeline is None:
+        note("It says nothing of a pipeline: not made by `livepeer build`, or made by hand.")
+
+
+def document(image: Image) -> dict[str, Any]:
+    """What is printed for programs."""
+    said = image.pipeline
+    return {
+        "reference": str(image.reference),
+        "digest": image.digest,
+        "pinned": image.pinned,
+        "platform": image.platform,
+        "platforms": list(image.platforms),
+        "created": image.created,
+        "size": image.size,
+        "layers": [{"digest": layer.digest, "size": layer.size} for layer in image.layers],
+        "user": image.user,
+        "signatures": image.signatures,
+        "signature_verified": False,
+        "pipeline": said
+        and {
+            "id": said.id,
+            "version": said.version,
+            "type": said.type,
+            "sdk_version": said.sdk_version,
+            "protocol": said.protocol,
+            "capacity": said.capacity,
+            "gpu": said.gpu,
+            "schema_sha256": said.schema_sha256,
+            "schema": said.schema,
+        },
+        "labels": image.labels,
+    }
+
+
+def _show(image: Image) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+
+    def row(name: str, value: object) -> None:
+        if value not in (None, "", ()):
+            table.add_row(Text(name, style="bold"), Text(printable(str(value))))
+
+    if (said := image.pipeline) is not None:
+        row("pipeline", " ".join(filter(None, (said.id, said.version))))
+        row("type", said.type)
+        row("sdk", said.sdk_version)
+        row("protocol", said.protocol)
+        row("capacity", said.capacity)
+        row("gpu", said.gpu)
+        if said.schema is not None:
+            for side in ("input", "output"):
+                part = said.schema.get(side)
+                fields = part.get("properties") if isinstance(part, dict) else None
+                if isinstance(fields, dict):
+                    row(side, ", ".join(map(str, fields)))
+        row("schema", said.schema_sha256 and f"sha256:{said.schema_sha256}")
+    row("image", image.reference)
+    row("digest", image.digest)
+    row("pinned", image.pinned)
+    row("platform", ", ".join(image.platforms))
+    row("size", f"{image.size / 1e6:.1f} MB in {len(image.layers)} layers")
+    row("user", image.user or "root")
+    row("created", image.created)
+    row("signed", f"{image.signatures} signatures, not verified" if image.signatures else "no")
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""A container registry over its HTTP API, without an engine and without a pull."""

@@ -1,0 +1,383 @@
+"""`RegistryClient`: manifests and blobs of one registry, each checked against its digest.
+
+The API is that of the OCI distribution specification, version 1.1. What a registry sends is
+bounded, and believed only where its hash is the one that was asked for or told.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import aiohttp
+
+from livepeer.runner.logs import shown
+from livepeer.runner.packaging.registry import credentials
+from livepeer.runner.packaging.registry.reference import HUB, ImageReference, is_digest
+from livepeer.runner.secret import Secret
+
+LARGEST_MANIFEST = 4 * 1024 * 1024
+LARGEST_CONFIG = 8 * 1024 * 1024
+LARGEST_ANSWER = 256 * 1024
+REQUEST_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+REDIRECTS = 5
+
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+_CHALLENGE = re.compile(r'([A-Za-z]+)="((?:[^"\\]|\\.)*)"')
+_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
+
+
+class RegistryError(Exception):
+    """A registry did not do what was asked; the message says what, why, and what to do."""
+
+
+class ImageNotFound(RegistryError):
+    """The registry has no such image, or does not show it to this user."""
+
+
+class NotAllowed(RegistryError):
+    """The registry wants another login."""
+
+
+class RegistryUnreachable(RegistryError):
+    """No answer: a wrong host, a network that is down, or a registry that is."""
+
+
+class DigestMismatch(RegistryError):
+    """What came is not what its digest says: it was changed on the way, or is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest or an index, as the registry keeps it; `digest` is the hash of `body`."""
+
+    digest: str
+    media_type: str
+    body: bytes
+    content: dict[str, Any]
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in INDEX_TYPES or "manifests" in self.content
+
+
+class RegistryClient:
+    """One registry, with the user's own login.
+
+    `registry` is `host[:port]`. Plain HTTP is spoken with this machine (127.0.0.0/8, localhost,
+    ::1), and elsewhere only with `plain_http=True`. `login` takes the place of what `docker login`
+    kept.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        *,
+        plain_http: bool = False,
+        login: credentials.Login | None = None,
+    ) -> None:
+        self.registry = registry
+        self._plain_http = plain_http
+        self._login = login
+        self._asked_for_login = login is not None
+        self._base: str | None = None
+        self._tokens: dict[str, Secret] = {}
+        self._basic = False
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+        self._http = aiohttp.ClientSession(
+            timeout=timeout,
+            trust_env=True,
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity", "User-Agent": "livepeer-runner"},
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def manifest(self, image: ImageReference) -> Manifest:
+        """The manifest, or the index, that `image` names. Raises `RegistryError`."""
+        accept = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
+        path = f"{image.repository}/manifests/{image.target}"
+        async with self._get(path, image, headers={"Accept": accept}) as answer:
+            body = await _read(answer, LARGEST_MANIFEST, "the manifest")
+            media_type = answer.content_type
+            told = answer.headers.get("Docker-Content-Digest")
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        for expected in (image.digest, told):
+            if expected is not None and is_digest(expected) and expected != digest:
+                raise DigestMismatch(
+                    f"{self.registry} sent for {image.repository} a manifest with the digest "
+                    f"{digest}, not {expected}"
+                )
+        content = _json(body, "the manifest", self.registry)
+        if content.get("schemaVersion") != 2:
+            raise RegistryError(
+                f"{image} has a manifest of another version than 2: push it anew with a present "
+                f"engine"
+            )
+        named = content.get("mediaType")
+        return Manifest(digest, named if isinstance(named, str) else media_type, body, content)
+
+    async def digest(self, image: ImageReference) -> str:
+        """The digest that `image` has now. The manifest is read where the registry's word is not
+        enough: a tag is believed only by its content."""
+        return (await self.manifest(image)).digest
+
+    async def blob(self, image: ImageReference, digest: str, *, limit: int) -> bytes:
+        """A blob of at most `limit` bytes, checked against its digest. Raises `RegistryError`."""
+        if not is_digest(digest):
+            raise RegistryError(f"{image} names a blob by {shown(digest)!r}, which is no digest")
+        async with self._get(f"{image.repository}/blobs/{digest}", image) as answer:
+            body = await _read(answer, limit, "the blob")
+        found = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if found != digest:
+            raise DigestMismatch(
+                f"{self.registry} sent for {digest} a blob with the digest {found}"
+            )
+        return body
+
+    async def referrers(self, image: ImageReference, digest: str) -> list[dict[str, Any]]:
+        """What refers to a manifest (signatures, attestations), by the API or by its fallback tag.
+
+        Empty where the registry knows of none. Raises `RegistryError`.
+        """
+        try:
+            async with self._get(f"{image.repository}/referrers/{digest}", image) as answer:
+                body = await _read(answer, LARGEST_MANIFEST, "the list of referrers")
+            content = _json(body, "the list of referrers", self.registry)
+        except ImageNotFound:
+            try:
+                tag = ImageReference(image.registry, image.repository, digest.replace(":", "-"))
+                content = (await self.manifest(tag)).content
+            except ImageNotFound:
+                return []
+        found = content.get("manifests")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    # --- requests --------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _get(
+        self, path: str, image: ImageReference, headers: dict[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A successful answer; redirects, to where blobs are kept, are followed without login."""
+        assert self._http is not None, "use `async with`"
+        url = f"{await self._find()}/v2/{path}"
+        scope = f"repository:{image.repository}:pull"
+        try:
+            answer = await self._authorized(url, scope, headers or {})
+            for _ in range(REDIRECTS):
+                if answer.status not in (301, 302, 303, 307, 308):
+                    break
+                url = urljoin(url, answer.headers.get("Location", ""))
+                answer.release()
+                self._may_go(url)
+                answer = await self._http.get(url, headers=headers, allow_redirects=False)
+            async with answer:
+                if answer.status != 200:
+                    raise await self._failure(answer, image)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
+    async def _authorized(
+        self, url: str, scope: str, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        assert self._http is not None
+        for last in (False, True):
+            sent = {**headers, **self._authorization(scope)}
+            answer = await self._http.get(url, headers=sent, allow_redirects=False)
+            if answer.status != 401 or last:
+                return answer
+            challenge = answer.headers.get("WWW-Authenticate", "")
+            answer.release()
+            await self._answer_challenge(challenge, scope)
+        raise AssertionError("unreachable")
+
+    def _authorization(self, scope: str) -> dict[str, str]:
+        if (token := self._tokens.get(scope)) is not None:
+            return {"Authorization": f"Bearer {token.reveal()}"}
+        if self._basic and self._login is not None:
+            return {"Authorization": _basic(self._login)}
+        return {}
+
+    async def _answer_challenge(self, challenge: str, scope: str) -> None:
+        """Get what a 401 asks for: a token of its token service, or the login itself."""
+        login = await self._get_login()
+        scheme, _, rest = challenge.partition(" ")
+        if scheme.lower() == "basic":
+            if login is None or login.is_token:
+                raise NotAllowed(self._log_in("wants a login"))
+            if self._basic:
+                raise NotAllowed(self._log_in("refused the login that is kept for it"))
+            self._basic = True
+        elif scheme.lower() == "bearer":
+            given = {name.lower(): value for name, value in _CHALLENGE.findall(rest)}
+            self._tokens[scope] = await self._fetch_token(given, scope, login)
+        else:
+            raise NotAllowed(f"{self.registry} asks for a login in a way that is unknown here")
+
+    async def _fetch_token(
+        self, given: dict[str, str], scope: str, login: credentials.Login | None
+    ) -> Secret:
+        assert self._http is not None
+        realm = given.get("realm", "")
+        self._may_go(realm)
+        query = {"scope": scope} | ({"service": given["service"]} if "service" in given else {})
+        if login is not None and login.is_token:
+            form = {
+                **query,
+                "grant_type": "refresh_token",
+                "client_id": "livepeer-runner",
+                "refresh_token": login.password.reveal(),
+            }
+            asked = self._http.post(realm, data=form, allow_redirects=False)
+        else:
+            headers = {} if login is None else {"Authorization": _basic(login)}
+            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+            asked = self._http.get(url, headers=headers, allow_redirects=False)
+        async with asked as answer:
+            if answer.status in (400, 401, 403):
+                raise NotAllowed(self._log_in("refused the login that is kept for it"))
+            if answer.status != 200:
+                raise RegistryUnreachable(
+                    f"the token service of {self.registry} answered {answer.status}: try later"
+                )
+            content = _json(await _read(answer, LARGEST_ANSWER, "the token"), "the token", realm)
+        token = content.get("token") or content.get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise RegistryError(f"the token service of {self.registry} gave no token")
+        return Secret(token)
+
+    async def _get_login(self) -> credentials.Login | None:
+        if not self._asked_for_login:
+            self._asked_for_login = True
+            try:
+                self._login = await credentials.login(self.registry)
+            except credentials.CredentialError as error:
+                raise NotAllowed(str(error)) from error
+        return self._login
+
+    async def _find(self) -> str:
+        """The address of the API: HTTPS, on this machine plain HTTP where that is spoken."""
+        if self._base is not None:
+            return self._base
+        host = "registry-1.docker.io" if self.registry == HUB else self.registry
+        secure, plain = f"https://{host}", f"http://{host}"
+        candidates = [secure]
+        if self._plain_http:
+            candidates = [plain]
+        elif _LOOPBACK.fullmatch(host):  # as engines do
+            candidates = [plain, secure]
+        failure: Exception | None = None
+        assert self._http is not None
+        for base in candidates:
+            try:
+                async with self._http.get(f"{base}/v2/", allow_redirects=False) as answer:
+                    if answer.status in (200, 401, 403):
+                        self._base = base
+                        return base
+                    raise RegistryError(
+                        f"{self.registry} answered {answer.status} at /v2/: is it a registry?"
+                    )
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                failure = failure or self._unreachable(error)
+        assert failure is not None
+        raise failure
+
+    def _may_go(self, url: str) -> None:
+        """No login and no blob over plain HTTP, except where the registry itself speaks it."""
+        parts = urlsplit(url)
+        plain = parts.scheme == "http" and (self._base or "").startswith("http:")
+        if not parts.hostname or not (parts.scheme == "https" or plain):
+            raise RegistryError(f"{self.registry} leads to {shown(url)}, which is not https")
+
+    async def _failure(
+        self, answer: aiohttp.ClientResponse, image: ImageReference
+    ) -> RegistryError:
+        said = _said(await _read(answer, LARGEST_ANSWER, "the error", cut=True))
+        if answer.status == 404:
+            return ImageNotFound(f"{self.registry} has no {image.repository}:{image.target}{said}")
+        if answer.status == 401 and self._login is not None:
+            return NotAllowed(self._log_in("refused the login that is kept for it"))
+        if answer.status in (401, 403):
+            return NotAllowed(self._log_in(f"does not show {image.repository}{said}"))
+        if answer.status == 429:
+            return RegistryUnreachable(f"{self.registry} wants a pause{said}: try again later")
+        return RegistryError(f"{self.registry} answered {answer.status} for {image}{said}")
+
+    def _log_in(self, what: str) -> str:
+        named = "" if self.registry == HUB else f" {self.registry}"
+        return f"{self.registry} {what}: run `docker login{named}`, and try again"
+
+    def _unreachable(self, error: Exception) -> RegistryUnreachable:
+        if isinstance(error, TimeoutError):
+            return RegistryUnreachable(
+                f"{self.registry} gave no answer within {REQUEST_SECONDS:g} s: try again later"
+            )
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return RegistryUnreachable(
+                f"the certificate of {self.registry} does not verify: {shown(str(error))}"
+            )
+        return RegistryUnreachable(f"{self.registry} cannot be reached: {shown(str(error))}")
+
+
+async def _read(
+    answer: aiohttp.ClientResponse, limit: int, what: str, *, cut: bool = False
+) -> bytes:
+    """The body; `cut`: only its beginning where it is too long, else `RegistryError`."""
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(64 * 1024):
+        body += chunk
+        if len(body) > limit:
+            if cut:
+                break
+            raise RegistryError(f"{what} is larger than {limit} bytes")
+    return bytes(body)
+
+
+def _json(body: bytes, what: str, source: str) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise RegistryError(f"{what} that {shown(source)} sent is no JSON object")
+    return content
+
+
+def _said(body: bytes) -> str:
+    """The first of a registry's own errors, for the end of a sentence."""
+    try:
+        first = json.loads(body)["errors"][0]
+        text = first.get("message") or first.get("code")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return f" ({shown(text)})" if isinstance(text, str) and text else ""
+
+
+def _basic(login: credentials.Login) -> str:
+    pair = f"{login.username}:{login.password.reveal()}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
