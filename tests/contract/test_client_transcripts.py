@@ -118,7 +118,7 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
             ) as gw:  # type: ignore[arg-type]
                 calls = LiveCalls(
                     gw._dispatcher,
-                    gw._caller.check_params,
+                    gw._calls.check_params,
                     gw._pools,
                     gw._trust,
                     gw._config.gateway,

@@ -19,9 +19,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from livepeer.client import FileOutput, Gateway, InvalidInputError, ProtocolError, Schema
-from livepeer.client.files import sniff
+from livepeer.client.files import decode, encode, sniff
 from livepeer.client.testing import HANG, reply
-from livepeer.client.values import decode, encode
 
 Start = Callable[..., Any]
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livepeer.client.http.sse import Parser
+from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 
 
 def parse(*chunks: bytes) -> list[StreamEvent]:
-    parser = Parser()
+    parser = EventParser()
     found = [event for chunk in chunks for event in parser.feed(chunk)]
     return found + parser.end()
 
@@ -132,7 +132,7 @@ def test_what_an_orchestrator_puts_before_done_is_taken_out_again(
     ],
 )
 def test_done_ends_the_stream_at_its_own_line_however_it_comes(end: bytes) -> None:
-    parser = Parser()
+    parser = EventParser()
     assert [event.data for event in parser.feed(b"data: 1\n\n" + end)] == ["1"]
     assert parser.end() == []
     assert parser.done
@@ -143,13 +143,13 @@ def test_done_ends_the_stream_at_its_own_line_however_it_comes(end: bytes) -> No
     "line", [b"data: say [DONE] now", b'data: {"t":"\\u005bDONE]"}', b": [DONE]", b"data: [done]"]
 )
 def test_done_inside_something_else_is_no_end(line: bytes) -> None:
-    parser = Parser()
+    parser = EventParser()
     found = parser.feed(line + b"\n\ndata: after\n\n")
     assert found[-1].data == "after" and not parser.done
 
 
 def test_the_balance_is_told_and_a_pipelines_own_balance_event_passes() -> None:
-    parser = Parser()
+    parser = EventParser()
     own = b'data: {"balance": 7.000}\n\n'
     found = parser.feed(
         own + b"data: x\n\n" + BALANCE.replace(b"0.000", b"1.250") + b"data: [DONE]\n"
@@ -164,7 +164,7 @@ def test_a_balance_in_the_middle_of_an_event_leaves_the_event_whole() -> None:
 
 
 def test_a_flood_of_empty_lines_is_noticed_and_costs_nothing() -> None:
-    parser = Parser()
+    parser = EventParser()
     parser.feed(b"data: 1\n\n")
     assert not parser.flooded
     for _ in range(20):
@@ -188,14 +188,14 @@ def test_an_event_without_end_is_refused_before_it_fills_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from livepeer.client import ProtocolError
-    from livepeer.client.http import sse
+    from livepeer.client.protocol import sse
 
     monkeypatch.setattr(sse, "EVENT_LIMIT", 1000)
-    parser = Parser()
+    parser = EventParser()
     with pytest.raises(ProtocolError, match="over"):
         for _ in range(100):
             parser.feed(b"x" * 100)
-    parser = Parser()
+    parser = EventParser()
     with pytest.raises(ProtocolError, match="over"):
         for _ in range(100):
             parser.feed(b"data: 12345678901234567890\n")
@@ -204,7 +204,7 @@ def test_an_event_without_end_is_refused_before_it_fills_the_memory(
 def test_an_event_of_endless_empty_lines_and_an_endless_retry_are_bounded() -> None:
     from livepeer.client import ProtocolError
 
-    parser = Parser()
+    parser = EventParser()
     with pytest.raises(ProtocolError, match="lines"):
         for _ in range(1000):
             parser.feed(b"data\n" * 1000)

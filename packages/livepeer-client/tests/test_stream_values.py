@@ -136,7 +136,7 @@ async def test_the_error_of_a_stream_holds_the_values_that_came_before_it(
 async def test_what_an_error_keeps_of_a_long_stream_are_its_last_values(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.stream_source.KEPT_EVENTS", 3)
+    monkeypatch.setattr("livepeer.client.network.event_stream.KEPT_EVENTS", 3)
     orch = await start(job=events(*(token(i) for i in range(9))))
     async with Gateway(orch_url=orch.url) as gw, gw.stream_async("llm") as stream:
         with pytest.raises(StreamInterruptedError) as caught:

@@ -28,11 +28,11 @@ from livepeer.client import (
     Token,
 )
 from livepeer.client.config import Config
-from livepeer.client.http import http
+from livepeer.client.http import requests as http
 from livepeer.client.network import directory
+from livepeer.client.protocol.wire import capacity_in, error_body, price_in, wait_in
 from livepeer.client.testing import ScriptedOrchestrator, events, reply
 from livepeer.client.untrusted import LARGE, loads, printable, redacted, secrets_in, shown_url
-from livepeer.client.wire import capacity_in, error_body, price_in, wait_in
 
 Start = Callable[..., Any]
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepeer.client import Gateway, InvalidInputError, Schema
+from livepeer.client.files import decode, encode
 from livepeer.client.schema import validation
-from livepeer.client.values import decode, encode
 
 Start = Callable[..., Any]
 
@@ -232,7 +232,7 @@ NEW = {"input": {"properties": {"n": {"maximum": 9}}}}
 @pytest.fixture
 def aging(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Makes every schema that was met so much older, in seconds."""
-    from livepeer.client.schema import schemas
+    from livepeer.client.schema import schema as schemas
 
     passed = 0.0
     monotonic = time.monotonic
@@ -318,11 +318,11 @@ async def test_a_schema_that_could_not_be_had_is_not_taken_for_none(
 async def test_schemas_are_kept_in_a_bounded_number(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.schema.schemas.SCHEMAS", 3)
+    monkeypatch.setattr("livepeer.client.schema.schema.SCHEMAS", 3)
     orch = await start(schema=OLD)
     async with Gateway(orch_url=orch.url) as gw:
         await asyncio.gather(*(gw.run_async(f"echo-{i}") for i in range(10)))
-        assert len(gw._caller._schemas._known) == 3
+        assert len(gw._calls._schemas._known) == 3
 
 
 async def test_reading_a_file_for_a_call_does_not_hold_the_loop(

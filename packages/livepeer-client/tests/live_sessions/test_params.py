@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from livepeer.client import Gateway, InvalidInputError
-from livepeer.client.live.params import check
-from livepeer.client.schema import schemas
-from livepeer.client.schema.schemas import Schema
+from livepeer.client.schema import schema as schemas
+from livepeer.client.schema.params import check
+from livepeer.client.schema.schema import Schema
 from livepeer.client.testing import reply
 
 from .scripts import answers, asked

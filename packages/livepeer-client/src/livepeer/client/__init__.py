@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from livepeer.client.files import FileOutput
     from livepeer.client.gateway import Gateway
     from livepeer.client.live.session import LiveSession, LiveStats
-    from livepeer.client.schema.schemas import Schema
+    from livepeer.client.schema.schema import Schema
     from livepeer.client.streams import AsyncStreamResponse, StreamResponse
     from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
 
@@ -80,7 +80,7 @@ _HOMES = {
     "LiveStats": "live.session",
     "Offer": "types",
     "Rejection": "types",
-    "Schema": "schema.schemas",
+    "Schema": "schema.schema",
     "StreamEvent": "types",
     "StreamResponse": "streams",
     "Token": "config",

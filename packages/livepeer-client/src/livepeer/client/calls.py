@@ -17,19 +17,19 @@ from livepeer.client.exceptions import (
     PipelineError,
     ProtocolError,
 )
-from livepeer.client.files import as_bytes
+from livepeer.client.files import as_bytes, encode
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import LARGE, Http
+from livepeer.client.http.requests import Http
 from livepeer.client.http.retries import retries
-from livepeer.client.live import params as live_params
-from livepeer.client.network.jobs import Choice, Dispatcher, Running, Task
-from livepeer.client.results import EVENT_STREAM, media_type, value_of
-from livepeer.client.schema.schemas import FRESH_SECONDS, SCHEMA_BYTES, Known, Schema, SchemaCache
+from livepeer.client.network.jobs import Choice, Dispatcher, Task
+from livepeer.client.network.running import RunningJob
+from livepeer.client.protocol.results import EVENT_STREAM, media_type, value_of
+from livepeer.client.protocol.wire import compact_json
+from livepeer.client.schema import params as live_params
+from livepeer.client.schema.schema import FRESH_SECONDS, SCHEMA_BYTES, Known, Schema, SchemaCache
 from livepeer.client.streams import collect
 from livepeer.client.types import CapabilityInfo
-from livepeer.client.untrusted import loads
-from livepeer.client.values import encode
-from livepeer.client.wire import compact_json
+from livepeer.client.untrusted import LARGE, loads
 
 if TYPE_CHECKING:
     import os
@@ -47,7 +47,7 @@ SCHEMA_LIMIT: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallArguments:
     """What the caller said, as it was said."""
 
     capability: str
@@ -60,14 +60,14 @@ class Call:
     max_retries: int | None = None
 
 
-class Caller:
+class Calls:
     """Makes calls on behalf of a gateway; keeps the schemas that it has met."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._schemas = SchemaCache()
 
-    async def start(self, http: Http, call: Call, deadline: Deadline) -> Running:
+    async def start(self, http: Http, call: CallArguments, deadline: Deadline) -> RunningJob:
         """Check and send; the answer has begun when this returns."""
         name = call.capability
         _check_name(name)
@@ -94,7 +94,7 @@ class Caller:
         running.output = there.schema.output if there.schema else None
         return running
 
-    async def value(self, call: Call, running: Running) -> Any:
+    async def value(self, call: CallArguments, running: RunningJob) -> Any:
         """The whole answer as a value; the values of a stream in a list."""
         if media_type(running.headers) == EVENT_STREAM:
             return await collect(running)
@@ -160,7 +160,7 @@ class Caller:
         return [await self._probe(http, name, known, deadline) for name, known in pairs]
 
     async def _known_for(
-        self, http: Http, call: Call, deadline: Deadline, choice: Choice, place: str | None
+        self, http: Http, call: CallArguments, deadline: Deadline, choice: Choice, place: str | None
     ) -> Known:
         """The schema where the call wants it, or where it costs nothing: a job of its own is asked
         of a free capability only."""
@@ -246,7 +246,7 @@ def _schema_in(body: bytes) -> Schema | None:
         return None  # it is something else, as of a container that is not made with this SDK
 
 
-async def _task(call: Call, schema: Schema | None) -> Task:
+async def _task(call: CallArguments, schema: Schema | None) -> Task:
     """What is sent. Made in a thread of its own where it may take longer than a loop should."""
     if schema and schema.document.get("type") == "live" and call.route == "predict":
         raise InvalidInputError(
@@ -279,7 +279,7 @@ def _is_small(value: Any) -> bool:
     return left > 0
 
 
-def _body(call: Call, schema: Schema | None) -> tuple[bytes, str]:
+def _body(call: CallArguments, schema: Schema | None) -> tuple[bytes, str]:
     if isinstance(call.input, (bytes, bytearray, memoryview)) or hasattr(call.input, "__fspath__"):
         raw = as_bytes(call.input)
         assert raw is not None
@@ -297,7 +297,7 @@ def _body(call: Call, schema: Schema | None) -> tuple[bytes, str]:
         raise InvalidInputError(f"the input cannot be sent as JSON: {error}") from error
 
 
-def parsed(value: Any, output: type[T], running: Running) -> T:
+def parsed(value: Any, output: type[T], running: RunningJob) -> T:
     """`value` as the type that the caller wants. Raises `ProtocolError` where it is none."""
     from pydantic import TypeAdapter, ValidationError
 

@@ -68,7 +68,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class OrchestratorSource:
     """One place to learn orchestrators from: a fixed list, or a service that is asked for one."""
 
     name: str
@@ -82,7 +82,7 @@ class Config:
     """A gateway's settings, resolved and checked. The repr shows no secret."""
 
     gateway: str | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[OrchestratorSource, ...] = ()
     """In the order in which they are asked; the first that names anyone is used."""
     signer: str | None = None
     signer_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -141,7 +141,7 @@ class Config:
                 _env_url(env, "LIVEPEER_DISCOVERY_URL"),
             )
         if signer and not gateway:
-            asked = Source(SIGNER, service=signer, headers=signer_headers)
+            asked = OrchestratorSource(SIGNER, service=signer, headers=signer_headers)
             sources = (*sources, asked)
 
         return cls(
@@ -189,27 +189,29 @@ def urls(name: str, values: Iterable[str]) -> tuple[str, ...]:
 
 def _road(
     where: str, orchestrators: tuple[str, ...], gateway: str | None, discovery: str | None
-) -> tuple[str | None, tuple[Source, ...]]:
+) -> tuple[str | None, tuple[OrchestratorSource, ...]]:
     if gateway and (orchestrators or discovery):
         raise ConfigurationError(
             f"{where} names a gateway and orchestrators (or discovery) too, which are two different"
             " roads: set one of gateway_url and orch_url/discovery_url"
         )
-    sources: tuple[Source, ...] = ()
+    sources: tuple[OrchestratorSource, ...] = ()
     if orchestrators:
-        sources += (Source("orch_url", orchestrators),)
+        sources += (OrchestratorSource("orch_url", orchestrators),)
     if discovery:
-        sources += (Source("discovery_url", service=discovery),)
+        sources += (OrchestratorSource("discovery_url", service=discovery),)
     return gateway, sources
 
 
-def _token_sources(token: Token) -> tuple[Source, ...]:
-    sources: tuple[Source, ...] = ()
+def _token_sources(token: Token) -> tuple[OrchestratorSource, ...]:
+    sources: tuple[OrchestratorSource, ...] = ()
     if token.orchestrators:
-        sources += (Source("the token's orchestrators", token.orchestrators),)
+        sources += (OrchestratorSource("the token's orchestrators", token.orchestrators),)
     if token.discovery:
         headers = token.discovery_headers
-        sources += (Source("the token's discovery", service=token.discovery, headers=headers),)
+        sources += (
+            OrchestratorSource("the token's discovery", service=token.discovery, headers=headers),
+        )
     return sources
 
 

@@ -1,18 +1,30 @@
-"""Files: what comes out of a call, and how paths, bytes, arrays and pictures become bytes."""
+"""Files and values: what JSON carries of them into a call, and a call's result out of it."""
 
 from __future__ import annotations
 
 import base64
+import binascii
+import math
 import mimetypes
 import os
+import re
 import struct
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from livepeer.client.exceptions import InvalidInputError
+from livepeer.client.schema.parts import Parts, is_file, media_type, wants_data_uri
 from livepeer.client.types import FieldError
+
+_DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
+DEPTH: Final = 256
+"""Arrays and objects within each other, of an answer."""
+_DATA_HEAD: Final = 1_000
+"""A data URI names its type and its parameters in so many letters; a million of them are an
+attack."""
 
 
 class FileOutput:
@@ -151,3 +163,147 @@ def _png(array: Any, where: str) -> bytes:
 def unsendable(told: str, where: str) -> InvalidInputError:
     """The error for a value at `where` that no request can carry."""
     return InvalidInputError(f"{where or 'input'}: {told}", fields=[FieldError(where, told)])
+
+
+def encode(value: Any, schema: Any = None) -> Any:
+    """`value` as JSON can carry it: files and pictures become base64, or a data URI where the
+    schema names a media type. Raises `InvalidInputError` that names the field."""
+    try:
+        return _encode(value, schema, "", Parts(schema))
+    except RecursionError:
+        raise unsendable("it is nested too deeply, or holds itself", "") from None
+
+
+def _encode(value: Any, schema: Any, where: str, parts: Parts) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise unsendable(f"{value} is no JSON number", where)
+        return value
+    part = parts.of(schema)
+    if isinstance(value, Mapping):
+        return {
+            str(key): _encode(item, parts.property(part, str(key)), _join(where, key), parts)
+            for key, item in value.items()
+        }
+    if is_array(value) and not is_file(part) and not _looks_like_picture(value, part):
+        if value.dtype.kind == "f" and not sys.modules["numpy"].isfinite(value).all():
+            raise unsendable("not every number in this array is finite, as JSON wants it", where)
+        return value.tolist()
+    if (binary := as_bytes(value, where)) is not None:
+        data, kind = binary
+        text = base64.b64encode(data).decode("ascii")
+        return f"data:{kind};base64,{text}" if wants_data_uri(part) else text
+    if isinstance(value, (list, tuple)):
+        items = part.get("items")
+        return [
+            _encode(item, items, _join(where, index), parts) for index, item in enumerate(value)
+        ]
+    if _is_model(value):
+        return _encode(_dumped(value), schema, where, parts)
+    if hasattr(value, "item") and type(value).__module__ == "numpy":
+        return _encode(value.item(), schema, where, parts)
+    return _jsonable(value, where)
+
+
+def _is_model(value: Any) -> bool:
+    """Is it a Pydantic model? Whoever passes one has imported pydantic, so nobody else has to."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
+
+
+def _dumped(model: Any) -> Any:
+    """A model's values: its own JSON, but for the files in it, which that would take for text."""
+    values = model.model_dump()
+    return _leaves(values) if _holds_files(values) else model.model_dump(mode="json")
+
+
+def _holds_files(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_files, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_files, value))
+    return _holds_bytes(value)
+
+
+def _leaves(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _leaves(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_leaves(item) for item in value]
+    return value if _holds_bytes(value) else _jsonable(value, "")
+
+
+def _holds_bytes(value: Any) -> bool:
+    """Is it the content of a file? A path is text in a model: a field of its own type says so."""
+    if isinstance(value, (bytes, bytearray, memoryview, FileOutput)) or is_array(value):
+        return True
+    return hasattr(value, "read") or type(value).__module__.partition(".")[0] == "PIL"
+
+
+def _jsonable(value: Any, where: str) -> Any:
+    """Dates, decimals, enumerations, sets and the like, as Pydantic writes them."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise unsendable(
+            f"a value of type {type(value).__name__} cannot be sent: use JSON values, bytes, a"
+            " path, an open file, a numpy image or a PIL image",
+            where,
+        ) from error
+
+
+def decode(value: Any, schema: Any = None) -> Any:
+    """`value` with every file in it as a `FileOutput`: data URIs always, bare base64 where the
+    schema says that it is one. Raises `ValueError` for what is nested too deeply to read."""
+    try:
+        return _decode(value, schema, Parts(schema), 0)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _decode(value: Any, schema: Any, parts: Parts, depth: int) -> Any:
+    if isinstance(value, str):
+        if value.startswith("data:") and (match := _DATA_URI.match(value, 0, _DATA_HEAD)):
+            data = _unbase64(value[match.end() :])
+            if data is not None:
+                return FileOutput(data, match[1] or sniff(data))
+        if schema is None:
+            return value
+        part = parts.of(schema)
+        if is_file(part) and (data := _unbase64(value)) is not None:
+            named = media_type(part)
+            return FileOutput(data, named if named and "*" not in named else sniff(data))
+        return value
+    if depth > DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list):
+        items = parts.of(schema).get("items")
+        return [_decode(item, items, parts, depth + 1) for item in value]
+    if isinstance(value, dict):
+        part = parts.of(schema)
+        return {
+            key: _decode(item, parts.property(part, key), parts, depth + 1)
+            for key, item in value.items()
+        }
+    return value
+
+
+def _unbase64(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _looks_like_picture(array: Any, part: Mapping[str, Any]) -> bool:
+    if part.get("type") == "array":
+        return False
+    return array.dtype == "uint8" and array.ndim in (2, 3) and array.shape[-1:] != (0,)
+
+
+def _join(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)

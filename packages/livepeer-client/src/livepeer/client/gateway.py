@@ -10,15 +10,16 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from livepeer.client.calls import Call, Caller, parsed
+from livepeer.client.calls import CallArguments, Calls, parsed
 from livepeer.client.config import Config, Token
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.tls import Trust
-from livepeer.client.network.jobs import Dispatcher, Running
+from livepeer.client.network.jobs import Dispatcher
+from livepeer.client.network.running import RunningJob
 from livepeer.client.payments import signer_for
 from livepeer.client.portal import Portal
-from livepeer.client.schema.schemas import Schema
+from livepeer.client.schema.schema import Schema
 from livepeer.client.streams import AsyncStreamResponse, StreamResponse
 from livepeer.client.types import CapabilityInfo, TlsMode
 
@@ -102,7 +103,7 @@ class Gateway:
         self._trust = trust = Trust(self._config.tls)
         signer = signer_for(self._config, trust)
         self._dispatcher = Dispatcher(self._config, trust, signer)
-        self._caller = Caller(self._dispatcher)
+        self._calls = Calls(self._dispatcher)
         self._pools = Pools()
         self._portal = Portal()
 
@@ -150,7 +151,9 @@ class Gateway:
         Returns the JSON value, text, `FileOutput` for a file, a list of the values of a stream, or
         None for an empty answer. Raises a `LivepeerError`, see `livepeer.client.exceptions`.
         """
-        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
+        call = CallArguments(
+            capability, input, model, timeout, route, idempotent, validate, max_retries
+        )
         return self._portal.call(self._run(call, output))
 
     async def run_async(
@@ -167,7 +170,9 @@ class Gateway:
         max_retries: int | None = None,
     ) -> T:
         """`run`, for async code."""
-        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
+        call = CallArguments(
+            capability, input, model, timeout, route, idempotent, validate, max_retries
+        )
         return await self._run(call, output)
 
     def stream(
@@ -192,7 +197,9 @@ class Gateway:
         pipeline that does not stream gives one event. An error in the middle is raised by the
         iteration, after the events that came before it, which its `received` holds.
         """
-        call = Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
+        call = CallArguments(
+            capability, input, model, timeout, route, idempotent, validate, max_retries
+        )
         return StreamResponse(self._portal, self._stream(call))
 
     def stream_async(
@@ -209,20 +216,22 @@ class Gateway:
     ) -> AsyncStreamResponse:
         """`stream`, for async code: `async with gw.stream_async(...) as events`."""
         return self._stream(
-            Call(capability, input, model, timeout, route, idempotent, validate, max_retries)
+            CallArguments(
+                capability, input, model, timeout, route, idempotent, validate, max_retries
+            )
         )
 
-    async def _run(self, call: Call, output: type[T] | None) -> T:
+    async def _run(self, call: CallArguments, output: type[T] | None) -> T:
         running = await self._start(call)
-        value = await self._caller.value(call, running)
+        value = await self._calls.value(call, running)
         return cast(T, value) if output is None else parsed(value, output, running)
 
-    def _stream(self, call: Call) -> AsyncStreamResponse:
+    def _stream(self, call: CallArguments) -> AsyncStreamResponse:
         return AsyncStreamResponse(partial(self._start, call))
 
-    async def _start(self, call: Call) -> Running:
+    async def _start(self, call: CallArguments) -> RunningJob:
         deadline = self._deadline(call.timeout)
-        return await self._caller.start(await self._pools.current(), call, deadline)
+        return await self._calls.start(await self._pools.current(), call, deadline)
 
     # -- live -----------------------------------------------------------------------------------
 
@@ -257,7 +266,7 @@ class Gateway:
         config = self._config
         calls = LiveCalls(
             self._dispatcher,
-            self._caller.check_params,
+            self._calls.check_params,
             self._pools,
             self._trust,
             config.gateway,
@@ -283,7 +292,7 @@ class Gateway:
     async def schema_async(self, capability: str, *, timeout: float | None = None) -> Schema | None:
         """`schema`, for async code."""
         http = await self._pools.current()
-        return await self._caller.schema(http, capability, self._deadline(timeout))
+        return await self._calls.schema(http, capability, self._deadline(timeout))
 
     def capabilities(
         self, names: Iterable[str] | None = None, *, timeout: float | None = None
@@ -300,7 +309,7 @@ class Gateway:
     ) -> list[CapabilityInfo]:
         """`capabilities`, for async code."""
         http = await self._pools.current()
-        return await self._caller.capabilities(http, names, self._deadline(timeout))
+        return await self._calls.capabilities(http, names, self._deadline(timeout))
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._config.timeout if timeout is None else timeout)

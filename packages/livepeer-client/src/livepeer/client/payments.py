@@ -22,13 +22,13 @@ from livepeer.client.exceptions import (
     PaymentRequiredError,
     ProtocolError,
 )
+from livepeer.client.protocol.wire import JobHeader, compact_json
 from livepeer.client.untrusted import loads, shown_url
-from livepeer.client.wire import Job, compact_json
 
 if TYPE_CHECKING:
     from livepeer.client.config import Config
     from livepeer.client.http.deadline import Deadline
-    from livepeer.client.http.http import Http
+    from livepeer.client.http.requests import Http
     from livepeer.client.http.tls import Trust
     from livepeer.client.types import Offer
 
@@ -56,12 +56,12 @@ class Signer(Protocol):
 
     async def identity(self, http: Http, deadline: Deadline) -> Identity: ...
 
-    async def sign(self, http: Http, job: Job, deadline: Deadline) -> str:
+    async def sign(self, http: Http, job: JobHeader, deadline: Deadline) -> str:
         """The value of the job's `Livepeer` header."""
         ...
 
     async def payment(
-        self, http: Http, job: Job, offer: Offer, deadline: Deadline
+        self, http: Http, job: JobHeader, offer: Offer, deadline: Deadline
     ) -> dict[str, str]:
         """Headers that pay for the job; none for a free one."""
         ...
@@ -75,11 +75,11 @@ class Unsigned:
     async def identity(self, http: Http, deadline: Deadline) -> Identity:
         return Identity(NOBODY, "")
 
-    async def sign(self, http: Http, job: Job, deadline: Deadline) -> str:
+    async def sign(self, http: Http, job: JobHeader, deadline: Deadline) -> str:
         return job.header(sender=NOBODY)
 
     async def payment(
-        self, http: Http, job: Job, offer: Offer, deadline: Deadline
+        self, http: Http, job: JobHeader, offer: Offer, deadline: Deadline
     ) -> dict[str, str]:
         return _unpaid(offer, "set signer_url or eth_key, or call through gateway_url")
 
@@ -123,12 +123,12 @@ class LocalKey:
     async def identity(self, http: Http, deadline: Deadline) -> Identity:
         return self._identity
 
-    async def sign(self, http: Http, job: Job, deadline: Deadline) -> str:
+    async def sign(self, http: Http, job: JobHeader, deadline: Deadline) -> str:
         signature = self._sign(job.request + job.parameters)
         return job.header(sender=self._identity.address, signature=signature)
 
     async def payment(
-        self, http: Http, job: Job, offer: Offer, deadline: Deadline
+        self, http: Http, job: JobHeader, offer: Offer, deadline: Deadline
     ) -> dict[str, str]:
         return _unpaid(offer, "this version signs with a local key, and cannot pay with it yet")
 
@@ -167,7 +167,7 @@ class RemoteSigner:
             self._identity = Identity(_text(answer, "address"), _text(answer, "signature"))
         return self._identity
 
-    async def sign(self, http: Http, job: Job, deadline: Deadline) -> str:
+    async def sign(self, http: Http, job: JobHeader, deadline: Deadline) -> str:
         if self._signs_jobs:
             status, answer = await self._ask(
                 http,
@@ -194,7 +194,7 @@ class RemoteSigner:
         return job.header(sender=identity.address)
 
     async def payment(
-        self, http: Http, job: Job, offer: Offer, deadline: Deadline
+        self, http: Http, job: JobHeader, offer: Offer, deadline: Deadline
     ) -> dict[str, str]:
         return _unpaid(offer, "this version does not ask a remote signer for payments yet")
 

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
-from livepeer.client.network.jobs import Running
+from livepeer.client.network.event_stream import PROGRESS, EventStream, value_of_event
+from livepeer.client.network.running import RunningJob
 from livepeer.client.portal import Portal
-from livepeer.client.stream_source import PROGRESS, Source, value_of_event
 from livepeer.client.types import StreamEvent
 
 COLLECTED_LIMIT: Final = 1 << 28
@@ -33,9 +33,9 @@ class AsyncStreamResponse:
     stops the pipeline. Nothing is read ahead of the reader but what the socket and one buffer hold.
     """
 
-    def __init__(self, start: Callable[[], Awaitable[Running]]) -> None:
-        self._start: Callable[[], Awaitable[Running]] | None = start
-        self._source: Source | None = None
+    def __init__(self, start: Callable[[], Awaitable[RunningJob]]) -> None:
+        self._start: Callable[[], Awaitable[RunningJob]] | None = start
+        self._source: EventStream | None = None
         self._ready: deque[StreamEvent] = deque()
         self._progress: StreamEvent | None = None
         self._ended = False
@@ -66,7 +66,7 @@ class AsyncStreamResponse:
         if self._start is not None:
             start, self._start = self._start, None
             running = await start()
-            self._source = Source(running)
+            self._source = EventStream(running)
             # Whoever drops the stream has left it, and the pipeline has to be told.
             loop = asyncio.get_running_loop()
             self._dropped = weakref.finalize(self, _close_soon, loop, running)
@@ -245,12 +245,12 @@ class StreamResponse:
         self._leave()
 
 
-async def collect(running: Running) -> list[Any]:
+async def collect(running: RunningJob) -> list[Any]:
     """The values of a stream, all of them; an error keeps those that came before it."""
     values: list[Any] = []
     size = 0
 
-    async def started() -> Running:
+    async def started() -> RunningJob:
         return running
 
     async with AsyncStreamResponse(started) as events:
@@ -273,6 +273,6 @@ async def collect(running: Running) -> list[Any]:
     return values
 
 
-def _close_soon(loop: asyncio.AbstractEventLoop, running: Running) -> None:
+def _close_soon(loop: asyncio.AbstractEventLoop, running: RunningJob) -> None:
     with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
         loop.call_soon_threadsafe(running.close)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livepeer.client.cli import options as opt
-from livepeer.client.cli.recording import Recording, load, media_file
+from livepeer.client.cli.recording import SessionRecording, load, media_file
 from livepeer.client.cli.values import read_inputs
 from livepeer.trickle.cli.console import emit, note
 
@@ -138,7 +138,7 @@ async def _live(
         try:
             async with asyncio.timeout(seconds):
                 if target:
-                    await Recording(session, target).run()
+                    await SessionRecording(session, target).run()
                 elif publication:
                     await publication
                     note(f"{source} is sent")

@@ -37,7 +37,7 @@ def load() -> None:
     from livepeer.trickle.media import MediaSubscriber, encode  # noqa: F401
 
 
-class Recording:
+class SessionRecording:
     """Encodes what comes out on a thread."""
 
     def __init__(self, session: LiveSession, target: Path) -> None:

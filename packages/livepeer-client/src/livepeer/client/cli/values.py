@@ -9,8 +9,7 @@ from typing import Any
 
 import typer
 
-from livepeer.client.files import FileOutput
-from livepeer.client.values import encode
+from livepeer.client.files import FileOutput, encode
 from livepeer.trickle.cli.console import emit, emit_text, is_terminal, note
 
 

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator
 
-from livepeer.client.http.http import Http
+from livepeer.client.http.requests import Http
 
 _Kept = dict[asyncio.AbstractEventLoop, tuple[Http, AsyncGenerator[Http]]]
 """An `Http` for each loop, and what closes it."""

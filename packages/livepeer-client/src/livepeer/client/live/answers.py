@@ -10,8 +10,8 @@ from urllib.parse import quote, urlsplit
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
 from livepeer.client.http.tls import origin
-from livepeer.client.network.jobs import Running
-from livepeer.client.wire import compact_json
+from livepeer.client.network.running import RunningJob
+from livepeer.client.protocol.wire import compact_json
 
 URL_LENGTH: Final = 2048
 _URL: Final = re.compile(r"[!-\[\]-~]+")  # no space, no backslash
@@ -59,7 +59,7 @@ class Live:
 
 
 def by_orchestrator(
-    wanted: Wanted, base: str, stream_id: str, running: Running, hosts: Collection[str]
+    wanted: Wanted, base: str, stream_id: str, running: RunningJob, hosts: Collection[str]
 ) -> Live:
     """A stream by the headers of a start's answer. Raises `ProtocolError` for channels that are
     missing, or that are at a host which is neither the orchestrator's nor one of `hosts`."""
@@ -94,7 +94,7 @@ def by_orchestrator(
     return live
 
 
-def by_gateway(wanted: Wanted, base: str, told: Any, running: Running) -> Live:
+def by_gateway(wanted: Wanted, base: str, told: Any, running: RunningJob) -> Live:
     """A stream by the body of a gateway's answer. Raises `ProtocolError` where it names none."""
     stream_id = told.get("stream_id") if isinstance(told, dict) else None
     if not isinstance(stream_id, str) or not _ID.fullmatch(stream_id):
@@ -146,5 +146,5 @@ def _is_plain(url: str) -> bool:
     return len(url) <= URL_LENGTH and bool(_URL.fullmatch(url))
 
 
-def _refused(running: Running, told: str) -> LivepeerError:
+def _refused(running: RunningJob, told: str) -> LivepeerError:
     return running.failed(ProtocolError(told, may_have_run=True, **running.where))

@@ -15,15 +15,15 @@ from livepeer.client.exceptions import (
     PipelineError,
     SessionEndedError,
 )
+from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import SMALL, Http, read
 from livepeer.client.http.pools import Pools
+from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import Trust
 from livepeer.client.live.answers import Live, Wanted, by_gateway, by_orchestrator
 from livepeer.client.network.jobs import Choice, Dispatcher, Task
+from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
-from livepeer.client.values import encode
-from livepeer.client.wire import compact_json
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     ProtocolError,
 )
-from livepeer.client.http.sse import Parser
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.outage import PAUSE, Outage, Seldom
+from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
 from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
@@ -157,7 +157,7 @@ async def records_by_gateway(
             status=response.status,
             **ending.where,
         )
-    parser, seldom = Parser(limit=RECORD_LIMIT), Seldom()
+    parser, seldom = EventParser(limit=RECORD_LIMIT), Seldom()
     try:
         while chunk := await _first(
             asyncio.ensure_future(response.content.readany()), ending, DRAIN

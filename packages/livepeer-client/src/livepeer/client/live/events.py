@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.outage import GONE, Outage, Seldom
+from livepeer.client.protocol.wire import error_value
 from livepeer.client.untrusted import printable
-from livepeer.client.wire import error_value
 from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError
 from livepeer.trickle.http.transport import TLS

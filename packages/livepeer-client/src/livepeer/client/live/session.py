@@ -18,6 +18,7 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     SessionEndedError,
 )
+from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.live.answers import Live, Wanted
 from livepeer.client.live.calls import START_LIMIT, LiveCalls
@@ -28,7 +29,6 @@ from livepeer.client.live.input import Input, Publication, frames_of_file
 from livepeer.client.live.media import Returned, media
 from livepeer.client.live.output import Frames
 from livepeer.client.live.payments import Payments
-from livepeer.client.values import encode
 from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from livepeer.client.config import SIGNER, Config, Source, url
+from livepeer.client.config import SIGNER, Config, OrchestratorSource, url
 from livepeer.client.exceptions import (
     CallTimeoutError,
     ConfigurationError,
@@ -17,7 +17,7 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import Http
+from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import Trust
 from livepeer.client.network.selection import Attempt
 from livepeer.client.untrusted import loads, printable, shown_url
@@ -99,7 +99,7 @@ class Directory:
     async def _listed(
         self,
         http: Http,
-        source: Source,
+        source: OrchestratorSource,
         capability: str,
         model: str | None,
         deadline: Deadline,
@@ -125,7 +125,7 @@ class Directory:
         return found
 
     async def _ask_service(
-        self, http: Http, source: Source, wanted: str | None, deadline: Deadline
+        self, http: Http, source: OrchestratorSource, wanted: str | None, deadline: Deadline
     ) -> list[Any]:
         service = source.service or ""
         place = f"{source.name} ({shown_url(service)})"

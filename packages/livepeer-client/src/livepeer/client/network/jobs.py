@@ -18,12 +18,12 @@ from livepeer.client.exceptions import (
     NoCapacityError,
 )
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import SMALL, Http, read
+from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.retries import Retries
 from livepeer.client.http.tls import Trust
 from livepeer.client.network.directory import Directory
 from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
-from livepeer.client.network.running import Running
+from livepeer.client.network.running import RunningJob
 from livepeer.client.network.selection import (
     Attempt,
     FailureMemory,
@@ -33,10 +33,10 @@ from livepeer.client.network.selection import (
     unfit,
 )
 from livepeer.client.payments import Signer
-from livepeer.client.results import error_of
+from livepeer.client.protocol.results import error_of
+from livepeer.client.protocol.wire import JOB, JobHeader, compact_json, job_url
 from livepeer.client.types import Offer, Phase, Rejection
 from livepeer.client.untrusted import redacted, secrets_in
-from livepeer.client.wire import JOB, Job, compact_json, job_url
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Dispatcher:
 
     async def start(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice | None = None
-    ) -> Running:
+    ) -> RunningJob:
         """Send the job and wait for the headers of a good answer.
 
         Where nobody has room, or is ready, that is tried again as long as the deadline allows.
@@ -147,7 +147,7 @@ class Dispatcher:
 
     async def ask(
         self, http: Http, task: Task, base: str, deadline: Deadline, *, pay: bool = False
-    ) -> Running:
+    ) -> RunningJob:
         """Send it to this one and no other: something that is there already is spoken of.
 
         `pay` brings a payment along, for what it costs by a token that is asked for now.
@@ -164,7 +164,7 @@ class Dispatcher:
 
     async def _once(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice | None, again: Retries
-    ) -> Running:
+    ) -> RunningJob:
         if self._config.gateway:
             return await self._by_gateway(http, task, deadline, self._config.gateway)
         if choice is None:
@@ -186,7 +186,7 @@ class Dispatcher:
 
     async def _by_orchestrators(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice, again: Retries
-    ) -> Running:
+    ) -> RunningJob:
         attempts = list(choice.attempts)
         for attempt in attempts:
             logger.debug("%s: %s", task.capability, attempt.rejection)
@@ -217,7 +217,7 @@ class Dispatcher:
 
     async def _by_gateway(
         self, http: Http, task: Task, deadline: Deadline, gateway: str
-    ) -> Running:
+    ) -> RunningJob:
         job = self._job(task, deadline)
         where = {"capability": task.capability, "orchestrator": gateway, "job_id": job.id}
         try:
@@ -237,7 +237,7 @@ class Dispatcher:
         where: dict[str, str],
         *,
         gateway: bool = False,
-    ) -> Running:
+    ) -> RunningJob:
         headers["Content-Type"] = task.content_type
         if task.sending is not None:
             task.sending(base)
@@ -253,7 +253,7 @@ class Dispatcher:
             where=where,
         )
         if response.status == 200 or (task.path and 200 < response.status < 300):
-            return Running(response, where, gateway, deadline, secrets=secrets)
+            return RunningJob(response, where, gateway, deadline, secrets=secrets)
         body = await read(response, deadline, limit=SMALL, job=True, where=where)
         body = redacted(body.decode("utf-8", "replace"), secrets).encode()
         error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
@@ -268,9 +268,9 @@ class Dispatcher:
             )
         raise error
 
-    def _job(self, task: Task, deadline: Deadline) -> Job:
+    def _job(self, task: Task, deadline: Deadline) -> JobHeader:
         request = task.request or compact_json({"model": task.model} if task.model else {})
-        return Job(
+        return JobHeader(
             id=task.job_id or uuid.uuid4().hex,
             capability=task.capability,
             timeout_seconds=deadline.whole_seconds(),
@@ -289,6 +289,3 @@ def _phase(error: LivepeerError) -> Phase:
     if error.status is not None:
         return "response"
     return "request" if error.may_have_run else "connect"
-
-
-__all__ = ["Choice", "Dispatcher", "Running", "Task"]

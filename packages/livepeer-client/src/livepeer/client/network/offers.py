@@ -16,13 +16,13 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import Http
+from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import Trust
 from livepeer.client.network.selection import Attempt
 from livepeer.client.payments import Signer
+from livepeer.client.protocol.wire import TOKEN_PATH, capacity_in, price_in, token_headers
 from livepeer.client.types import Offer, Phase
 from livepeer.client.untrusted import loads, printable, redacted, secrets_in
-from livepeer.client.wire import TOKEN_PATH, capacity_in, price_in, token_headers
 
 TOKEN_LIMIT: Final = 5.0
 """An orchestrator that takes longer to say what it has will not be quick at the job either."""

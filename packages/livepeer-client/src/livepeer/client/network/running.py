@@ -11,7 +11,7 @@ import aiohttp
 
 from livepeer.client.exceptions import LivepeerError
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.http import read
+from livepeer.client.http.requests import read
 from livepeer.client.network.selection import Attempt, located
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ ANSWER_LIMIT: Final = 1 << 30
 
 
 @dataclass(slots=True)
-class Running:
+class RunningJob:
     """A job whose answer has begun with a good status."""
 
     response: aiohttp.ClientResponse

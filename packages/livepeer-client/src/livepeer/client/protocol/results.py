@@ -16,10 +16,9 @@ from livepeer.client.exceptions import (
     PipelineError,
     ProtocolError,
 )
-from livepeer.client.files import FileOutput
+from livepeer.client.files import FileOutput, decode
+from livepeer.client.protocol.wire import ErrorBody, error_body, wait_in
 from livepeer.client.untrusted import loads, printable
-from livepeer.client.values import decode
-from livepeer.client.wire import ErrorBody, error_body, wait_in
 
 EVENT_STREAM: Final = "text/event-stream"
 _KIND_LENGTH: Final = 256

@@ -15,15 +15,14 @@ from livepeer.client.exceptions import (
     ProtocolError,
     StreamInterruptedError,
 )
-from livepeer.client.files import FileOutput
-from livepeer.client.http.http import LARGE, translate
-from livepeer.client.http.sse import Parser
-from livepeer.client.network.jobs import Running
-from livepeer.client.results import EVENT_STREAM, error_of_event, media_type, value_of
+from livepeer.client.files import FileOutput, decode
+from livepeer.client.http.requests import translate
+from livepeer.client.network.running import RunningJob
+from livepeer.client.protocol.results import EVENT_STREAM, error_of_event, media_type, value_of
+from livepeer.client.protocol.sse import EventParser
+from livepeer.client.protocol.wire import error_body
 from livepeer.client.types import StreamEvent
-from livepeer.client.untrusted import redacted
-from livepeer.client.values import decode
-from livepeer.client.wire import error_body
+from livepeer.client.untrusted import LARGE, redacted
 
 PROGRESS: Final = "progress"
 """Tells of a run and is no part of its result; any other name is the pipeline's own."""
@@ -34,20 +33,20 @@ KEPT_EVENTS: Final = 4096
 KEPT_SIZE: Final = 1 << 22
 
 
-class Source:
+class EventStream:
     """Reads the events of one answer. `ended` says that there is nothing more to read."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningJob) -> None:
         self.ended = False
         self._running = running
-        self._parser = Parser()
+        self._parser = EventParser()
         self._began = False
         self._error: LivepeerError | None = None
         self._kept: deque[StreamEvent] = deque()
         self._kept_size = 0
 
     @property
-    def running(self) -> Running:
+    def running(self) -> RunningJob:
         return self._running
 
     @property
@@ -142,7 +141,7 @@ def value_of_event(event: StreamEvent) -> Any:
         return event.data
 
 
-async def _plain(running: Running) -> list[StreamEvent]:
+async def _plain(running: RunningJob) -> list[StreamEvent]:
     body = await running.body()
     read = partial(
         value_of,

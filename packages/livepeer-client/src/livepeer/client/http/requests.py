@@ -37,7 +37,7 @@ Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Fetched:
     """A whole, small answer."""
 
     status: int
@@ -134,13 +134,13 @@ class Http:
         body: bytes | None = None,
         where: Mapping[str, Any] | None = None,
         limit: int = SMALL,
-    ) -> Reply:
+    ) -> Fetched:
         """Send a request that has no effects and read its whole answer, of `limit` bytes."""
         response = await self.open(
             method, url, ssl=ssl, deadline=deadline, headers=headers, body=body, where=where
         )
         data = await read(response, deadline, limit=limit, where=where)
-        return Reply(response.status, response.headers, data)
+        return Fetched(response.status, response.headers, data)
 
     async def aclose(self) -> None:
         try:
@@ -258,6 +258,3 @@ def translate(
             return ConnectionFailedError(
                 f"{host} ended the connection {when}{hint}", may_have_run=job, **named
             )
-
-
-__all__ = ["LARGE", "SMALL", "Http", "Reply", "read", "translate"]

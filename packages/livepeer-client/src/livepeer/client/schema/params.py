@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from livepeer.client.exceptions import InvalidInputError
 from livepeer.client.schema.parts import Parts
-from livepeer.client.schema.schemas import Schema
+from livepeer.client.schema.schema import Schema
 from livepeer.client.types import FieldError
 from livepeer.client.untrusted import printable
 

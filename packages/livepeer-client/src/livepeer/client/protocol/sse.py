@@ -1,10 +1,10 @@
 """Server-sent events from bytes: the HTML standard, and what go-livepeer does to a stream. No I/O.
 
 Before *each* line with the text `[DONE]` an orchestrator puts `data: {"balance": 0.000}` and two
-empty lines, wherever that line stands; `Parser` takes exactly those three lines out again, so that
-what the pipeline sent is what comes out. After the end of the pipeline's stream the orchestrator
-writes empty lines without a pause until `timeout_seconds` are over: `[DONE]` is the end, at once,
-and where it is missing `flooded` tells.
+empty lines, wherever that line stands; `EventParser` takes exactly those three lines out again, so
+that what the pipeline sent is what comes out. After the end of the pipeline's stream the
+orchestrator writes empty lines without a pause until `timeout_seconds` are over: `[DONE]` is the
+end, at once, and where it is missing `flooded` tells.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RETRY_DIGITS: Final = 12
 """Digits of `retry`, in milliseconds, that mean something."""
 
 
-class Parser:
+class EventParser:
     """Feed bytes, get events. After `[DONE]` (`done`) everything is ignored.
 
     `limit`: the bytes of one event.

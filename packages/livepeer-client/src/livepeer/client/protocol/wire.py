@@ -38,7 +38,7 @@ JOB_PATH: Final = "/process/request/"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobHeader:
     """One job as the `Livepeer` header describes it. `request` and `parameters` are JSON texts."""
 
     id: str

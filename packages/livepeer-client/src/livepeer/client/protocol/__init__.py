@@ -1,0 +1,1 @@
+"""What goes over the wire between caller, orchestrator and gateway. No I/O."""
