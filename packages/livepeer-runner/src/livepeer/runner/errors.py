@@ -26,8 +26,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from livepeer.runner.exceptions import RunnerError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = [
     "FieldError",
@@ -44,6 +48,11 @@ __all__ = [
     "Unauthorized",
     "error_body",
 ]
+
+MOST_ERRORS = 20
+MOST_LISTED = 5000
+"""Pydantic gives all of its errors or none, with Python's lock held: more are not listed."""
+_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,32 @@ class JobTimeout(JobError):
 
     status = 504
     type = "timeout"
+
+
+def invalid(error: ValidationError) -> InvalidInput:
+    """Pydantic's first errors as the fields of an `InvalidInput`; values are not repeated."""
+    count = error.error_count()
+    if count > MOST_LISTED:
+        return InvalidInput(f"the input is not valid: it has {count} errors, too many to list")
+    listed = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [
+        FieldError(_name(one["loc"]), one["msg"], one["type"]) for one in listed[:MOST_ERRORS]
+    ]
+    names = ", ".join(field.name for field in fields[:5] if field.name)
+    message = (
+        f"the input is not valid: {names}"
+        if names
+        else f"the input is not valid: {fields[0].message}"
+    )
+    if count > MOST_ERRORS:
+        message += f" (the first {MOST_ERRORS} of {count} errors)"
+    return InvalidInput(message, fields=fields)
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The dotted path; an unknown key is its caller's, and may be of any length."""
+    name = ".".join(map(str, location))
+    return name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…"
 
 
 def public(error: BaseException) -> JobError:

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from livepeer.runner.author.metadata import check, is_count, is_number
 from livepeer.runner.author.pipeline import PipelineBase
-from livepeer.runner.author.stream_handle import StreamHandle
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import AudioOutput, VideoFrame, VideoOutput
+
+
+OWN_TYPES = ("status", "stream_ended")
+"""A gateway takes the last `status` for the stream's; a client takes `stream_ended` for its end."""
+SDK_TYPES = (*OWN_TYPES, "error", "warning")
+"""Types of the events that the SDK sends; an author may send the last two as well."""
+
+Post = Callable[[dict[str, Any]], None]
+"""Queues a record, from any thread, without waiting. Raises `ValueError` if it is not JSON."""
+
+
+class StreamHandle:
+    """What a stream's copy of the pipeline emits through."""
+
+    def __init__(self, id: str, *, post_event: Post, post_data: Post) -> None:
+        self.id = id
+        self._post_event = post_event
+        self._post_data = post_data
+
+    def emit_data(self, record: dict[str, Any]) -> Awaitable[None]:
+        self._post_data(record)
+        return Done()
+
+    def emit_event(self, event: dict[str, Any]) -> Awaitable[None]:
+        if not isinstance(event.get("type"), str) or not event["type"]:
+            raise ValueError("an event has a 'type', a text such as 'detection'")
+        if event["type"] in OWN_TYPES:
+            raise ValueError(
+                f"events of type {event['type']!r} are the SDK's own: name it otherwise"
+            )
+        self._post_event(event)
+        return Done()
+
+
+class Done:
+    """Awaitable that is done already: an emit may be awaited or not."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 
 from livepeer.runner.author.files import File
 from livepeer.runner.author.signature import PredictSignature
-from livepeer.runner.errors import FieldError, InvalidInput
+from livepeer.runner.errors import InvalidInput, invalid
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.http.asgi import Scope
 from livepeer.runner.http.json_bounds import check_values
@@ -21,10 +21,6 @@ INLINE_BYTES = 256 * 1024
 MOST_FIELDS = 1000
 PART_HEAD_BYTES = 8 * 1024
 _PIECE = 64 * 1024
-MOST_ERRORS = 20
-# Pydantic gives all of its errors or none, with Python's lock held: more than this are not listed.
-MOST_LISTED = 5000
-_NAME_LENGTH = 100
 
 
 async def parse(
@@ -55,32 +51,6 @@ async def parse(
         raise invalid(error) from error
     except UnicodeDecodeError as error:
         raise InvalidInput("the body is not UTF-8") from error
-
-
-def invalid(error: ValidationError) -> InvalidInput:
-    """Pydantic's first errors as fields of the one error shape; values are not repeated."""
-    count = error.error_count()
-    if count > MOST_LISTED:
-        return InvalidInput(f"the input is not valid: it has {count} errors, too many to list")
-    listed = error.errors(include_url=False, include_context=False, include_input=False)
-    fields = [
-        FieldError(_name(one["loc"]), one["msg"], one["type"]) for one in listed[:MOST_ERRORS]
-    ]
-    names = ", ".join(field.name for field in fields[:5] if field.name)
-    message = (
-        f"the input is not valid: {names}"
-        if names
-        else f"the input is not valid: {fields[0].message}"
-    )
-    if count > MOST_ERRORS:
-        message += f" (the first {MOST_ERRORS} of {count} errors)"
-    return InvalidInput(message, fields=fields)
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    """The dotted path; an unknown key is its caller's, and may be of any length."""
-    name = ".".join(map(str, location))
-    return name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…"
 
 
 class _PartsParser(MultiPartParser):

@@ -17,10 +17,9 @@ from pydantic import ValidationError
 
 from livepeer.runner.batch.buffer import EventBuffer
 from livepeer.runner.batch.predictor import Predictor
-from livepeer.runner.batch.request import invalid
 from livepeer.runner.batch.work import BatchWork
 from livepeer.runner.cli import inputs
-from livepeer.runner.errors import InvalidInput, JobError
+from livepeer.runner.errors import InvalidInput, JobError, invalid
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.job import Job, current_job
 from livepeer.runner.packaging.load import short_trace

@@ -17,8 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from livepeer.runner.author.jsonable import infinite
 from livepeer.runner.author.signature.paths import check_schema
-from livepeer.runner.batch.request import invalid
-from livepeer.runner.errors import FieldError, InvalidInput, PipelineError
+from livepeer.runner.errors import FieldError, InvalidInput, PipelineError, invalid
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.live.unknown import StrictSchema, keys_of, unknown_in, unknown_to
 

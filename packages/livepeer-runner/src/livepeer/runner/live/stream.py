@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from livepeer.runner.author.live_pipeline import LivePipeline, copy_for
-from livepeer.runner.author.stream_handle import StreamHandle
+from livepeer.runner.author.live_pipeline import LivePipeline, StreamHandle, copy_for
 from livepeer.runner.live.calls import HookCaller
 from livepeer.runner.live.channels import Channels
 from livepeer.runner.live.failures import ErrorBudget
@@ -49,7 +48,7 @@ class Stream:
         status = StreamStatus(pipeline.pipeline_id, request.stream_id)
         channels = Channels(request, work.tls, linger=work.linger)
         events, data = channels.events(), channels.data()
-        handle = StreamHandle(request.stream_id, events, data)
+        handle = StreamHandle(request.stream_id, post_event=events.post, post_data=data.post)
         return cls(
             request,
             copy_for(work.pipeline, handle, params),

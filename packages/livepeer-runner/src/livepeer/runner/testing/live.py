@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from livepeer.runner.author.live_pipeline import LivePipeline
-from livepeer.runner.author.stream_handle import SDK_TYPES
+from livepeer.runner.author.live_pipeline import SDK_TYPES, LivePipeline
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.failures import first_error
 from livepeer.runner.live.flow import Flow
