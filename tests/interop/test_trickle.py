@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from livepeer.trickle.testing.replay import load_scenarios, replay
-from livepeer.trickle.testing.replay_targets import RemoteTarget, for_remote
+from tests.contract.replay.trickle_server import load_scenarios, replay
+from tests.contract.replay.trickle_targets import RemoteTarget, for_remote
 
 FIXTURE = Path(__file__).parents[2] / "specs" / "fixtures" / "trickle" / "server.json"
 SCENARIOS = {scenario.name: scenario for scenario in load_scenarios(FIXTURE)}

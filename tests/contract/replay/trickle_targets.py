@@ -11,7 +11,8 @@ import aiohttp
 
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.server import TrickleServer
-from livepeer.trickle.testing.replay import Scenario, Step
+
+from .trickle_server import Scenario, Step
 
 
 class EmbeddedTarget:

@@ -11,10 +11,11 @@ import pytest
 from aiohttp import web
 
 from livepeer.trickle.server import TrickleServer
-from livepeer.trickle.testing.replay import Scenario, Step, load_scenarios, replay
-from livepeer.trickle.testing.replay_targets import EmbeddedTarget
 
-FIXTURE = Path(__file__).parents[3] / "specs" / "fixtures" / "trickle" / "server.json"
+from .replay.trickle_server import Scenario, Step, load_scenarios, replay
+from .replay.trickle_targets import EmbeddedTarget
+
+FIXTURE = Path(__file__).parents[2] / "specs" / "fixtures" / "trickle" / "server.json"
 SCENARIOS = {scenario.name: scenario for scenario in load_scenarios(FIXTURE)}
 AT_ONCE = 40
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from livepeer.trickle.testing.replay_connection import RawConnection
+from .trickle_connection import RawConnection
 
 Expectation = dict[str, Any]
 

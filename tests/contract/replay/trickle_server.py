@@ -2,8 +2,8 @@
 
 A scenario is a list of steps: requests on raw connections, what has to arrive, what has to stay
 silent, and what the server's own code does. `replay` does them in order against a `ReplayTarget`
-and returns what was different; an empty list is a pass. Who runs another trickle server in Python
-can replay against it by a target of four methods.
+and returns what was different; an empty list is a pass. Another trickle server in Python
+can be replayed against by a target of four methods.
 
 What a server may do differently (the transcripts' README): reason phrases, error texts and their
 lengths, redirects, bodies of 405, and the answers to ill-formed HTTP.
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from livepeer.trickle.testing.replay_connection import RawConnection
-from livepeer.trickle.testing.replay_match import mismatches, missing, piece_bytes, seen
+from .trickle_connection import RawConnection
+from .trickle_match import mismatches, missing, piece_bytes, seen
 
 ARRIVES: Final = 5.0
 """Seconds within which what is expected has to arrive."""
