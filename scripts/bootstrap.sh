@@ -25,6 +25,9 @@ if ! command -v uv >/dev/null; then
     export PATH="$root/.uv/bin:$PATH"
 fi
 
+# A command compiles everything it imports, and takes twice as long to start, where no bytecode is kept; tests start hundreds.
+unset PYTHONDONTWRITEBYTECODE
+
 export UV_PYTHON_PREFERENCE=${UV_PYTHON_PREFERENCE:-system}
 uv sync --quiet --frozen --all-packages --all-extras || {
     echo "uv sync failed: see above. A damaged environment is mended by removing .venv." >&2
