@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.capabilities import Capabilities, PriceFeedMissing
-from livepeer.runner.devnet.envelope import Refused, admit
+from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
+from livepeer.runner.devnet.byoc.envelope import Refused, admit
 
 
 @pytest.mark.parametrize(

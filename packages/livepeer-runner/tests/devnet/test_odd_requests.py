@@ -11,7 +11,8 @@ import socket
 import pytest
 from aiohttp import web
 
-from livepeer.runner.devnet import LocalOrchestrator, listener, sse
+from livepeer.runner.devnet import LocalOrchestrator, listener
+from livepeer.runner.devnet.byoc import sse
 from livepeer.runner.devnet.urls import BadURL, clean_path, join_path, parse_url
 
 LIMIT = 30

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from livepeer.runner.devnet.replies import strip_defaults
-from livepeer.runner.devnet.requests import Handler, no_continue
+from livepeer.runner.devnet.go_http import Handler, no_continue, strip_defaults
 from livepeer.trickle.server.listener import abort
 
 _LARGEST_HEAD = 1024 * 1024 + 4096

@@ -11,13 +11,12 @@ from types import TracebackType
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json, listener
-from livepeer.runner.devnet.capabilities import Capabilities, PriceFeedMissing
+from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
+from livepeer.runner.devnet.byoc.jobs import PREFIX, Jobs
+from livepeer.runner.devnet.byoc.streams import TRICKLE_PATH, Streams
 from livepeer.runner.devnet.certificate import server_context
-from livepeer.runner.devnet.jobs import PREFIX, Jobs
+from livepeer.runner.devnet.go_http import error, expects_continue, read_body, reply
 from livepeer.runner.devnet.listener import DropConnection
-from livepeer.runner.devnet.replies import error, reply
-from livepeer.runner.devnet.requests import expects_continue, read_body
-from livepeer.runner.devnet.streams import TRICKLE_PATH, Streams
 from livepeer.runner.devnet.upstream import UpstreamClient
 from livepeer.runner.devnet.urls import clean_path
 from livepeer.trickle.server import TrickleServer

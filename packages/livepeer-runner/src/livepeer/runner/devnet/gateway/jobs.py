@@ -9,12 +9,11 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from livepeer.runner.devnet import sse
-from livepeer.runner.devnet.envelope import Refused
+from livepeer.runner.devnet.byoc import sse
+from livepeer.runner.devnet.byoc.envelope import Refused
 from livepeer.runner.devnet.gateway.orders import Order, order_from
-from livepeer.runner.devnet.gateway.search import Orchestrators, Token
-from livepeer.runner.devnet.replies import error, guessed, reply
-from livepeer.runner.devnet.requests import read_body
+from livepeer.runner.devnet.gateway.search import JobToken, Orchestrators
+from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
     UpstreamAnswer,
@@ -97,7 +96,7 @@ def _is_stream(answer: UpstreamAnswer) -> bool:
     return "text/event-stream" in answer.headers.get("Content-Type", "")
 
 
-def _passed_on(answer: UpstreamAnswer, token: Token) -> dict[str, str]:
+def _passed_on(answer: UpstreamAnswer, token: JobToken) -> dict[str, str]:
     return {
         "Livepeer-Balance": answer.headers.get("Livepeer-Balance", ""),
         "X-Metadata": answer.headers.get("X-Metadata", ""),
@@ -105,7 +104,7 @@ def _passed_on(answer: UpstreamAnswer, token: Token) -> dict[str, str]:
     }
 
 
-def _stream_response(answer: UpstreamAnswer, token: Token) -> web.StreamResponse:
+def _stream_response(answer: UpstreamAnswer, token: JobToken) -> web.StreamResponse:
     fixed = {
         "Cache-Control": "no-cache",
         "Connection": "keep-alive",
@@ -114,7 +113,7 @@ def _stream_response(answer: UpstreamAnswer, token: Token) -> web.StreamResponse
     return web.StreamResponse(headers={**_passed_on(answer, token), **fixed})
 
 
-async def _collected(answer: UpstreamAnswer, token: Token) -> web.StreamResponse | None:
+async def _collected(answer: UpstreamAnswer, token: JobToken) -> web.StreamResponse | None:
     """The answer for the caller, None where another orchestrator is to be asked."""
     try:
         body = await answer.read()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.envelope import JOB_FIELDS, Refused
+from livepeer.runner.devnet.byoc.envelope import JOB_FIELDS, Refused
 
 _SEARCH, _RESPONSE = 1_000_000_000, 500_000_000
 """Nanoseconds that a gateway says it looks for orchestrators, and waits for one of them. What a
@@ -74,7 +74,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class OrderParameters:
     """What of an envelope's `parameters` a gateway looks at."""
 
     include: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Parameters:
         )
 
 
-def order_from(header: str, *, searched: bool) -> tuple[Order, Parameters]:
+def order_from(header: str, *, searched: bool) -> tuple[Order, OrderParameters]:
     """Reads a caller's envelope, whose signature does not matter. Raises `Refused`."""
     try:
         try:
@@ -133,11 +133,11 @@ def stop_order(stream_id: str, capability: str) -> Order:
     return Order("", request, "", capability, "", timeout=10)
 
 
-def _parameters(value: Any) -> Parameters:
+def _parameters(value: Any) -> OrderParameters:
     flags = go_json.decode(value, _PARAMETERS, "JobParameters")
     chosen = value.get("orchestrators") if isinstance(value, dict) else None
     chosen = chosen if isinstance(chosen, dict) else {}
-    return Parameters(
+    return OrderParameters(
         include=_urls(chosen.get("include")),
         exclude=_urls(chosen.get("exclude")),
         ingress=flags.get("enable_video_ingress", False),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.envelope import Refused
-from livepeer.runner.devnet.gateway.orders import Order, Parameters, Wallet
+from livepeer.runner.devnet.byoc.envelope import Refused
+from livepeer.runner.devnet.gateway.orders import Order, OrderParameters, Wallet
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
     UpstreamAnswer,
@@ -35,7 +35,7 @@ class NoToken(Exception):
 
 
 @dataclass(frozen=True)
-class Token:
+class JobToken:
     """An orchestrator that may be asked: where it is, who is paid there, and what is free."""
 
     url: str
@@ -51,7 +51,7 @@ class Orchestrators:
         self._wallet = wallet
         self._upstream = upstream
 
-    async def find(self, capability: str, parameters: Parameters) -> list[Token]:
+    async def find(self, capability: str, parameters: OrderParameters) -> list[JobToken]:
         """Those with a free place, in the order of their answers; raises `Refused` for none."""
         urls = [url for url in self._urls if parameters.wants(url)]
         asked = [
@@ -73,7 +73,7 @@ class Orchestrators:
             raise Refused(f"No orchestrators found for capability {capability}")
         return found
 
-    async def token(self, url: str, capability: str) -> Token:
+    async def token(self, url: str, capability: str) -> JobToken:
         """A new token of one orchestrator, full or not; raises `NoToken`."""
         pause = 0.1
         for _ in range(_RENEWALS - 1):
@@ -85,7 +85,7 @@ class Orchestrators:
         return await self._ask(url, capability, _RENEW)
 
     async def send(
-        self, token: Token, path: str, order: Order, body: bytes, content_type: str
+        self, token: JobToken, path: str, order: Order, body: bytes, content_type: str
     ) -> UpstreamAnswer:
         """Posts a job to an orchestrator; raises `UpstreamUnreachable`."""
         try:
@@ -109,7 +109,7 @@ class Orchestrators:
         finally:
             answer.close()
 
-    async def _ask(self, url: str, capability: str, limit: float) -> Token:
+    async def _ask(self, url: str, capability: str, limit: float) -> JobToken:
         headers = {
             "Livepeer-Capability": capability,
             "Livepeer-Eth-Address": self._wallet.sender(),
@@ -131,7 +131,7 @@ class Orchestrators:
             raise NoToken(str(bad)) from None
 
 
-def _token(value: Any) -> Token:
+def _token(value: Any) -> JobToken:
     fields = go_json.decode(
         value, {"service_addr": "string", "available_capacity": "int64"}, "JobToken"
     )
@@ -139,7 +139,7 @@ def _token(value: Any) -> Token:
     recipient = ticket.get("recipient") if isinstance(ticket, dict) else None
     # Offchain there is none, and go-livepeer's gateway ends itself over it. This one goes on.
     address = base64.b64decode(recipient) if isinstance(recipient, str) else bytes(20)
-    return Token(
+    return JobToken(
         url=fields.get("service_addr", ""),
         recipient="0x" + address.hex(),
         available=fields.get("available_capacity", 0),

@@ -15,8 +15,7 @@ from livepeer.runner.devnet.gateway.jobs import GatewayJobs
 from livepeer.runner.devnet.gateway.orders import Wallet
 from livepeer.runner.devnet.gateway.search import Orchestrators
 from livepeer.runner.devnet.gateway.streams import GatewayStreams
-from livepeer.runner.devnet.replies import error, reply
-from livepeer.runner.devnet.requests import Handler
+from livepeer.runner.devnet.go_http import Handler, error, reply
 from livepeer.runner.devnet.upstream import UpstreamClient
 from livepeer.runner.devnet.urls import clean_path
 

@@ -12,7 +12,7 @@ from typing import Any
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.gateway.feeds import DataFeed, Statuses
 from livepeer.runner.devnet.gateway.orders import Order, stop_order
-from livepeer.runner.devnet.gateway.search import NoToken, Orchestrators, Token
+from livepeer.runner.devnet.gateway.search import JobToken, NoToken, Orchestrators
 from livepeer.runner.devnet.upstream import AnswerBrokeOff, UpstreamUnreachable
 from livepeer.trickle import (
     ChannelClosed,
@@ -52,7 +52,7 @@ class GatewaySession:
         self.id = order.id
         self.capability = order.capability
         self.data = data
-        self.current: Token | None = None
+        self.current: JobToken | None = None
         self.last_update: bytes | None = None
         self._order = order
         self._request_id = request_id
@@ -61,7 +61,7 @@ class GatewaySession:
         self._statuses = statuses
         self._heard = 0.0
 
-    async def run(self, tokens: Sequence[Token], over: Callable[[], None]) -> None:
+    async def run(self, tokens: Sequence[JobToken], over: Callable[[], None]) -> None:
         """The whole life; `over` is called at its end, before the orchestrator is told."""
         try:
             await self._try_each(tokens)
@@ -76,7 +76,7 @@ class GatewaySession:
         """Passes a caller's stop on; what the orchestrator said, nothing where it failed."""
         return b"" if self.current is None else await self._tell(self.current, body)
 
-    async def _try_each(self, tokens: Sequence[Token]) -> None:
+    async def _try_each(self, tokens: Sequence[JobToken]) -> None:
         swaps, last_swap = 0, time.monotonic()
         for number, given in enumerate(tokens):
             token = await self._renewed(given) if number else given
@@ -104,13 +104,13 @@ class GatewaySession:
             if number:
                 swaps, last_swap = swaps + 1, time.monotonic()
 
-    async def _renewed(self, token: Token) -> Token:
+    async def _renewed(self, token: JobToken) -> JobToken:
         try:
             return await self._orchestrators.token(token.url, self.capability)
         except NoToken:
             return token
 
-    async def _tell(self, token: Token, why: str | bytes) -> bytes:
+    async def _tell(self, token: JobToken, why: str | bytes) -> bytes:
         body = why.encode() if isinstance(why, str) else why
         order = stop_order(self.id, self.capability)
         try:
@@ -122,7 +122,7 @@ class GatewaySession:
             return b""
         return answer if status == 200 else b""
 
-    async def _process(self, token: Token, urls: Mapping[str, str]) -> str:
+    async def _process(self, token: JobToken, urls: Mapping[str, str]) -> str:
         """Works the channels until something ends them; returns what."""
         self._heard = time.monotonic()
         work = [
@@ -166,7 +166,7 @@ class GatewaySession:
                     logger.info("stream %r: keepalive: %s", self.id, failure)
                 message = None
 
-    async def _watch_events(self, url: str, token: Token) -> str | None:
+    async def _watch_events(self, url: str, token: JobToken) -> str | None:
         """None once the channel is over: nobody watches it any more then."""
         reading = asyncio.create_task(self._read_events(url, token))
         try:
@@ -180,7 +180,7 @@ class GatewaySession:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _read_events(self, url: str, token: Token) -> str | None:
+    async def _read_events(self, url: str, token: JobToken) -> str | None:
         try:
             async with TrickleSubscriber(url, tls=False) as subscriber:
                 async for segment in subscriber:
@@ -192,7 +192,7 @@ class GatewaySession:
             return f"too many errors reading events; stopping subscription: {failure}"
         return None
 
-    def _take_event(self, body: bytes, token: Token) -> None:
+    def _take_event(self, body: bytes, token: JobToken) -> None:
         try:
             event = go_json.decode_object(go_json.parse(body))
         except go_json.GoJSONError:

@@ -9,14 +9,13 @@ from typing import Any
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.envelope import Refused
+from livepeer.runner.devnet.byoc.envelope import Refused
 from livepeer.runner.devnet.gateway.feeds import DataFeed, Statuses
-from livepeer.runner.devnet.gateway.orders import Order, Parameters, order_from
+from livepeer.runner.devnet.gateway.orders import Order, OrderParameters, order_from
 from livepeer.runner.devnet.gateway.search import NoToken, Orchestrators
 from livepeer.runner.devnet.gateway.session import GatewaySession
+from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.listener import DropConnection
-from livepeer.runner.devnet.replies import error, guessed, reply
-from livepeer.runner.devnet.requests import read_body
 from livepeer.runner.devnet.upstream import UpstreamUnreachable
 
 _LARGEST_BODY = 10 * 1024 * 1024
@@ -192,7 +191,7 @@ class GatewayStreams:
             del self._sessions[session.id]
 
     def _urls(
-        self, stream_id: str, request_id: str, parameters: Parameters, rtmp_output: str
+        self, stream_id: str, request_id: str, parameters: OrderParameters, rtmp_output: str
     ) -> dict[str, Any]:
         # They claim https whatever the gateway serves, and name media servers that may not be.
         base = f"https://{self._authority}/process/stream/{stream_id}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.capabilities import Capabilities
+from livepeer.runner.devnet.byoc.capabilities import Capabilities
 
 JOB_FIELDS = {
     "id": "string",
@@ -36,7 +36,7 @@ class NoCapacity(Refused):
 
 
 @dataclass(frozen=True)
-class Job:
+class AdmittedJob:
     """A job that was let in. `timeout` (seconds) may be below 0; `url` may be empty."""
 
     id: str
@@ -47,7 +47,7 @@ class Job:
     timeout: int
 
 
-def admit(header: str | None, capabilities: Capabilities, *, reserve: bool) -> Job:
+def admit(header: str | None, capabilities: Capabilities, *, reserve: bool) -> AdmittedJob:
     """Reads an envelope and, with `reserve`, takes a place.
 
     Raises `Refused`. As in the reference, a place is already taken, and stays so, where only the
@@ -71,7 +71,7 @@ def admit(header: str | None, capabilities: Capabilities, *, reserve: bool) -> J
         details = go_json.decode(request, {"stream_id": "string"}, "JobRequestDetails")
     except go_json.GoJSONError as error:
         raise Refused(f"Unable to unmarshal job request details err={error}") from None
-    return Job(
+    return AdmittedJob(
         id=values.get("id", ""),
         capability=capability,
         url=capabilities.url(capability),

@@ -34,7 +34,7 @@ class PriceFeedMissing(Exception):
 
 
 @dataclass
-class Capability:
+class CapabilityRecord:
     """One registration. `load` may leak upwards and, after a renewal, go below 0."""
 
     name: str = ""
@@ -56,23 +56,23 @@ class Capabilities:
     """
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Capability] = {}
+        self._by_name: dict[str, CapabilityRecord] = {}
         self._told, self._told_at = "", 0.0
 
-    def __iter__(self) -> Iterator[Capability]:
+    def __iter__(self) -> Iterator[CapabilityRecord]:
         return iter(self._by_name.values())
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def get(self, name: str) -> Capability | None:
+    def get(self, name: str) -> CapabilityRecord | None:
         return self._by_name.get(name)
 
-    def register(self, body: bytes) -> Capability:
+    def register(self, body: bytes) -> CapabilityRecord:
         """Takes a registration's JSON; raises `GoJSONError`, or `PriceFeedMissing`."""
         values = go_json.decode(go_json.parse(body), _FIELDS, "ExternalCapability", "core")
         load = values.pop("Load", 0)
-        capability = Capability(**values, load=load)
+        capability = CapabilityRecord(**values, load=load)
         capability.price_scaling = capability.price_scaling or 1
         if capability.currency.lower() not in ("", "wei"):
             raise PriceFeedMissing(capability.currency)

@@ -7,11 +7,17 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from livepeer.runner.devnet import go_json, sse
-from livepeer.runner.devnet.capabilities import Capabilities
-from livepeer.runner.devnet.envelope import Job, NoCapacity, Refused, admit, token_sender
-from livepeer.runner.devnet.replies import error, reply
-from livepeer.runner.devnet.requests import read_body
+from livepeer.runner.devnet import go_json
+from livepeer.runner.devnet.byoc import sse
+from livepeer.runner.devnet.byoc.capabilities import Capabilities
+from livepeer.runner.devnet.byoc.envelope import (
+    AdmittedJob,
+    NoCapacity,
+    Refused,
+    admit,
+    token_sender,
+)
+from livepeer.runner.devnet.go_http import error, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
     UpstreamAnswer,
@@ -78,7 +84,7 @@ class Jobs:
             self._capabilities.free(job.capability)
 
     async def _answer(
-        self, request: web.Request, job: Job, answer: UpstreamAnswer
+        self, request: web.Request, job: AdmittedJob, answer: UpstreamAnswer
     ) -> web.StreamResponse:
         content_type = answer.headers.get("Content-Type", "")
         metadata = answer.headers.get("X-Metadata", "")
@@ -125,7 +131,7 @@ class Jobs:
         token["LastNonce"] = 0
         return reply(200, go_json.dumps(token) + b"\n", {"Content-Type": "application/json"})
 
-    def _drop(self, job: Job, reason: str) -> None:
+    def _drop(self, job: AdmittedJob, reason: str) -> None:
         logger.warning("capability %s is gone: %s", job.capability, reason)
         self._capabilities.remove(job.capability)
 

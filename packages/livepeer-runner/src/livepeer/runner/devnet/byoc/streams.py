@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.capabilities import Capabilities
-from livepeer.runner.devnet.envelope import Job, Refused, admit
-from livepeer.runner.devnet.jobs import BALANCE
-from livepeer.runner.devnet.replies import error, guessed, reply
-from livepeer.runner.devnet.requests import read_body
+from livepeer.runner.devnet.byoc.capabilities import Capabilities
+from livepeer.runner.devnet.byoc.envelope import AdmittedJob, Refused, admit
+from livepeer.runner.devnet.byoc.jobs import BALANCE
+from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
     UpstreamAnswer,
@@ -131,7 +130,7 @@ class Streams:
     async def _ask_to_start(
         self,
         request: web.Request,
-        job: Job,
+        job: AdmittedJob,
         body: bytes,
         urls: dict[str, str],
         headers: dict[str, str],
@@ -208,7 +207,12 @@ class Streams:
         return reply(200, headers=BALANCE)
 
     async def _call(
-        self, job: Job, route: str, stream_id: str, body: bytes, content_type: str | None = None
+        self,
+        job: AdmittedJob,
+        route: str,
+        stream_id: str,
+        body: bytes,
+        content_type: str | None = None,
     ) -> UpstreamAnswer:
         url = parse_url(job.url + route)
         headers = {}
@@ -220,7 +224,7 @@ class Streams:
             headers["Content-Type"] = content_type
         return await self._containers.post(url, body, headers, job.timeout)
 
-    async def _result(self, job: Job, answer: UpstreamAnswer) -> tuple[int, bytes]:
+    async def _result(self, job: AdmittedJob, answer: UpstreamAnswer) -> tuple[int, bytes]:
         try:
             body = await answer.read()
         except AnswerBrokeOff:

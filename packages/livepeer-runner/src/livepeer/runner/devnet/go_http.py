@@ -1,10 +1,13 @@
-"""Answers with exactly the headers that the reference writes: no more, no fewer."""
+"""HTTP as Go's server speaks it: bodies that are asked for, and answers with exactly the headers
+that the reference writes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import hdrs, web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TEXT = "text/plain; charset=utf-8"
 LARGEST_WITH_LENGTH = 2048
@@ -66,3 +69,19 @@ async def strip_defaults(request: web.Request, response: web.StreamResponse) -> 
     response.headers.pop(hdrs.SERVER, None)
     if isinstance(response, Untyped):
         response.headers.pop(hdrs.CONTENT_TYPE, None)
+
+
+async def no_continue(request: web.Request) -> None:
+    """An `expect_handler` that waits: 100 is for callers whose request was accepted."""
+
+
+def expects_continue(request: web.Request) -> bool:
+    """Whether the caller waits for a 100 before it sends its body."""
+    return request.headers.get("Expect", "").lower() == "100-continue"
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole body; only now is a caller that asked told to send it."""
+    if expects_continue(request) and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return await request.read()

@@ -1,0 +1,1 @@
+"""BYOC at a local orchestrator: registered capabilities, batch jobs, streams."""
