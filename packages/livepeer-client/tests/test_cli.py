@@ -17,7 +17,7 @@ import pytest
 from livepeer.client.cli.discover import _table
 from livepeer.client.testing import HANG, events, reply
 from livepeer.client.types import CapabilityInfo, Rejection
-from livepeer.trickle.cli.console import printable
+from livepeer.trickle.text import printable
 
 Start = Callable[..., Any]
 
@@ -165,4 +165,4 @@ def test_what_others_say_is_neither_markup_nor_obeyed_in_the_table(
     _table([CapabilityInfo("tint", rejections=(hostile,))])
     printed = capsys.readouterr().out
     assert "[/red]\\x1b[2J\\u202eno [bold]room" in printed
-    assert printable(printed) == printed
+    assert printable(printed, lines=True) == printed

@@ -32,7 +32,8 @@ from livepeer.client.http import requests as http
 from livepeer.client.network import directory
 from livepeer.client.protocol.wire import capacity_in, error_body, price_in, wait_in
 from livepeer.client.testing import ScriptedOrchestrator, events, reply
-from livepeer.client.untrusted import LARGE, loads, printable, redacted, secrets_in, shown_url
+from livepeer.client.untrusted import LARGE, loads, redacted, secrets_in, shown_url
+from livepeer.trickle.text import printable
 
 Start = Callable[..., Any]
 

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from livepeer.trickle.cli import console
+from livepeer.trickle.text import printable
 
 HOSTILE = "\x1b]0;owned\x07\x9b2J\r\x00\x7f\u202edetsurt\u2066\u2028"
 
@@ -24,12 +25,12 @@ HOSTILE = "\x1b]0;owned\x07\x9b2J\r\x00\x7f\u202edetsurt\u2066\u2028"
     ],
 )
 def test_control_characters_are_made_visible(text: str, shown: str) -> None:
-    assert console.printable(text) == shown
+    assert printable(text, lines=True) == shown
     shown.encode()
 
 
 def _harmless(text: str) -> bool:
-    return console.printable(text) == text
+    return printable(text, lines=True) == text
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -30,7 +30,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from livepeer.client.types import FieldError, Rejection
-from livepeer.client.untrusted import printable, redacted
+from livepeer.client.untrusted import redacted
+from livepeer.trickle.text import printable
 
 __all__ = [
     "CallTimeoutError",

@@ -1,5 +1,5 @@
-"""What others send, made harmless: JSON within bounds, text that moves no cursor, and our own
-secrets taken out of what comes back. `ValueError` is all that anything here raises."""
+"""What others send, made harmless: JSON within bounds, and our own secrets taken out of what comes
+back. `ValueError` is all that anything here raises."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from livepeer.trickle.text import printable
 
 ELEMENTS: Final = 4_000_000
 """Objects, arrays and members in one answer. 2 MB of `[[],[],...]` are 100 MB in Python, so
@@ -48,21 +50,6 @@ def _int(text: str) -> int:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
-
-
-def printable(text: str, limit: int = TEXT) -> str:
-    """`text`, cut, with everything escaped that a terminal or a log would not print as it is."""
-    if len(text) > limit:
-        text = text[:limit] + "…"
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(letter: str) -> str:
-    if letter.isspace() and letter not in "\t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029":
-        return " "
-    return letter.encode("unicode_escape").decode("ascii")
 
 
 def secrets_in(headers: Mapping[str, str]) -> tuple[str, ...]:

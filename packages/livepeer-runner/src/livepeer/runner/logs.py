@@ -16,6 +16,7 @@ from typing import IO, Literal
 
 from livepeer.runner import redaction
 from livepeer.runner.job import JobFilter
+from livepeer.trickle.text import printable
 
 MOST_SHOWN = 500
 """Characters of one text within a line of the SDK's own."""
@@ -39,12 +40,7 @@ def _is_ours(trace: TracebackType) -> bool:
 
 def shown(text: str) -> str:
     """A stranger's text as part of a line: without control characters, and not for ever."""
-    cut = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
-    return cut if cut.isprintable() else "".join(map(_escaped, cut))
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
+    return printable(text, MOST_SHOWN)
 
 
 def message(record: logging.LogRecord) -> str:

@@ -8,7 +8,8 @@ import typer
 
 from livepeer.client.cli import options as opt
 from livepeer.client.types import CapabilityInfo
-from livepeer.trickle.cli.console import emit, is_terminal, note, printable
+from livepeer.trickle.cli.console import emit, is_terminal, note
+from livepeer.trickle.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -74,7 +75,7 @@ def _table(found: list[CapabilityInfo]) -> None:
     from rich.text import Text
 
     def told(text: str, style: str = "") -> Text:
-        return Text(printable(text), style=style)  # no markup of others either
+        return Text(printable(text, lines=True), style=style)  # no markup of others either
 
     table = Table("Capability", "Orchestrator", "Free places", "Price (wei/s)", "Latency")
     for info in found:

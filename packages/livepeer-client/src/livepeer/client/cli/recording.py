@@ -6,20 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from livepeer.client.exceptions import LivepeerError
 from livepeer.trickle.cli.console import note, progress, writable
+from livepeer.trickle.media.file.endings import FORMATS, SOUND
 
 if TYPE_CHECKING:
     from livepeer.client.live.session import LiveSession
-
-SOUND: Final = (".m4a", ".mka", ".aac", ".wav")
-"""Endings of files that hold no pictures."""
-FORMATS: Final = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts", *SOUND)
-"""Endings of the files that can be written; by them `encode` knows what to make."""
 
 
 def media_file(path: Path | None) -> Path | None:

@@ -24,7 +24,8 @@ from livepeer.client.exceptions import (
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.farewells import Farewells
 from livepeer.client.http.tls import origin
-from livepeer.client.untrusted import LARGE, printable, shown_url
+from livepeer.client.untrusted import LARGE, shown_url
+from livepeer.trickle.text import printable
 
 CONNECT_LIMIT: Final = 10.0
 KEEP_ALIVE: Final = 30.0

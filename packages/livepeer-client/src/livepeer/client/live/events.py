@@ -12,10 +12,10 @@ from typing import Any, Final, Self
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.outage import GONE, Outage, Seldom
 from livepeer.client.protocol.wire import error_value
-from livepeer.client.untrusted import printable
 from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError
 from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.text import printable
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import Trust
 from livepeer.client.network.selection import Attempt
-from livepeer.client.untrusted import loads, printable, shown_url
+from livepeer.client.untrusted import loads, shown_url
+from livepeer.trickle.text import printable
 
 logger = logging.getLogger(__name__)
 

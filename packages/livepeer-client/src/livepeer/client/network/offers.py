@@ -22,7 +22,8 @@ from livepeer.client.network.selection import Attempt
 from livepeer.client.payments import Signer
 from livepeer.client.protocol.wire import TOKEN_PATH, capacity_in, price_in, token_headers
 from livepeer.client.types import Offer, Phase
-from livepeer.client.untrusted import loads, printable, redacted, secrets_in
+from livepeer.client.untrusted import loads, redacted, secrets_in
+from livepeer.trickle.text import printable
 
 TOKEN_LIMIT: Final = 5.0
 """An orchestrator that takes longer to say what it has will not be quick at the job either."""

@@ -19,7 +19,8 @@ from livepeer.client.exceptions import (
     PaymentRequiredError,
 )
 from livepeer.client.types import Offer, Phase, Rejection
-from livepeer.client.untrusted import printable
+from livepeer.client.untrusted import TEXT
+from livepeer.trickle.text import printable
 
 FAILURE_HALF_LIFE = 30.0
 """How long a failure weighs against an orchestrator, in seconds: its weight halves in this time."""
@@ -166,7 +167,7 @@ def gather(capability: str, attempts: Sequence[Attempt]) -> LivepeerError:
 
 def located(error: LivepeerError) -> LivepeerError:
     """`error`, whose message says where it happened if it did not yet."""
-    place = printable(error.orchestrator or "").partition("://")[2]
+    place = printable(error.orchestrator or "", TEXT).partition("://")[2]
     if place and place not in error.message:
         error._say(f"{error.message} (at {error.orchestrator})")
     return error

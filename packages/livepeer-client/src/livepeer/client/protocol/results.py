@@ -18,7 +18,8 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.files import FileOutput, decode
 from livepeer.client.protocol.wire import ErrorBody, error_body, wait_in
-from livepeer.client.untrusted import loads, printable
+from livepeer.client.untrusted import loads
+from livepeer.trickle.text import printable
 
 EVENT_STREAM: Final = "text/event-stream"
 _KIND_LENGTH: Final = 256

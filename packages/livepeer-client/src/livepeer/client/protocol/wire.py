@@ -16,7 +16,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from livepeer.client.types import FieldError
-from livepeer.client.untrusted import TEXT, loads, printable
+from livepeer.client.untrusted import TEXT, loads
+from livepeer.trickle.text import printable
 
 INT64: Final = (1 << 63) - 1
 """go-livepeer's numbers are no larger."""
@@ -145,23 +146,23 @@ def error_body(body: bytes | str) -> ErrorBody:
     try:
         value = loads(text)
     except ValueError:
-        return ErrorBody(printable(text))
+        return ErrorBody(printable(text, TEXT))
     return error_value(value, text)
 
 
 def error_value(value: Any, text: str = "") -> ErrorBody:
     if not isinstance(value, Mapping):
-        return ErrorBody(printable(value if isinstance(value, str) and value else text))
+        return ErrorBody(printable(value if isinstance(value, str) and value else text, TEXT))
     error = value.get("error", value)
     if isinstance(error, str):
-        return ErrorBody(printable(error))
+        return ErrorBody(printable(error, TEXT))
     if not isinstance(error, Mapping):
         error = value
     fields = tuple(_fields(error.get("fields") or error.get("detail")))
     message = _line(error.get("message")) or _line(error.get("detail"))
     kind = error.get("type")
     return ErrorBody(
-        printable(message) or ("the input was refused" if fields else printable(text)),
+        printable(message, TEXT) or ("the input was refused" if fields else printable(text, TEXT)),
         printable(kind, FIELD_LENGTH) if isinstance(kind, str) else None,
         fields,
         wait_in(error.get("retry_after", value.get("retry_after"))),

@@ -14,7 +14,7 @@ from livepeer.client.exceptions import InvalidInputError
 from livepeer.client.schema.parts import Parts
 from livepeer.client.schema.schema import Schema
 from livepeer.client.types import FieldError
-from livepeer.client.untrusted import printable
+from livepeer.trickle.text import printable
 
 MOST: Final = 20
 """Names that are told, how deep they are looked for, and letters of one."""

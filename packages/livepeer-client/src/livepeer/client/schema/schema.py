@@ -12,7 +12,7 @@ from livepeer.client.exceptions import InvalidInputError
 from livepeer.client.schema import validation
 from livepeer.client.schema.parts import is_file
 from livepeer.client.types import FieldError
-from livepeer.client.untrusted import printable
+from livepeer.trickle.text import printable
 
 logger = logging.getLogger(__name__)
 

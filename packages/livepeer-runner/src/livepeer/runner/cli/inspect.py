@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livepeer.trickle.cli.console import emit, fail, is_terminal, note, printable
+from livepeer.trickle.cli.console import emit, fail, is_terminal, note
+from livepeer.trickle.text import printable
 
 if TYPE_CHECKING:
     from livepeer.runner.packaging.inspect import Image

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livepeer.trickle.media.file.endings import SOUND
+
 if TYPE_CHECKING:
     from livepeer.runner.testing.live import Frame
 
-SOUND = (".m4a", ".mka", ".aac", ".wav")
-"""Endings of files that hold no pictures."""
-FORMATS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts", *SOUND)
-"""Endings of the files that can be written; by them `encode` knows what to make."""
 WAITING = 32
 
 

@@ -1,7 +1,7 @@
 """What the commands print: for a person on a terminal, for a program on a pipe.
 
 Results go to standard output, everything else to standard error. Some of it others have sent, and
-a terminal obeys control characters: it gets everything through `printable`.
+a terminal obeys control characters: it gets everything through `livepeer.trickle.text.printable`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
+from livepeer.trickle.text import CONTROL, printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -26,22 +27,11 @@ if TYPE_CHECKING:
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 
 
-# Without line feed and tab: C0 and C1, what turns the direction of writing, what no text has.
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def printable(text: str) -> str:
-    """`text` with its control characters made visible, but for line feeds and tabs."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 class PrintableFormatter(logging.Formatter):
     """A log line as a terminal may have it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(super().format(record), lines=True)
 
 
 def is_terminal() -> bool:
@@ -84,23 +74,25 @@ def emit(value: Any) -> None:
 
 def emit_text(text: str, *, end: str = "\n") -> None:
     """Print a result that is text: as it is on a pipe, with no control characters on a terminal."""
-    print(printable(text) if is_terminal() else text, end=end, file=results(), flush=True)
+    print(
+        printable(text, lines=True) if is_terminal() else text, end=end, file=results(), flush=True
+    )
 
 
 def _json(value: Any, indent: int | None = None) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False, indent=indent)
     # What JSON itself leaves as it is.
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def note(message: str) -> None:
     """Say something beside the result, on standard error."""
-    typer.echo(printable(message), err=True)
+    typer.echo(printable(message, lines=True), err=True)
 
 
 def fail(message: str, *, hint: str | None = None, code: int = 1) -> NoReturn:
     """Say what failed and what to do, and end the command with `code`."""
-    typer.secho(f"Error: {printable(message)}", fg=typer.colors.RED, err=True)
+    typer.secho(f"Error: {printable(message, lines=True)}", fg=typer.colors.RED, err=True)
     if hint:
         note(hint)
     raise typer.Exit(code)

@@ -17,18 +17,12 @@ import av
 
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.encoder_picture import output_size
+from livepeer.trickle.media.file.endings import CONTAINERS
 from livepeer.trickle.media.file.wav import write_wav
 from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
 
 Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
-
-_BY_SUFFIX = {
-    **{".mp4": "mp4", ".m4v": "mp4", ".m4a": "mp4", ".mov": "mov"},
-    **{".mkv": "matroska", ".mka": "matroska", ".webm": "webm"},
-    **{".wav": "wav", ".aac": "adts"},
-}
-"""Containers by the ending of a path; with any other it is a transport stream."""
 
 _NO_FILE = 1
 """AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes."""
@@ -63,7 +57,7 @@ def encode(
     path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
     if format is None:
         ending = os.path.splitext(path)[1].lower() if path is not None else ""
-        format = _BY_SUFFIX.get(ending, "mpegts")
+        format = CONTAINERS.get(ending, "mpegts")
     if format == "wav":
         return _store_wav(frames, target)
     if format == "mpegts":
