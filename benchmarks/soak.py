@@ -102,7 +102,7 @@ def _identity(source: str, sink: str, pipe: Any) -> None:
 
 
 def _reader(url: str, policy: Any, pipe: Any) -> None:
-    from livepeer.trickle.media import MediaSubscriber, VideoFrame
+    from livepeer.trickle.media import MediaSubscriber
 
     async def main() -> None:
         shown: dict[int, float] = {}
@@ -110,7 +110,7 @@ def _reader(url: str, policy: Any, pipe: Any) -> None:
         async with MediaSubscriber(url, start=0, policy=policy) as frames:
             pipe.send("ready")
             async for frame in frames:
-                if isinstance(frame, VideoFrame):
+                if frame.kind == "video":
                     number = glass.read(frame.view()[0])
                     if number is not None:
                         shown[number] = float(frame.time)

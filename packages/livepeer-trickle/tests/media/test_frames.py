@@ -35,6 +35,19 @@ def test_importing_frames_loads_neither_av_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 
 
+def test_every_item_of_a_stream_says_what_it_is(clip: Callable[..., Any]) -> None:
+    made = clip(frames=5, audio="aac")
+    for modes in ({}, {"video": "packets", "audio": "packets"}):
+        decoder = StreamDecoder(**modes)
+        items = [*decoder.feed(made.data), *decoder.flush()]
+        assert {item.kind for item in items} == {"video", "audio"}
+        for item in items:
+            if not modes:
+                assert isinstance(item, VideoFrame if item.kind == "video" else AudioFrame)
+    with pytest.raises(AttributeError):
+        AudioFrame.from_ndarray(np.zeros(8), rate=8_000).kind = "video"  # type: ignore[misc,assignment]
+
+
 # --- who owns the pixels -----------------------------------------------------------------------
 
 

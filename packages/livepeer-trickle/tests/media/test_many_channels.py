@@ -23,7 +23,7 @@ if kind == "file":
 else:
     decoder = StreamDecoder()
     frames = decoder.feed(open(path, "rb").read()) + decoder.flush()
-sounds = [frame for frame in frames if hasattr(frame, "samples")]
+sounds = [frame for frame in frames if frame.kind == "audio"]
 assert len(sounds) > 10 and {sound.layout for sound in sounds} == {"7.1"}
 samples = np.concatenate([sound.samples for sound in sounds], axis=1)
 assert samples.shape == (8, sum(map(len, sounds))), samples.shape

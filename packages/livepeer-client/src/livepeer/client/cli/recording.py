@@ -105,7 +105,7 @@ class SessionRecording:
             now = time.monotonic()
             if not self.came:
                 self._first = now
-            if hasattr(frame, "planes"):
+            if frame.kind == "video":
                 if not self._pictures:
                     self._first = now
                 self._pictures, self._last = self._pictures + 1, now

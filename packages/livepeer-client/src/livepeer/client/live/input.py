@@ -135,7 +135,7 @@ class Input:
 
     async def _write(self, frame: Frame) -> None:
         await self._persist(self._opened_media, lambda publisher: publisher.write(frame))
-        if hasattr(frame, "planes"):
+        if frame.kind == "video":
             self._times.append(None if frame.pts is None else frame.time)
 
     async def _write_segment(self, data: bytes) -> None:

@@ -63,7 +63,7 @@ class Frames(Generic[F_co]):
                     self._subscriber = subscriber
                 async with asyncio.timeout(self._limit) as self._waiting:
                     frame = await anext(subscriber)
-                if hasattr(frame, "planes"):
+                if frame.kind == "video":
                     self._returned.came(frame.time)
                 return cast(F_co, frame)
             except StopAsyncIteration:

@@ -79,7 +79,7 @@ class Came:
     sound: float = 0.0
 
     def count(self, frame: Frame) -> None:
-        if hasattr(frame, "planes"):
+        if frame.kind == "video":
             self.pictures += 1
         else:
             self.sound += frame.samples.shape[-1] / frame.rate

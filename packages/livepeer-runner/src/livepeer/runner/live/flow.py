@@ -105,7 +105,7 @@ class Flow:
                     item = await until(self._stopping, anext(source, END))
                     if item is END:
                         break
-                    kind = _kind(item)
+                    kind = item.kind
                     if self._status.input.count == 0:
                         self._expect_sound(source)
                     self._has_video |= kind == "video"
@@ -139,7 +139,7 @@ class Flow:
                 made_at = time.monotonic()
                 self._gave("generate", value is not None)
                 if value is not None and await self._write("generate", value, None):
-                    self._has_video |= _kind(value) == "video"
+                    self._has_video |= value.kind == "video"
                     self._passed(value, made_at)
         except StreamFailed:
             raise
@@ -237,17 +237,9 @@ class Flow:
         return True
 
     def _passed(self, item: Frame | MediaPacket, came: float) -> None:
-        if _kind(item) == "video" or not self._has_video:
+        if item.kind == "video" or not self._has_video:
             self._status.passed(time.monotonic() - came)
 
 
 async def _done(future: asyncio.Future[None]) -> None:
     await future
-
-
-def _kind(item: Frame | MediaPacket) -> str:
-    from livepeer.trickle.media import AudioFrame, VideoFrame
-
-    if isinstance(item, VideoFrame):
-        return "video"
-    return "audio" if isinstance(item, AudioFrame) else item.kind

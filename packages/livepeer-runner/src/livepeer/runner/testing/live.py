@@ -199,7 +199,7 @@ async def _collect_frames(
             assert isinstance(frame, VideoFrame | AudioFrame)
             if on_frame is not None:
                 on_frame(frame)
-            elif isinstance(frame, VideoFrame):
+            elif frame.kind == "video":
                 result.video.append(frame)
             else:
                 result.audio.append(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 
-from livepeer.trickle.media.frame.frames import AudioFrame, Frame, MediaPacket, VideoFrame
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket, VideoFrame
 from livepeer.trickle.media.limits import pictures_that_may_wait
 
 _MOST = 64
@@ -23,7 +23,7 @@ class Interleaver:
     def add(self, items: list[Frame | MediaPacket], *, tracks: int) -> list[Frame | MediaPacket]:
         """Take `items` in, and give those that nothing of the `tracks` tracks can precede."""
         for item in items:
-            self._queues.setdefault(_kind(item), deque()).append(item)
+            self._queues.setdefault(item.kind, deque()).append(item)
             time = _when(item)
             if self._newest is None or time > self._newest:
                 self._newest = time
@@ -49,12 +49,6 @@ def _most(item: Frame | MediaPacket) -> int:
     if not isinstance(item, VideoFrame):
         return _MOST
     return pictures_that_may_wait(_MOST, item.width, item.height)
-
-
-def _kind(item: Frame | MediaPacket) -> str:
-    if isinstance(item, MediaPacket):
-        return item.kind
-    return "audio" if isinstance(item, AudioFrame) else "video"
 
 
 def _when(item: Frame | MediaPacket) -> Fraction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.frame.frames import Frame, MediaPacket
 
 LATE = 0.1
 """A source this many seconds late goes on from the wall clock, and does not hurry to catch up."""
@@ -29,19 +29,18 @@ class Pacer:
         """Whether some frames had a time and others had none."""
         return self._left_alone and self._epoch is not None
 
-    def pace(self, item: VideoFrame | AudioFrame | MediaPacket) -> tuple[Fraction | None, float]:
+    def pace(self, item: Frame | MediaPacket) -> tuple[Fraction | None, float]:
         """The time for `item` in seconds (`None`: it has one), and the seconds until then."""
-        if not isinstance(item, VideoFrame | AudioFrame) or item.pts is not None:
+        if isinstance(item, MediaPacket) or item.pts is not None:
             self._left_alone = True
             return None, 0.0
         now = time.monotonic()
         if self._epoch is None:
             self._epoch = now
-        kind = "audio" if isinstance(item, AudioFrame) else "video"
-        duration = item.duration if isinstance(item, AudioFrame) else self._interval
+        duration = item.duration if item.kind == "audio" else self._interval
         elapsed = now - self._epoch
-        due = self._next.get(kind, Fraction(0))
+        due = self._next.get(item.kind, Fraction(0))
         if elapsed - due > LATE:
             due = Fraction(round(elapsed * 90_000), 90_000)
-        self._next[kind] = due + duration
+        self._next[item.kind] = due + duration
         return due, max(0.0, float(due) - elapsed)

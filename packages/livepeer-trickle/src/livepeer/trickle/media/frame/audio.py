@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, exact
 from livepeer.trickle.media.frame.samples import (
@@ -32,6 +32,8 @@ class AudioFrame:
 
     __slots__ = ("_samples", "_source", "_timebase", "layout", "pts", "rate")
 
+    kind: ClassVar[Literal["audio"]] = "audio"
+    """What tells sound from a picture (`VideoFrame.kind`)."""
     pts: int | None
     """Presentation time in ticks of `time_base`; `None` while the frame has no time yet."""
     rate: int

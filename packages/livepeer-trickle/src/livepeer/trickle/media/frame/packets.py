@@ -53,6 +53,7 @@ class MediaPacket:
 
     @property
     def kind(self) -> Literal["video", "audio"]:
+        """What is encoded in it: a picture or sound, as `kind` of a frame says."""
         return self.parameters.kind
 
     @property

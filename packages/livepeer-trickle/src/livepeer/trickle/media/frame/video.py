@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, exact
 from livepeer.trickle.media.frame.pixels import (
@@ -49,6 +49,8 @@ class VideoFrame:
         *("key_frame", "pts", "sample_aspect_ratio", "time_base"),
     )
 
+    kind: ClassVar[Literal["video"]] = "video"
+    """What tells a picture from sound (`AudioFrame.kind`)."""
     pts: int | None
     """Presentation time in ticks of `time_base`; `None` while the frame has no time yet."""
     time_base: Fraction
