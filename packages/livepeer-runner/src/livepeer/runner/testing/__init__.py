@@ -16,16 +16,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepeer.runner.local.live import LiveResult, run_live
     from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
-    from livepeer.runner.testing.live import LiveResult, run_live
 
 _HOMES = {
     "CallFailed": "livepeer.runner.testing.http",
-    "LiveResult": "livepeer.runner.testing.live",
+    "LiveResult": "livepeer.runner.local.live",
     "LocalServer": "livepeer.runner.testing.http",
     "PipelineClient": "livepeer.runner.testing.http",
     "client": "livepeer.runner.testing.http",
-    "run_live": "livepeer.runner.testing.live",
+    "run_live": "livepeer.runner.local.live",
 }
 
 __all__ = ["CallFailed", "LiveResult", "LocalServer", "PipelineClient", "client", "run_live"]

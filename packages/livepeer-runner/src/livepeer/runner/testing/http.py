@@ -15,12 +15,13 @@ import httpx
 from fastapi import FastAPI
 
 from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.local.host import check_settled
+from livepeer.runner.local.inputs import as_json
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import create_app
 from livepeer.runner.serving.server import bind, run, server_config, uvicorn_server
 from livepeer.runner.settings import Settings
-from livepeer.runner.testing.inputs import as_json
 
 
 class CallFailed(Exception):
@@ -76,12 +77,8 @@ def client(
     if settings is None:
         settings = dataclasses.replace(Settings.from_env(), registration=None)
     with LocalServer(create_app(cls, settings)) as server:
-        state = server.wait_settled(timeout)
-        lifecycle = server.service.lifecycle
-        if state is State.ERROR:
-            raise RuntimeError(f"{cls.__name__} cannot be served: {lifecycle.detail}")
-        if state is State.LOADING:
-            raise RuntimeError(f"{cls.__name__}.setup took longer than {timeout:g} s")
+        server.wait_settled(timeout)
+        check_settled(server.service, timeout)
         with PipelineClient(base_url=server.url, timeout=timeout, trust_env=False) as connected:
             connected.service = server.service
             yield connected

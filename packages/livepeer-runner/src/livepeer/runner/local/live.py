@@ -7,8 +7,8 @@ import dataclasses
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,8 +22,7 @@ from livepeer.runner.live.params import Parameters
 from livepeer.runner.live.request import StartRequest
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.work import LiveWork
-from livepeer.runner.running.lifecycle import State
-from livepeer.runner.serving.app import create_app
+from livepeer.runner.local.host import serve
 from livepeer.runner.settings import Settings
 from livepeer.trickle import JSONLSubscriber, TricklePublisher, TrickleServer
 
@@ -38,8 +37,6 @@ AHEAD = 2
 """Segments that the input may be ahead of the pipeline: a trickle server keeps four."""
 COLLECT_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 5.0
-LINGER = 0.1
-"""Our readers are never behind by more than a loopback."""
 
 Told = Sequence[tuple[float, dict[str, Any]]]
 Source = str | os.PathLike[str] | bytes | BinaryIO | Iterable["Frame"]
@@ -84,8 +81,8 @@ async def run_live(
     source: Source | None = None,
     *,
     params: dict[str, Any] | None = None,
-    updates: Sequence[tuple[float, dict[str, Any]]] = (),
-    messages: Sequence[tuple[float, dict[str, Any]]] = (),
+    updates: Told = (),
+    messages: Told = (),
     speed: float | None = None,
     seconds: float | None = None,
     on_frame: Callable[[Frame], None] | None = None,
@@ -109,11 +106,37 @@ async def run_live(
     if speed is None:
         cls = _lossless(cls)
     settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
+    began = time.monotonic()
+    async with serve(cls, settings) as hosted:
+        result = await hosted.run_live(
+            source,
+            params=params,
+            updates=updates,
+            messages=messages,
+            speed=speed,
+            seconds=seconds,
+            on_frame=on_frame,
+        )
+    result.seconds = time.monotonic() - began
+    return result
+
+
+async def run_stream(
+    work: LiveWork,
+    source: Source | None,
+    *,
+    params: dict[str, Any] | None,
+    updates: Told,
+    messages: Told,
+    speed: float | None,
+    seconds: float | None,
+    on_frame: Callable[[Frame], None] | None,
+) -> LiveResult:
+    """One stream of work that is ready, with a trickle server of its own; see `run_live`."""
     result = LiveResult()
     began = time.monotonic()
     try:
         async with (
-            _ready(cls, settings) as work,
             TrickleServer(autocreate=False) as server,
             asyncio.TaskGroup() as collecting,
         ):
@@ -168,19 +191,6 @@ def _lossless(cls: type[LivePipeline]) -> type[LivePipeline]:
         return cls
     own = {"realtime": False, "pipeline_id": cls.pipeline_id, "__module__": cls.__module__}
     return type(cls.__name__, (cls,), own)
-
-
-@asynccontextmanager
-async def _ready(cls: type[LivePipeline], settings: Settings) -> AsyncIterator[LiveWork]:
-    app = create_app(cls, settings)
-    async with app.router.lifespan_context(app):
-        service = app.state.service
-        await service.lifecycle.wait_settled()
-        if service.lifecycle.state is State.ERROR:
-            raise RuntimeError(f"{cls.__name__} cannot be served: {service.lifecycle.detail}")
-        assert isinstance(service.work, LiveWork)
-        service.work.linger = LINGER
-        yield service.work
 
 
 async def _collect_records(url: str, into: list[dict[str, Any]]) -> None:
