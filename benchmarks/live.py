@@ -47,7 +47,7 @@ def serve(kind: str, pipe: Any) -> None:
     import dataclasses
 
     from livepeer.runner import LivePipeline, VideoFrame, create_app
-    from livepeer.runner.serving.server import bind, server_config, uvicorn_server
+    from livepeer.runner.local.http import listening
     from livepeer.runner.settings import Settings
 
     class Identity(LivePipeline):
@@ -61,14 +61,12 @@ def serve(kind: str, pipe: Any) -> None:
             return frame
 
     app = create_app(Identity, dataclasses.replace(Settings.from_env({}), host="127.0.0.1"))
-    listener = bind("127.0.0.1", 0)
-    server = uvicorn_server(server_config(app))
 
     async def main() -> None:
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        await app.state.service.lifecycle.wait_ready()
-        pipe.send((listener.getsockname()[1], os.getpid()))
-        await task
+        async with listening(app) as url:
+            await app.state.service.lifecycle.wait_ready()
+            pipe.send((int(url.rpartition(":")[2]), os.getpid()))
+            await asyncio.Event().wait()  # until the process is ended
 
     asyncio.run(main())
 

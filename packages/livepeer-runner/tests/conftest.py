@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.local.http import listening
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import create_app
-from livepeer.runner.serving.server import bind, server_config, uvicorn_server
+from livepeer.runner.serving.server import bind
 from livepeer.runner.settings import Settings
 
 LIMIT = 60.0
@@ -56,21 +57,15 @@ def served() -> Serve:
         listener = bind("127.0.0.1", 0)
         port = listener.getsockname()[1]
         app = create_app(cls, dataclasses.replace(Settings(), port=port, **settings))
-        server = uvicorn_server(server_config(app))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
         service: Service = app.state.service
         limits = httpx.Limits(max_connections=None)
-        try:
-            async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", timeout=LIMIT, limits=limits, trust_env=False
-            ) as http:
-                if wait:
-                    async with asyncio.timeout(LIMIT):
-                        await service.lifecycle.wait_settled()
-                yield Served(service, http, port)
-        finally:
-            server.should_exit = True
-            async with asyncio.timeout(LIMIT):
-                await task
+        async with (
+            listening(app, listener) as url,
+            httpx.AsyncClient(base_url=url, timeout=LIMIT, limits=limits, trust_env=False) as http,
+        ):
+            if wait:
+                async with asyncio.timeout(LIMIT):
+                    await service.lifecycle.wait_settled()
+            yield Served(service, http, port)
 
     return serve

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from livepeer.runner import File, Pipeline, create_app, errors
+from livepeer.runner.local.http import listening
 from livepeer.runner.running.service import Service
-from livepeer.runner.serving.server import server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
 from .http1 import Connection, Incoming, head
@@ -186,18 +185,11 @@ def events_of(stream: bytes) -> Iterator[Any]:
 @contextlib.asynccontextmanager
 async def served(cls: type[Pipeline], capacity: int) -> AsyncIterator[tuple[Service, int]]:
     app = create_app(cls, Settings(capacity=capacity))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn_server(server_config(app))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
     service: Service = app.state.service
-    try:
+    async with listening(app) as url:
         async with asyncio.timeout(LIMIT):
             await service.lifecycle.wait_ready()
-        yield service, listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        async with asyncio.timeout(LIMIT):
-            await task
+        yield service, int(url.rpartition(":")[2])
 
 
 async def request(port: int, recorded: Step, values: Values, path: str) -> tuple[Connection, bytes]:

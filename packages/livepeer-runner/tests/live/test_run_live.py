@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live import caller
-from livepeer.runner.testing import live, run_live
+from livepeer.runner.local import live
+from livepeer.runner.testing import run_live
 
 from .streams import clip
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import io
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from livepeer.runner.author.files import File, Image
+from livepeer.runner.author.jsonable import plain
 from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.local.host import check_settled
-from livepeer.runner.local.inputs import as_json
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import create_app
@@ -46,7 +49,7 @@ class PipelineClient(httpx.Client):
         A file of the input is a `Path`, bytes, an open file, a picture of Pillow, or an `Image` and
         its like; arrays of numpy are lists. Raises `CallFailed` for an answer that is an error.
         """
-        response = self.post("/predict", json=as_json(input))
+        response = self.post("/predict", json=_as_json(input))
         kind = response.headers.get("content-type", "").split(";")[0]
         if response.is_error:
             raise _failure(response.status_code, response.content)
@@ -59,7 +62,7 @@ class PipelineClient(httpx.Client):
 
         Raises `CallFailed` for an error, also in the middle.
         """
-        with self.stream("POST", "/predict", json=as_json(input)) as response:
+        with self.stream("POST", "/predict", json=_as_json(input)) as response:
             if response.is_error:
                 raise _failure(response.status_code, response.read())
             yield from _payloads(response.iter_lines())
@@ -173,3 +176,35 @@ def _failure(status: int, body: bytes) -> CallFailed:
     except (ValueError, KeyError, TypeError):
         error = {"message": body[:500].decode("utf-8", "replace")}
     return CallFailed(status, error)
+
+
+def _as_json(value: Any) -> Any:
+    """The input as JSON: a path, bytes or a picture become the content of a file.
+
+    Raises `ValueError`, with the key, for what is neither a file nor JSON.
+    """
+    return plain(_files_as_text(value))
+
+
+def _files_as_text(value: Any) -> Any:
+    if isinstance(value, File):
+        return value.data_uri() if value.is_fetched else value.url
+    if isinstance(value, os.PathLike | bytes | bytearray | memoryview):
+        return File(value).data_uri()
+    if isinstance(value, io.IOBase):
+        content = value.read()
+        return File(content.encode() if isinstance(content, str) else content).data_uri()
+    if _is_pillow(value):
+        return Image.from_pil(value).data_uri()
+    if isinstance(value, Mapping):
+        return {key: _files_as_text(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_files_as_text(child) for child in value]
+    return value
+
+
+def _is_pillow(value: Any) -> bool:
+    """Without importing Pillow, which may not be there."""
+    return any(
+        cls.__module__ == "PIL.Image" and cls.__name__ == "Image" for cls in type(value).__mro__
+    )
