@@ -133,21 +133,25 @@ async def test_errors_that_are_reported_without_end_are_told_seldom(
     reader = live_events.Events("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         for i in range(1000):
-            reader._take({"type": "error", "error": {"message": f"\x1b[2J{i}" + "x" * 9999}})
+            reader.take({"type": "error", "error": {"message": f"\x1b[2J{i}" + "x" * 9999}})
     (told,) = caplog.records
     assert "\x1b" not in told.getMessage() and len(told.getMessage()) < 1000
     assert reader.errors == 1000
 
 
-def test_what_is_kept_of_events_is_bounded_in_number_and_in_letters() -> None:
-    reader = live_events.Events("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
-    slow = reader.reader()
+async def test_what_is_kept_of_events_is_bounded_in_number_and_in_letters() -> None:
+    events = live_events.Events("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
+    slow, slower = events.reader(), events.reader()
     for i in range(2 * live_events.EVENTS_KEPT):
-        reader._take({"type": "own", "i": i})
-    assert len(slow._waiting.events) == live_events.EVENTS_KEPT
+        events.take({"type": "own", "i": i})
+    slow.close()
+    assert len([event async for event in slow]) == live_events.EVENTS_KEPT
     for _ in range(100):
-        reader._take({"type": "own", "x": "x" * 1_000_000})
-    assert len(slow._waiting.events) == len(reader._recent.events) == 16
+        events.take({"type": "own", "x": "x" * 1_000_000})
+    late = events.reader()
+    events.close()
+    for reader in (slower, late):
+        assert len([event async for event in reader]) == 16
 
 
 async def test_frames_end_with_a_stream_whose_output_nobody_ends(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from livepeer.client import Gateway, PaymentRequiredError, SessionEndedError
+from livepeer.client.live import outage as live_outage
 from livepeer.client.live import payments as live_payments
 from livepeer.client.payments import Unsigned
 from livepeer.client.testing import ScriptedOrchestrator, reply
@@ -78,7 +79,7 @@ async def signer(start: Start, monkeypatch: pytest.MonkeyPatch) -> ScriptedOrche
     server.other = lambda _: reply(f"ticket-{len(server.others)}", content_type="text/plain")
     monkeypatch.setattr("livepeer.client.gateway.signer_for", lambda *_: Payer(server.url))
     monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.05)
-    monkeypatch.setattr(live_payments, "PAUSE", 0.02)
+    monkeypatch.setattr(live_outage, "PAUSE", 0.02)
     return server
 
 

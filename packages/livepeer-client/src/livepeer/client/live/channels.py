@@ -17,7 +17,7 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.live.ending import Ending
-from livepeer.client.live.outage import PAUSE, Outage, Seldom
+from livepeer.client.live.outage import Outage, Seldom
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
@@ -49,25 +49,22 @@ class Control:
     """Writes the control channel: the keepalives of a direct caller, and the caller's messages."""
 
     def __init__(self, url: str, tls: TLS, ending: Ending) -> None:
-        self._url, self._tls, self._ending = url, tls, ending
+        self.outage = Outage("a keepalive did not get through", ending)
+        self._url, self._tls = url, tls
         self._publisher: JSONLPublisher | None = None
         self._lock = asyncio.Lock()
-        self.reconnects = 0
 
     async def run(self) -> None:
         """Keep the session alive until it is over, or out of reach for too long."""
-        outage = Outage("a keepalive did not get through")
         while True:
             try:
                 await self.send({"keep": "alive"})
-                outage.reached()
+                self.outage.reached()
                 await asyncio.sleep(KEEP_ALIVE_SECONDS)
             except TrickleError as error:
-                if why := outage.loss(error):
-                    self._ending.finish(why, lost=True)
+                if self.outage.lost(error):
                     return
-                self.reconnects += 1
-                await asyncio.sleep(outage.pause(error))
+                await self.outage.pause()
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; raises a `TrickleError` where it may not have arrived."""
@@ -107,9 +104,8 @@ async def records(url: str, tls: TLS, ending: Ending) -> AsyncGenerator[dict[str
     404 is silence, and no end.
     """
     start = 0
-    outage = Outage("the data of the stream is read again")
+    outage = Outage("the data of the stream is read again", ending, limit=math.inf)
     while True:
-        pause = PAUSE
         found = JSONLSubscriber(url, start=start, tls=tls, timeouts=_UNTIL_THE_END)
         try:
             async with found:
@@ -120,17 +116,19 @@ async def records(url: str, tls: TLS, ending: Ending) -> AsyncGenerator[dict[str
             # It ended, which a sweep looks like too: events and control tell about the stream. One
             # that is made again begins with number 0.
             start = 0
+            outage.reached()
         except ChannelNotFound:
             start = 0
-        except TrickleError as failure:
-            pause = outage.pause(failure)
+            outage.reached()
+        except TrickleError as error:
+            outage.lost(error)
             # Never a record twice: not at "current", where a segment would be read from its start.
             start = found.transport.position or 0
         if ending.over:
             break
-        await _first(asyncio.ensure_future(asyncio.sleep(pause)), ending)
-    if (error := ending.error()) is not None:
-        raise error
+        await outage.pause()
+    if (loss := ending.error()) is not None:
+        raise loss
 
 
 async def _until(found: JSONLSubscriber, ending: Ending) -> AsyncGenerator[dict[str, Any]]:

@@ -50,12 +50,12 @@ class Events:
         self.status: dict[str, Any] = {}
         self.last_error: str | None = None
         self._failing = False
-        self.count = self.errors = self.reconnects = 0
+        self.count = self.errors = 0
+        self.outage = Outage("the events of the stream are read again", ending, reason=self._why)
         ending.listen(self.close)
 
     async def run(self) -> None:
         """Read until the channel ends, is out of reach for too long, or silent for too long."""
-        outage = Outage("the events of the stream are read again")
         limit = FIRST_SILENCE
         start = 0
         while True:
@@ -64,10 +64,10 @@ class Events:
             try:
                 async with reader as records, silence:
                     async for record in records:
-                        outage.reached()
+                        self.outage.reached()
                         limit = SILENCE
                         silence.reschedule(asyncio.get_running_loop().time() + limit)
-                        self._take(record)
+                        self.take(record)
                         if self._ending.over:
                             return
                 # After a restart it ends too: a channel that is not there any more looks the same.
@@ -76,8 +76,8 @@ class Events:
                 told = GONE if gone else "the pipeline ended the stream"
                 self._ending.finish(self._why(told), lost=gone or self._failing)
                 return
-            except TrickleError as failure:
-                error = failure
+            except TrickleError as broken:
+                error = broken
             except TimeoutError:
                 known = await self._known()
                 if known is not None:
@@ -86,12 +86,10 @@ class Events:
                     return
                 # It is the way there that is silent, which may last longer.
                 error = TrickleConnectionError("the orchestrator does not answer", url=self._url)
-            if why := outage.loss(error):
-                self._ending.finish(self._why(why), lost=True)
+            if self.outage.lost(error):
                 return
-            self.reconnects += 1
             start = reader.transport.position or 0  # no event twice, and none left out
-            await asyncio.sleep(outage.pause(error))
+            await self.outage.pause()
 
     def _silent(self, limit: float) -> str:
         return (
@@ -109,7 +107,7 @@ class Events:
         for reader in self._readers:
             reader.close()
 
-    def _take(self, record: dict[str, Any]) -> None:
+    def take(self, record: dict[str, Any]) -> None:
         inner = record.get("event")
         if "queue_event_type" in record and isinstance(inner, dict):
             record = inner  # the form in which an older runner wraps them

@@ -76,7 +76,11 @@ class Input:
         self, url: str, tls: TLS, outputs: Mapping[str, Any], ending: Ending, returned: Returned
     ) -> None:
         self.url = url
-        self.reconnects = 0
+        self.outage = Outage(
+            "publishing again after a lost connection",
+            ending,
+            reason=lambda why: f"the input could not be sent: {why}",
+        )
         self._ending, self._returned = ending, returned
         self._tls, self._outputs = tls, outputs
         self._seldom = Seldom()
@@ -149,7 +153,7 @@ class Input:
         self, opened: Callable[[], Awaitable[T]], use: Callable[[T], Awaitable[None]]
     ) -> None:
         """Use the publisher; after a lost connection a new one, until that has taken too long."""
-        outage = Outage("publishing again after a lost connection")
+        self.outage.reached()
         while True:
             try:
                 await use(await opened())
@@ -160,11 +164,10 @@ class Input:
             except CertificateError:
                 raise
             except TrickleConnectionError as error:
-                if outage.loss(error) or self._ending.over:
+                if self._ending.over or self.outage.lost(error):
                     raise
-                self.reconnects += 1
                 await self.aclose()
-                await asyncio.sleep(outage.pause(error))
+                await self.outage.pause()
 
     @contextlib.contextmanager
     def _telling(self) -> Generator[None]:

@@ -41,7 +41,7 @@ class Frames(Generic[F_co]):
         self._limit: float | None = None
         self._waiting: asyncio.Timeout | None = None
         self._last: SourceStats | None = None
-        self.reconnects = 0
+        self.outage = Outage("the frames of the stream are read again", ending)
         ending.listen(self._over)
 
     @property
@@ -53,7 +53,7 @@ class Frames(Generic[F_co]):
         return self
 
     async def __anext__(self) -> F_co:
-        outage = Outage("the frames of the stream are read again")
+        self.outage.reached()
         while not self._closed:
             try:
                 subscriber = self._subscriber
@@ -71,17 +71,13 @@ class Frames(Generic[F_co]):
             except (ChannelNotFound, ChannelClosed, CertificateError):
                 break
             except TrickleError as error:
-                if self._ending.lost:
+                if self.outage.lost(error):
                     break
-                if why := outage.loss(error):
-                    self._ending.finish(why, lost=True)
-                    break
-                self.reconnects += 1
                 if self._subscriber is not None and self._subscriber.position is not None:
                     # Not at "current", where pictures that were handed out would come again.
                     self._options["start"] = self._subscriber.position
                 await self._drop()
-                await asyncio.sleep(outage.pause(error))
+                await self.outage.pause()
             except TimeoutError:
                 break
             finally:

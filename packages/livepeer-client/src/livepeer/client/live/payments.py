@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from livepeer.client.exceptions import LivepeerError, PaymentRequiredError
 from livepeer.client.live.ending import Ending
-from livepeer.client.live.outage import OUTAGE, PAUSE
-
-logger = logging.getLogger(__name__)
+from livepeer.client.live.outage import OUTAGE, Outage
 
 PAYMENT_SECONDS: Final = 50.0
 """As often as go-livepeer's gateway asks for a token, and pays where it has a price."""
@@ -22,22 +18,25 @@ class Payments:
     """Pays for a stream that has a price; the first payment went out with its start."""
 
     def __init__(self, pay: Callable[[], Awaitable[None]], ending: Ending) -> None:
-        self._pay, self._ending = pay, ending
+        self.outage = Outage(
+            "a payment for the stream did not get through",
+            ending,
+            limit=PAYMENT_SECONDS + OUTAGE,
+            final=lambda error: str(error) if isinstance(error, PaymentRequiredError) else None,
+            reason=lambda why: f"the stream cannot be paid for: {why}",
+        )
+        self._pay = pay
 
     async def run(self) -> None:
         """Until it cannot be paid for any longer, which ends the session with the reason."""
-        paid = time.monotonic()
-        wait = PAYMENT_SECONDS
         while True:
-            await asyncio.sleep(wait)
-            try:
-                await self._pay()
-            except LivepeerError as error:
-                late = time.monotonic() - paid > PAYMENT_SECONDS + OUTAGE
-                if late or isinstance(error, PaymentRequiredError):
-                    self._ending.finish(f"the stream cannot be paid for: {error}", lost=True)
-                    return
-                logger.warning("a payment for the stream did not get through: %s", error)
-                wait = PAUSE
-            else:
-                paid, wait = time.monotonic(), PAYMENT_SECONDS
+            await asyncio.sleep(PAYMENT_SECONDS)
+            while True:
+                try:
+                    await self._pay()
+                    self.outage.reached()
+                    break
+                except LivepeerError as error:
+                    if self.outage.lost(error):
+                        return
+                    await self.outage.pause()

@@ -324,7 +324,7 @@ class LiveSession:
             seconds=time.monotonic() - self._began if self._began else 0.0,
             events=self._events.count if self._events else 0,
             errors=self._events.errors if self._events else 0,
-            reconnects=sum(part.reconnects for part in [*parts, *self._frames]),
+            reconnects=sum(part.outage.tries for part in [*parts, *self._frames]),
             published=self._input.stats if self._input else None,
             subscribed=self._frames[0].stats if self._frames else None,
         )

@@ -103,7 +103,7 @@ def _show(image: Image) -> None:
 
     def row(name: str, value: object) -> None:
         if value not in (None, "", ()):
-            table.add_row(Text(name, style="bold"), Text(printable(str(value))))
+            table.add_row(Text(name, style="bold"), Text(printable(str(value), lines=True)))
 
     if (said := image.pipeline) is not None:
         row("pipeline", " ".join(filter(None, (said.id, said.version))))
