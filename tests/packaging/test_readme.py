@@ -54,8 +54,8 @@ def test_an_author_gets_from_nothing_to_a_served_class(
     home = environment("all")
     (block,) = blocks("sh", "Authors")
     install, init, predict, test, serve = commands(block)
-    assert install == 'pip install "livepeer-runner[testing]"'
-    home.install("livepeer-runner[testing]")
+    assert install == 'pip install "livepeer-runner[dev]"'
+    home.install("livepeer-runner[dev]")
     path = f"{home.folder / 'env' / 'bin'}:{os.environ['PATH']}"
     variables = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     variables |= {"PATH": path, "PORT": str(unused_tcp_port), "HOST": "127.0.0.1"}

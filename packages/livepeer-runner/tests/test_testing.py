@@ -120,4 +120,4 @@ def test_without_httpx_it_says_what_to_install() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "pip install 'livepeer-runner[testing]'" in done.stdout
+    assert "pip install 'livepeer-runner[dev]'" in done.stdout

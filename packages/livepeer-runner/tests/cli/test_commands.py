@@ -9,8 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 
-from livepeer.runner.cli import commands
+from livepeer.runner.cli import commands, options
 
 if TYPE_CHECKING:
     from conftest import Folder
@@ -115,3 +116,14 @@ def test_prepare_says_which_variable_names_a_folder_that_can_be_written(folder: 
     done = folder.livepeer("prepare", LIVEPEER_MODEL_DIR=str(folder.path / "file" / "models"))
     assert done.returncode == 1
     assert "LIVEPEER_MODEL_DIR" in done.stderr
+
+
+def test_a_command_of_the_dev_extra_names_it_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
+    with pytest.raises(typer.Exit) as stop:
+        options.extra_dev("livepeer dev", "cryptography", "watchfiles")
+    assert stop.value.exit_code == 2
+    told = "Error: livepeer dev needs cryptography, watchfiles: pip install 'livepeer-runner[dev]'"
+    assert capsys.readouterr().err.strip() == told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,6 +49,12 @@ def pipeline(target: str | None) -> type[PipelineBase]:
 
     with explained():
         return load(target)
+
+
+def extra_dev(command: str, *modules: str) -> None:
+    """End the command where a module that only the extra `dev` brings is missing."""
+    if missing := [name for name in modules if find_spec(name) is None]:
+        fail(f"{command} needs {', '.join(missing)}: pip install 'livepeer-runner[dev]'", code=2)
 
 
 def free_port(host: str, port: int, option: str) -> None:

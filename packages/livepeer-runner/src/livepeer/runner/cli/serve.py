@@ -69,6 +69,7 @@ def serve(
     )
     options.free_port(settings.host, settings.port, "--port")
     if reload:
+        options.extra_dev("livepeer serve --reload", "watchfiles")
         from livepeer.runner.cli.reload import serve_reloading
 
         with options.explained():

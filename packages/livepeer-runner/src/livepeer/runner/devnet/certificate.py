@@ -7,10 +7,15 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "livepeer.runner.devnet needs cryptography: pip install 'livepeer-runner[dev]'"
+    ) from error
 
 
 def server_context(host: str) -> ssl.SSLContext:

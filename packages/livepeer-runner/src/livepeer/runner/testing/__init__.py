@@ -7,7 +7,7 @@
             assert greeter.predict(name="Ada") == "Hello, Ada"
 
 The app is the real one, served by the real server on a free port of the loopback. `client` needs
-the extra `testing`; `run_live`, for live classes, needs nothing more.
+the extra `dev`; `run_live`, for live classes, needs nothing more.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
         if error.name != "httpx":
             raise
         raise ImportError(
-            f"livepeer.runner.testing.{name} needs httpx: pip install 'livepeer-runner[testing]'"
+            f"livepeer.runner.testing.{name} needs httpx: pip install 'livepeer-runner[dev]'"
         ) from error
     value = getattr(module, name)
     globals()[name] = value

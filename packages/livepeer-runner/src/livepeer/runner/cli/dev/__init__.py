@@ -84,6 +84,7 @@ def dev(
 
     Prints the lines to call it from Python, curl and the shell, then one line for each event.
     """
+    options.extra_dev("livepeer dev", "cryptography", "watchfiles")
     with options.explained():
         from livepeer.runner.packaging.load import locate
 
