@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.frame.frames import VideoFrame
+from livepeer.trickle.media.frame import VideoFrame
 
 Packets = list[bytes]
 

@@ -14,8 +14,8 @@ import pytest
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.ts.psi import _crc
 
 

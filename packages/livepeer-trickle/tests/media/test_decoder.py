@@ -14,8 +14,8 @@ from av.video.frame import PictureType
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.file.decode import decode
+from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_WRAP
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
 
 Item = VideoFrame | AudioFrame | MediaPacket
 

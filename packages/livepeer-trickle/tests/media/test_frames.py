@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.frame.frames import AudioFrame, AudioResampler, VideoFrame
+from livepeer.trickle.media.frame import AudioFrame, AudioResampler, VideoFrame
 
 
 def decoded(data: bytes) -> list[VideoFrame]:
@@ -29,7 +29,7 @@ def test_importing_frames_loads_neither_av_nor_numpy() -> None:
     code = (
         "import sys\n"
         "import livepeer.trickle.media\n"
-        "from livepeer.trickle.media.frame.frames import VideoFrame, AudioFrame\n"
+        "from livepeer.trickle.media.frame import VideoFrame, AudioFrame\n"
         "assert not {'av', 'numpy', 'torch'} & set(sys.modules), sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200)

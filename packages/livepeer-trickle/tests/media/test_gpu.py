@@ -12,8 +12,8 @@ from livepeer.trickle.media.codec import gpu
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.file.decode import decode
+from livepeer.trickle.media.frame import VideoFrame
 from livepeer.trickle.media.frame.cuda import DevicePlane, synchronize
-from livepeer.trickle.media.frame.frames import VideoFrame
 from livepeer.trickle.media.frame.tensors import Coefficients, nv12_picture, rgb_of_planes
 
 needs_gpu = pytest.mark.skipif(not gpu.is_available(), reason="no GPU that decodes H.264 here")

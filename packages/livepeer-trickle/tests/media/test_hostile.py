@@ -15,7 +15,7 @@ import pytest
 from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.codec.decoder_video import VideoDecoder
-from livepeer.trickle.media.interleave import Interleaver
+from livepeer.trickle.media.frame.interleave import Interleaver
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.audio_headers import adts
 from livepeer.trickle.media.ts.audio_units import AudioFrames

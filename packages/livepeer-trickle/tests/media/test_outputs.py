@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import av
 import pytest
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.frame.frames import AudioFrame, VideoFrame
+from livepeer.trickle.media.frame import AudioFrame, VideoFrame
 
 RECORDED = Path(__file__).with_name("recorded")
 #: And the pictures in each: VLC leaves out some at the end.

@@ -19,7 +19,7 @@ from livepeer.trickle.media import (
     VideoFrame,
 )
 from livepeer.trickle.media.codec.encoder import Piece
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.ts.demux import Demuxer
 from livepeer.trickle.media.ts.psi import Track
 

@@ -346,7 +346,7 @@ async def test_a_stalled_network_drops_whole_segments_and_never_blocks_the_write
                 while publisher.stats.dropped < 10:
                     await write()
                 network.clear()
-                while not publisher._outbox.empty:
+                while not publisher._queue.empty:
                     await write()
                 for _ in range(5):
                     await write()
@@ -385,9 +385,9 @@ async def test_closing_waits_for_a_network_that_goes_on_and_all_of_it_arrives(
             network.block()
             count = 1
             async with asyncio.timeout(LIMIT):
-                while not publisher._outbox.behind:
+                while not publisher._queue.behind:
                     # More than the sockets hold, and less than a write would wait for.
-                    if publisher._outbox._bytes < 1 << 20:
+                    if publisher._queue._bytes < 1 << 20:
                         await publisher.write(noise(count))
                         await publisher.write(sound(count))
                         count += 1

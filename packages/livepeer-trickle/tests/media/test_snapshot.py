@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from livepeer.trickle.media.frame.frames import AudioFrame, VideoFrame
+from livepeer.trickle.media.frame import AudioFrame, VideoFrame
 
 
 def black() -> VideoFrame:

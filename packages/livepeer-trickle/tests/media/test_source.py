@@ -13,9 +13,9 @@ import pytest
 
 from livepeer.trickle.exceptions import ChannelNotFound
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.decode_thread import DecodeThread
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.handover import PATIENCE, Handover
+from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
+from livepeer.trickle.media.stream.decode_thread import DecodeThread
+from livepeer.trickle.media.stream.handover import PATIENCE, Handover
 from livepeer.trickle.media.subscriber import MediaSubscriber
 from livepeer.trickle.server import TrickleServer
 
@@ -434,7 +434,7 @@ async def test_a_burst_that_nobody_takes_is_held_to_its_newest_pictures_and_all_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # None of them is too old, however slow this machine is: there are too many.
-    monkeypatch.setattr("livepeer.trickle.media.handover.PATIENCE", 1e6)
+    monkeypatch.setattr("livepeer.trickle.media.stream.handover.PATIENCE", 1e6)
     handover = Handover("latest", 3)
     picture = np.zeros((2, 2, 3), np.uint8)
     for number in range(10):

@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from livepeer.trickle.media.codec.decoder import StreamDecoder as StreamDecoder
     from livepeer.trickle.media.codec.encoder import SegmentEncoder as SegmentEncoder
     from livepeer.trickle.media.codec.encoder_video import EncoderUnavailable as EncoderUnavailable
+    from livepeer.trickle.media.codec.outputs import AudioOutput as AudioOutput
+    from livepeer.trickle.media.codec.outputs import VideoOutput as VideoOutput
     from livepeer.trickle.media.file.decode import decode as decode
     from livepeer.trickle.media.file.encode import encode as encode
-    from livepeer.trickle.media.frame.frames import AudioFrame as AudioFrame
-    from livepeer.trickle.media.frame.frames import AudioResampler as AudioResampler
-    from livepeer.trickle.media.frame.frames import CodecParameters as CodecParameters
-    from livepeer.trickle.media.frame.frames import MediaPacket as MediaPacket
-    from livepeer.trickle.media.frame.frames import VideoFrame as VideoFrame
-    from livepeer.trickle.media.outputs import AudioOutput as AudioOutput
-    from livepeer.trickle.media.outputs import VideoOutput as VideoOutput
+    from livepeer.trickle.media.frame import AudioFrame as AudioFrame
+    from livepeer.trickle.media.frame import AudioResampler as AudioResampler
+    from livepeer.trickle.media.frame import CodecParameters as CodecParameters
+    from livepeer.trickle.media.frame import MediaPacket as MediaPacket
+    from livepeer.trickle.media.frame import VideoFrame as VideoFrame
     from livepeer.trickle.media.publisher import MediaPublisher as MediaPublisher
     from livepeer.trickle.media.publisher import MediaPublisherStats as MediaPublisherStats
     from livepeer.trickle.media.subscriber import MediaSubscriber as MediaSubscriber
     from livepeer.trickle.media.subscriber import SourceStats as SourceStats
 
 _HOME = {
-    "AudioFrame": "frame.frames",
-    "AudioOutput": "outputs",
-    "AudioResampler": "frame.frames",
-    "CodecParameters": "frame.frames",
+    "AudioFrame": "frame",
+    "AudioOutput": "codec.outputs",
+    "AudioResampler": "frame",
+    "CodecParameters": "frame",
     "DecoderStats": "codec.decoder",
-    "MediaPacket": "frame.frames",
+    "MediaPacket": "frame",
     "EncoderUnavailable": "codec.encoder_video",
     "MediaPublisher": "publisher",
     "MediaPublisherStats": "publisher",
@@ -41,8 +41,8 @@ _HOME = {
     "SegmentEncoder": "codec.encoder",
     "SourceStats": "subscriber",
     "StreamDecoder": "codec.decoder",
-    "VideoFrame": "frame.frames",
-    "VideoOutput": "outputs",
+    "VideoFrame": "frame",
+    "VideoOutput": "codec.outputs",
     "decode": "file.decode",
     "encode": "file.encode",
 }

@@ -15,10 +15,10 @@ from typing import Literal, Self
 from livepeer.trickle.exceptions import ChannelClosed, SegmentFailed, TrickleError
 from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.outbox import Outbox
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
-from livepeer.trickle.media.pacing import Pacer
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.frame import Item
+from livepeer.trickle.media.stream.pacer import Pacer
+from livepeer.trickle.media.stream.send_queue import SendQueue
 from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.types import PublisherStats
@@ -101,7 +101,7 @@ class MediaPublisher:
         self._on_stall = on_stall
         self._drain_timeout = drain_timeout
         self._pacer = Pacer(Fraction(output.fps) if output and output.fps else Fraction(30))
-        self._outbox = Outbox()
+        self._queue = SendQueue()
         self._thread: ThreadPoolExecutor | None = None
         self._sender: asyncio.Task[None] | None = None
         self._error: TrickleError | None = None
@@ -141,7 +141,7 @@ class MediaPublisher:
         """Say that a track will come; see `SegmentEncoder.expect`. From any thread."""
         self._encoder.expect(kind, codec, channels=channels, decoded=decoded)
 
-    async def write(self, item: VideoFrame | AudioFrame | MediaPacket) -> None:
+    async def write(self, item: Item) -> None:
         """Encode `item` and hand it to the network; then it is the caller's again.
 
         Frames come in the order of their times. One that is not later than the one before it of
@@ -164,7 +164,7 @@ class MediaPublisher:
                 self.stats.dropped += 1
                 return
         else:
-            await self._outbox.room()
+            await self._queue.room()
             self._check()
         at, wait = self._pacer.pace(item)
         if self._pacer.mixed and not self._warned:
@@ -192,7 +192,7 @@ class MediaPublisher:
         try:
             if sender is not None and not sender.done():
                 await self._on_thread(self._flush)
-                self._outbox.close()
+                self._queue.close()
                 async with asyncio.timeout(self._drain_timeout):
                     await asyncio.shield(sender)
         except TimeoutError:
@@ -222,8 +222,8 @@ class MediaPublisher:
     def _is_dropped(self) -> bool:
         """Whether this frame is left out: from a stall on, until all that waited is out."""
         if self._dropping:
-            self._dropping = not self._outbox.empty
-        elif self._outbox.behind:
+            self._dropping = not self._queue.empty
+        elif self._queue.behind:
             self._dropping = True
             self.stats.stalls += 1
             # The next frame that is encoded opens a segment of its own.
@@ -237,13 +237,11 @@ class MediaPublisher:
         def work() -> None:
             pieces = call(*arguments)
             # From here, so that a cancelled write cannot tear a hole into the segment.
-            loop.call_soon_threadsafe(self._outbox.put, pieces)
+            loop.call_soon_threadsafe(self._queue.put, pieces)
 
         await asyncio.wrap_future(self._thread.submit(work))
 
-    def _encode(
-        self, item: VideoFrame | AudioFrame | MediaPacket, at: Fraction | None
-    ) -> list[Piece]:
+    def _encode(self, item: Item, at: Fraction | None) -> list[Piece]:
         begin = time.perf_counter()
         try:
             return self._encoder.encode(item, at)
@@ -256,13 +254,13 @@ class MediaPublisher:
     async def _send(self) -> None:
         """The one task that talks to the network."""
         try:
-            piece = await self._outbox.get()
+            piece = await self._queue.get()
             while piece is not None:
                 piece = await self._send_segment(piece)
         except TrickleError as error:
             self._error = error
         finally:
-            self._outbox.discard()
+            self._queue.discard()
 
     async def _send_segment(self, piece: Piece) -> Piece | None:
         """Send the segment that `piece` begins; returns the first piece of the next one.
@@ -274,7 +272,7 @@ class MediaPublisher:
             async with self._publisher.segment() as segment:
                 while following is not None and (following is piece or not following.new_segment):
                     await segment.write(following.data)
-                    following = await self._outbox.get()
+                    following = await self._queue.get()
             if following is None:
                 # The last one: closing tells whether it has arrived.
                 await segment.acknowledged()
@@ -284,5 +282,5 @@ class MediaPublisher:
             # The rest of it is of no use to anyone: begin another as soon as possible.
             self._encoder.cut(lost=True)
             while following is not None and (following is piece or not following.new_segment):
-                following = await self._outbox.get()
+                following = await self._queue.get()
         return following

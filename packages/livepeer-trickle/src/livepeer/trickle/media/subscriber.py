@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from livepeer.trickle.exceptions import SegmentFailed
 from livepeer.trickle.http.transport import TLS, Transport
 from livepeer.trickle.media.codec.decoder import DecoderStats, Mode, StreamDecoder
-from livepeer.trickle.media.decode_thread import DecodeThread
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
-from livepeer.trickle.media.handover import Handover, Policy
+from livepeer.trickle.media.frame import Item
+from livepeer.trickle.media.stream.decode_thread import DecodeThread
+from livepeer.trickle.media.stream.handover import Handover, Policy
 from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.types import Start, SubscriberStats, Timeouts
@@ -155,7 +155,7 @@ class MediaSubscriber:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Frame | MediaPacket:
+    async def __anext__(self) -> Item:
         if self._handover is None:
             raise RuntimeError("use `async with MediaSubscriber(...) as frames` before iterating")
         item = await self._handover.take()

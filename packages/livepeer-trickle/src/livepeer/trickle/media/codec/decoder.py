@@ -10,9 +10,9 @@ from livepeer.trickle.media.codec import gpu
 from livepeer.trickle.media.codec.decoder_audio import AudioDecoder
 from livepeer.trickle.media.codec.decoder_packets import PacketTrack
 from livepeer.trickle.media.codec.decoder_video import VideoDecoder
+from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.frame.clock import Time, exact
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
-from livepeer.trickle.media.interleave import Interleaver
+from livepeer.trickle.media.frame.interleave import Interleaver
 from livepeer.trickle.media.ts.demux import Demuxer
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 from livepeer.trickle.media.ts.psi import Track
@@ -98,24 +98,24 @@ class StreamDecoder:
         decoder = self._decoders.get("video")
         return decoder.too_large if isinstance(decoder, VideoDecoder) else None
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame | MediaPacket]:
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Item]:
         """Bytes of the current segment, cut anywhere."""
         return self._ordered(self._packets(self._demuxer.feed(data)))
 
-    def end_segment(self) -> list[Frame | MediaPacket]:
+    def end_segment(self) -> list[Item]:
         """The segment is over: what it ends is complete."""
         return self._ordered(self._packets(self._demuxer.end_segment()))
 
-    def discontinuity(self) -> list[Frame | MediaPacket]:
+    def discontinuity(self) -> list[Item]:
         """Bytes or segments were lost here: give what is whole, and resync at a keyframe."""
         self._stats.discontinuities += 1
         self._demuxer.discontinuity()
-        out: list[Frame | MediaPacket] = []
+        out: list[Item] = []
         for decoder in self._decoders.values():
             out += decoder.lose()
         return self._ordered(out)
 
-    def flush(self) -> list[Frame | MediaPacket]:
+    def flush(self) -> list[Item]:
         """The stream is over: everything that is still inside. Feeding may go on afterwards."""
         out = self._packets(self._demuxer.flush())
         for decoder in self._decoders.values():
@@ -126,8 +126,8 @@ class StreamDecoder:
             out += self._interleaver.flush()
         return out
 
-    def _packets(self, packets: Iterable[ElementaryPacket]) -> list[Frame | MediaPacket]:
-        out: list[Frame | MediaPacket] = []
+    def _packets(self, packets: Iterable[ElementaryPacket]) -> list[Item]:
+        out: list[Item] = []
         for packet in packets:
             kind = packet.track.kind
             if self._modes[kind] == "drop":
@@ -155,7 +155,7 @@ class StreamDecoder:
             max_pixels=self._max_pixels,
         )
 
-    def _ordered(self, items: list[Frame | MediaPacket]) -> list[Frame | MediaPacket]:
+    def _ordered(self, items: list[Item]) -> list[Item]:
         if self._interleaver is None:
             return items
         return self._interleaver.add(items, tracks=len(self._decoders))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from av import Packet
 from av.error import FFmpegError
 
+from livepeer.trickle.media.frame import AudioFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock
-from livepeer.trickle.media.frame.frames import AudioFrame
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.framers import framer_for
 from livepeer.trickle.media.ts.pes import ElementaryPacket

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 from livepeer.trickle.media.codec.decoder_audio import open_audio, opus_head
 from livepeer.trickle.media.codec.decoder_video import open_video, picture_size
+from livepeer.trickle.media.frame import CodecParameters, MediaPacket
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
-from livepeer.trickle.media.frame.frames import CodecParameters, MediaPacket
-from livepeer.trickle.media.limits import MAX_PIXELS
+from livepeer.trickle.media.frame.pixels import MAX_PIXELS
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.framers import framer_for
 from livepeer.trickle.media.ts.packet_times import PacketTimes, Shown

@@ -11,11 +11,11 @@ from av.error import FFmpegError
 
 from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media.codec import gpu
+from livepeer.trickle.media.frame import VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
-from livepeer.trickle.media.frame.frames import VideoFrame
+from livepeer.trickle.media.frame.pixels import MAX_PIXELS, allowance
 from livepeer.trickle.media.frame.upright import Upright
 from livepeer.trickle.media.frame.video import SQUARE
-from livepeer.trickle.media.limits import MAX_PIXELS, allowance
 from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.framers import framer_for
 from livepeer.trickle.media.ts.pes import ElementaryPacket

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from livepeer.trickle.media.codec.encoder_audio import AudioEncoder
 from livepeer.trickle.media.codec.encoder_video import AccessUnit, EncoderUnavailable, VideoEncoder
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.frame import AudioFrame, Item, MediaPacket, VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, rescale
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack, delimited
 from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
 from livepeer.trickle.media.ts.program import Kind, Program, ts_track
@@ -74,9 +74,7 @@ class SegmentEncoder:
         self._early: list[tuple[AccessUnit, TsTrack]] = []
         self._audio_end = Fraction(0)
 
-    def encode(
-        self, item: VideoFrame | AudioFrame | MediaPacket, time: Fraction | None = None
-    ) -> list[Piece]:
+    def encode(self, item: Item, time: Fraction | None = None) -> list[Piece]:
         """What `item` brings out, in order; often one piece, sometimes none.
 
         `time`: seconds, for a frame that has none; else such a frame follows the one before it.

@@ -13,8 +13,8 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
 from livepeer.trickle.media.codec.encoder_video import AccessUnit, EncoderUnavailable
-from livepeer.trickle.media.frame.frames import AudioFrame, AudioResampler
-from livepeer.trickle.media.outputs import AudioOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput
+from livepeer.trickle.media.frame import AudioFrame, AudioResampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,10 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from livepeer.trickle.media.codec.outputs import VideoOutput
+from livepeer.trickle.media.frame.pixels import SWSCALE_MATRIX
 from livepeer.trickle.media.frame.video import SQUARE
-from livepeer.trickle.media.outputs import VideoOutput
 
-_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
-"""AVColorSpace to the number by which libswscale knows the same matrix."""
 _UNSPECIFIED = 2
 _BT601 = 6
 _LIMITED = 1
@@ -47,7 +46,7 @@ class Shape(NamedTuple):
             picture.width,
             picture.height,
             picture.color_range == 2 or picture.format.name.startswith("yuvj"),
-            matrix if matrix in _MATRIX and matrix != 5 else _BT601,
+            matrix if matrix in SWSCALE_MATRIX and matrix != 5 else _BT601,
             picture.format.name == "cuda",
             _pixel(pixel) if pixel is not SQUARE else pixel,
         )
@@ -117,10 +116,10 @@ class Fitter:
         return _cropped(picture, self.width, self.height) if crop else picture
 
     def _convert(self, picture: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-        matrix = _MATRIX.get(picture.colorspace)
+        matrix = SWSCALE_MATRIX.get(picture.colorspace)
         spread = picture.color_range or None
         if picture.format.is_rgb:
-            matrix, spread = _MATRIX.get(self.colour[0], 5), self.colour[1] or _LIMITED
+            matrix, spread = SWSCALE_MATRIX.get(self.colour[0], 5), self.colour[1] or _LIMITED
         return self._scaler.reformat(
             picture,
             width,
@@ -139,7 +138,7 @@ def _colour(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     """
     matrix, spread = picture.colorspace, picture.color_range
     if picture.format.is_rgb:
-        matrix = matrix if matrix in _MATRIX else _BT601
+        matrix = matrix if matrix in SWSCALE_MATRIX else _BT601
         spread = spread or _LIMITED
     return matrix, spread, picture.color_primaries, picture.color_trc
 

@@ -17,9 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from livepeer.trickle.media.codec.encoder_picture import Fitter, Shape, output_pixel, output_size
+from livepeer.trickle.media.codec.outputs import VideoOutput
+from livepeer.trickle.media.frame import VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
-from livepeer.trickle.media.frame.frames import VideoFrame
-from livepeer.trickle.media.outputs import VideoOutput
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
+import av
+from av.error import FFmpegError
+
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.file.clock import FileClock
 from livepeer.trickle.media.file.repeats import WithoutRepeats, is_transport_stream
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
-from livepeer.trickle.media.interleave import Interleaver
-from livepeer.trickle.media.limits import MAX_PIXELS, allowance, too_large
+from livepeer.trickle.media.file.track import FileTrack, PictureTrack, SoundTrack, too_large
+from livepeer.trickle.media.frame import Frame, Item
+from livepeer.trickle.media.frame.interleave import Interleaver
+from livepeer.trickle.media.frame.pixels import MAX_PIXELS, allowance
 
 _CHUNK = 64 * 1024
 _HOLD = Fraction(1)
@@ -122,11 +126,6 @@ def _transport_stream(
 def _container(
     file: Any, format: str | None, name: str, video: bool, audio: bool, max_pixels: int
 ) -> Iterator[Frame]:
-    import av
-    from av.error import FFmpegError
-
-    from livepeer.trickle.media.file.track import FileTrack, PictureTrack, SoundTrack
-
     try:
         # An empty whitelist: what a playlist names is never opened.
         container = av.open(
@@ -162,7 +161,7 @@ def _container(
                 break
             if clock is not None:
                 clock.place(packet)
-            made = cast("list[Frame | MediaPacket]", tracks[packet.stream.index].push(packet))
+            made = cast("list[Item]", tracks[packet.stream.index].push(packet))
             yield from cast("list[Frame]", order.add(made, tracks=len(tracks)))
             for track in shown:
                 track.check_size()

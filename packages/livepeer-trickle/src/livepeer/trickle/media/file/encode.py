@@ -8,21 +8,22 @@ import os
 import secrets
 import shutil
 import tempfile
+import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any, BinaryIO
 
 import av
+import numpy as np
 
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.encoder_picture import output_size
+from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.file.endings import CONTAINERS
-from livepeer.trickle.media.file.wav import write_wav
-from livepeer.trickle.media.frame.frames import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.frame import AudioFrame, Item, MediaPacket, VideoFrame
 
-Frames = Iterable[VideoFrame | AudioFrame | MediaPacket]
+Frames = Iterable[Item]
 
 _NO_FILE = 1
 """AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes."""
@@ -113,14 +114,42 @@ def _store(
 def _store_wav(frames: Frames, target: str | os.PathLike[str] | BinaryIO | None) -> bytes | None:
     if isinstance(target, str | os.PathLike):
         with _beside(os.fspath(target)) as part, open(part, "wb") as file:
-            write_wav(frames, file)
+            _write_wav(frames, file)
         return None
     whole = io.BytesIO()  # its head is written last, and not every target can go back
-    write_wav(frames, whole)
+    _write_wav(frames, whole)
     if target is None:
         return whole.getvalue()
     target.write(whole.getbuffer())
     return None
+
+
+def _write_wav(frames: Iterable[Item], target: BinaryIO) -> None:
+    """Write the sound among `frames` to a binary file that can seek, one frame behind the other.
+
+    Rate and layout are those of the first; later frames are resampled into them. Pictures are left
+    out. Raises `ValueError` where no sound came, or came undecoded.
+    """
+    out: wave.Wave_write | None = None
+    first: AudioFrame | None = None
+    try:
+        for frame in frames:
+            if isinstance(frame, MediaPacket):
+                raise ValueError("wav holds decoded sound, and a packet is not decoded")
+            if not isinstance(frame, AudioFrame):
+                continue
+            if out is None or first is None:
+                first, out = frame, wave.open(target, "wb")
+                out.setparams((len(frame.samples), 2, frame.rate, 0, "NONE", ""))
+            elif (frame.rate, frame.layout) != (first.rate, first.layout):
+                frame = frame.resample(rate=first.rate, layout=first.layout)
+            whole = np.clip(np.rint(np.nan_to_num(frame.samples.T) * 32767.0), -32768, 32767)
+            out.writeframesraw(whole.astype("<i2").tobytes())
+        if out is None:
+            raise ValueError("no sound was given: there is nothing to encode")
+    finally:
+        if out is not None:
+            out.close()
 
 
 @contextlib.contextmanager
@@ -150,7 +179,7 @@ def _beside(path: str) -> Iterator[str]:
 def _of_one_size(frames: Frames, video: VideoOutput) -> tuple[Frames, VideoOutput]:
     """The same frames, and an output that keeps to the size of the first picture."""
     rest = iter(frames)
-    seen: list[VideoFrame | AudioFrame | MediaPacket] = []
+    seen: list[Item] = []
     for frame in rest:
         seen.append(frame)
         if isinstance(frame, VideoFrame):

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from av.error import FFmpegError
 
 from livepeer.trickle.media.file.clock import PictureClock
+from livepeer.trickle.media.frame import AudioFrame, Frame, VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock
-from livepeer.trickle.media.frame.frames import AudioFrame, Frame, VideoFrame
+from livepeer.trickle.media.frame.pixels import allowance
 from livepeer.trickle.media.frame.upright import Upright
 from livepeer.trickle.media.frame.video import SQUARE
-from livepeer.trickle.media.limits import allowance, too_large
 
 _NO_TIMES = 0x80
 """AVFMT_NOTIMESTAMPS of libavformat: the file holds none."""
@@ -32,7 +32,7 @@ _MOST_SAMPLES = 1 << 24
 
 
 class FileTrack(Protocol):
-    """What `.files.decode` does with each packet of a track."""
+    """What `decode` does with each packet of a track."""
 
     def push(self, packet: Any) -> list[Frame]: ...
 
@@ -158,3 +158,11 @@ def _rate(stream: Any) -> Fraction:
         if rate and 1 <= rate <= 1000:
             return Fraction(rate)
     return Fraction(25)
+
+
+def too_large(width: int, height: int, max_pixels: int) -> ValueError:
+    """What is raised for a file whose pictures are over the limit."""
+    return ValueError(
+        f"its pictures are {width}x{height}, and max_pixels is {max_pixels}: "
+        "give decode(..., max_pixels=...) a larger one to have them"
+    )

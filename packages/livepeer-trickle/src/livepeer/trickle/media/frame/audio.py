@@ -1,4 +1,4 @@
-"""A run of audio samples with its exact time. Imported through `.frames`."""
+"""Samples of sound with their exact time, at their own rate or resampled."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class AudioFrame:
         not given; `time` is seconds. Raises `ValueError` or `TypeError` for a misfit.
         """
         samples = as_float(array)
-        rate = whole_rate(rate)
+        rate = _whole_rate(rate)
         if layout is None:
             if len(samples) not in LAYOUTS:
                 raise ValueError(f"name the layout of {len(samples)} channels")
@@ -178,13 +178,11 @@ class AudioFrame:
         This frame alone is looked at, which costs a little precision at its edges; for a gapless
         stream keep one `AudioResampler` and give it every frame.
         """
-        rate = self.rate if rate is None else whole_rate(rate)
+        rate = self.rate if rate is None else _whole_rate(rate)
         layout = layout or self.layout
         if (rate, layout) == (self.rate, self.layout):
             return self.replace(self.samples.copy())
         import numpy as np
-
-        from livepeer.trickle.media.frame.resampler import AudioResampler
 
         one = AudioResampler(rate=rate, layout=layout)
         parts = [part.samples for part in (*one.resample(self), *one.flush())]
@@ -224,7 +222,78 @@ class AudioFrame:
         return f"<AudioFrame {len(self)} samples {self.rate} Hz {self.layout} {time}>"
 
 
-def whole_rate(rate: int) -> int:
+class AudioResampler:
+    """Resamples a stream of frames without a seam; the times of its output are exact.
+
+    `resample` returns the frames that are ready (the filter holds back a few samples), `flush`
+    the rest. A gap of more than a millisecond in the input's times, or a change of its rate or
+    layout, flushes and starts again.
+    """
+
+    def __init__(self, *, rate: int, layout: str | None = None) -> None:
+        if layout is not None:
+            channels_of(layout)
+        self.rate = _whole_rate(rate)
+        self.layout = layout
+        self._filter: Any = None
+        self._of: tuple[int, str] | None = None
+        self._next_in: Fraction | None = None
+        self._start: Fraction | None = None
+        self._made = 0
+
+    def resample(self, frame: AudioFrame) -> list[AudioFrame]:
+        """What of the sound is ready, `frame` included; often one frame, sometimes none."""
+        if not isinstance(frame, AudioFrame):
+            raise TypeError(f"an AudioResampler takes an AudioFrame, not {type(frame).__name__}")
+        out: list[AudioFrame] = []
+        time = None if frame.pts is None else frame.time
+        gap = (
+            time is not None
+            and self._next_in is not None
+            and abs(time - self._next_in) > Fraction(1, 1000)
+        )
+        if self._filter is not None and (gap or self._of != (frame.rate, frame.layout)):
+            out = self.flush()
+        if self._filter is None:
+            from av.audio.resampler import AudioResampler as Filter
+
+            layout = self.layout or frame.layout
+            self._filter = Filter(format="fltp", layout=layout, rate=self.rate)
+            self._of = (frame.rate, frame.layout)
+            self._start, self._made = time, 0
+        source = frame.to_av()
+        source.pts = None
+        try:
+            parts = self._filter.resample(source)
+        except ValueError as error:
+            # FFmpeg's own; of some layouts it does not know how to mix them.
+            self._filter = self._of = self._next_in = None
+            raise ValueError(
+                f"sound of layout {frame.layout!r} cannot be brought to {self.layout!r}: "
+                "choose channels with frame.replace(frame.samples[:2])"
+            ) from error
+        out += [self._timed(part) for part in parts]
+        self._next_in = None if time is None else time + frame.duration
+        return out
+
+    def flush(self) -> list[AudioFrame]:
+        """The samples that are still held back; the next frame starts afresh."""
+        if self._filter is None:
+            return []
+        out = [self._timed(part) for part in self._filter.resample(None) if part is not None]
+        self._filter = self._of = self._next_in = None
+        return out
+
+    def _timed(self, part: av.AudioFrame) -> AudioFrame:
+        samples = planar(part)
+        frame = AudioFrame(samples, rate=part.sample_rate, layout=part.layout.name)
+        if self._start is not None:
+            frame.time = self._start + Fraction(self._made, self.rate)
+        self._made += samples.shape[1]
+        return frame
+
+
+def _whole_rate(rate: int) -> int:
     """`rate` as an `int`, whatever integer it is, or an error: clocks count in it."""
     try:
         rate = operator.index(rate)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
+Kind = Literal["video", "audio"]
+"""What a track carries."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodecParameters:
@@ -20,7 +23,7 @@ class CodecParameters:
     HEVC are Annex B with parameter sets in band, AAC is ADTS.
     """
 
-    kind: Literal["video", "audio"]
+    kind: Kind
     codec: str
     width: int = 0
     height: int = 0
@@ -52,7 +55,7 @@ class MediaPacket:
     duration: int = 0
 
     @property
-    def kind(self) -> Literal["video", "audio"]:
+    def kind(self) -> Kind:
         """What is encoded in it: a picture or sound, as `kind` of a frame says."""
         return self.parameters.kind
 

@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 PLANAR = ("yuv420p", "yuvj420p")
 """8-bit 4:2:0 in three planes; the second is the same memory with full-range values."""
 
+MAX_PIXELS = 4096 * 2304
+"""The largest picture of H.264 up to level 5.2, which is 4K and a little: a decoder keeps a
+dozen, and a header of a few bytes may ask for them."""
+
 _PACKED = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4, "argb": 4, "abgr": 4, "gray": 0}
 """Packed formats that an array can be given in, and their channels (0: the array is (H, W))."""
 
 _local = threading.local()
+
+
+def allowance(max_pixels: int) -> str:
+    """FFmpeg's option `max_pixels`, which counts the margins of its buffers in and so gets more."""
+    return str(max_pixels + max_pixels // 4 + (1 << 16))
 
 
 def _reformat(picture: Picture, **to: Any) -> Picture:
@@ -37,7 +46,7 @@ def _reformat(picture: Picture, **to: Any) -> Picture:
     return converted
 
 
-_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+SWSCALE_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """AVColorSpace to the number by which libswscale knows the same matrix."""
 
 
@@ -51,7 +60,7 @@ def converted(picture: Picture, format: str) -> Picture:
         converted = _reformat(
             picture,
             format=format,
-            dst_colorspace=_MATRIX.get(matrix),
+            dst_colorspace=SWSCALE_MATRIX.get(matrix),
             dst_color_range=spread or None,
         )
         converted.colorspace, converted.color_range = matrix, spread

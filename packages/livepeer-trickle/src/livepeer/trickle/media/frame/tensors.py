@@ -5,17 +5,21 @@ The arithmetic is that of ITU-T H.273: a matrix by its two luma weights, full or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from livepeer.trickle.media.frame.cuda import DevicePlane
-from livepeer.trickle.media.frame.pixels import array_and_format, copy_colours, picture_from
+from livepeer.trickle.media.frame.pixels import (
+    array_and_format,
+    array_of,
+    copy_colours,
+    picture_from,
+)
 
 if TYPE_CHECKING:
-    import av
-
-    from livepeer.trickle.media.frame.video import VideoFrame
+    from livepeer.trickle.media.frame.pixels import Picture, Plane
 
 
 _ALIGNED = 256
@@ -40,7 +44,7 @@ class Coefficients:
     chroma: float
 
     @classmethod
-    def of(cls, picture: av.VideoFrame) -> Coefficients:
+    def of(cls, picture: Picture) -> Coefficients:
         red, blue = _WEIGHTS.get(int(picture.colorspace), _BT601)
         full = int(picture.color_range) == _FULL_RANGE or picture.format.name == "yuvj420p"
         black, luma, chroma = (0.0, 1.0, 1.0) if full else (16.0, 219 / 255, 224 / 255)
@@ -61,22 +65,21 @@ class Coefficients:
         return y * self.luma + self.black, u, v
 
 
-def rgb(frame: VideoFrame, device: Any, layout: str) -> Any:
-    """See `VideoFrame.to_tensor`."""
+def rgb(picture: Picture, device: Any, layout: str, view: Callable[[], Iterable[Plane]]) -> Any:
+    """See `VideoFrame.to_tensor`. `view` gives the planes of a picture in memory."""
     if layout not in ("hwc", "chw"):
         raise ValueError(f"layout has to be 'hwc' or 'chw', not {layout!r}")
     torch = _torch()
-    picture = frame.to_av()
     on_gpu = _has_planes_on_gpu(picture)
-    target = torch.device(device if device is not None else frame.device)
+    target = torch.device(device)
     if not on_gpu and target.type == "cpu":
-        tensor = torch.from_numpy(frame.to_ndarray("rgb24"))
+        tensor = torch.from_numpy(array_of(picture, "rgb24"))
         return tensor if layout == "hwc" else tensor.permute(2, 0, 1).contiguous()
     if on_gpu:
         y, u, v = _device_planes(torch, picture)
     else:
         # Pageable copies of the planes: 1.5 bytes a pixel travel, not 3 or 12.
-        y, u, v = (torch.from_numpy(plane.copy()).to(target) for plane in frame.view())
+        y, u, v = (torch.from_numpy(plane.copy()).to(target) for plane in view())
     tensor = rgb_of_planes(torch, y, u, v, Coefficients.of(picture), layout).to(target)
     if on_gpu:
         # The decoder writes into this memory again, on a stream of its own, once the frame is gone.
@@ -93,7 +96,7 @@ def rgb_of_planes(torch: Any, y: Any, u: Any, v: Any, numbers: Coefficients, lay
     return tensor.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.VideoFrame:
+def picture_of(tensor: Any, format: str | None, like: Picture) -> Picture:
     """See `VideoFrame.replace`: the picture of a tensor, on the GPU where the tensor is."""
     torch = _torch()
     tensor = tensor.detach()
@@ -113,7 +116,7 @@ def picture_of(tensor: Any, format: str | None, like: av.VideoFrame) -> av.Video
     return nv12_picture(torch, tensor.flip(2) if format == "bgr24" else tensor, like)
 
 
-def nv12_picture(torch: Any, tensor: Any, like: av.VideoFrame) -> av.VideoFrame:
+def nv12_picture(torch: Any, tensor: Any, like: Picture) -> Picture:
     """NV12 of an (H, W, 3) `uint8` RGB tensor of even size, on the device where it is."""
     from av import VideoFrame as NewPicture
 
@@ -146,7 +149,7 @@ def _cuda_context(index: int) -> Any:
     return CudaContext(device_id=index, primary_ctx=True)
 
 
-def _has_planes_on_gpu(picture: av.VideoFrame) -> bool:
+def _has_planes_on_gpu(picture: Picture) -> bool:
     """Whether PyAV exports its planes: no half row or column of chroma, and no 4:4:4."""
     if picture.format.name != "cuda" or picture.width % 2 or picture.height % 2:
         return False
@@ -154,7 +157,7 @@ def _has_planes_on_gpu(picture: av.VideoFrame) -> bool:
     return stored is not None and stored.name in ("nv12", "p010le", "p016le")
 
 
-def _device_planes(torch: Any, picture: av.VideoFrame) -> tuple[Any, Any, Any]:
+def _device_planes(torch: Any, picture: Picture) -> tuple[Any, Any, Any]:
     """Y, U and V on the device, as 8-bit values; U and V at half the size."""
     y, uv = (torch.from_dlpack(DevicePlane(plane)) for plane in picture.planes)
     if y.dtype != torch.uint8:

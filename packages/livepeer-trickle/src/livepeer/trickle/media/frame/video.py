@@ -1,4 +1,4 @@
-"""One picture with its exact time, as a pipeline sees it. Imported through `.frames`."""
+"""One picture with its exact time, as a pipeline sees it."""
 
 from __future__ import annotations
 
@@ -198,7 +198,9 @@ class VideoFrame:
         """
         from livepeer.trickle.media.frame import tensors
 
-        return tensors.rgb(self, device, layout)
+        return tensors.rgb(
+            self._picture, self.device if device is None else device, layout, self.view
+        )
 
     def replace(self, picture: Any, format: str | None = None) -> VideoFrame:
         """A frame of another picture, of any size, with this frame's time and colour matrix.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from livepeer.trickle.media.limits import MAX_PIXELS
+from livepeer.trickle.media.frame.pixels import MAX_PIXELS
 from livepeer.trickle.media.ts.access_units import Framer
 from livepeer.trickle.media.ts.audio_headers import ac3, adts, latm, mpeg_audio
 from livepeer.trickle.media.ts.audio_units import AudioFrames, OpusFrames

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from livepeer.trickle.media.limits import allowance
+from livepeer.trickle.media.frame.pixels import allowance
 from livepeer.trickle.media.ts.access_units import AccessUnit
 
 if TYPE_CHECKING:

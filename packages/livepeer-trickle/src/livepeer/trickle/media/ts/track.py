@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
+from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.ts.pes import ElementaryPacket
 from livepeer.trickle.media.ts.psi import Track
 
@@ -40,8 +40,8 @@ class DecoderStats:
 class TrackDecoder(Protocol):
     track: Track
 
-    def push(self, packet: ElementaryPacket) -> Sequence[Frame | MediaPacket]: ...
+    def push(self, packet: ElementaryPacket) -> Sequence[Item]: ...
 
-    def lose(self) -> Sequence[Frame | MediaPacket]: ...
+    def lose(self) -> Sequence[Item]: ...
 
-    def flush(self) -> Sequence[Frame | MediaPacket]: ...
+    def flush(self) -> Sequence[Item]: ...

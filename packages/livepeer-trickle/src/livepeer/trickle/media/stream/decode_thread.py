@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
-from livepeer.trickle.media.handover import Handover
+from livepeer.trickle.media.frame import Item
+from livepeer.trickle.media.stream.handover import Handover
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _PIECE = 87 * 188
 _LEAST = 1 << 10
 """What the smallest piece of work counts as, so that not too many of them wait either."""
 
-_Work = Callable[[], list[Frame | MediaPacket]]
+_Work = Callable[[], list[Item]]
 
 
 class DecodeThread:

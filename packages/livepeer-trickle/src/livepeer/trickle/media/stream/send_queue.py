@@ -13,7 +13,7 @@ BACKLOG_BYTES = 4 << 20
 BACKLOG_SECONDS = 0.5
 
 
-class Outbox:
+class SendQueue:
     """Encoded pieces that wait for the network, the one being sent included."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ import time
 from collections import deque
 from typing import Literal
 
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket, VideoFrame
-from livepeer.trickle.media.limits import pictures_that_may_wait
+from livepeer.trickle.media.frame import Item, VideoFrame
+from livepeer.trickle.media.frame.interleave import pictures_that_may_wait
 
 Policy = Literal["latest", "all"]
 
@@ -35,7 +35,7 @@ class Handover:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._room = threading.Condition()
-        self._items: deque[tuple[float, Frame | MediaPacket]] = deque()
+        self._items: deque[tuple[float, Item]] = deque()
         self._video = 0
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
@@ -47,7 +47,7 @@ class Handover:
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, item: Frame | MediaPacket) -> bool:
+    def put(self, item: Item) -> bool:
         """From the thread; waits for room where the policy says so. False once closed."""
         is_video = isinstance(item, VideoFrame)
         limit = self._limit
@@ -89,7 +89,7 @@ class Handover:
             self._room.notify_all()
         self._wake()
 
-    async def take(self) -> Frame | MediaPacket | None:
+    async def take(self) -> Item | None:
         """The oldest item; `None` at the end. Cancelling it loses nothing."""
         while True:
             with self._room:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from fractions import Fraction
 
-from livepeer.trickle.media.frame.frames import Frame, MediaPacket
+from livepeer.trickle.media.frame import AudioFrame, Item, VideoFrame
 
 LATE = 0.1
 """A source this many seconds late goes on from the wall clock, and does not hurry to catch up."""
@@ -29,9 +29,10 @@ class Pacer:
         """Whether some frames had a time and others had none."""
         return self._left_alone and self._epoch is not None
 
-    def pace(self, item: Frame | MediaPacket) -> tuple[Fraction | None, float]:
+    def pace(self, item: Item) -> tuple[Fraction | None, float]:
         """The time for `item` in seconds (`None`: it has one), and the seconds until then."""
-        if isinstance(item, MediaPacket) or item.pts is not None:
+        # What is no frame at all is refused by the encoder.
+        if not isinstance(item, VideoFrame | AudioFrame) or item.pts is not None:
             self._left_alone = True
             return None, 0.0
         now = time.monotonic()

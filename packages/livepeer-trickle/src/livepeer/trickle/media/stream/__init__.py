@@ -1,0 +1,1 @@
+"""What a live subscriber and publisher are made of: threads, queues, and a pace."""
