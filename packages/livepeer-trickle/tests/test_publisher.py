@@ -260,7 +260,7 @@ async def test_an_empty_segment_is_ended_on_another_connection_where_the_idle_on
 async def test_a_cancelled_end_of_an_empty_segment_leaves_room_for_the_next(
     scripted: ScriptedServer,
 ) -> None:
-    publisher = _publisher(scripted)
+    publisher = _publisher(scripted, timeouts=Timeouts(answer=1.0))
     first = await _connected(scripted, publisher)
     await publisher.write(b"first")
     await scripted.request("POST", "/cam/1")
