@@ -79,7 +79,7 @@ def container(url: str, pipe: Any) -> None:
             if "is registered at" in record.getMessage():
                 pipe.send("registered")
 
-    log = logging.getLogger("livepeer.runner.registration")
+    log = logging.getLogger("livepeer.runner.attach")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addHandler(Told())

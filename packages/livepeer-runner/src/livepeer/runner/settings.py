@@ -86,6 +86,8 @@ class RegistrationSettings:
     price_per_unit: int = 0
     price_scaling: int = 1
     currency: str = "wei"
+    identity: Secret | None = None
+    """What makes processes that serve in turn the same one to their callers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who is calling: a bearer token for each orchestrator, and the work each of them has running."""
+"""Who is calling: a credential for each orchestrator, and the work each of them has running."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from livepeer.runner.settings import Secret
 
 
 class Caller:
-    """One orchestrator as a caller of this service.
+    """One orchestrator, at one registry, as a caller of this service.
 
-    The token is fresh for each process. An orchestrator that still has an earlier one is answered
-    401, and drops the capability until it is registered again, which the registration notices.
+    `token` is what its requests carry; by default fresh for each process. An orchestrator that
+    still has an earlier one is answered 401, and drops the capability until it is registered again,
+    which the registration notices.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: Secret | None = None) -> None:
         self.url = url
-        self.token = Secret(secrets.token_urlsafe(32))
+        self.token = token or Secret(secrets.token_urlsafe(32))
         self.in_flight = 0
         self.started = 0
 
@@ -38,10 +39,17 @@ class Caller:
 
 
 class Callers:
-    """The orchestrators that may call, by their tokens."""
+    """The orchestrators that may call, by their tokens.
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._callers = tuple(Caller(url) for url in urls)
+    `identity`: what the tokens are made of, so that processes that serve in turn have the same
+    ones; by default each process has its own.
+    """
+
+    def __init__(self, urls: Sequence[str], identity: Secret | None = None) -> None:
+        self._callers = tuple(
+            Caller(url, identity and _derived(identity, f"{number} {url}"))
+            for number, url in enumerate(urls)
+        )
 
     def __iter__(self) -> Iterator[Caller]:
         return iter(self._callers)
@@ -58,3 +66,7 @@ class Callers:
             if hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected):
                 found = caller
         return found if scheme.lower() == "bearer" else None
+
+
+def _derived(identity: Secret, purpose: str) -> Secret:
+    return Secret(hmac.digest(identity.reveal().encode(), purpose.encode(), "sha256").hex())

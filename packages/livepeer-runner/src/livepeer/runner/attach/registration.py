@@ -6,17 +6,20 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from functools import partial
+from typing import Self
 
 from livepeer.runner import redaction
-from livepeer.runner.attach import gpu
 from livepeer.runner.attach.address import guess_url
-from livepeer.runner.attach.byoc.attachment import Attachment
-from livepeer.runner.attach.byoc.client import TLS, OrchestratorClient
 from livepeer.runner.attach.callers import Caller, Callers
 from livepeer.runner.attach.capability import Capability
+from livepeer.runner.attach.client import TLS
+from livepeer.runner.attach.registries import chosen
+from livepeer.runner.attach.seat import Listing
 from livepeer.runner.attach.state import OrchestratorState, Timing
+from livepeer.runner.errors import Unauthorized
 from livepeer.runner.exceptions import SettingsError
+from livepeer.runner.http.asgi import Scope, header
 from livepeer.runner.settings import OrchestratorAddress, Secret, Settings, TLSMode
 from livepeer.trickle.tls import Pin
 
@@ -37,6 +40,9 @@ class Registration:
         is_idle: called with an orchestrator's URL; False puts off registering there again. Jobs
             counted by `Caller.working()` do so anyway.
         port, host: where the service listens, to guess the URL of a capability that has none.
+        kind: the registry of the orchestrators: `byoc`.
+        identity: what the credentials of the callers are made of, for processes that serve in turn;
+            by default each process has its own.
     """
 
     def __init__(
@@ -50,6 +56,8 @@ class Registration:
         port: int | None = None,
         host: str = "0.0.0.0",
         timing: Timing | None = None,
+        kind: str = "byoc",
+        identity: Secret | None = None,
     ) -> None:
         urls = [orchestrators] if isinstance(orchestrators, str) else list(orchestrators)
         secrets = [secret] * len(urls) if isinstance(secret, str | Secret) else list(secret)
@@ -62,23 +70,35 @@ class Registration:
             )
         self.capability = capability
         self.tls: TLS = _trust(tls)
-        self.callers = Callers([url.rstrip("/") for url in urls])
-        self._addresses = [
-            OrchestratorAddress(caller.url, each if isinstance(each, Secret) else Secret(each))
-            for caller, each in zip(self.callers, secrets, strict=True)
+        addresses = [
+            OrchestratorAddress(url.rstrip("/"), each if isinstance(each, Secret) else Secret(each))
+            for url, each in zip(urls, secrets, strict=True)
         ]
+        listed = [(address, registry) for address in addresses for registry in chosen(kind)]
+        self.callers = Callers([address.url for address, _ in listed], identity)
         redaction.everywhere.add(
-            *(address.secret for address in self._addresses),
+            *(address.secret for address in addresses),
             *(caller.token for caller in self.callers),
         )
-        self._is_idle = is_idle or (lambda url: True)
-        self._port, self._host = port, host
-        self._timing = timing or Timing()
-        self._attachments: list[Attachment] = []
-        self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
-        self._description: str | None = None
-        self._handed_over = False
+        self._attachments = tuple(
+            registry(
+                Listing(
+                    address,
+                    caller,
+                    capability,
+                    url=partial(self._url, address.url),
+                    is_idle=partial(is_idle, address.url) if is_idle else lambda: True,
+                    tls=self.tls,
+                    timing=timing or Timing(),
+                    on_change=self._changed.set,
+                )
+            )
+            for (address, registry), caller in zip(listed, self.callers, strict=True)
+        )
+        self._port, self._host = port, host
+        self._stack = AsyncExitStack()
+        self._entered = False
 
     @classmethod
     def from_settings(
@@ -115,22 +135,30 @@ class Registration:
             is_idle=is_idle,
             port=settings.port if port is None else port,
             host=settings.host,
+            kind=wanted.kind,
+            identity=wanted.identity,
         )
 
     @property
     def state(self) -> tuple[OrchestratorState, ...]:
         """How the registration stands at each orchestrator, in the order given."""
-        if not self._attachments:
-            return tuple(OrchestratorState(address.url) for address in self._addresses)
         return tuple(attachment.state for attachment in self._attachments)
+
+    def admit(self, scope: Scope) -> Caller:
+        """The orchestrator that sent this request. Raises `Unauthorized` where none did."""
+        caller = self.authenticate(header(scope, b"authorization").decode("latin-1"))
+        if caller is None:
+            raise Unauthorized("the bearer token is missing or is not one that was given out")
+        return caller
 
     def authenticate(self, authorization: str | None) -> Caller | None:
         """The orchestrator that an `Authorization` header belongs to; None: answer 401."""
         return self.callers.authenticate(authorization)
 
     def hand_over(self) -> None:
-        """Stay registered on the way out: another process serves there, with the same tokens."""
-        self._handed_over = True
+        """Stay registered on the way out: another process serves there, with the same identity."""
+        for attachment in self._attachments:
+            attachment.hand_over()
 
     async def settled(self) -> tuple[OrchestratorState, ...]:
         """Wait until each orchestrator has taken or refused the registration."""
@@ -139,49 +167,29 @@ class Registration:
             await self._changed.wait()
         return self.state
 
+    async def drain(self) -> None:
+        """Be sent no new work; what runs goes on. Leaving the context follows, once it is done."""
+        await asyncio.gather(*(attachment.drain() for attachment in self._attachments))
+
     async def __aenter__(self) -> Self:
-        if self._attachments:
+        if self._entered:
             raise RuntimeError("a Registration is entered once: make another one")
+        self._entered = True
         async with AsyncExitStack() as stack:
-            for address, caller in zip(self._addresses, self.callers, strict=True):
-                client = OrchestratorClient(
-                    address, tls=self.tls, timeout=self._timing.request, token=caller.token
-                )
-                self._attachments.append(
-                    Attachment(
-                        await stack.enter_async_context(client),
-                        caller,
-                        capability=self.capability,
-                        body=self._body,
-                        is_idle=self._is_idle,
-                        timing=self._timing,
-                        on_change=self._changed.set,
-                    )
-                )
-            self._tasks = [asyncio.create_task(each.run()) for each in self._attachments]
+            for attachment in self._attachments:
+                await stack.enter_async_context(attachment)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         async with self._stack:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            if not self._handed_over:
-                await asyncio.gather(*(each.withdraw() for each in self._attachments))
+            await asyncio.gather(*(attachment.leave() for attachment in self._attachments))
 
-    async def _body(self, orchestrator_url: str) -> dict[str, Any]:
-        caller = next(each for each in self.callers if each.url == orchestrator_url)
-        url = self.capability.url
-        if url is None:
-            assert self._port is not None
-            url = await guess_url(orchestrator_url, self._port, self._host)
-        body = self.capability.body(url=url, token=caller.token)
-        if self._description is None:
-            hardware = gpu.describe(await gpu.read_gpus())
-            parts = (self.capability.description, f"[{hardware}]" if hardware else "")
-            self._description = " ".join(part for part in parts if part)
-        return {**body, "description": self._description}
+    async def _url(self, orchestrator_url: str) -> str:
+        if self.capability.url is not None:
+            return self.capability.url
+        assert self._port is not None
+        return await guess_url(orchestrator_url, self._port, self._host)
 
 
 def _trust(tls: TLSMode | Pin | ssl.SSLContext) -> TLS:

@@ -14,6 +14,7 @@ What it has to say goes, as JSON lines, to the file descriptor `LIVEPEER_CHILD_S
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
@@ -153,14 +154,15 @@ def main() -> None:
     from livepeer.runner.settings import Secret
 
     settings = configure()
+    if settings.registration is not None:
+        # One identity for all that serve in turn: an orchestrator knows one of them at a time.
+        registration = dataclasses.replace(settings.registration, identity=Secret(token))
+        settings = dataclasses.replace(settings, registration=registration)
     if os.environ.get("LIVEPEER_DEV"):
         quiet()
 
     def made(app: FastAPI) -> App:
-        service = parent.service = app.state.service
-        # One token for all that serve in turn: an orchestrator knows one of them at a time.
-        for caller in service.registration.callers if service.registration else ():
-            caller.token = Secret(token)
+        parent.service = app.state.service
         return Served(app, parent, files, successor)
 
     serve_on(listener, cls, settings, made)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from livepeer.runner import logs
 from livepeer.runner.author.pipeline import PipelineBase
-from livepeer.runner.errors import Unauthorized
-from livepeer.runner.http.asgi import Scope, header
+from livepeer.runner.http.asgi import Scope
 from livepeer.runner.metrics import Metrics
 from livepeer.runner.running.admission import Admission
 from livepeer.runner.running.lifecycle import Lifecycle
@@ -89,16 +88,12 @@ class Service:
     def caller(self, scope: Scope) -> AbstractContextManager[Caller | None]:
         """Hold while answering a request on an orchestrator-facing route.
 
-        Where we are registered, only orchestrators may call, by the token that each was given;
-        their work is counted, since registering again in the middle of it would spoil their count.
+        Where we are registered, only orchestrators may call, and what of theirs runs is counted.
         Raises `Unauthorized`.
         """
-        if self.registration is None:
-            return nullcontext()
-        caller = self.registration.authenticate(header(scope, b"authorization").decode("latin-1"))
-        if caller is None:
-            raise Unauthorized("the bearer token is missing or is not one that was given out")
-        return caller.working()
+        return (
+            nullcontext() if self.registration is None else self.registration.admit(scope).working()
+        )
 
     async def start(self) -> None:
         """Return at once; setup goes on behind, so that the port answers while it runs."""
@@ -109,7 +104,7 @@ class Service:
             self._attached = loop.create_task(self._attach(self.registration), name="registration")
 
     def hand_over(self) -> None:
-        """Another process serves under the same URL and tokens: end without unregistering."""
+        """Another process serves here, with the same identity: end without unregistering."""
         self.succeeded = True
         if self.registration is not None:
             self.registration.hand_over()

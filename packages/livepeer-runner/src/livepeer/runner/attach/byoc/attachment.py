@@ -1,23 +1,26 @@
-"""One capability at one orchestrator: from the first attempt until it is taken back."""
+"""A capability at one orchestrator's BYOC registry: registered, kept known, and taken back."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
-from livepeer.runner.attach.byoc.client import OrchestratorClient, Unreachable
-from livepeer.runner.attach.callers import Caller
-from livepeer.runner.attach.capability import Capability
-from livepeer.runner.attach.state import OrchestratorState, Timing
+from livepeer.runner.attach import gpu
+from livepeer.runner.attach.byoc.client import (
+    OrchestratorClient,
+    available_capacity,
+    registration_failure,
+)
+from livepeer.runner.attach.client import Unreachable
+from livepeer.runner.attach.seat import Attachment, Listing
 from livepeer.runner.exceptions import RegistrationError
 
 logger = logging.getLogger(__name__)
 
 
-class Attachment:
+class BYOCAttachment(Attachment):
     """Registers, watches, and registers again where that is needed and does no harm.
 
     go-livepeer keeps registrations in memory, and sets the count of running jobs to 0 at each one.
@@ -25,65 +28,44 @@ class Attachment:
     shows that it forgot us or lost count of the free places (which also heals those that leaked).
     """
 
-    def __init__(
-        self,
-        client: OrchestratorClient,
-        caller: Caller,
-        *,
-        capability: Capability,
-        body: Callable[[str], Awaitable[dict[str, Any]]],
-        is_idle: Callable[[str], bool],
-        timing: Timing,
-        on_change: Callable[[], None],
-    ) -> None:
-        self.state = OrchestratorState(caller.url)
-        self._client = client
-        self._caller = caller
-        self._name = capability.name
-        self._capacity = capability.capacity
-        self._currency = capability.currency
-        self._body = body
-        self._is_idle = is_idle
-        self._timing = timing
-        self._on_change = on_change
+    def __init__(self, listing: Listing) -> None:
+        self._client = OrchestratorClient(
+            listing.address,
+            tls=listing.tls,
+            timeout=listing.timing.request,
+            token=listing.caller.token,
+        )
+        super().__init__(listing, self._client)
+        self._caller = listing.caller
+        self._capability = listing.capability
+        self._timing = listing.timing
+        self._description: str | None = None
         self._may_be_known = False
-        self._service_url = ""
         self._dropped = False
 
-    async def run(self) -> None:
-        """Keep the capability registered. Returns only where the orchestrator refused it."""
-        try:
-            while self.state.status != "refused":
-                await self._idle()
-                await self._register()
-                if self.state.status == "registered":
-                    await self._watch()
-                elif self.state.status == "retrying":
-                    await asyncio.sleep(self.state.delay(self._timing))
-        except Exception as error:
-            logger.exception("the registration at %s has stopped", self._caller.url)
-            # Its text stays in the log: `/health` is open to anybody.
-            name = type(error).__name__
-            self._change("refused", f"stopped by an error in this service: {name}")
+    async def _keep(self) -> None:
+        while self.state.status != "refused":
+            await self._idle()
+            await self._register()
+            if self.state.status == "registered":
+                await self._watch()
+            elif self.state.status == "retrying":
+                await asyncio.sleep(self.state.delay(self._timing))
 
-    async def withdraw(self) -> None:
-        """Unregister, where the orchestrator may know us; failing to is only logged."""
-        if self._may_be_known:
-            try:
-                async with asyncio.timeout(self._timing.unregister):
-                    answer = await self._client.unregister(self._name)
-                failure = None if answer.status == 200 else f"it answered {answer.status}"
-            except Unreachable as error:
-                failure = str(error)
-            except TimeoutError:
-                failure = f"no answer within {self._timing.unregister:g} s"
-            if failure is not None:
-                logger.warning("%s may stay at %s: %s", self._name, self._caller.url, failure)
-        if self.state.status != "refused":
-            self._change("unregistered")
+    async def _withdraw(self) -> str | None:
+        if not self._may_be_known:
+            return None
+        try:
+            async with asyncio.timeout(self._timing.unregister):
+                answer = await self._client.unregister(self._capability.name)
+        except Unreachable as error:
+            return str(error)
+        except TimeoutError:
+            return f"no answer within {self._timing.unregister:g} s"
+        return None if answer.status == 200 else f"it answered {answer.status}"
 
     def _is_free(self) -> bool:
-        return self._caller.in_flight == 0 and self._is_idle(self._caller.url)
+        return self._caller.in_flight == 0 and self.listing.is_idle()
 
     async def _idle(self) -> None:
         while not self._is_free():  # noqa: ASYNC110 — is_idle is a question, it tells us nothing
@@ -91,7 +73,7 @@ class Attachment:
 
     async def _register(self) -> None:
         try:
-            body = await self._body(self._caller.url)
+            body = await self._body()
             self._may_be_known = True
             self._service_url = body["url"]
             answer = await self._client.register(body)
@@ -100,7 +82,7 @@ class Attachment:
         except (Unreachable, OSError) as error:
             self._change("retrying", f"{error}{self._currency_hint()}")
         else:
-            failure = answer.registration_failure()
+            failure = registration_failure(answer)
             if failure is None:
                 self._change("registered")
             else:
@@ -108,11 +90,22 @@ class Attachment:
                 self._may_be_known = False
                 self._change("refused" if final else "retrying", reason)
 
+    async def _body(self) -> dict[str, Any]:
+        """The registry has no field for the hardware, so it is told in the description."""
+        url = await self.listing.url()
+        if self._description is None:
+            hardware = gpu.describe(await gpu.read_gpus())
+            parts = (self._capability.description, f"[{hardware}]" if hardware else "")
+            self._description = " ".join(part for part in parts if part)
+        body = self._capability.body(url=url, token=self._caller.token)
+        return {**body, "description": self._description}
+
     def _currency_hint(self) -> str:
         # Offchain go-livepeer resets the connection where it has no feed for the price's currency.
-        if self._currency.lower() == "wei":
+        currency = self._capability.currency
+        if currency.lower() == "wei":
             return ""
-        return f" (an offchain orchestrator breaks down at currency {self._currency!r}: use wei)"
+        return f" (an offchain orchestrator breaks down at currency {currency!r}: use wei)"
 
     async def _watch(self) -> None:
         """Returns when it is time to register again."""
@@ -148,50 +141,27 @@ class Attachment:
                 if verdict == "absent":
                     self._change("retrying", self._why_absent())
                 else:
-                    logger.info("%s lost places of %s", self._caller.url, self._name)
+                    logger.info("%s lost places of %s", self._caller.url, self._capability.name)
                 return
 
     def _why_absent(self) -> str:
         """A restart forgets every capability, one that cannot be reached is dropped at each job."""
         kept = time.time() - self.state.since
         again, self._dropped = self._dropped, True
+        name = self._capability.name
         if again and kept < 2 * self._timing.renew:
-            return f"it dropped {self._name} again: it cannot reach {self._service_url}"
-        return f"it no longer knows {self._name}: it was started anew, or could not reach this"
+            return f"it dropped {name} again: it cannot reach {self._service_url}"
+        return f"it no longer knows {name}: it was started anew, or could not reach this"
 
     async def _look(self) -> Literal["known", "absent", "miscounted", "away", "silent"]:
         try:
-            answer = await self._client.token(self._name)
+            answer = await self._client.token(self._capability.name)
         except Unreachable as error:
             self._change("retrying", str(error))
             return "away"
-        available = answer.available_capacity()
+        available = available_capacity(answer)
         if available is None:
             return "silent"
-        if available == self._capacity:
+        if available == self._capability.capacity:
             return "known"
         return "absent" if available == 0 else "miscounted"
-
-    def _change(self, status: Any, reason: str | None = None) -> None:
-        before, self.state = self.state, self.state.becomes(status, reason)
-        if (before.status, before.reason) != (status, reason):
-            match status:
-                case "registered":
-                    logger.info(
-                        "%s is registered at %s as %s",
-                        self._name,
-                        self._caller.url,
-                        self._service_url,
-                    )
-                case "retrying":
-                    logger.warning(
-                        "%s is not registered at %s, trying again: %s",
-                        self._name,
-                        self._caller.url,
-                        reason,
-                    )
-                case "refused":
-                    logger.error(
-                        "%s is not registered at %s: %s", self._name, self._caller.url, reason
-                    )
-        self._on_change()

@@ -1,142 +1,65 @@
-"""The three requests of a registration, to one orchestrator."""
+"""The three requests of a BYOC registration, and what their answers mean."""
 
 from __future__ import annotations
 
 import base64
 import json
-import ssl
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
-from yarl import URL
+from livepeer.runner.attach.client import RegistryAnswer, RegistryClient
 
-from livepeer.runner.attach.state import Answer
-from livepeer.runner.redaction import Redactor, without_userinfo
-from livepeer.runner.settings import OrchestratorAddress, Secret
-from livepeer.trickle.exceptions import CertificateError
-from livepeer.trickle.tls import Pin
-
-TLS = Pin | ssl.SSLContext | bool
-_MOST_TEXT = 64 * 1024
-# go-livepeer: the token's address is not looked at offchain; an on-chain orchestrator answers 400.
-_NOBODY = base64.b64encode(json.dumps({"addr": "", "sig": ""}).encode()).decode()
+NOBODY = base64.b64encode(json.dumps({"addr": "", "sig": ""}).encode()).decode()
+"""go-livepeer: the token's address is not looked at offchain; an on-chain orchestrator answers
+400."""
 
 
-class Unreachable(Exception):
-    """No answer came; the text says why, and what to do where that is known."""
+class OrchestratorClient(RegistryClient):
+    """One orchestrator's BYOC registry."""
 
-
-class OrchestratorClient:
-    """Asks one orchestrator, over one connection that is kept open between requests.
-
-    That it is kept tells an orchestrator that was away from one that was here all the time: only
-    the former may come with a new certificate.
-    """
-
-    def __init__(
-        self,
-        address: OrchestratorAddress,
-        *,
-        tls: TLS,
-        timeout: float,
-        token: Secret | None = None,
-    ) -> None:
-        self._address = address
-        self._redacted = Redactor([address.secret, *([token] if token is not None else [])])
-        self._tls = tls
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._url = URL(address.url)
-        self._met = False
-
-    async def __aenter__(self) -> Self:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_start.append(self._connecting)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=3600, ssl=self._tls),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "livepeer-runner"},
-            timeout=self._timeout,
-            trace_configs=[trace],
-        )
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._session.close()
-
-    async def _connecting(self, *_: object) -> None:
-        if self._met:
-            self._lost()
-
-    def _lost(self) -> None:
-        if isinstance(self._tls, Pin) and self._url.host is not None:
-            self._tls.lost(self._url.host, self._url.port or 443)
-
-    async def register(self, body: dict[str, Any]) -> Answer:
+    async def register(self, body: dict[str, Any]) -> RegistryAnswer:
         """`POST /capability/register`. Raises `Unreachable`."""
         secret = self._address.secret.reveal()
-        return await self._ask(
+        return await self.ask(
             "POST", "/capability/register", headers={"Authorization": secret}, json=body
         )
 
-    async def unregister(self, name: str) -> Answer:
+    async def unregister(self, name: str) -> RegistryAnswer:
         """`POST /capability/unregister`; the body is the bare name. Raises `Unreachable`."""
         headers = {"Authorization": self._address.secret.reveal(), "Content-Type": "text/plain"}
-        return await self._ask(
-            "POST", "/capability/unregister", headers=headers, data=name.encode()
-        )
+        return await self.ask("POST", "/capability/unregister", headers=headers, data=name.encode())
 
-    async def token(self, name: str) -> Answer:
+    async def token(self, name: str) -> RegistryAnswer:
         """`GET /process/token`, which shows whether the capability is known. No secret is sent."""
-        headers = {"Livepeer-Capability": name, "Livepeer-Eth-Address": _NOBODY}
-        return await self._ask("GET", "/process/token", headers=headers)
+        headers = {"Livepeer-Capability": name, "Livepeer-Eth-Address": NOBODY}
+        return await self.ask("GET", "/process/token", headers=headers)
 
-    async def _ask(self, method: str, path: str, **request: Any) -> Answer:
-        try:
-            async with self._session.request(
-                method, self._address.url + path, allow_redirects=False, **request
-            ) as response:
-                self._met = True
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > _MOST_TEXT:
-                        break
-                # It may echo what we sent it, and what it says is shown in the log and `/health`.
-                text = self._redacted(body.decode("utf-8", "replace"))
-                location = response.headers.get("Location")
-                return Answer(
-                    response.status,
-                    text,
-                    None if location is None else without_userinfo(self._redacted(location))[:200],
-                )
-        except aiohttp.ServerFingerprintMismatch as error:
-            raise Unreachable(self._certificate_changed(error)) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise Unreachable(
-                f"its certificate cannot be verified ({error.certificate_error}); "
-                f"go-livepeer makes its own: set LIVEPEER_TLS=pin"
-            ) from error
-        except aiohttp.ClientSSLError as error:
-            raise Unreachable(
-                f"it does not speak TLS as expected ({error}); is it an http:// address?"
-            ) from error
-        except TimeoutError as error:
-            self._lost()
-            raise Unreachable(f"no answer within {self._timeout.total:g} s") from error
-        except aiohttp.ClientConnectorError as error:
-            self._lost()
-            raise Unreachable(f"cannot connect: {error.os_error}") from error
-        except aiohttp.ServerDisconnectedError as error:
-            self._lost()
-            raise Unreachable("it closed the connection without an answer") from error
-        except (aiohttp.ClientError, CertificateError, OSError, ValueError) as error:
-            self._lost()
-            # aiohttp quotes the line that it could not read.
-            reason = self._redacted(f"{type(error).__name__}: {error}")
-            raise Unreachable(" ".join(reason.split())[:400]) from None
 
-    def _certificate_changed(self, error: aiohttp.ServerFingerprintMismatch) -> str:
-        return (
-            f"{error}. To trust the new certificate restart this container; "
-            f"LIVEPEER_TLS=verify takes one that an authority signed, LIVEPEER_TLS=insecure any"
-        )
+def registration_failure(answer: RegistryAnswer) -> tuple[str, bool] | None:
+    """Why a registration was not taken, and whether that is final. None: it was taken."""
+    match answer.status:
+        case 200:
+            return None
+        case 400 if "authorization" in answer.text.lower():
+            return f"the secret is wrong ({answer.said}): set LIVEPEER_ORCH_SECRET", True
+        case 404 | 405:
+            return (
+                f"no orchestrator with BYOC is at this address ({answer.said}): "
+                f"set LIVEPEER_ORCH_URL to its service address"
+            ), True
+        case _:
+            return answer.failure()
+
+
+def available_capacity(answer: RegistryAnswer) -> int | None:
+    """Free places according to `GET /process/token`, 0 where the field is absent (none free,
+    or not registered: go-livepeer does not tell apart). None: the answer says nothing."""
+    if answer.status != 200:
+        return None
+    try:
+        token = json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(token, dict):
+        return None
+    value = token.get("available_capacity", 0)
+    return value if isinstance(value, int) else None
