@@ -91,9 +91,9 @@ class Service:
         Where we are registered, only orchestrators may call, and what of theirs runs is counted.
         Raises `Unauthorized`.
         """
-        return (
-            nullcontext() if self.registration is None else self.registration.admit(scope).working()
-        )
+        if self.registration is None:
+            return nullcontext()
+        return self.registration.admit(scope).working()
 
     async def start(self) -> None:
         """Return at once; setup goes on behind, so that the port answers while it runs."""
@@ -110,12 +110,13 @@ class Service:
             self.registration.hand_over()
 
     async def drain(self) -> None:
-        """Unregister, refuse new work, give what runs `drain_timeout` seconds to finish. Once."""
+        """Be sent no new work and refuse it, give what runs `drain_timeout` seconds to finish,
+        and leave the orchestrators. Once."""
         if self._drained:
             return
         self._drained = True
         self.lifecycle.drain()
-        await self._detach()
+        await self._be_sent_nothing()
         await self.work.drain()
         limit = self.settings.limits.drain_timeout
         try:
@@ -128,6 +129,7 @@ class Service:
                 limit,
             )
             await self.work.cut()
+        await self._detach()
 
     async def aclose(self) -> None:
         """After `drain`: stop loading, tear the pipeline down, end the threads."""
@@ -152,11 +154,22 @@ class Service:
     async def _attach(self, registration: Registration) -> None:
         """Registered from when it is ready until it drains."""
         await self.lifecycle.wait_ready()
+        if self._drained:
+            return
         try:
             async with registration:
                 await self._leaving.wait()
         except Exception:
             logger.exception("the registration has stopped; the pipeline goes on serving")
+
+    async def _be_sent_nothing(self) -> None:
+        if self.registration is None:
+            return
+        try:
+            async with asyncio.timeout(UNREGISTER_SECONDS):
+                await self.registration.drain()
+        except TimeoutError:
+            logger.error("unregistering took longer than %.0f s: left behind", UNREGISTER_SECONDS)
 
     async def _detach(self) -> None:
         self._leaving.set()
@@ -167,7 +180,7 @@ class Service:
             task.cancel()
         _, late = await asyncio.wait((task,), timeout=UNREGISTER_SECONDS)
         if late:
-            logger.error("unregistering took longer than %.0f s: left behind", UNREGISTER_SECONDS)
+            logger.error("leaving the orchestrators takes longer than %.0f s", UNREGISTER_SECONDS)
             task.cancel()
 
     async def _load(self) -> None:

@@ -9,15 +9,16 @@ import pytest
 
 from livepeer.runner.attach import gpu
 from livepeer.runner.attach.address import guess_url
-from livepeer.runner.attach.state import Answer
+from livepeer.runner.attach.byoc.client import available_capacity
+from livepeer.runner.attach.client import RegistryAnswer
 from livepeer.runner.exceptions import RegistrationError
 from livepeer.runner.registration import Callers, OrchestratorState, Timing
 
 
 def test_a_token_that_says_nothing_is_no_number_of_places() -> None:
     for text in ("", "[]", "[" * 100_000, '{"available_capacity": "many"}'):
-        assert Answer(200, text).available_capacity() is None
-    assert Answer(200, "{}").available_capacity() == 0
+        assert available_capacity(RegistryAnswer(200, text)) is None
+    assert available_capacity(RegistryAnswer(200, "{}")) == 0
 
 
 class TestCallers:

@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
-from livepeer.runner.attach.byoc.client import _NOBODY, OrchestratorClient
-from livepeer.runner.attach.state import Answer
+from livepeer.runner.attach.byoc.client import (
+    NOBODY,
+    OrchestratorClient,
+    available_capacity,
+    registration_failure,
+)
+from livepeer.runner.attach.client import RegistryAnswer
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.registration import Callers, Capability
 from livepeer.runner.settings import OrchestratorAddress, Secret
 
-FIXTURES = Path(__file__).parents[3] / "specs" / "fixtures" / "byoc"
+FIXTURES = Path(__file__).parents[4] / "specs" / "fixtures" / "byoc"
 SCENARIOS: list[dict[str, Any]] = json.loads((FIXTURES / "registration.json").read_text())[
     "scenarios"
 ]
@@ -48,7 +53,7 @@ def test_the_answer_to_a_registration_is_understood(
     sent: dict[str, Any], received: dict[str, Any]
 ) -> None:
     """200 is taken; everything that the reference refuses is the operator's to change."""
-    failure = Answer(received["status"], received.get("body", "")).registration_failure()
+    failure = registration_failure(RegistryAnswer(received["status"], received.get("body", "")))
     if received["status"] == 200:
         assert failure is None
         return
@@ -62,7 +67,7 @@ def test_the_answer_to_a_registration_is_understood(
 @pytest.mark.parametrize(("sent", "received"), every("/process/token"))
 def test_a_token_shows_the_free_places(sent: dict[str, Any], received: dict[str, Any]) -> None:
     text = received.get("body") or json.dumps(received.get("json", {}))
-    places = Answer(received["status"], text).available_capacity()
+    places = available_capacity(RegistryAnswer(received["status"], text))
     if received["status"] != 200:
         assert places is None
     elif "json" in received:
@@ -130,7 +135,7 @@ def test_an_orchestrator_takes_the_address_that_we_look_with() -> None:
         for sent, received in exchanges(scenario)
         if sent["path"] == "/process/token" and "status" in received
     ]
-    ours = json.loads(base64.b64decode(_NOBODY))
+    ours = json.loads(base64.b64decode(NOBODY))
     assert ({"b64json": ours}, 200) in addresses
 
 
@@ -142,6 +147,6 @@ async def test_we_unregister_as_recorded() -> None:
         orchestrator.capabilities.register(b'{"name": "cap-unregister-ok", "capacity": 2}')
         address = OrchestratorAddress(orchestrator.url, Secret("orch-secret"))
         async with OrchestratorClient(address, tls=False, timeout=5) as client:
-            assert (await client.token("cap-unregister-ok")).available_capacity() == 2
+            assert available_capacity(await client.token("cap-unregister-ok")) == 2
             assert (await client.unregister("cap-unregister-ok")).text == "ok"
-            assert (await client.token("cap-unregister-ok")).available_capacity() == 0
+            assert available_capacity(await client.token("cap-unregister-ok")) == 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from livepeer.runner.attach.byoc.client import OrchestratorClient
+from livepeer.runner.attach.byoc.client import OrchestratorClient, available_capacity
 from livepeer.runner.registration import Capability, Registration, Timing
 from livepeer.runner.settings import OrchestratorAddress, Secret
 
@@ -41,7 +41,7 @@ async def orchestrator(port: int = 0) -> AsyncIterator[tuple[str, asyncio.subpro
 async def free_places(url: str) -> int | None:
     address = OrchestratorAddress(url, Secret("s"))
     async with OrchestratorClient(address, tls=False, timeout=5) as client:
-        return (await client.token("echo")).available_capacity()
+        return available_capacity(await client.token("echo"))
 
 
 async def status(kept: Registration, wanted: str) -> None:
