@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from livepeer.runner.author.file_content import sniff
 from livepeer.runner.author.files import Audio, File, Image, Video
-from livepeer.runner.author.media_types import sniff
 from livepeer.runner.exceptions import FileError
 
 PIXELS = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)

@@ -16,8 +16,8 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from livepeer.runner import Pipeline
+from livepeer.runner.author.file_content import sniff
 from livepeer.runner.author.files import Audio, File, Image, Video
-from livepeer.runner.author.media_types import sniff
 from livepeer.runner.exceptions import FileError
 from livepeer.runner.testing import client
 

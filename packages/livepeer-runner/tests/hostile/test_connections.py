@@ -12,7 +12,7 @@ import pytest
 
 from livepeer.runner import Pipeline
 from livepeer.runner.http import connection
-from livepeer.runner.http.connection import Connection
+from livepeer.runner.http.connection import BoundedConnection
 
 MIB = 1024 * 1024
 LINE = b"x-filler: " + b"a" * 1000 + b"\r\n"
@@ -81,7 +81,7 @@ async def test_the_limit_of_heads_is_exact_whatever_the_pieces(
 async def test_a_head_that_takes_too_long_is_408(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Connection, "head_seconds", 0.2)
+    monkeypatch.setattr(BoundedConnection, "head_seconds", 0.2)
     async with served(Echo) as s:
         reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
         writer.write(b"GET /ready HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -116,7 +116,7 @@ async def test_with_all_places_taken_the_oldest_half_head_gives_way(
     served: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(connection, "most_connections", lambda capacity: 8)
-    monkeypatch.setattr(Connection, "_warned", float("-inf"))
+    monkeypatch.setattr(BoundedConnection, "_warned", float("-inf"))
     async with served(Echo) as s:
         assert (await s.http.get("/ready")).status_code == 200  # kept open
         halves = []

@@ -1,9 +1,10 @@
-"""What is wrong with a class as it is written, though Python takes it: hooks that nobody calls."""
+"""What is wrong with a class as it is written, though Python takes it: its metadata, its hooks."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -27,6 +28,25 @@ _WORKERS = ("run", "infer", "inference", "forward", "process", "handle", "genera
 _FRAMES = ("process", "transform", "on_frame", "on_video", "on_audio", *_WORKERS)
 _ALIKE = 0.85
 """As alike as `process_vidoe` and `process_video`, not as `predict` and `predict_one`."""
+
+
+def check(cls: type, name: str, good: bool, what: str) -> None:
+    """Raises `ValueError` that says what to write, unless it is good."""
+    if not good:
+        value = getattr(cls, name)
+        raise ValueError(f"{cls.__name__}.{name} is {value!r}: write {what}")
+
+
+def is_number(value: object, *, zero: bool = False) -> bool:
+    """A finite number above 0, or 0 where `zero` allows it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and (value > 0 or (zero and value == 0))
+
+
+def is_count(value: object, *, zero: bool = False) -> bool:
+    """A whole number, 1 or more, or 0 where `zero` allows it."""
+    return isinstance(value, int) and is_number(value, zero=zero)
 
 
 def check_class_hook(cls: type, name: str) -> None:

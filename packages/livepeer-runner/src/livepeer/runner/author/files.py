@@ -26,8 +26,14 @@ from urllib.parse import urlsplit
 
 from pydantic_core import core_schema
 
-from livepeer.runner.author.file_text import PATTERN, content_of, is_url
-from livepeer.runner.author.media_types import GENERIC, may_hold, sniff, suffix
+from livepeer.runner.author.file_content import (
+    GENERIC,
+    PATTERN,
+    content_of,
+    is_url,
+    media_type_of,
+    suffix,
+)
 from livepeer.runner.exceptions import FileError
 
 if TYPE_CHECKING:
@@ -43,9 +49,6 @@ MAX_PIXELS = 1 << 26
 """Width times height of the largest picture that is decoded where nobody says: 67 million."""
 MAX_SAMPLES = 1 << 27
 """Samples, of all channels together, of the longest sound that is decoded at once: 0.5 GB."""
-
-# Types that say nothing, as form encoders and web servers send them for want of a better one.
-_UNTOLD = frozenset({"", GENERIC, "binary/octet-stream", "text/plain"})
 
 
 class File:
@@ -77,17 +80,10 @@ class File:
     def fill(self, data: bytes, media_type: str | None) -> None:
         """Take the bytes, and the most precise media type that declaration and content allow.
 
-        Raises `FileError` where what it is does not fit the class (a sound given as an image).
+        Raises `FileError` where that does not fit the class (a sound given as an image).
         """
-        found = (media_type or "").split(";")[0].strip().lower()
-        if found in _UNTOLD:
-            told = found == "text/plain" and self.family is None
-            found = sniff(data) or (found if told else GENERIC)
-        if self.family is not None and not may_hold(found, self.family):
-            article = "an" if self.family[0] in "aeiou" else "a"
-            raise FileError(f"the file is {found}, not {article} {self.family}")
+        self.media_type = media_type_of(data, media_type, self.family)
         self._data: bytes | None = data
-        self.media_type = found
 
     @classmethod
     def _from_url(cls, url: str) -> Self:
@@ -98,10 +94,6 @@ class File:
         file._data = None
         file._temporary = None
         return file
-
-    @classmethod
-    def _from_text(cls, text: str) -> Self:
-        return cls._from_url(text) if is_url(text) else cls(*content_of(text))
 
     @property
     def data(self) -> bytes:
@@ -162,10 +154,8 @@ class File:
             if isinstance(value, File):
                 return cls(value.data, value.media_type, name=value.name)
             if isinstance(value, str):
-                return cls._from_text(value)
-            if isinstance(value, bytes | bytearray | memoryview):
-                return cls(value)
-            if isinstance(value, os.PathLike):
+                return cls._from_url(value) if is_url(value) else cls(*content_of(value))
+            if isinstance(value, bytes | bytearray | memoryview | os.PathLike):
                 return cls(value)
         except (FileError, OSError) as error:
             raise ValueError(str(error)) from error
@@ -176,7 +166,7 @@ class File:
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         from_json = core_schema.no_info_after_validator_function(
-            cls._from_json, core_schema.str_schema(strict=True)
+            cls._validate, core_schema.str_schema(strict=True)
         )
         return core_schema.json_or_python_schema(
             json_schema=from_json,
@@ -185,10 +175,6 @@ class File:
                 cls.data_uri, when_used="json"
             ),
         )
-
-    @classmethod
-    def _from_json(cls, text: str) -> Self:
-        return cls._validate(text)
 
     @classmethod
     def __get_pydantic_json_schema__(

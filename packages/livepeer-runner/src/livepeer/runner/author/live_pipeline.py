@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from livepeer.runner.author.metadata import check, is_count, is_number
+from livepeer.runner.author.definition import check, is_count, is_number
 from livepeer.runner.author.pipeline import PipelineBase
 
 if TYPE_CHECKING:

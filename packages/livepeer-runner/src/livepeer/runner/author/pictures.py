@@ -10,7 +10,7 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageOps
 
-from livepeer.runner.author.media_types import brands
+from livepeer.runner.author.file_content import brands
 from livepeer.runner.exceptions import FileError
 
 # What a picture may be. Pillow also knows formats that run programs (EPS), and some (ICO) whose

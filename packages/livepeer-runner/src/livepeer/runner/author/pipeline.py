@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-from livepeer.runner.author.definition import check_class_hook
-from livepeer.runner.author.metadata import check, is_count, is_number
+from livepeer.runner.author.definition import check, check_class_hook, is_count, is_number
 from livepeer.runner.job import JobFilter, current_job
 
 _ID = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")

@@ -14,7 +14,7 @@ from livepeer.runner.author.definition import BATCH_HOOKS, check_hooks
 from livepeer.runner.author.jsonable import UnfitValue
 from livepeer.runner.author.pipeline import Pipeline, PipelineBase
 from livepeer.runner.author.signature import Encoded, PredictSignature
-from livepeer.runner.author.signature.hints import resolve
+from livepeer.runner.author.signature.function import resolve
 from livepeer.runner.batch.buffer import EventBuffer, StreamClosed
 from livepeer.runner.errors import PipelineError
 from livepeer.runner.exceptions import SignatureError

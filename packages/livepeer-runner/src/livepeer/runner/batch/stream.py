@@ -122,7 +122,7 @@ async def stream(
     which makes a gateway try another orchestrator. Errors after them are `error` events.
     """
     response = EventResponse(send)
-    beat = Heartbeat(source.heartbeat)
+    beat = SilenceTimer(source.heartbeat)
     try:
         while chunk := await source.get():
             await response.write(chunk)
@@ -138,7 +138,7 @@ async def stream(
     await response.finish()
 
 
-class Heartbeat:
+class SilenceTimer:
     """Calls `beat` whenever nothing was sent for `HEARTBEAT_SECONDS`."""
 
     def __init__(self, beat: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from livepeer.runner.author.files import File
-from livepeer.runner.author.signature.forms import form_values
+from livepeer.runner.author.signature.schema import form_values
 from livepeer.runner.exceptions import FileError
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ class _Refused(Exception):
     """Raised inside of the parser, to stop it."""
 
 
-class Connection(HttpToolsProtocol):
+class BoundedConnection(HttpToolsProtocol):
     """One caller's connection."""
 
     most: ClassVar[int] = CONNECTIONS
@@ -196,11 +196,11 @@ class Connection(HttpToolsProtocol):
         waiting = [
             each
             for each in self.connections
-            if isinstance(each, Connection) and each is not self and each.waits
+            if isinstance(each, BoundedConnection) and each is not self and each.waits
         ]
         now = time.monotonic()
-        if now - Connection._warned > _WARN_SECONDS:
-            Connection._warned = now
+        if now - BoundedConnection._warned > _WARN_SECONDS:
+            BoundedConnection._warned = now
             logger.warning(
                 "%d connections are open, %d of them without a request: the limit is %d",
                 len(self.connections),
@@ -253,6 +253,6 @@ def _too_large() -> PayloadTooLarge:
     return PayloadTooLarge(f"the head is over the limit of {HEAD_BYTES} bytes")
 
 
-def limited(capacity: int) -> type[Connection]:
-    """`Connection` for a server with so many slots."""
-    return type("Connection", (Connection,), {"most": most_connections(capacity)})
+def limited(capacity: int) -> type[BoundedConnection]:
+    """`BoundedConnection` for a server with so many slots."""
+    return type("BoundedConnection", (BoundedConnection,), {"most": most_connections(capacity)})

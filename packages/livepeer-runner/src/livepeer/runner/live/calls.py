@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from livepeer.runner.live.hooks import is_async
 from livepeer.runner.live.running import Running, RunningHooks
 from livepeer.runner.running.execution import guarded, retrieve
-from livepeer.runner.running.threads import Call, WorkerThreads
+from livepeer.runner.running.threads import ThreadCall, WorkerThreads
 from livepeer.trickle.media import AudioFrame, VideoFrame
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class HookCaller:
                 self._give_up(call)
         return call.future.result()
 
-    def _give_up(self, call: Call) -> None:
+    def _give_up(self, call: ThreadCall) -> None:
         """A call that has begun can't be stopped: its thread ends with it, another takes over."""
         if not self._threads.withdraw(call):
             self._threads.abandon(call)

@@ -30,11 +30,11 @@ class ManifestError(Exception):
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Python(_Part):
+class Python(_Section):
     """The interpreter and what is installed into it."""
 
     version: Annotated[Text, Field(pattern=r"^3\.\d+$")] = "3.12"
@@ -42,13 +42,13 @@ class Python(_Part):
     packages: tuple[Text, ...] = ()
 
 
-class System(_Part):
+class System(_Section):
     """Packages of the operating system."""
 
     packages: tuple[Text, ...] = ()
 
 
-class Manifest(_Part):
+class Manifest(_Section):
     """The whole file. `pipeline` is the only line that has to be there."""
 
     pipeline: Annotated[Text, Field(pattern=_REFERENCE.pattern)]

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from livepeer.runner.errors import JobTimeout
 from livepeer.runner.http.asgi import CallerLeft, Receive
-from livepeer.runner.running.threads import Call, WorkerThreads
+from livepeer.runner.running.threads import ThreadCall, WorkerThreads
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class ThreadExecution:
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._threads = threads
-        self._call: Call = threads.submit(fn)
+        self._call: ThreadCall = threads.submit(fn)
         self._on_stop = on_stop
         self.future = self._call.future
 

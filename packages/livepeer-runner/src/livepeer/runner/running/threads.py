@@ -21,7 +21,7 @@ class _Stage(Enum):
     OVER = auto()
 
 
-class Call:
+class ThreadCall:
     """One call of a sync function. `future` is done when the function has really returned."""
 
     __slots__ = ("_context", "_fn", "_loop", "_stage", "abandoned", "begun", "future")
@@ -73,8 +73,8 @@ class WorkerThreads:
         self._size = size
         self._name = name
         self._changed = threading.Condition()
-        self._waiting: deque[Call] = deque()
-        self._running: set[Call] = set()
+        self._waiting: deque[ThreadCall] = deque()
+        self._running: set[ThreadCall] = set()
         self._threads = 0
         self._idle = 0
         self._made = 0
@@ -85,9 +85,9 @@ class WorkerThreads:
     def queued(self) -> int:
         return len(self._waiting)
 
-    def submit(self, fn: Callable[[], Any]) -> Call:
+    def submit(self, fn: Callable[[], Any]) -> ThreadCall:
         """Run `fn` in a thread, in a copy of the present context."""
-        call = Call(fn, asyncio.get_running_loop())
+        call = ThreadCall(fn, asyncio.get_running_loop())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the worker threads are closed")
@@ -98,7 +98,7 @@ class WorkerThreads:
                 self._start()
         return call
 
-    def withdraw(self, call: Call) -> bool:
+    def withdraw(self, call: ThreadCall) -> bool:
         """Take back a call that has not begun. False where it has: nothing can stop it then."""
         with self._changed:
             if call._stage is not _Stage.WAITING:
@@ -108,7 +108,7 @@ class WorkerThreads:
         call.future.cancel()
         return True
 
-    def abandon(self, call: Call) -> bool:
+    def abandon(self, call: ThreadCall) -> bool:
         """Give up the thread that runs `call`, which ends with it; a fresh one takes its place."""
         with self._changed:
             if call._stage is not _Stage.RUNNING or call.abandoned:

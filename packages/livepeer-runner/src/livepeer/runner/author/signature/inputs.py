@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -12,7 +12,12 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 
 from livepeer.runner.author.jsonable import check_finite
-from livepeer.runner.author.signature.hints import each_hint, is_bare_bytes, shown, strip_annotated
+from livepeer.runner.author.signature.function import (
+    each_hint,
+    is_bare_bytes,
+    shown,
+    strip_annotated,
+)
 from livepeer.runner.author.signature.paths import (
     PathFile,
     as_paths,
@@ -21,6 +26,7 @@ from livepeer.runner.author.signature.paths import (
     path_files,
     sent,
 )
+from livepeer.runner.author.signature.schema import schema_nodes
 from livepeer.runner.exceptions import SignatureError
 
 CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -246,14 +252,3 @@ def _is_any(node: Mapping[str, Any]) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def schema_nodes(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object within a JSON Schema, the outermost first."""
-    if isinstance(value, Mapping):
-        yield value
-        for child in value.values():
-            yield from schema_nodes(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from schema_nodes(child)

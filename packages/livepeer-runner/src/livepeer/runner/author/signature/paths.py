@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from pydantic.types import PathType
 
+from livepeer.runner.author.file_content import sniff
 from livepeer.runner.author.files import File
-from livepeer.runner.author.media_types import sniff
-from livepeer.runner.author.signature.hints import each_hint, replaced, shown, strip_annotated
+from livepeer.runner.author.signature.function import each_hint, replaced, shown, strip_annotated
 from livepeer.runner.exceptions import SignatureError
 
 _FORMATS = frozenset({"path", "file-path", "directory-path", "socket-path"})

@@ -11,13 +11,23 @@ from pydantic.json_schema import DEFAULT_REF_TEMPLATE
 
 from livepeer.runner.author.definition import instead_of_predict
 from livepeer.runner.author.files import File
-from livepeer.runner.author.signature import docstring
-from livepeer.runner.author.signature.example import example_of
-from livepeer.runner.author.signature.forms import FormField, form_fields, form_values
-from livepeer.runner.author.signature.hints import parameters_of, resolve, unwrapped
-from livepeer.runner.author.signature.inputs import Inputs, schema_nodes
+from livepeer.runner.author.signature.function import (
+    described_parameters,
+    parameters_of,
+    resolve,
+    summary_of,
+    unwrapped,
+)
+from livepeer.runner.author.signature.inputs import Inputs
 from livepeer.runner.author.signature.paths import PathFile
-from livepeer.runner.author.signature.returns import Encoded, Output, kind_of
+from livepeer.runner.author.signature.returns import Encoded, Output, shape_of
+from livepeer.runner.author.signature.schema import (
+    FormField,
+    example_of,
+    form_fields,
+    form_values,
+    schema_nodes,
+)
 from livepeer.runner.exceptions import SignatureError
 
 
@@ -51,20 +61,20 @@ class PredictSignature:
                 f"{where}: it has no return type; write `-> str`, `-> dict[str, Any]`, "
                 f"a BaseModel, or what else it returns"
             )
-        kind = kind_of(inner, hints["return"], where)
-        self.description = docstring.summary(inner.__doc__)
-        self.is_async = kind.asynchronous
-        self.is_coroutine = kind.coroutine
-        self.is_generator = kind.stream
+        shape = shape_of(inner, hints["return"], where)
+        self.description = summary_of(inner.__doc__)
+        self.is_async = shape.asynchronous
+        self.is_coroutine = shape.coroutine
+        self.is_generator = shape.stream
         title = "".join(part[:1].upper() + part[1:] for part in name.split(".")[0].split("_"))
         self._inputs = Inputs(
             parameters,
             hints,
-            docstring.parameters(inner.__doc__),
+            described_parameters(inner.__doc__),
             name=f"{title}Input",
             where=where,
         )
-        self.output = Output(kind.value, stream=kind.stream, where=where)
+        self.output = Output(shape.value, stream=shape.stream, where=where)
         schema = self.input_schema()
         self.form_fields: dict[str, FormField] = form_fields(schema)
         self.accepts_files = any(node.get("format") == "file" for node in schema_nodes(schema))

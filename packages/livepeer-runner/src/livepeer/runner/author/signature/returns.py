@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 
 from livepeer.runner.author.files import File
 from livepeer.runner.author.jsonable import UnfitValue, converted, infinite, refused
-from livepeer.runner.author.signature.hints import changed, is_bare_bytes, shown, strip_annotated
+from livepeer.runner.author.signature.function import changed, is_bare_bytes, shown, strip_annotated
 from livepeer.runner.author.signature.paths import check_schema, sent
 from livepeer.runner.exceptions import SignatureError
 
@@ -28,7 +28,7 @@ _ASYNC = (
 _WORDS = (b"null", b"NaN", b"Infinity")
 
 
-class Kind(NamedTuple):
+class CallShape(NamedTuple):
     """How a function is called, and what it gives.
 
     `coroutine`: the call has to be awaited. `stream`: it gives an iterator of events, an async one
@@ -48,7 +48,7 @@ class Encoded(NamedTuple):
     media_type: str
 
 
-def kind_of(function: Callable[..., Any], hint: Any, where: str) -> Kind:
+def shape_of(function: Callable[..., Any], hint: Any, where: str) -> CallShape:
     """Sort a function by how it is defined and by what its return type says."""
     bare = strip_annotated(hint)
     origin = typing.get_origin(bare) or bare
@@ -72,13 +72,13 @@ def kind_of(function: Callable[..., Any], hint: Any, where: str) -> Kind:
         )
     stream = origin in _SYNC or origin in _ASYNC
     if not stream:
-        return Kind(coroutine, coroutine, False, hint)
+        return CallShape(coroutine, coroutine, False, hint)
     arguments = typing.get_args(bare)
     if not arguments:
         raise SignatureError(
             f"{where}: write what the stream's events are, `-> {shown(bare)}[str]` for example"
         )
-    return Kind(origin in _ASYNC, coroutine, True, arguments[0])
+    return CallShape(origin in _ASYNC, coroutine, True, arguments[0])
 
 
 class Output:

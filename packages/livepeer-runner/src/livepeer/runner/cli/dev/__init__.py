@@ -89,7 +89,7 @@ def dev(
         from livepeer.runner.packaging.load import locate
 
         references = [locate(each) for each in pipelines or (None,)]
-    from livepeer.runner.cli.dev.call import Call, find_client
+    from livepeer.runner.cli.dev.call import ClientCall, find_client
     from livepeer.runner.cli.dev.session import Ports, run
 
     if (output or params) and not (input or seconds):
@@ -102,7 +102,7 @@ def dev(
         if len(references) > 1:
             raise typer.BadParameter("a call is made to one pipeline", param_hint="--input")
         find_client()
-        call = Call(tuple(input or ()), output, tuple(params or ()), seconds)
+        call = ClientCall(tuple(input or ()), output, tuple(params or ()), seconds)
     ports = Ports(
         options.port(port, 8000, "--port"),
         options.port(orch_port, 8935, "--orch-port"),

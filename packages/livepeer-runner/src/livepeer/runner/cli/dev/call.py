@@ -31,7 +31,7 @@ def find_client() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ClientCall:
     """What was asked for: input as the client's command takes it, and where the result goes."""
 
     input: tuple[str, ...]

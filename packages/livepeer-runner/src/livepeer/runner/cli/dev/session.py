@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from livepeer.runner.cli.dev.call import Call
+from livepeer.runner.cli.dev.call import ClientCall
 from livepeer.runner.cli.dev.journal import journal, tell
 from livepeer.runner.cli.dev.lines import Network, overview
 from livepeer.runner.cli.dev.trust import pinned
@@ -44,7 +44,7 @@ class Ports:
 
 
 async def run(
-    references: Sequence[Reference], ports: Ports, *, tls: bool, call: Call | None
+    references: Sequence[Reference], ports: Ports, *, tls: bool, call: ClientCall | None
 ) -> int:
     """`livepeer dev`. The exit code: of the call, where there is one."""
     with stopping() as stop, journal():
@@ -132,7 +132,7 @@ STARTED_AGAIN = "it was started again"
 ENDED = "its process ended"
 
 
-async def _watch(look: Look, orchestrator: str, gateway: str, call: Call | None) -> int:
+async def _watch(look: Look, orchestrator: str, gateway: str, call: ClientCall | None) -> int:
     """Tell how each start ends; the overview after the first good one. With a call: make it."""
     shown = ""
     limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)

@@ -22,7 +22,7 @@ _LIVE = """It takes live streams from an orchestrator. A clip is enough to try i
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TemplateTexts:
     """One template: what it is, arguments for `livepeer predict`, and how it is called."""
 
     about: str
@@ -31,27 +31,27 @@ class Kind:
 
 
 KINDS = {
-    "batch": Kind(
+    "batch": TemplateTexts(
         "Tells whether a text is positive or negative.",
         '-i text="I love it"',
         _CURL.format(body='{"text": "I love it"}'),
     ),
-    "stream": Kind(
+    "stream": TemplateTexts(
         "Answers a prompt, word by word.",
         '-i prompt="hello"',
         _CURL.replace("-s", "-sN").format(body='{"prompt": "hello"}'),
     ),
-    "live-video": Kind(
+    "live-video": TemplateTexts(
         "Gives a live video one colour.",
         "-i in.mp4 -o out.mp4 -p u=90",
         _LIVE.format(param="u=90"),
     ),
-    "live-audio": Kind(
+    "live-audio": TemplateTexts(
         "Makes a live stream's sound louder or quieter.",
         "-i in.mp4 -o out.mp4 -p gain=0.5",
         _LIVE.format(param="gain=0.5"),
     ),
-    "live-data": Kind(
+    "live-data": TemplateTexts(
         "Watches a live video and reports how bright it is.",
         "-i in.mp4 -p every=15",
         _LIVE.format(param="every=15"),

@@ -1,9 +1,25 @@
-"""Media types from the first bytes of a file, and the file endings that go with them."""
+"""What a file is: its bytes from JSON text (base64, a `data:` URI, an `http(s)` URL), and its media
+type from its first bytes."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import mimetypes
+import re
 from pathlib import PurePath
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from livepeer.runner.exceptions import FileError
+
+# What a JSON Schema can say of the text: exactly what is taken apart here.
+PATTERN = (
+    r"^(?:https?://[^\s/]\S*|data:[^,]*,[\s\S]*"
+    r"|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$"
+)
+
+# What people write who mean a file of theirs.
+_NAME = re.compile(r"[^\x00-\x1f]{0,190}[^\x00-\x1f.\s]\.[A-Za-z0-9]{1,8}")
 
 GENERIC = "application/octet-stream"
 
@@ -50,6 +66,62 @@ _SUFFIXES = {
 # One container format, two kinds of content: the declared type need not fit what the bytes say.
 _CONTAINERS = frozenset({"ogg", "webm", "mp4", "quicktime", "mpeg", "mp2t", "x-matroska", "3gpp"})
 
+# Types that say nothing, as form encoders and web servers send them for want of a better one.
+_UNTOLD = frozenset({"", GENERIC, "binary/octet-stream", "text/plain"})
+
+
+def is_url(text: str) -> bool:
+    """Whether it is to be fetched. Raises `FileError` for a URL that cannot be."""
+    if not text.startswith(("http://", "https://")):
+        return False
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        host = None
+    if not host or any(character.isspace() for character in text):
+        raise FileError("not a URL that can be fetched")
+    return True
+
+
+def content_of(text: str) -> tuple[bytes, str | None]:
+    """The bytes that the text holds, and their media type where it tells. Raises `FileError`."""
+    if not text.startswith("data:"):
+        return _decode(text), None
+    head, comma, content = text.partition(",")
+    if not comma:
+        raise FileError("a data: URI is written data:image/png;base64,...")
+    media_type = head[len("data:") :].partition(";")[0]
+    data = _decode(content) if head.endswith(";base64") else unquote_to_bytes(content)
+    return data, media_type or None
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        if _NAME.fullmatch(text):
+            raise FileError(
+                f"{text!r} looks like the name of a file, and a file itself is sent: in Python "
+                f"pass Path({text!r}), on a command line @{text}"
+            ) from error
+        raise FileError(f"not base64: {error}") from error
+
+
+def media_type_of(data: bytes, declared: str | None, family: str | None) -> str:
+    """The most precise media type that declaration and content allow.
+
+    Raises `FileError` where it does not fit the `family`, the first half of the types that are
+    taken (a sound given as an image).
+    """
+    found = (declared or "").split(";")[0].strip().lower()
+    if found in _UNTOLD:
+        told = found == "text/plain" and family is None
+        found = sniff(data) or (found if told else GENERIC)
+    if family is not None and not _may_hold(found, family):
+        article = "an" if family[0] in "aeiou" else "a"
+        raise FileError(f"the file is {found}, not {article} {family}")
+    return found
+
 
 def sniff(data: bytes) -> str | None:
     """The media type that the first bytes show; None where they show none that is well known."""
@@ -83,7 +155,7 @@ def _is_bitmap(data: bytes) -> bool:
     return len(data) >= 14 and data[6:10] == b"\0\0\0\0"
 
 
-def may_hold(media_type: str, family: str) -> bool:
+def _may_hold(media_type: str, family: str) -> bool:
     """Whether a file of this type can be of that family: `video/webm` may be a sound recording."""
     kind, _, subtype = media_type.partition("/")
     if kind == family or media_type == GENERIC:
