@@ -3,9 +3,14 @@ that the reference writes."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import html
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import hdrs, web
+from aiohttp.http import SERVER_SOFTWARE
+
+from livepeer.runner.devnet import go_json
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,6 +33,10 @@ class Untyped(web.Response):
     """An answer that says nothing of its type, not even that it is bytes."""
 
 
+class UntypedStream(web.StreamResponse):
+    """The same for a body that comes in pieces."""
+
+
 def reply(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> web.Response:
     """An answer with these headers and its length, and nothing else."""
     kind = web.Response if "Content-Type" in (headers or {}) else Untyped
@@ -42,6 +51,18 @@ def error(status: int, text: str | bytes, headers: Mapping[str, str] | None = No
     body = text.encode() if isinstance(text, str) else text
     fixed = {"Content-Type": TEXT, "X-Content-Type-Options": "nosniff"}
     return reply(status, body + b"\n", {**(headers or {}), **fixed})
+
+
+def json_reply(document: Any) -> web.Response:
+    """A document as Go's handlers write one, 200."""
+    return reply(200, go_json.dumps(document), {"Content-Type": "application/json"})
+
+
+def only(request: web.Request, *methods: str) -> web.Response | None:
+    """The refusal of another method than these, as Go's router words it."""
+    if request.method in methods:
+        return None
+    return error(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
 
 
 def guessed(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -66,8 +87,9 @@ def sniff(body: bytes) -> str:
 
 async def strip_defaults(request: web.Request, response: web.StreamResponse) -> None:
     """Takes out what aiohttp adds by itself; for `Application.on_response_prepare`."""
-    response.headers.pop(hdrs.SERVER, None)
-    if isinstance(response, Untyped):
+    if response.headers.get(hdrs.SERVER) == SERVER_SOFTWARE:
+        del response.headers[hdrs.SERVER]
+    if isinstance(response, Untyped | UntypedStream):
         response.headers.pop(hdrs.CONTENT_TYPE, None)
 
 
@@ -82,6 +104,37 @@ def expects_continue(request: web.Request) -> bool:
 
 async def read_body(request: web.Request) -> bytes:
     """The whole body; only now is a caller that asked told to send it."""
+    _go_on(request)
+    return await request.read()
+
+
+async def read_on(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes, likewise."""
+    _go_on(request)
+    async for data in request.content.iter_any():
+        yield data
+
+
+async def read_small(request: web.Request, most: int) -> bytes | None:
+    """The whole body, None where it has over `most` bytes."""
+    body = bytearray()
+    async for data in read_on(request):
+        body += data
+        if len(body) > most:
+            return None
+    return bytes(body)
+
+
+def redirect(request: web.Request, path: str) -> web.Response:
+    """To another path, with the query of this one; method and body are to be kept."""
+    location = path + ("?" + request.rel_url.raw_query_string if "?" in request.raw_path else "")
+    headers = {"Location": location}
+    if request.method not in ("GET", "HEAD"):
+        return reply(307, headers=headers)
+    body = f'<a href="{html.escape(location)}">Temporary Redirect</a>.\n\n'.encode()
+    return reply(307, body, {**headers, "Content-Type": "text/html; charset=utf-8"})
+
+
+def _go_on(request: web.Request) -> None:
     if expects_continue(request) and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return await request.read()

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
-_INTEGER = re.compile(r"-?[0-9]+")
+Item = TypeVar("Item")
+FieldReader = Callable[[Any, str], Any]
+"""Reads a field that is no scalar: its value, and where it is (`Struct.field`) for the error."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 _EXPECTED = {
     "Expecting value": "looking for beginning of value",
     "Expecting property name": "looking for beginning of object key string",
@@ -22,6 +27,8 @@ _EXPECTED = {
     "Extra data": "after top-level value",
 }
 """Python's complaint (its beginning) to Go's."""
+_ENDS_EARLY = "unexpected end of JSON input"
+_BLANKS = " \t\r\n"
 
 
 class GoJSONError(ValueError):
@@ -36,33 +43,50 @@ def parse(data: bytes | str) -> Any:
     """A JSON value whose numbers are `Number`; raises `GoJSONError`."""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
     try:
-        return json.loads(
-            text, parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise GoJSONError(_syntax_error(error, text)) from None
     except RecursionError:
         raise GoJSONError("exceeded max depth") from None
 
 
+def parse_first(data: bytes) -> Any:
+    """The first value of a body, as Go's `json.Decoder` reads it: what follows does not matter.
+
+    Raises `GoJSONError`; its text is `EOF` for a body without a value.
+    """
+    text = data.decode("utf-8", "replace").lstrip(_BLANKS)
+    if not text:
+        raise GoJSONError("EOF")
+    try:
+        return _DECODER.raw_decode(text)[0]
+    except json.JSONDecodeError as error:
+        said = _syntax_error(error, text)
+        raise GoJSONError("unexpected EOF" if said == _ENDS_EARLY else said) from None
+    except RecursionError:
+        raise GoJSONError("exceeded max depth") from None
+
+
 def decode(
-    value: Any, fields: Mapping[str, str], struct: str, package: str = "byoc"
+    value: Any, fields: Mapping[str, str | FieldReader], struct: str, package: str = "byoc"
 ) -> dict[str, Any]:
     """The known `fields` (name to Go type) of an object; JSON null is an object without any.
 
-    Types are `string`, `bool`, `int`, `int64`. A null leaves a field out. Raises `GoJSONError`.
+    Types are `string`, `bool`, `int`, `int64`, or a function that reads the field. A null leaves
+    a field out. Raises `GoJSONError`.
     """
     if value is None:
         return {}
     if not isinstance(value, dict):
-        kind = _kind(value)
+        kind = kind_of(value)
         raise GoJSONError(f"json: cannot unmarshal {kind} into Go value of type {package}.{struct}")
     by_case = {name.lower(): name for name in fields}
     found: dict[str, Any] = {}
     for key, item in value.items():
         name = key if key in fields else by_case.get(key.lower())
         if name is not None and item is not None:
-            found[name] = _scalar(item, fields[name], f"{struct}.{name}")
+            read, where = fields[name], f"{struct}.{name}"
+            found[name] = scalar(item, read, where) if isinstance(read, str) else read(item, where)
     return found
 
 
@@ -71,7 +95,7 @@ def decode_object(value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        kind = _kind(value)
+        kind = kind_of(value)
         raise GoJSONError(f"json: cannot unmarshal {kind} into Go value of type map[string]any")
     plain = _floats(value)
     assert isinstance(plain, dict)
@@ -121,8 +145,9 @@ def _floats(value: Any) -> Any:
     return value
 
 
-def _scalar(value: Any, go_type: str, where: str) -> Any:
-    kind = _kind(value)
+def scalar(value: Any, go_type: str, where: str) -> Any:
+    """A string, bool or integer; raises `GoJSONError` for another kind."""
+    kind = kind_of(value)
     if go_type == "string" and kind == "string":
         return value
     if go_type == "bool" and kind == "bool":
@@ -136,7 +161,24 @@ def _scalar(value: Any, go_type: str, where: str) -> Any:
     )
 
 
-def _kind(value: Any) -> str:
+def text(value: Any, where: str) -> str:
+    """A `FieldReader` of a string in which half of a surrogate pair is U+FFFD, as Go has it."""
+    found: str = scalar(value, "string", where)
+    return found if found.isascii() else _SURROGATE.sub("\ufffd", found)
+
+
+def items(value: Any, where: str, go_type: str, read: Callable[[Any], Item]) -> list[Item]:
+    """The items of an array, each as `read` gives it; raises `GoJSONError`."""
+    if not isinstance(value, list):
+        raise GoJSONError(
+            f"json: cannot unmarshal {kind_of(value)} into Go struct field {where}"
+            f" of type {go_type}"
+        )
+    return [read(item) for item in value]
+
+
+def kind_of(value: Any) -> str:
+    """Go's word for the kind of a JSON value."""
     if isinstance(value, Number):
         return "number"
     if isinstance(value, bool):
@@ -152,10 +194,13 @@ def _refuse_constant(name: str) -> None:
 
 def _syntax_error(error: json.JSONDecodeError, text: str) -> str:
     if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
-        return "unexpected end of JSON input"
+        return _ENDS_EARLY
     letter = json.dumps(text[error.pos], ensure_ascii=False)[1:-1].replace("'", "\\'")
     after = next(
         (go for python, go in _EXPECTED.items() if error.msg.startswith(python)),
         "in string literal",
     )
     return f"invalid character '{letter}' {after}"
+
+
+_DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_refuse_constant)

@@ -1,4 +1,4 @@
-"""The local orchestrator itself: composes its parts and owns their lifetime."""
+"""The local orchestrator itself: composes its doors and owns their lifetime."""
 
 from __future__ import annotations
 
@@ -6,40 +6,55 @@ import contextlib
 import logging
 import secrets
 import socket
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from aiohttp import web
 
-from livepeer.runner.devnet import go_json, listener
-from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
+from livepeer.runner.devnet import listener
+from livepeer.runner.devnet.byoc.capabilities import Capabilities
+from livepeer.runner.devnet.byoc.door import ByocDoor
 from livepeer.runner.devnet.byoc.jobs import PREFIX, Jobs
 from livepeer.runner.devnet.byoc.streams import TRICKLE_PATH, Streams
 from livepeer.runner.devnet.certificate import server_context
-from livepeer.runner.devnet.go_http import error, expects_continue, read_body, reply
-from livepeer.runner.devnet.listener import DropConnection
+from livepeer.runner.devnet.go_http import error, expects_continue, redirect
+from livepeer.runner.devnet.live_runners.channels import RunnerChannels
+from livepeer.runner.devnet.live_runners.door import LiveRunnerDoor, live_runner_door
+from livepeer.runner.devnet.live_runners.registry import (
+    HEARTBEAT_SECONDS,
+    TTL_SECONDS,
+    RunnerRegistry,
+)
+from livepeer.runner.devnet.live_runners.states import RunnerRefusal
+from livepeer.runner.devnet.live_runners.static import StaticRunners
 from livepeer.runner.devnet.upstream import UpstreamClient
 from livepeer.runner.devnet.urls import clean_path
 from livepeer.trickle.server import TrickleServer
 
 logger = logging.getLogger(__name__)
 
-_JSON = {"Content-Type": "application/json"}
-
 
 class LocalOrchestrator:
-    """An orchestrator of a local network: free BYOC capabilities, no chain, nothing kept.
+    """An orchestrator of a local network: BYOC capabilities and live runners, free, no chain,
+    nothing kept.
 
-    Speaks what an offchain go-livepeer orchestrator speaks, with its traps: capacity is counted
-    but not enforced, places leak, a 401 or a dead connection drops a capability. For development
-    and tests on one machine.
+    Speaks what an offchain go-livepeer orchestrator speaks, with its traps: capacity of BYOC is
+    counted but not enforced, places leak, a 401 or a dead connection drops a capability; a session
+    of a live runner never ends by itself. For development and tests on one machine.
 
     Args:
         host: Address to listen on; anything but loopback lets others use it without credentials.
         port: 0 takes a free one.
-        secret: What `POST /capability/register` has to show; random unless given.
+        secret: What a registration has to show; random unless given. With an empty one no live
+            runner can register itself.
         tls: Serve HTTPS, with a self-signed certificate made at each start.
         idle_timeout: Seconds without a segment after which a trickle channel is swept.
         sweep_interval: Seconds between two looks for such channels.
+        live_runners: Whether there is a registry of live runners (`-useLiveRunners`).
+        runner_address: Its URL for live runners (`-liveRunnerAddr`); the default is `url`.
+        heartbeat_interval: Seconds between two heartbeats, as live runners are told.
+        heartbeat_ttl: Seconds without one after which a live runner is gone.
 
     Example:
         ```python
@@ -57,6 +72,10 @@ class LocalOrchestrator:
         tls: bool = True,
         idle_timeout: float = 300.0,
         sweep_interval: float = 60.0,
+        live_runners: bool = True,
+        runner_address: str | None = None,
+        heartbeat_interval: float = HEARTBEAT_SECONDS,
+        heartbeat_ttl: float = TTL_SECONDS,
     ) -> None:
         self.capabilities = Capabilities()
         self.secret = secrets.token_urlsafe(24) if secret is None else secret
@@ -67,29 +86,56 @@ class LocalOrchestrator:
             idle_timeout=idle_timeout,
             sweep_interval=sweep_interval,
         )
-        self._address = ""
-        self._jobs: Jobs | None = None
-        self._streams: Streams | None = None
-        self._stack = contextlib.AsyncExitStack()
+        self._live_runners = live_runners
+        self._runner_address = runner_address
+        self._interval, self._ttl = heartbeat_interval, heartbeat_ttl
+        self._running: _Running | None = None
 
     def __repr__(self) -> str:
-        return f"LocalOrchestrator(url={self._address or 'not started'!r})"
+        address = self._running.address if self._running is not None else "not started"
+        return f"LocalOrchestrator(url={address!r})"
 
     @property
     def url(self) -> str:
         """Where it listens, such as `https://127.0.0.1:8935`; without a slash at the end."""
-        if not self._address:
-            raise RuntimeError("the orchestrator has not been started: use `async with`")
-        return self._address
+        return self._started.address
 
     @property
     def trickle(self) -> TrickleServer:
         """The channels of the streams; they are below `/ai/trickle/` of `url`."""
         return self._trickle
 
+    @property
+    def runners(self) -> RunnerRegistry:
+        """The live runners of this moment. Raises `RuntimeError` where there is no registry."""
+        return self._live.registry
+
+    async def register_live_runners(self, config: bytes) -> list[dict[str, Any]]:
+        """Takes the content of a `runners.json`, as go-livepeer does at `-liveRunnerConfig`.
+
+        Returns what became of each entry. Raises `ValueError` for one that it would refuse.
+        """
+        try:
+            return await self._live.static.register(config)
+        except RunnerRefusal as refusal:
+            raise ValueError(str(refusal)) from None
+
+    @property
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("the orchestrator has not been started: use `async with`")
+        return self._running
+
+    @property
+    def _live(self) -> LiveRunnerDoor:
+        live = self._started.live
+        if live is None:
+            raise RuntimeError("the orchestrator has no live runners: LocalOrchestrator(...)")
+        return live
+
     async def __aenter__(self) -> LocalOrchestrator:
-        async with self._stack as stack:
-            containers = await stack.enter_async_context(UpstreamClient())
+        async with contextlib.AsyncExitStack() as stack:
+            upstream = await stack.enter_async_context(UpstreamClient())
             listening = socket.create_server((self._host, self._port))
             stack.callback(listening.close)
             host = f"[{self._host}]" if ":" in self._host else self._host
@@ -97,17 +143,45 @@ class LocalOrchestrator:
             address = f"{scheme}://{host}:{listening.getsockname()[1]}"
             # A start forgets all, like a restart of the real one.
             self.capabilities = Capabilities()
-            self._jobs = Jobs(self.capabilities, containers)
-            self._streams = Streams(self.capabilities, containers, self._trickle, address)
-            stack.push_async_callback(self._streams.aclose)
+            byoc = self._byoc(upstream, address, stack)
+            live = None
+            if self._live_runners:
+                live = await stack.enter_async_context(self._live_runner_door(upstream, address))
             app = listener.application()
             self._trickle.mount(app, url=address)
-            listener.handle(app, self._dispatch)
+            listener.handle(app, _Dispatch(byoc, live))
             context = server_context(self._host) if self._tls else None
             await stack.enter_async_context(listener.serve(app, listening, context))
-            self._stack, self._address = stack.pop_all(), address
-        logger.info("local orchestrator listens on %s", self._address)
+            self._running = _Running(address, live, stack.pop_all())
+        logger.info("local orchestrator listens on %s", address)
         return self
+
+    def _byoc(
+        self, upstream: UpstreamClient, address: str, stack: contextlib.AsyncExitStack
+    ) -> ByocDoor:
+        jobs = Jobs(self.capabilities, upstream)
+        streams = Streams(self.capabilities, upstream, self._trickle, address)
+        stack.push_async_callback(streams.aclose)
+        return ByocDoor(self.capabilities, jobs, streams, address, self.secret)
+
+    def _live_runner_door(
+        self, upstream: UpstreamClient, address: str
+    ) -> contextlib.AbstractAsyncContextManager[LiveRunnerDoor]:
+        runner_address = (self._runner_address or address).rstrip("/")
+        channels = RunnerChannels(
+            self._trickle,
+            public=address + TRICKLE_PATH,
+            internal=runner_address + TRICKLE_PATH,
+        )
+        registry = RunnerRegistry(
+            secret=self.secret,
+            address=address,
+            runner_address=runner_address,
+            channels=channels,
+            ttl=self._ttl,
+        )
+        static = StaticRunners(registry, upstream)
+        return live_runner_door(registry, channels, static, self._interval)
 
     async def __aexit__(
         self,
@@ -115,68 +189,46 @@ class LocalOrchestrator:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
-        self._address = ""
+        running, self._running = self._started, None
+        await running.stack.aclose()
 
-    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+
+@dataclass(frozen=True)
+class _Running:
+    """What there is from start to stop."""
+
+    address: str
+    live: LiveRunnerDoor | None
+    stack: contextlib.AsyncExitStack
+
+
+class _Dispatch:
+    """Leads a request to its door."""
+
+    def __init__(self, byoc: ByocDoor, live: LiveRunnerDoor | None) -> None:
+        self._byoc = byoc
+        self._live = live
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
         response = await self._route(request)
         if expects_continue(request) and response.status >= 400:
             response.force_close()
         return response
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
-        assert self._jobs is not None
-        assert self._streams is not None
+        if self._live is not None:
+            # Public proxies go before the router, which would clean their paths.
+            response = await self._live.public(request)
+            if response is not None:
+                return response
         path = request.raw_path.partition("?")[0]
         cleaned = clean_path(path)
         if cleaned == PREFIX.rstrip("/"):
             cleaned = PREFIX
         if cleaned != path:
-            return reply(307, headers={"Location": cleaned})
-        if path.startswith(PREFIX):
-            return await self._jobs.run(request)
-        match path:
-            case "/process/token":
-                return await self._jobs.token(request, self.url)
-            case "/capability/register":
-                return await self._register(request)
-            case "/capability/unregister":
-                return await self._unregister(request)
-            case "/ai/stream/start":
-                return await self._streams.start(request)
-            case "/ai/stream/update":
-                return await self._streams.update(request)
-            case "/ai/stream/stop":
-                return await self._streams.stop(request)
-            case "/ai/stream/payment":
-                return await self._streams.payment(request)
-        return error(404, "404 page not found")
-
-    async def _register(self, request: web.Request) -> web.StreamResponse:
-        if (refusal := self._refusal(request)) is not None:
-            return refusal
-        try:
-            capability = self.capabilities.register(await read_body(request))
-        except go_json.GoJSONError as bad:
-            return reply(400, f"Error registering capability: {bad}".encode(), _JSON)
-        except PriceFeedMissing as currency:
-            logger.warning("no price feed for %s: the connection is dropped", currency)
-            raise DropConnection from None
-        logger.info("registered capability %s at %s", capability.name, capability.url)
-        return reply(200, b"ok", _JSON)
-
-    async def _unregister(self, request: web.Request) -> web.StreamResponse:
-        if (refusal := self._refusal(request)) is not None:
-            return refusal
-        name = (await read_body(request)).decode("utf-8", "replace")
-        self.capabilities.remove(name)
-        logger.info("removed capability %s", name)
-        return reply(200, b"ok", _JSON)
-
-    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
-        if request.method != "POST":
-            return error(405, "Method not allowed")
-        shown = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if not secrets.compare_digest(shown, self.secret.encode()):
-            return error(400, "invalid authorization")
-        return None
+            return redirect(request, cleaned)
+        if LiveRunnerDoor.takes(path):
+            if self._live is None:
+                return error(404, "live runners are not supported")
+            return await self._live.answer(request)
+        return await self._byoc.answer(request)

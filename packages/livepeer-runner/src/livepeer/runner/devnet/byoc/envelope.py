@@ -10,6 +10,8 @@ from typing import Any
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 
+BALANCE = {"Livepeer-Balance": "0"}
+"""Offchain nothing is ever owed."""
 JOB_FIELDS = {
     "id": "string",
     "request": "string",

@@ -11,6 +11,7 @@ from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc import sse
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.envelope import (
+    BALANCE,
     AdmittedJob,
     NoCapacity,
     Refused,
@@ -29,8 +30,6 @@ from livepeer.runner.devnet.urls import BadURL, parse_url
 logger = logging.getLogger(__name__)
 
 PREFIX = "/process/request/"
-BALANCE = {"Livepeer-Balance": "0"}
-"""Offchain nothing is ever owed."""
 
 
 class Jobs:

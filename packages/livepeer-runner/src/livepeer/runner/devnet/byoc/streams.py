@@ -10,8 +10,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
-from livepeer.runner.devnet.byoc.envelope import AdmittedJob, Refused, admit
-from livepeer.runner.devnet.byoc.jobs import BALANCE
+from livepeer.runner.devnet.byoc.envelope import BALANCE, AdmittedJob, Refused, admit
 from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,

@@ -63,7 +63,7 @@ class GatewayStreams:
         if len(body) > _LARGEST_BODY:
             return _too_large()
         try:
-            asked = go_json.decode(_parse_body(body), _START, "StartRequest")
+            asked = go_json.decode(go_json.parse_first(body), _START, "StartRequest")
         except go_json.GoJSONError as bad:
             return error(400, f"invalid JSON request body: {bad}")
         name = asked.get("stream_name", "")
@@ -213,16 +213,6 @@ class GatewayStreams:
 
 def _stream_id(request: web.Request) -> str:
     return request.path.split("/")[3]
-
-
-def _parse_body(body: bytes) -> Any:
-    try:
-        return go_json.parse(body)
-    except go_json.GoJSONError as error:
-        if str(error) != "unexpected end of JSON input":
-            raise
-        text = "unexpected EOF" if body.strip() else "EOF"
-        raise go_json.GoJSONError(text) from None
 
 
 def _too_large() -> web.StreamResponse:

@@ -1,0 +1,136 @@
+"""The live runners of one orchestrator: composes the parts and owns their lifetime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from livepeer.runner.devnet import go_json
+from livepeer.runner.devnet.go_http import error, only, redirect
+from livepeer.runner.devnet.live_runners.caller_routes import CallerRoutes, public_request
+from livepeer.runner.devnet.live_runners.channels import RunnerChannels
+from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
+from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
+from livepeer.runner.devnet.live_runners.runner_routes import RunnerRoutes
+from livepeer.runner.devnet.live_runners.states import RunnerRefusal
+from livepeer.runner.devnet.live_runners.static import StaticRunners
+from livepeer.runner.devnet.urls import unescaped
+
+_ROOTS = ("runners", "runner", "apps", "discovery")
+
+
+class LiveRunnerDoor:
+    """Everything of an orchestrator that has to do with live runners; see `live_runners`."""
+
+    def __init__(
+        self,
+        registry: RunnerRegistry,
+        runners: RunnerRoutes,
+        callers: CallerRoutes,
+        static: StaticRunners,
+    ) -> None:
+        self.registry = registry
+        self.static = static
+        self._runners = runners
+        self._callers = callers
+
+    @staticmethod
+    def takes(path: str) -> bool:
+        """Whether a clean path is one of this door's, if there is one."""
+        return path.split("/", 2)[1] in _ROOTS
+
+    async def public(self, request: web.Request) -> web.StreamResponse | None:
+        """A request to a public proxy, which goes before everything else; None for another."""
+        wanted = public_request(request, self.registry.address)
+        if wanted is None:
+            return None
+        try:
+            return await self._callers.public(request, *wanted)
+        except RunnerRefusal as refusal:
+            return error(refusal.status, str(refusal))
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Any request that `takes` says is for here."""
+        try:
+            return await self._route(request)
+        except RunnerRefusal as refusal:
+            return error(refusal.status, str(refusal))
+        except go_json.GoJSONError as bad:
+            return error(400, str(bad))
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        raw = path.split("/")[1:]
+        match [unquote(name) for name in raw]:
+            case ["discovery"]:
+                return only(request, "GET", "HEAD") or self._callers.discover()
+            case ["runners", "heartbeat"]:
+                return only(request, "POST") or await self._runners.heartbeat(request)
+            case ["runners", route, "unregister"]:
+                return only(request, "POST") or self._runners.unregister(request, route)
+            case ["runner", route, "session", session_id, what]:
+                return await self._of_session(request, route, session_id, what)
+            case ["apps", route, "session"]:
+                return only(request, "POST") or self._callers.reserve(route)
+            case ["apps", route, "session", session_id, "stop"]:
+                return only(request, "POST") or self._callers.stop(route, session_id)
+            case ["apps", route, "session", session_id, "payment"]:
+                return only(request, "POST") or self._callers.pay(request, route, session_id)
+            case ["apps", _, "session", _, "app"] | ["apps", _, "app"]:
+                return redirect(request, path + "/")
+            case ["apps", route, "session", session_id, "app", *_]:
+                name = unescaped("/".join(raw[5:]))
+                return await self._callers.call(request, route, session_id, name)
+            case ["apps", route, "app", *_]:
+                name = unescaped("/".join(raw[3:]))
+                return await self._callers.single_shot(request, route, name)
+        return error(404, "404 page not found")
+
+    async def _of_session(
+        self, request: web.Request, route: str, session_id: str, what: str
+    ) -> web.StreamResponse:
+        match what:
+            case "channels":
+                refused = only(request, "DELETE", "POST")
+                return refused or await self._runners.channels(request, route, session_id)
+            case "proxy":
+                refused = only(request, "POST")
+                return refused or await self._runners.open_proxy(request, route, session_id)
+            case "stop":
+                return only(request, "POST") or self._runners.stop(request, route, session_id)
+        return error(404, "404 page not found")
+
+
+@contextlib.asynccontextmanager
+async def live_runner_door(
+    registry: RunnerRegistry, channels: RunnerChannels, static: StaticRunners, interval: float
+) -> AsyncIterator[LiveRunnerDoor]:
+    """The door with its watches, as long as the block lasts."""
+    async with RunnerProxy() as proxy, _running(_sweep(registry, interval), static.watch()):
+        callers = CallerRoutes(registry, proxy)
+        try:
+            yield LiveRunnerDoor(registry, RunnerRoutes(registry, interval), callers, static)
+        finally:
+            channels.aclose()
+
+
+async def _sweep(registry: RunnerRegistry, interval: float) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        registry.sweep()
+
+
+@contextlib.asynccontextmanager
+async def _running(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(loop, name="devnet-live-runners") for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

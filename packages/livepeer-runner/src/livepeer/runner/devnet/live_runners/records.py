@@ -1,0 +1,152 @@
+"""A registered runner and its sessions, as the registry holds them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from livepeer.runner.devnet.live_runners.announcement import Announcement
+from livepeer.runner.devnet.live_runners.states import (
+    LETS_IN,
+    TRANSITIONS,
+    Ask,
+    RunnerEvent,
+    RunnerRefusal,
+    RunnerState,
+    not_found,
+)
+from livepeer.runner.devnet.urls import BadURL, escape_path, parse_http_url
+
+_CHANNEL_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def random_name(size: int) -> str:
+    """`size` random bytes in the reference's small letters and digits (base32)."""
+    return _base32(secrets.token_bytes(size))
+
+
+def _base32(data: bytes) -> str:
+    return base64.b32encode(data).decode().rstrip("=").lower()
+
+
+def same_secret(shown: str, known: str) -> bool:
+    """Compared in a time that tells nothing of where they differ."""
+    return secrets.compare_digest(
+        shown.encode("utf-8", "surrogateescape"), known.encode("utf-8", "surrogateescape")
+    )
+
+
+@dataclass
+class RunnerSession:
+    """A place at a runner that somebody holds. Its id and token are credentials."""
+
+    id: str = field(repr=False)
+    token: str = field(repr=False)
+    channels: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    """The descriptor of each channel by its name in the session."""
+    proxies: dict[str, str] = field(default_factory=dict, repr=False)
+    """The URL behind each public proxy id."""
+
+
+class RegisteredRunner:
+    """One registered runner. `says` is its last heartbeat, or its entry in `runners.json`."""
+
+    def __init__(self, runner_id: str, says: Announcement, now: float) -> None:
+        self.id = runner_id
+        self.route = runner_id
+        """What callers and the runner name it by in paths; a static one may use its label."""
+        self.says = says
+        self.seen = now
+        """When the last heartbeat came."""
+        self.state = RunnerState.READY if says.ready else RunnerState.HIDDEN
+        self.o2r: dict[str, str] | None = None
+        """The descriptor of the channel to the runner; static ones have none."""
+        self.sessions: dict[str, RunnerSession] = {}
+        self._seed = secrets.token_bytes(32)
+
+    def __repr__(self) -> str:
+        return f"RegisteredRunner({self.id!r}, {self.says.app!r}, {self.state.name})"
+
+    @property
+    def static(self) -> bool:
+        return self.o2r is None
+
+    @property
+    def heartbeat_secret(self) -> str:
+        """What its heartbeats have to show; a static one has none."""
+        return "" if self.static else self.derived("heartbeat")
+
+    def derived(self, label: str) -> str:
+        """A secret of this registration for one purpose."""
+        return _base32(hmac.digest(self._seed, label.encode(), hashlib.sha256))
+
+    def move(self, event: RunnerEvent) -> None:
+        """To the next state; an event that its state does not know is a mistake of ours."""
+        self.state = TRANSITIONS[self.state][event]
+
+    def announce(self, says: Announcement, now: float) -> None:
+        """A heartbeat, or a health check's result: it replaces all that was said before."""
+        self.says, self.seen = says, now
+        self.move(RunnerEvent.SAYS_READY if says.ready else RunnerEvent.SAYS_OTHER)
+
+    def let_in(self, ask: Ask) -> None:
+        """Raises `RunnerRefusal` where this is not for it in its state."""
+        if ask not in LETS_IN[self.state]:
+            raise not_found()
+
+    def listed(self, url: str) -> dict[str, Any]:
+        """Its entry in the discovery: never where it is itself."""
+        says, used = self.says, len(self.sessions)
+        entry: dict[str, Any] = {"url": url}
+        if says.gpu is not None:
+            entry["gpu"] = says.gpu
+        entry["app"] = says.app
+        if says.version:
+            entry["version"] = says.version
+        if says.metadata:
+            entry["metadata"] = says.metadata
+        entry["mode"] = says.mode
+        entry["capacity"] = says.capacity
+        entry["capacity_used"] = used
+        entry["capacity_available"] = says.capacity - used
+        return entry
+
+
+def public_url(address: str, proxy_id: str) -> str:
+    """Where a public proxy is."""
+    return f"{address}/run/{escape_path(proxy_id)}"
+
+
+def channel_name(name: str) -> str:
+    """As the registry knows it; raises `RunnerRefusal`."""
+    name = name.strip().replace("/", "-")
+    if not name:
+        raise RunnerRefusal(400, "trickle channel name is required")
+    if not _CHANNEL_NAME.fullmatch(name):
+        raise RunnerRefusal(
+            400, "trickle channel name may only contain alphanumerics, underscores, or hyphens"
+        )
+    return name
+
+
+def proxy_target(runner: RegisteredRunner, target: str) -> str:
+    """The URL behind a proxy: the runner's own where none is asked for. Raises `RunnerRefusal`."""
+    if not (target := target.strip()):
+        return str(runner.says.url)
+    scheme, separator, rest = target.partition("://")
+    if not separator or not rest:
+        raise RunnerRefusal(400, "target_url must be an absolute URL")
+    if scheme.lower() not in ("http", "https"):
+        raise RunnerRefusal(400, "target_url scheme must be http or https")
+    try:
+        url = parse_http_url(target)
+    except BadURL:
+        raise RunnerRefusal(400, "target_url must be an absolute URL") from None
+    if url.hostname != runner.says.url.hostname:
+        raise RunnerRefusal(400, "target_url hostname must match registered runner_url hostname")
+    return str(url)
