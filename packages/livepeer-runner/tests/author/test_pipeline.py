@@ -162,7 +162,7 @@ if __name__ == "__main__":
 def test_what_authors_write_type_checks_under_mypy_strict(tmp_path: Path) -> None:
     module = tmp_path / "authors.py"
     module.write_text(AUTHORS)
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file", str(root / "pyproject.toml"), str(module)],
         cwd=root,

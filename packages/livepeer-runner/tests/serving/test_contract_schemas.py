@@ -14,7 +14,7 @@ from livepeer.runner.author.files import Image
 from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.registration import Callers, Capability, OrchestratorState
 
-SPECS = Path(__file__).parents[3] / "specs"
+SPECS = Path(__file__).parents[4] / "specs"
 NAMES = ["discovery", "error", "health", "registration", "schema", "stream-start"]
 
 
