@@ -145,7 +145,7 @@ class Glass(NamedTuple):
 
 
 async def glass_to_glass(it: Stage, seconds: float) -> Glass:
-    from livepeer.runner.live.warm import load_media
+    from livepeer.runner.live.shared import load_media
 
     load_media()  # the caller's own imports are not what is measured
     pictures = glass.scenery(30)

@@ -182,6 +182,6 @@ async def replay(scenario: Scenario, trickle: TrickleServer) -> None:
         finally:
             await player.aclose()
         async with asyncio.timeout(2 * LIMIT):
-            for session in list(service.work.running):
+            for session in list(service.work.sessions.running):
                 await session.wait()
         assert service.lifecycle.slots.taken == 0

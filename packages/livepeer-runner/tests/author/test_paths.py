@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 from livepeer.runner import LivePipeline, Pipeline
 from livepeer.runner.author.signature import PredictSignature
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.live.params import Parameters
+from livepeer.runner.live.params import ParamsType
 
 Serve = Any
 LIMIT = 60
@@ -247,7 +247,7 @@ def test_live_parameters_name_no_file_either() -> None:
         params: Inside
 
     with pytest.raises(SignatureError, match=r"`Inside\.doc` is a Path"):
-        Parameters.of(Live)
+        ParamsType.of(Live)
 
 
 def test_its_schema_is_that_of_a_file() -> None:

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from livepeer.runner import LivePipeline, create_app
+from livepeer.runner.live import work
 from livepeer.runner.settings import Settings
 from livepeer.runner.testing import LocalServer
 from livepeer.trickle import TrickleServer
@@ -28,24 +29,31 @@ MakeStage = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 @pytest.fixture
-def stage() -> MakeStage:
-    """`async with stage(MyPipeline) as it: ...`; afterwards nothing of it is left."""
+def stage(monkeypatch: pytest.MonkeyPatch) -> MakeStage:
+    """`async with stage(MyPipeline) as it: ...`; afterwards nothing of it is left.
+
+    `linger` is short by default, since its readers are on this machine.
+    """
 
     @asynccontextmanager
     async def make(
-        cls: type[LivePipeline], *, trickle: dict[str, Any] | None = None, **settings: Any
+        cls: type[LivePipeline],
+        *,
+        trickle: dict[str, Any] | None = None,
+        linger: float = 0.1,
+        **settings: Any,
     ) -> AsyncIterator[Stage]:
         base = dataclasses.replace(Settings.from_env({}), **settings)
         new_event_loop().close()  # the first one opens what is the process's
         before = held()
         options = {"base_path": "/ai/trickle", "autocreate": False, **(trickle or {})}
+        monkeypatch.setattr(work, "LINGER_SECONDS", linger)
         # No kept connection, so that what is open is somebody's.
         limits = httpx.Limits(max_keepalive_connections=0)
         async with TrickleServer(**options) as channels:
             with LocalServer(create_app(cls, base)) as server:
                 try:
                     await asyncio.to_thread(server.wait_settled, 30)
-                    server.service.work.linger = 0.1  # its readers are on this machine
                     async with httpx.AsyncClient(
                         base_url=server.url, timeout=60, limits=limits
                     ) as http:

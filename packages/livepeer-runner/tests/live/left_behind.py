@@ -40,7 +40,7 @@ def held(it: Stage | None = None) -> Counter[str]:
         found["abandoned threads"] = service.threads.abandoned
         found["tasks of the container"] = it.server.tasks
         found["slots taken"] = service.lifecycle.slots.taken
-        found["sessions"] = len(service.work.running)
+        found["sessions"] = len(service.work.sessions.running)
     return found
 
 

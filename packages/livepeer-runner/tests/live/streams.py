@@ -143,6 +143,13 @@ class Stage(Streams):
     def free(self) -> int:
         return self.server.service.lifecycle.slots.free
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The container's loop, which is another thread's."""
+        loop = self.server._loop
+        assert loop is not None
+        return loop
+
 
 async def until(condition: Callable[[], bool], limit: float = 30) -> None:
     async with asyncio.timeout(limit):

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from livepeer.runner import LivePipeline, VideoFrame
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.live import caller as caller_module
-from livepeer.runner.live import heartbeat
+from livepeer.runner.live import control, status
 from livepeer.runner.live.control import WAITING
 from livepeer.runner.live.hooks import Hooks
 
@@ -132,7 +131,7 @@ async def test_no_message_comes_to_a_stream_that_did_not_start(stage: Any) -> No
     async with stage(FailsToStart) as it:
         await it.start()
         session = it.server.service.work.sessions["s"]
-        it.server._loop.call_soon_threadsafe(session.message, {"early": True})
+        it.loop.call_soon_threadsafe(session.messages.put, {"early": True})
         await it.until(lambda: session.over)
         assert session.stream.events.posted == 0
 
@@ -156,15 +155,15 @@ async def test_messages_that_wait_are_bounded_and_a_flood_of_refusals_is_counted
 
         def flood() -> None:
             for number in range(WAITING + 501):
-                session.message({"number": number})
+                session.messages.put({"number": number})
 
-        it.server._loop.call_soon_threadsafe(flood)
+        it.loop.call_soon_threadsafe(flood)
         await it.event("s", of_type("error"))
-        it.server._loop.call_soon_threadsafe(session.cut)
+        it.loop.call_soon_threadsafe(session.cut)
         errors = [one for one in await events if one["type"] == "error"]
         assert 1 <= len(errors) <= 11
         assert all("the oldest is left out" in one["error"]["message"] for one in errors)
-        assert len(session._messages._waiting) <= WAITING
+        assert session.messages.waiting <= WAITING
 
 
 def test_on_control_without_its_argument_is_refused_at_start() -> None:
@@ -187,7 +186,7 @@ async def test_the_schema_says_whether_messages_are_taken(stage: Any) -> None:
 async def test_a_caller_that_never_comes_frees_the_place_long_before_idle_timeout(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caller_module, "FIRST_SIGN_SECONDS", 0.5)
+    monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 0.5)
     async with stage(Deaf) as it:
         await it.start()
         ended = await it.event("s", of_type("stream_ended"))
@@ -205,10 +204,10 @@ async def test_a_caller_that_came_once_has_all_of_idle_timeout(
     async with stage(Patient) as it:
         await it.start()
         session = it.server.service.work.sessions["s"]
-        async with it.control("s") as control:
-            await control.write({"keep": "alive"})
-            await it.until(lambda: session._caller._came)
-            monkeypatch.setattr(caller_module, "FIRST_SIGN_SECONDS", 0.01)
+        async with it.control("s") as channel:
+            await channel.write({"keep": "alive"})
+            await it.until(lambda: session.watch.came)
+            monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 0.01)
             ended = await it.event("s", of_type("stream_ended"))
         assert ended["reason"] == "the caller has gone: no input and no keepalive for 2 s"
 
@@ -221,7 +220,7 @@ class Cold(Deaf):
 async def test_a_cold_start_is_no_silence_of_the_caller(
     stage: Any, monkeypatch: pytest.MonkeyPatch, make_clip: Any
 ) -> None:
-    monkeypatch.setattr(caller_module, "FIRST_SIGN_SECONDS", 1.0)
+    monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 1.0)
     async with stage(Cold) as it:
         await it.start()
         session = it.server.service.work.sessions["s"]
@@ -240,7 +239,7 @@ class SlowToStop(Deaf):
 async def test_the_heart_beats_while_a_stream_ends(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.55)
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.55)
     async with stage(SlowToStop) as it:
         await it.start()
         events = asyncio.create_task(it.records("s-events"))

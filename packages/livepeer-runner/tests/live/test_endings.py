@@ -21,7 +21,6 @@ class Echo(LivePipeline):
 
 async def fed(it: Any, make_clip: Any) -> Any:
     """A stream amid its input, whose channels would stay for readers for ever."""
-    it.server.service.work.linger = FOR_EVER
     await it.start()
     feeding = asyncio.create_task(it.feed("s", make_clip(500)))
     session = it.server.service.work.sessions["s"]
@@ -34,7 +33,7 @@ async def fed(it: Any, make_clip: Any) -> Any:
 async def test_a_stop_whose_caller_reads_no_more_waits_for_no_reader(
     stage: Any, make_clip: Any
 ) -> None:
-    async with stage(Echo) as it:
+    async with stage(Echo, linger=FOR_EVER) as it:
         session = await fed(it, make_clip)
         stopped = await it.post("stop", "s", {"reason": "enough", "linger": 0})
         assert stopped.status_code == 200
@@ -45,11 +44,11 @@ async def test_a_stop_whose_caller_reads_no_more_waits_for_no_reader(
 
 
 async def test_a_later_stop_ends_the_wait_for_readers(stage: Any, make_clip: Any) -> None:
-    async with stage(Echo) as it:
+    async with stage(Echo, linger=FOR_EVER) as it:
         session = await fed(it, make_clip)
         waiting = asyncio.create_task(it.post("stop", "s"))
         # The first one to close is that of the frames: from then on it waits for their readers.
-        publishers = session.stream.channels._publishers
+        publishers = session.stream.channels._publishers.values()
         await it.until(lambda: any(publisher._closed for publisher in publishers))
         assert not session.over
         await it.post("stop", "s", {"linger": 0})

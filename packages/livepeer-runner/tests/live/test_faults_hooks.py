@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
-from livepeer.runner.live.channels import RECORDS_WAITING
+from livepeer.runner.live.stream import RECORDS_WAITING
 from livepeer.runner.settings import Limits
 
 
@@ -235,8 +235,8 @@ async def test_a_stream_that_is_ending_when_it_is_cut_off_says_its_last_words(
     stage: Any, make_clip: Any
 ) -> None:
     limits = dataclasses.replace(Limits(), drain_timeout=0.2)
-    async with stage(Faulty, limits=limits) as it:
-        it.server.service.work.linger = 1.5  # so that it is still there when the drain is over
+    # So that it is still there when the drain is over.
+    async with stage(Faulty, limits=limits, linger=1.5) as it:
         await it.start("s")
         session = it.server.service.work.sessions["s"]
         events = asyncio.create_task(it.records("s-events"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from livepeer.runner import LivePipeline, VideoFrame
-from livepeer.runner.live import channels
+from livepeer.runner.live import stream as stream_module
 from livepeer.trickle import TricklePublisher
 from livepeer.trickle.media import MediaPublisher, encode
 
@@ -145,7 +145,7 @@ async def test_a_data_channel_swept_while_quiet_is_opened_again_and_its_stream_g
 async def test_a_quiet_data_channel_is_kept_from_the_sweep(
     stage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channels, "DATA_IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(stream_module, "DATA_IDLE_SECONDS", 0.2)
     async with stage(Reports, trickle={"idle_timeout": 2.0, "sweep_interval": 0.1}) as it:
         await it.start("s", without=("control_url", "subscribe_url", "publish_url"))
         session = it.server.service.work.sessions["s"]

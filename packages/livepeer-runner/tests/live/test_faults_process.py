@@ -33,8 +33,7 @@ class Identity(LivePipeline):
 async def test_streams_started_and_stopped_leave_nothing_behind(
     stage: Any, left_behind: Any, cycles: int
 ) -> None:
-    async with stage(Identity) as it:
-        it.server.service.work.linger = 0
+    async with stage(Identity, linger=0) as it:
 
         async def worker(name: str, count: int) -> None:
             for number in range(count):

@@ -51,7 +51,7 @@ async def test_what_streams_count_is_scraped_in_a_bounded_number_of_series(
         assert values(await scraped(it.http))["livepeer_streams"] == 2
         for name in ("good", "bad"):
             await it.feed(name, make_clip(10, audio=False), speed=None)
-        await it.until(lambda: not it.server.service.work.running)
+        await it.until(lambda: not it.server.service.work.sessions.running)
         after = await scraped(it.http)
     live = [family for name, family in after.items() if is_live(name)]
     assert all(family.documentation and family.type != "unknown" for family in live)

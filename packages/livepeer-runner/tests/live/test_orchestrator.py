@@ -235,4 +235,4 @@ async def test_a_start_that_its_caller_gives_up_takes_no_place_anywhere(
         await caller.post("stop", {})
         await s.until(lambda: orchestrator.capabilities.available("tint") == 1)
         assert s.slots_taken == 0
-        assert not s.service.work.running
+        assert not s.service.work.sessions.running

@@ -13,8 +13,7 @@ import pytest
 from livepeer.runner import LivePipeline, VideoFrame
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.environment import Secret
-from livepeer.runner.live.addresses import Allowed, problem
-from livepeer.runner.live.request import LONGEST_ID, label
+from livepeer.runner.live.request import LONGEST_ID, Allowed, label, problem
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings
 
 
@@ -63,12 +62,12 @@ async def test_another_orchestrator_cannot_change_replace_or_stop_a_stream(
     async with served(Echo, registration=at(two)) as s:
         first, second = Asks(s, 0), Asks(s, 1)
         assert (await first("start", "s", {"params": {"mine": 1}})).status_code == 200
-        (mine,) = s.service.work.running
+        (mine,) = s.service.work.sessions.running
         assert (await second("params", "s", {"theirs": 1})).status_code == 404
         assert (await second("stop", "s")).status_code == 200
         assert not mine.ending
         assert (await second("start", "s", {"params": {"theirs": 1}})).status_code == 200
-        assert len(s.service.work.running) == 2, "it has one of its own, of that name"
+        assert len(s.service.work.sessions.running) == 2, "it has one of its own, of that name"
         assert (await second("stop", "s")).status_code == 200
         assert not mine.ending
         assert mine.params == {"mine": 1}
@@ -97,7 +96,7 @@ async def test_an_id_in_a_body_names_a_stream_and_never_takes_one_over(
     async with served(Echo, registration=at(two) if registered else None) as s:
         ask = Asks(s, 0) if registered else Open(s)
         await ask("start", "victim", {})
-        (victim,) = s.service.work.running
+        (victim,) = s.service.work.sessions.running
         for key in ("gateway_request_id", "stream_id"):
             other = await ask("start", None, {key: "victim"})
             assert other.status_code == 200

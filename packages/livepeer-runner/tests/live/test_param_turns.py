@@ -27,9 +27,7 @@ async def test_a_frame_that_waits_sees_an_update_whole(
     async with stage(Held) as it:
         await it.start(params={"n": 0})
         session = it.server.service.work.sessions["s"]
-        # The container's loop is another thread's.
-        loop = session._task.get_loop()
-        queued = asyncio.run_coroutine_threadsafe(_update_then_frame(session), loop)
+        queued = asyncio.run_coroutine_threadsafe(_update_then_frame(session), it.loop)
         await asyncio.wrap_future(queued)
         assert SEEN == [("update", 1), ("frame", 1)]
 

@@ -20,7 +20,7 @@ from pydantic import (
 from livepeer.runner import LivePipeline
 from livepeer.runner.errors import InvalidInput, PipelineError
 from livepeer.runner.exceptions import SignatureError
-from livepeer.runner.live.params import LARGEST_SHOWN, Parameters
+from livepeer.runner.live.params import LARGEST_SHOWN, ParamsType
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -75,11 +75,11 @@ class Draws(LivePipeline):
 
 
 @pytest.fixture
-def parameters() -> Parameters:
-    return Parameters.of(Draws)
+def parameters() -> ParamsType:
+    return ParamsType.of(Draws)
 
 
-def test_an_update_changes_only_what_it_names(parameters: Parameters) -> None:
+def test_an_update_changes_only_what_it_names(parameters: ParamsType) -> None:
     first = parameters.first({"low": 3, "edge": {"width": 4}})
     second = parameters.merged(first, {"edge": {"color": "blue"}})
     assert second.value.low == 3
@@ -87,7 +87,7 @@ def test_an_update_changes_only_what_it_names(parameters: Parameters) -> None:
     assert first.value.edge == Edge(width=4)
 
 
-def test_a_model_that_was_none_is_made_and_then_merged(parameters: Parameters) -> None:
+def test_a_model_that_was_none_is_made_and_then_merged(parameters: ParamsType) -> None:
     first = parameters.first(None)
     second = parameters.merged(first, {"maybe": {"width": 5}})
     third = parameters.merged(second, {"maybe": {"color": "green"}})
@@ -95,20 +95,20 @@ def test_a_model_that_was_none_is_made_and_then_merged(parameters: Parameters) -
     assert parameters.merged(third, {"maybe": None}).value.maybe is None
 
 
-def test_of_several_models_the_update_is_one_of_its_own(parameters: Parameters) -> None:
+def test_of_several_models_the_update_is_one_of_its_own(parameters: ParamsType) -> None:
     first = parameters.first({"shape": {"kind": "circle", "radius": 4}})
     second = parameters.merged(first, {"shape": {"kind": "square", "side": 2}})
     assert second.value.shape == Square(side=2)
 
 
-def test_a_plain_mapping_is_replaced(parameters: Parameters) -> None:
+def test_a_plain_mapping_is_replaced(parameters: ParamsType) -> None:
     first = parameters.first({"tags": {"a": 1}})
     assert parameters.merged(first, {"tags": {"b": 2}}).value.tags == {"b": 2}
 
 
 @pytest.mark.parametrize(("before", "after"), [("brushShape", "brush"), ("brush", "brushShape")])
 def test_an_alias_and_a_name_are_the_same_field(
-    parameters: Parameters, before: str, after: str
+    parameters: ParamsType, before: str, after: str
 ) -> None:
     first = parameters.first({before: "flat"})
     assert first.value.brush == "flat"
@@ -116,48 +116,48 @@ def test_an_alias_and_a_name_are_the_same_field(
     assert parameters.merged(first, {"low": 1}).value.brush == "flat"
 
 
-def test_each_of_several_aliases_replaces_the_others(parameters: Parameters) -> None:
+def test_each_of_several_aliases_replaces_the_others(parameters: ParamsType) -> None:
     first = parameters.first({"diameter": 26})
     assert first.value.size == 2
     assert parameters.merged(first, {"size": 14}).value.size == 14
 
 
-def test_what_a_validator_made_of_a_value_is_not_validated_again(parameters: Parameters) -> None:
+def test_what_a_validator_made_of_a_value_is_not_validated_again(parameters: ParamsType) -> None:
     first = parameters.first({"mask": "aGVsbG8=", "size": 26})
     second = parameters.merged(first, {"low": 1})
     assert second.value.mask == b"hello"
     assert second.value.size == 2
 
 
-def test_a_value_that_was_drawn_stays(parameters: Parameters) -> None:
+def test_a_value_that_was_drawn_stays(parameters: ParamsType) -> None:
     first = parameters.first(None)
     assert parameters.merged(first, {"low": 2}).value.seed == first.value.seed
 
 
-def test_a_validator_across_fields_sees_the_merged_values(parameters: Parameters) -> None:
+def test_a_validator_across_fields_sees_the_merged_values(parameters: ParamsType) -> None:
     first = parameters.first({"high": 5})
     with pytest.raises(InvalidInput, match="low is above high"):
         parameters.merged(first, {"low": 6})
     assert parameters.merged(first, {"low": 6, "high": 7}).value.high == 7
 
 
-def test_a_validator_that_breaks_is_an_error_of_the_pipeline(parameters: Parameters) -> None:
+def test_a_validator_that_breaks_is_an_error_of_the_pipeline(parameters: ParamsType) -> None:
     with pytest.raises(PipelineError, match="a validator raised ZeroDivisionError"):
         parameters.first({"size": 13})
 
 
 @pytest.mark.parametrize("bad", [[1], "x", 3, True])
-def test_an_update_that_is_no_object_is_refused(parameters: Parameters, bad: Any) -> None:
+def test_an_update_that_is_no_object_is_refused(parameters: ParamsType, bad: Any) -> None:
     with pytest.raises(InvalidInput, match="JSON object"):
         parameters.merged(parameters.first(None), bad)
 
 
-def test_the_whole_start_body_form_is_taken_as_well(parameters: Parameters) -> None:
+def test_the_whole_start_body_form_is_taken_as_well(parameters: ParamsType) -> None:
     first = parameters.first(None)
     assert parameters.merged(first, {"params": {"low": 4}}).value.low == 4
 
 
-def test_an_object_written_as_text_is_taken_too(parameters: Parameters) -> None:
+def test_an_object_written_as_text_is_taken_too(parameters: ParamsType) -> None:
     assert parameters.first('{"low": 4}').value.low == 4
 
 
@@ -165,7 +165,7 @@ def test_a_field_called_params_is_a_field() -> None:
     class Odd(BaseModel):
         params: Edge = Edge()
 
-    parameters = Parameters(Odd)
+    parameters = ParamsType(Odd)
     assert parameters.first({"params": {"width": 3}}).value.params.width == 3
 
 
@@ -174,14 +174,14 @@ class Untyped(LivePipeline):
 
 
 def test_without_a_hint_parameters_are_a_dict_that_grows() -> None:
-    parameters = Parameters.of(Untyped)
+    parameters = ParamsType.of(Untyped)
     first = parameters.first({"a": 1})
     assert parameters.merged(first, {"b": 2}).value == {"a": 1, "b": 2}
     assert first.value == {"a": 1}
 
 
 def test_what_json_has_no_form_for_is_shown_as_text() -> None:
-    parameters = Parameters.of(Untyped)
+    parameters = ParamsType.of(Untyped)
     dumped = parameters.dump(parameters.first({"b": {1}, "c": b"x"}))
     assert dumped == {"b": "{1}", "c": "b'x'"}
 
@@ -197,7 +197,7 @@ class Boxed(LivePipeline):
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("hint", ["typed", "untyped"])
 def test_a_number_that_json_has_not_is_refused_by_its_key(number: float, hint: str) -> None:
-    parameters = Parameters.of(Boxed if hint == "typed" else Untyped)
+    parameters = ParamsType.of(Boxed if hint == "typed" else Untyped)
     first = parameters.first({})
     for refused in (
         lambda given: parameters.first(given),
@@ -209,7 +209,7 @@ def test_a_number_that_json_has_not_is_refused_by_its_key(number: float, hint: s
 
 
 def test_parameters_too_large_for_an_event_are_not_shown_but_hashed() -> None:
-    parameters = Parameters.of(Untyped)
+    parameters = ParamsType.of(Untyped)
     shown, digest = parameters.shown(parameters.first({"image": "x" * LARGEST_SHOWN}))
     assert shown is None
     assert len(digest) == 16
@@ -244,11 +244,11 @@ class Later(BaseModel):
 
 
 def test_hints_are_found_wherever_they_are() -> None:
-    assert Parameters.of(Inherits).model is Drawing
-    assert Parameters.of(Narrows).model is Edge
-    assert Parameters.of(OtherHintsAreForTypeCheckers).model is Edge
-    assert Parameters.of(InsideOfIt).model is InsideOfIt.Own
-    assert Parameters.of(Ahead).model is Later
+    assert ParamsType.of(Inherits).model is Drawing
+    assert ParamsType.of(Narrows).model is Edge
+    assert ParamsType.of(OtherHintsAreForTypeCheckers).model is Edge
+    assert ParamsType.of(InsideOfIt).model is InsideOfIt.Own
+    assert ParamsType.of(Ahead).model is Later
 
 
 class Missing(LivePipeline):
@@ -261,6 +261,6 @@ class NoModel(LivePipeline):
 
 def test_a_hint_that_is_no_model_is_refused_with_what_to_write() -> None:
     with pytest.raises(SignatureError, match="write a pydantic model, or dict"):
-        Parameters.of(NoModel)
+        ParamsType.of(NoModel)
     with pytest.raises(SignatureError, match="at the top of its module"):
-        Parameters.of(Missing)
+        ParamsType.of(Missing)

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from livepeer.runner import LivePipeline, VideoFrame
 from livepeer.runner.errors import InvalidInput
-from livepeer.runner.live.params import DEEPEST, LARGEST, Parameters
+from livepeer.runner.live.params import DEEPEST, LARGEST, ParamsType
 from livepeer.runner.live.unknown import MOST_TOLD
 from livepeer.runner.testing import run_live
 
@@ -55,7 +55,7 @@ class Tint(LivePipeline):
 def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(
     given: dict[str, Any], name: str, meant: str
 ) -> None:
-    parameters = Parameters.of(Tint)
+    parameters = ParamsType.of(Tint)
     for refuse in (
         lambda: parameters.first(given),
         lambda: parameters.merged(parameters.first(None), given),
@@ -73,7 +73,7 @@ def test_a_required_one_that_is_missing_is_told_beside_what_it_was_misspelt_as()
         prompt: str
 
     with pytest.raises(InvalidInput) as caught:
-        Parameters(Needs).first({"promt": "a cat"})
+        ParamsType(Needs).first({"promt": "a cat"})
     assert [field.name for field in caught.value.fields] == ["promt", "prompt"]
     assert "did you mean 'prompt'?" in caught.value.message
 
@@ -85,7 +85,7 @@ class Forbids(BaseModel):
 
 def test_a_model_that_forbids_by_itself_has_the_hint_once() -> None:
     with pytest.raises(InvalidInput) as caught:
-        Parameters(Forbids).first({"strenght": 1})
+        ParamsType(Forbids).first({"strenght": 1})
     (field,) = caught.value.fields
     assert "did you mean 'strength'?" in field.message
 
@@ -135,26 +135,26 @@ class Anything(RootModel[dict[str, int]]):
     ],
 )
 def test_what_an_author_takes_is_taken(model: type[BaseModel], given: dict[str, Any]) -> None:
-    parameters = Parameters(model)
+    parameters = ParamsType(model)
     first = parameters.first(given)
     assert parameters.merged(first, {}).value == first.value
 
 
 def test_extra_ones_that_a_model_allows_are_kept() -> None:
-    first = Parameters(Allows).first({"extra": 1})
-    assert Parameters(Allows).merged(first, {"more": 2}).value.model_extra == {
+    first = ParamsType(Allows).first({"extra": 1})
+    assert ParamsType(Allows).merged(first, {"more": 2}).value.model_extra == {
         "extra": 1,
         "more": 2,
     }
 
 
 def test_the_schema_says_that_others_are_refused_where_it_is_so() -> None:
-    schema = Parameters.of(Tint).schema()
+    schema = ParamsType.of(Tint).schema()
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["Edge"]["additionalProperties"] is False
     for model in (Ignores, RenamesBefore, ByPath, Camel):
-        assert "additionalProperties" not in Parameters(model).schema()
-    assert Parameters(Allows).schema()["additionalProperties"] is True
+        assert "additionalProperties" not in ParamsType(model).schema()
+    assert ParamsType(Allows).schema()["additionalProperties"] is True
 
 
 async def test_a_misspelt_one_is_refused_by_start_update_control_and_run_live(
@@ -200,14 +200,14 @@ class Untyped(LivePipeline):
 def test_of_thousands_of_unknown_names_twenty_are_told_each_cut() -> None:
     given = {f"strength{number}" * 20: 1 for number in range(3000)}
     with pytest.raises(InvalidInput) as caught:
-        Parameters.of(Tint).first(given)
+        ParamsType.of(Tint).first(given)
     assert len(caught.value.fields) == MOST_TOLD
     assert len(caught.value.message) < 2000
 
 
 @pytest.mark.parametrize("cls", [Untyped, Tint])
 def test_parameters_without_end_are_refused(cls: type[LivePipeline]) -> None:
-    parameters = Parameters.of(cls)
+    parameters = ParamsType.of(cls)
     with pytest.raises(InvalidInput, match=f"nested over {DEEPEST} deep"):
         parameters.first({"colour": deep(900)})
     with pytest.raises(InvalidInput, match=f"the limit is {LARGEST}"):
@@ -217,7 +217,7 @@ def test_parameters_without_end_are_refused(cls: type[LivePipeline]) -> None:
 
 
 def test_updates_cannot_make_them_grow_for_ever() -> None:
-    parameters = Parameters.of(Untyped)
+    parameters = ParamsType.of(Untyped)
     values = parameters.first(None)
     with pytest.raises(InvalidInput, match="the limit is"):
         for number in range(100):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame, VideoOutput
-from livepeer.runner.live.calls import listed
+from livepeer.runner.live.hooks import listed
 from livepeer.runner.testing import run_live
 
 Clip = Callable[..., Any]

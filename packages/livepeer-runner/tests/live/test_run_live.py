@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
 from livepeer.runner.errors import InvalidInput
-from livepeer.runner.live import caller
+from livepeer.runner.live import control
 from livepeer.runner.local import live
 from livepeer.runner.testing import run_live
 
@@ -130,7 +130,7 @@ async def test_a_class_that_makes_no_frames_itself_wants_a_source() -> None:
 async def test_a_caller_of_run_live_is_there_however_long_nothing_comes(
     monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(caller, "FIRST_SIGN_SECONDS", 1.0)
+    monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 1.0)
     monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.2)
 
     def slow() -> Iterator[Any]:

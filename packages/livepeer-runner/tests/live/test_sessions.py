@@ -368,9 +368,9 @@ async def test_a_running_stream_answers_a_404_route_in_our_shape(stage: Any) -> 
 
 
 def test_invalid_input_is_what_bad_parameters_raise() -> None:
-    from livepeer.runner.live.params import Parameters
+    from livepeer.runner.live.params import ParamsType
 
-    parameters = Parameters.of(Tint)
+    parameters = ParamsType.of(Tint)
     with pytest.raises(InvalidInput):
         parameters.first([1])
     first = parameters.first({"params": {"u": 3}})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
-from livepeer.runner.live import heartbeat
+from livepeer.runner.live import status
 from livepeer.runner.testing import run_live
 
 
@@ -40,7 +40,7 @@ async def test_a_hook_that_hangs_is_named_in_status_log_and_metrics(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 1.5)
+    monkeypatch.setattr(status, "BEAT_SECONDS", 1.5)
     async with stage(stuck) as it:
         await it.start("a")
         await it.start("b")

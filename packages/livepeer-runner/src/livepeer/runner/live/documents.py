@@ -1,22 +1,17 @@
-"""What a live pipeline tells of itself, and the answers of its routes."""
+"""What a live pipeline tells of itself: its schema, and the stream routes as OpenAPI."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from livepeer.runner.author.live_pipeline import LivePipeline
-    from livepeer.runner.live.hooks import Hooks
-    from livepeer.runner.live.params import Parameters
-
-
-def answer(**content: Any) -> bytes:
-    """The body of a stream route that worked; go-livepeer passes on that of params alone."""
-    return json.dumps({"status": "ok", **content}, default=str).encode()
+from livepeer.runner.author.live_pipeline import LivePipeline
+from livepeer.runner.live.hooks import Hooks
+from livepeer.runner.live.params import ParamsType
+from livepeer.runner.live.request import URLS
 
 
-def schema(cls: type[LivePipeline], hooks: Hooks, parameters: Parameters) -> dict[str, Any]:
+def schema(cls: type[LivePipeline], hooks: Hooks, params: ParamsType) -> dict[str, Any]:
     """The document that `POST /schema` answers."""
     return {
         "protocol": "v1",
@@ -24,7 +19,7 @@ def schema(cls: type[LivePipeline], hooks: Hooks, parameters: Parameters) -> dic
         "version": cls.version,
         "description": cls.description,
         "type": "live",
-        "params": parameters.schema(),
+        "params": params.schema(),
         "video": _track(cls, hooks.video or hooks.generates),
         "audio": _track(cls, hooks.audio),
         "control": "on_control" in hooks,
@@ -38,10 +33,10 @@ def _track(cls: type[LivePipeline], processed: bool) -> str:
     return "passed through" if cls.passthrough else "dropped"
 
 
-def openapi(cls: type[LivePipeline], parameters: Parameters) -> dict[str, Any]:
+def openapi(cls: type[LivePipeline], params: ParamsType) -> dict[str, Any]:
     """`paths` and `components` of the stream routes."""
     url = {"type": "string", "format": "uri"}
-    model = parameters.schema()
+    model = params.schema()
     definitions = model.pop("$defs", {})
     text = json.dumps(model).replace("#/$defs/", "#/components/schemas/")
     components = json.loads(json.dumps(definitions).replace("#/$defs/", "#/components/schemas/"))
@@ -65,9 +60,7 @@ def openapi(cls: type[LivePipeline], parameters: Parameters) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "gateway_request_id": {"type": "string"},
-            **dict.fromkeys(
-                ("control_url", "events_url", "subscribe_url", "publish_url", "data_url"), url
-            ),
+            **dict.fromkeys(URLS, url),
             "params": {"anyOf": [{"$ref": "#/components/schemas/Params"}, {"type": "null"}]},
         },
     }

@@ -1,4 +1,4 @@
-"""Errors of a running stream: counted, told at a bounded rate, and too many in a row end it."""
+"""Errors of a running stream: counted and told at a bounded rate; too many in a row end it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from typing import Any
 
 from livepeer.runner import logs
 from livepeer.runner.errors import JobError
-from livepeer.runner.live.calls import HookHung
+from livepeer.runner.live.hooks import HookHung
 from livepeer.runner.live.request import label
 from livepeer.runner.live.status import StreamStatus
 
 logger = logging.getLogger(__name__)
 
 TELL_EVERY = 1.0
-"""Seconds between two error events; what comes in between is counted in the next one."""
+"""Seconds between two error events; the errors in between are counted in the next one."""
 REFUSALS_TOLD = 10
-"""Refusals of what a caller sent that are told in that time."""
+"""How many refusals of what a caller sent are told in that time."""
+SILENT_CALLS = 100
+"""Calls of a hook without a frame after which that is told, once."""
 _REPORT = "stream %s: %s (%d since the last report)"
+
+
+Tell = Callable[[dict[str, Any]], None]
+"""Puts an event onto the events channel; never waits."""
 
 
 class StreamFailed(Exception):
@@ -28,11 +34,9 @@ class StreamFailed(Exception):
 
 
 class ErrorBudget:
-    """One for each stream."""
+    """The errors of one stream: `most` in a row of one hook end it."""
 
-    def __init__(
-        self, most: int, status: StreamStatus, tell: Callable[[dict[str, Any]], None]
-    ) -> None:
+    def __init__(self, most: int, status: StreamStatus, tell: Tell) -> None:
         self._most = most
         self._status = status
         self._tell = tell
@@ -45,7 +49,7 @@ class ErrorBudget:
         del self._in_a_row[where]
 
     def failed(self, where: str, error: Exception) -> None:
-        """Count it. Raises `StreamFailed` where it is one too many."""
+        """Count and tell an error. Raises `StreamFailed` if it is one too many."""
         self._in_a_row[where] += 1
         message = described(where, error)
         self._report(where, error, message)
@@ -54,7 +58,7 @@ class ErrorBudget:
             raise StreamFailed(f"{row} errors in a row; the last: {message}") from error
 
     def report(self, where: str, error: Exception) -> None:
-        """Count and tell one that is outside the budget of frames."""
+        """Count and tell an error that is outside the budget of frames."""
         self._report(where, error, described(where, error))
 
     def _report(self, where: str, error: Exception, message: str) -> None:
@@ -71,18 +75,18 @@ class ErrorBudget:
             logger.warning(_REPORT, stream, message, self._untold)
         else:
             trace = logs.authors(error)
-            logger.error(
-                _REPORT, label(self._status.stream_id), message, self._untold, exc_info=trace
-            )
+            logger.error(_REPORT, stream, message, self._untold, exc_info=trace)
         self._tell(error_event(where, error, message, count=self._untold))
         self._untold, self._told_at = 0, now
 
 
 class Refusals:
-    """What a caller sent and could not be taken: told by events, since nobody may wait for an
-    answer. A flood of them is counted, so that the status still gets through."""
+    """Tells by events what a caller sent and was refused, since nobody may wait for an answer.
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+    A flood of them is counted, so that the status still gets through.
+    """
+
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._last: deque[float] = deque(maxlen=REFUSALS_TOLD)
         self._untold = 0
@@ -98,7 +102,7 @@ class Refusals:
 
 
 def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The first error of a task group: the others came of its end."""
+    """The first error of a task group; its end caused the others."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -106,7 +110,7 @@ def first_error(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def described(where: str, error: BaseException) -> str:
-    """What the caller is told: its own kind of error in full, of any other only the type."""
+    """What the caller is told: a `JobError` in full, of any other error only the type."""
     if isinstance(error, JobError):
         return f"{where}: {error.message}"
     if isinstance(error, HookHung):
@@ -130,3 +134,44 @@ def error_event(where: str, error: BaseException, message: str, *, count: int) -
             {"name": one.name, "message": one.message, "type": one.type} for one in error.fields
         ]
     return event
+
+
+class Silence:
+    """Notices a hook that is called again and again, and gives neither a frame nor an error.
+
+    Most often that is a forgotten `return`. A class that emits records or events may mean it so:
+    `emits` says whether it has emitted any.
+    """
+
+    def __init__(self, status: StreamStatus, tell: Tell, emits: Callable[[], bool]) -> None:
+        self._status = status
+        self._tell = tell
+        self._emits = emits
+        self._calls: Counter[str] = Counter()
+        self._told: set[str] = set()
+
+    def gave(self, hook: str, frames: bool) -> None:
+        """One call of `hook` returned, with frames or without."""
+        if hook in self._told:
+            return
+        if frames:
+            self._told.add(hook)  # it can: from now on it means what it does
+            return
+        self._calls[hook] += 1
+        if self._calls[hook] < SILENT_CALLS or self._emits():
+            return
+        self._told.add(hook)
+        message = (
+            f"{hook} has given no frame in {SILENT_CALLS} calls, so nothing comes out: return the "
+            "frame, or frame.replace(...)"
+        )
+        logger.warning("stream %s: %s", label(self._status.stream_id), message)
+        self._status.warning = message
+        self._tell(
+            {
+                "type": "warning",
+                "warning": {"type": "no_output", "message": message},
+                "hook": hook,
+                "timestamp": time.time(),
+            }
+        )

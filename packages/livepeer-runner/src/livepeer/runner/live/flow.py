@@ -9,13 +9,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.errors import JobError, PipelineError
-from livepeer.runner.live.calls import HookHung, as_it_is
-from livepeer.runner.live.failures import StreamFailed, described, first_error
-from livepeer.runner.live.generated import END, Generated, until
-from livepeer.runner.live.hooks import Hooks
-from livepeer.runner.live.silence import Silence
-from livepeer.runner.live.sink import Sink, check_frame
-from livepeer.runner.live.stream import Stream
+from livepeer.runner.live.failures import Silence, StreamFailed, described, first_error
+from livepeer.runner.live.frame_hooks import END, FrameHook, Generated, until
+from livepeer.runner.live.hooks import HookHung, Hooks, as_it_is
+from livepeer.runner.live.stream import Sink, Stream, check_frame
 from livepeer.trickle import TrickleError
 
 if TYPE_CHECKING:
@@ -23,14 +20,15 @@ if TYPE_CHECKING:
 
     Frame = VideoFrame | AudioFrame
 
-Call = Callable[[Any], Awaitable[list[Any]]]
+Before = Callable[[Any], Awaitable[None]]
+"""Called with a frame of the input, before its hook is."""
 
 
 class Flow:
     """Runs until the input ends, `stop` is called, or the stream fails.
 
-    `source` opens the input (None: there is none), `sink` is where frames go. `batched` is the call
-    of `process_video_batch`, shared with other streams.
+    `source` is the input (None: the stream has none), `sink` is where frames go. `batched` calls
+    `process_video_batch`, which other streams share. `before` is called with each frame.
     """
 
     def __init__(
@@ -40,7 +38,8 @@ class Flow:
         *,
         source: MediaSubscriber | None,
         sink: Sink,
-        batched: Call | None = None,
+        batched: FrameHook | None = None,
+        before: Before | None = None,
     ) -> None:
         self._copy = stream.copy
         self._hooks = hooks
@@ -50,22 +49,20 @@ class Flow:
         self._source = source
         self._sink = sink
         self._batched = batched
-        # Without an output nobody expects frames.
-        self._silence = Silence(stream) if stream.request.publish_url else None
-        self.before: Callable[[Any], Awaitable[None]] | None = None
-        """Called with each frame before its hook is."""
+        self._before = before
+        self._silence: Silence | None = None
+        if stream.request.urls.publish_url:  # without an output nobody expects frames
+            self._silence = Silence(stream.status, stream.events.put, lambda: stream.emitted)
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_video = False
         self._writing: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Take no more input; what is in hand is finished."""
         if not self._stopping.done():
             self._stopping.set_result(None)
 
     @property
     def bytes_in(self) -> int:
-        """How much input has come: it grows as long as somebody sends."""
         return self._source.stats.transport.bytes if self._source is not None else 0
 
     @property
@@ -73,14 +70,12 @@ class Flow:
         return self._source.stats.transport.segments if self._source is not None else 0
 
     def refresh(self) -> None:
-        """Bring the counters of the status up to date."""
         if self._source is not None:
             stats = self._source.stats
             self._status.dropped = stats.dropped + self._sink.dropped
             self._status.restarts = stats.transport.reconnects
 
     async def run(self) -> None:
-        """Raises `StreamFailed` with the reason."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._sink)
             try:
@@ -109,11 +104,11 @@ class Flow:
                     if self._status.input.count == 0:
                         self._expect_sound(source)
                     self._has_video |= kind == "video"
-                    # Rates are those of the picture, or of the sound where there is none.
+                    # Rates are those of the pictures; of the sound in a stream without pictures.
                     if kind == "video" or not self._has_video:
                         self._status.input.add()
-                    if self.before is not None:
-                        await self.before(item)
+                    if self._before is not None:
+                        await self._before(item)
                     await self._one(item)
             await self._written()
         except TrickleError as error:
@@ -126,7 +121,7 @@ class Flow:
         self.stop()  # what is generated beside an input ends with it
 
     def _expect_sound(self, source: MediaSubscriber) -> None:
-        """Let the first segment of the output name its sound, where the input has some."""
+        """Let the first segment of the output name its sound, if the input has sound."""
         for track in source.tracks:
             if track.kind == "audio" and (self._hooks.audio or self._copy.passthrough):
                 self._sink.expect_sound(track.codec, track.channels, decoded=self._hooks.audio)
@@ -161,7 +156,7 @@ class Flow:
                 self._passed(item, came)
             return
         name, call = hook
-        # As it came, should the hook write into it and then raise.
+        # As it was received, should the hook write into it and then raise.
         original = [as_it_is(item)] if self._copy.on_error == "pass" else []
         good = True
         try:
@@ -202,7 +197,7 @@ class Flow:
         if self._silence is not None:
             self._silence.gave(name, frames)
 
-    def _hook_for(self, item: Frame | MediaPacket) -> tuple[str, Call] | None:
+    def _hook_for(self, item: Frame | MediaPacket) -> tuple[str, FrameHook] | None:
         from livepeer.trickle.media import AudioFrame, VideoFrame
 
         if isinstance(item, VideoFrame) and self._hooks.video:
@@ -213,12 +208,12 @@ class Flow:
             return "process_audio", self._call("process_audio")
         return None
 
-    def _call(self, name: str) -> Call:
+    def _call(self, name: str) -> FrameHook:
         hook = getattr(self._copy, name)
         return lambda frame: self._caller.call(hook, frame, name=name)
 
     async def _write(self, where: str, value: Any, origin: Frame | MediaPacket | None) -> bool:
-        """False for what is no frame, or cannot be encoded: counted and told."""
+        """False for a value that is no frame, or that cannot be encoded: counted and told."""
         try:
             frame = value if where == "passthrough" else check_frame(value)
             if origin is not None and frame.pts is None:

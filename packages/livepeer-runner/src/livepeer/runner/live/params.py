@@ -30,8 +30,8 @@ DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
-    """Parameters at one moment: what callers have given, as JSON, and what the hooks see.
+class ParamValues:
+    """ParamsType at one moment: what callers have given, as JSON, and what the hooks see.
 
     An update is merged into what was given and all of it is validated again, so that validators
     meet what they were written for, and not their own results.
@@ -41,18 +41,18 @@ class Values:
     given: dict[str, Any] = field(repr=False)
 
 
-class Parameters:
+class ParamsType:
     """`params: MyParams` of a class; `params: dict`, or nothing, leaves them untyped.
 
-    Values are never changed in place: an update makes a new one, so that a hook that holds the old
-    one goes on with it.
+    Parameters are never changed in place: an update makes new ones, so that a hook that holds the
+    old ones goes on with them.
     """
 
     def __init__(self, model: type[BaseModel] | None) -> None:
         self.model = model
 
     @classmethod
-    def of(cls, pipeline: type) -> Parameters:
+    def of(cls, pipeline: type) -> ParamsType:
         """Read the class's hint. Raises `SignatureError` for one that is neither model nor dict."""
         hint = _hint(pipeline)
         if hint is Any or hint is dict or typing.get_origin(hint) in (dict, Mapping):
@@ -64,14 +64,14 @@ class Parameters:
             f"{pipeline.__name__}.params is {hint!r}: write a pydantic model, or dict"
         )
 
-    def first(self, given: object) -> Values:
+    def first(self, given: object) -> ParamValues:
         """The parameters of a new stream; `given` is what its caller sent, None for nothing.
 
         Raises `InvalidInput` with the fields.
         """
         return self._values({} if given is None else self._mapping(given))
 
-    def merged(self, current: Values, update: object) -> Values:
+    def merged(self, current: ParamValues, update: object) -> ParamValues:
         """`current` with the keys of `update`; models within the model are merged as well.
 
         Raises `InvalidInput` with the fields; `current` stays as it is.
@@ -81,7 +81,7 @@ class Parameters:
             return self._values({**current.given, **changes})
         return self._values(_merge(current.value, current.given, changes))
 
-    def dump(self, values: Values) -> dict[str, Any]:
+    def dump(self, values: ParamValues) -> dict[str, Any]:
         """As JSON has it. What has no form in JSON is told as text."""
         value = values.value
         if isinstance(value, BaseModel):
@@ -89,7 +89,7 @@ class Parameters:
         shown: dict[str, Any] = json.loads(json.dumps(value, default=str), parse_constant=str)
         return shown
 
-    def shown(self, values: Values) -> tuple[dict[str, Any] | None, str]:
+    def shown(self, values: ParamValues) -> tuple[dict[str, Any] | None, str]:
         """For a status event: the parameters, None where too large for one; and their hash."""
         dumped = self.dump(values)
         text = json.dumps(dumped, sort_keys=True)
@@ -119,10 +119,10 @@ class Parameters:
             "params" in keys for keys in keys_of(self.model).values()
         )
 
-    def _values(self, given: dict[str, Any]) -> Values:
+    def _values(self, given: dict[str, Any]) -> ParamValues:
         _check_bounds(given)
         if self.model is None:
-            return Values(given, given)
+            return ParamValues(given, given)
         try:
             value = self.model.model_validate(given)
         except ValidationError as error:
@@ -133,7 +133,7 @@ class Parameters:
             raise PipelineError(f"a validator raised {type(error).__name__}") from error
         if unknown := unknown_in(value, given):
             raise _refused(unknown)
-        return Values(value, given)
+        return ParamValues(value, given)
 
 
 def _refused(unknown: list[FieldError], other: InvalidInput | None = None) -> InvalidInput:

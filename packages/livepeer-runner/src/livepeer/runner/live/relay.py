@@ -1,4 +1,4 @@
-"""A class without a hook: its input goes out byte for byte, and nothing is decoded."""
+"""The way of a stream without frame hooks: input goes out byte for byte, nothing is decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from livepeer.trickle import SegmentFailed, TrickleError, TricklePublisher, Tric
 
 
 class RelayFlow:
-    """As `Flow`, for bytes."""
+    """Copies `source` to `sink`, segment by segment. Without a sink it only counts."""
 
     def __init__(
         self,
@@ -41,7 +41,6 @@ class RelayFlow:
             self._status.restarts = self._source.stats.reconnects
 
     async def run(self) -> None:
-        """Raises `StreamFailed` with the reason."""
         if self._source is None:
             await self._stopping.wait()
             return

@@ -7,23 +7,17 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from livepeer.runner.job import Job, current_job
-from livepeer.runner.live.caller import Caller
-from livepeer.runner.live.calls import HookHung
-from livepeer.runner.live.control import ControlMessages
-from livepeer.runner.live.failures import Refusals, StreamFailed, error_event
-from livepeer.runner.live.heartbeat import Heartbeat
-from livepeer.runner.live.outbox import CLOSE_SECONDS, Outbox
-from livepeer.runner.live.params import Values
-from livepeer.runner.live.request import StartRequest, label
+from livepeer.runner.live.control import CallerWatch, ControlMessages, ParamUpdates, listen
+from livepeer.runner.live.failures import StreamFailed, error_event
+from livepeer.runner.live.hooks import HookHung, Hooks
+from livepeer.runner.live.outbox import CLOSE_SECONDS
+from livepeer.runner.live.request import label
+from livepeer.runner.live.status import StatusReports, StreamFigures
 from livepeer.runner.live.stream import FlowProtocol, Stream
-from livepeer.runner.live.updates import ParamUpdates
 from livepeer.runner.running.slots import Slot
-
-if TYPE_CHECKING:
-    from livepeer.runner.live.work import LiveWork
 
 logger = logging.getLogger(__name__)
 
@@ -36,34 +30,40 @@ class Session:
 
     It ends in this order, whatever ended it: input, last frames out, `on_stream_stop`, data, the
     last events, slot.
+
+    `make_flow` makes the way of its frames, once `on_stream_start` is over. `check_shared` looks
+    for writes into what all streams share. `calling` is held as long as the session lives.
     """
 
     def __init__(
-        self, work: LiveWork, request: StartRequest, params: Values, slot: Slot, calling: ExitStack
+        self,
+        stream: Stream,
+        hooks: Hooks,
+        *,
+        params: ParamUpdates,
+        messages: ControlMessages,
+        watch: CallerWatch,
+        make_flow: Callable[[], FlowProtocol],
+        check_shared: Callable[[], object],
+        slot: Slot,
+        calling: ExitStack,
     ) -> None:
-        self.id = request.stream_id
-        self.key = request.key
+        self.id = stream.request.stream_id
+        self.key = stream.request.key
         self.reason = ""
         self.failed = False
-        """Whether that is an error."""
-        self.stream = Stream.of(work, request, params.value)
-        self.status = self.stream.status
-        self._work = work
-        refusals = Refusals(self.stream.events.put)
-        self._params = ParamUpdates(work.parameters, params, self.stream, refusals)
-        self._messages = ControlMessages(
-            work.cls.__name__, taken="on_control" in work.hooks, refusals=refusals
-        )
-        self._heart = Heartbeat(self.stream, self._refresh)
+        """Whether an error ended it."""
+        self.stream = stream
+        self.status = stream.status
+        self.messages = messages
+        self.watch = watch
+        self._hooks = hooks
+        self._params = params
+        self._make_flow = make_flow
+        self._check_shared = check_shared
+        self._reports = StatusReports(stream.status, stream.events, stream.data, self._refresh)
         self._slot: Slot | None = slot
         self._calling = calling
-        self._caller = Caller(
-            work.cls.idle_timeout,
-            activity=self._activity,
-            update=self.update,
-            message=self.message,
-            end=self.end,
-        )
         self._flow: FlowProtocol | None = None
         self._begun = False
         self._finishing = False
@@ -73,9 +73,12 @@ class Session:
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, predecessor: Session | None = None) -> None:
-        """Begin, as soon as `predecessor` (the same stream, started before) is over."""
-        self._task = asyncio.create_task(self._run(predecessor), name=f"stream {self.id}")
+    def start(self, predecessor: Session | None, over: Callable[[Session], None]) -> None:
+        """Begin, as soon as `predecessor` (the same stream, started before) is over.
+
+        `over` is called when nothing is left of it.
+        """
+        self._task = asyncio.create_task(self._run(predecessor, over), name=f"stream {self.id}")
 
     @property
     def params(self) -> Any:
@@ -84,6 +87,7 @@ class Session:
 
     @property
     def flow(self) -> FlowProtocol | None:
+        """The way of its frames; None until `on_stream_start` is over."""
         return self._flow
 
     @property
@@ -96,7 +100,7 @@ class Session:
         return self._ending.is_set() or self.over
 
     def end(self, reason: str, *, failed: bool = False) -> None:
-        """Ask it to end; the first reason stays. `wait` waits until it has."""
+        """Ask it to end; the first reason stays. `wait` waits for the end."""
         if not self._ending.is_set():
             self.reason, self.failed = reason, failed
             self._ending.set()
@@ -113,17 +117,17 @@ class Session:
         return slot
 
     async def flowing(self) -> FlowProtocol | None:
-        """The way of its frames, once `on_stream_start` is over; None where it ended before."""
+        """The way of its frames, once `on_stream_start` is over; None if it ended before."""
         await self._flowing.wait()
         return self._flow
 
     async def applied(self) -> None:
         """Wait until the hooks have the newest parameters, and every control message."""
         await self._params.applied()
-        await self._messages.handled()
+        await self.messages.handled()
 
     async def wait(self, limit: float | None = None) -> bool:
-        """Wait until nothing is left of it; False where the limit came first."""
+        """Wait until nothing is left of it; False after `limit` seconds."""
         assert self._task is not None
         await asyncio.wait((self._task,), timeout=limit)
         return self._task.done()
@@ -135,25 +139,23 @@ class Session:
             self._task.cancel()
         self._cut = True
 
-    def heard(self) -> None:
-        """Its caller is there."""
-        self._caller.heard()
-
     def update(self, changes: object) -> dict[str, Any]:
-        """Merge and validate; hooks see them from the next frame on. Gives them all, as JSON.
+        """Merge and validate `changes`; hooks see them from the next frame on.
 
-        Raises `InvalidInput`, and changes nothing then.
+        Returns all parameters as JSON has them. Raises `InvalidInput`, and changes nothing then.
         """
-        self._caller.heard()
+        self.watch.heard()
         return self._params.update(changes)
 
-    def message(self, message: object) -> None:
-        """For `on_control`, between two frames; told by an event where it cannot be taken."""
-        self._messages.put(message)
+    def figures(self) -> StreamFigures:
+        """The totals of its stream so far."""
+        if self._flow is not None:
+            self._flow.refresh()
+        return self.stream.figures()
 
     # --- the stream's one task -------------------------------------------------------------------
 
-    async def _run(self, predecessor: Session | None) -> None:
+    async def _run(self, predecessor: Session | None, over: Callable[[Session], None]) -> None:
         current_job.set(Job(label(self.id)))
         try:
             with self._calling:
@@ -164,23 +166,30 @@ class Session:
         finally:
             self._flowing.set()  # never, if not by now
             self._params.over()
-            self._messages.over()
+            self.messages.over()
             slot, self._slot = self._slot, None
             if slot is not None:
                 slot.release()
-            self._work.ended(self)
+            over(self)
 
     async def _live(self) -> None:
         self.stream.events.start()
         self.stream.data.start()
-        beating = self._beside(self._heart.run())
+        reporting = self._beside(self._reports.run())
         helpers = [
-            self._beside(self._caller.watch()),
+            self._beside(self.watch.run(self._activity, self.end)),
             self._beside(self._params.run(self._new_params)),
-            self._beside(self._messages.run(self._new_message)),
+            self._beside(self.messages.run(self._new_message)),
         ]
         if (records := self.stream.channels.control()) is not None:
-            helpers.append(self._beside(self._caller.listen(records)))
+            listening = listen(
+                records,
+                heard=self.watch.heard,
+                update=self.update,
+                message=self.messages.put,
+                end=self.end,
+            )
+            helpers.append(self._beside(listening))
         try:
             try:
                 await self._frames()
@@ -198,7 +207,7 @@ class Session:
             try:
                 await asyncio.wait(helpers)
             finally:
-                await self._finish(beating)
+                await self._finish(reporting)
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that lives as long as the frames; an error of its own ends the stream."""
@@ -221,17 +230,17 @@ class Session:
         self._begun = True
         if self._ending.is_set():
             return
-        self._flow = self._work.flow(self.stream)
+        self._flow = self._make_flow()
         self._flowing.set()
         self.status.move("ONLINE")
-        self._heart.news()
+        self._reports.news()
         running = asyncio.create_task(self._flow.run(), name=f"stream {self.id} frames")
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 self._flow.stop()
-                await asyncio.wait((running,), timeout=self._work.cls.hook_timeout + STOP_SECONDS)
+                await asyncio.wait((running,), timeout=self.stream.caller.limit + STOP_SECONDS)
         finally:
             ending.cancel()
             running.cancel()
@@ -240,28 +249,28 @@ class Session:
             running.result()
             self.end("the input ended")
 
-    async def _finish(self, beating: asyncio.Task[None]) -> None:
+    async def _finish(self, reporting: asyncio.Task[None]) -> None:
         self._finishing = True
         # To the caller of one that was started again, the stream goes on.
         self.status.move("LOADING" if self._surrendered else "OFFLINE")
-        events, data = self.stream.events, self.stream.data
         try:
             if self._begun:
                 await self._hook("on_stream_stop")
-            self._work.shared.check(self.stream.copy)
+            self._check_shared()
         finally:
-            beating.cancel()
+            reporting.cancel()
             await asyncio.gather(
-                asyncio.wait((beating,)), data.aclose(), self._last_words(events, data)
+                asyncio.wait((reporting,)), self.stream.data.aclose(), self._last_words()
             )
         logger.info("stream %s is over: %s", label(self.id), self.reason)
 
-    async def _last_words(self, events: Outbox, data: Outbox) -> None:
-        limit = 0.0  # where it is cut off
+    async def _last_words(self) -> None:
+        events = self.stream.events
+        limit = 0.0  # if it is cut off
         try:
-            await data.settled()  # so that the last status tells what became of every record
+            await self.stream.data.settled()  # the last status tells what became of every record
             if not self._surrendered:  # to its caller the stream goes on
-                events.put(self._heart.event())
+                self._reports.put()
                 ended = {"type": "stream_ended", "reason": self.reason, "timestamp": time.time()}
                 events.put(ended)
             limit = CLOSE_SECONDS
@@ -271,8 +280,8 @@ class Session:
     async def _hook(
         self, name: str, *arguments: Any, before: Callable[[], None] | None = None
     ) -> bool:
-        """Call a hook that makes no frames; what it raises is told, and False."""
-        hook = getattr(self.stream.copy, name) if name in self._work.hooks else None
+        """Call a hook that makes no frames. False if it raised, which is told."""
+        hook = getattr(self.stream.copy, name) if name in self._hooks else None
         try:
             await self.stream.caller.call(hook, *arguments, name=name, before=before)
         except HookHung as error:
@@ -287,7 +296,7 @@ class Session:
     async def _new_params(self, swap: Callable[[], None], value: Any) -> None:
         def before() -> None:
             swap()
-            self._heart.news()
+            self._reports.news()
 
         await self._hook("on_params_update", value, before=before)
 
@@ -304,4 +313,4 @@ class Session:
     def _refresh(self) -> None:
         if self._flow is not None:
             self._flow.refresh()
-        self._work.shared.check(self.stream.copy)
+        self._check_shared()

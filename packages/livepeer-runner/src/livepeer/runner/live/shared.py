@@ -1,4 +1,4 @@
-"""A watch over what the copies of a pipeline share."""
+"""What all streams of a process share: the pipeline's attributes, and the codecs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 
 from livepeer.runner.author.live_pipeline import LivePipeline
 
@@ -30,7 +31,7 @@ class SharedState:
         self._told: set[str] = set()
 
     def check(self, copy: LivePipeline) -> list[str]:
-        """Warn, once for each, of attributes that were changed in place; returns their names."""
+        """Warn once for each attribute that was changed in place; returns their names."""
         changed = []
         for name, (value, shape, where) in self._before.items():
             if name in self._told or getattr(copy, name, None) is not value:
@@ -88,3 +89,24 @@ def _shape(value: object) -> object:
         except RuntimeError:
             continue  # it changed while it was read, in another thread: look again
     return None
+
+
+def load_media() -> None:
+    """Load FFmpeg and open its codecs, so that no stream waits for it: 0.5 s on a slow disk."""
+    import numpy as np
+
+    from livepeer.trickle.media import (
+        AudioFrame,
+        MediaPublisher,  # noqa: F401 — loaded, with all that it needs
+        MediaSubscriber,  # noqa: F401
+        VideoFrame,
+        decode,
+        encode,
+    )
+
+    picture = VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), time=Fraction(0))
+    sound = AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), rate=48_000, time=Fraction(0))
+    clip = encode([picture, sound], None)
+    assert clip is not None
+    for _ in decode(clip):
+        pass

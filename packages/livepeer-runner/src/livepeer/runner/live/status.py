@@ -1,4 +1,4 @@
-"""What a stream tells of itself: the counters, and the status event that a gateway keeps.
+"""What a stream tells of itself: its counters, and the status events that a gateway keeps.
 
 A gateway takes the last event of type `status` for the stream's status, as it stands, and forgets
 it after a minute (go-livepeer: BYOC stream events). The field names are those of go-livepeer's own
@@ -7,18 +7,68 @@ live containers; what has no name there is added beside them.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
+from livepeer.runner.live.hooks import HookRuns
 from livepeer.runner.live.outbox import Outbox
-from livepeer.runner.live.running import RunningHooks
+from livepeer.runner.live.request import label
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 5.0
 """Seconds over which rates are measured."""
 BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
-"""Upper bounds of the latency histogram, in seconds; what is above them has a bucket of its own."""
+"""Upper bounds of the latency histogram, in seconds; one more bucket holds what is above them."""
+BEAT_SECONDS = 5.0
+"""A gateway ends a stream that is silent on events (looked at every 10 s); a caller of ours takes
+15 s of silence for the end of the container."""
+NEWS_SECONDS = 0.5
+"""Least time between two status events; a change of state or parameters does not wait longer."""
+
+
+@dataclass(slots=True)
+class StreamFigures:
+    """The totals of a stream, or of several."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    frames_dropped: int = 0
+    errors: int = 0
+    reconnects: int = 0
+    records_sent: int = 0
+    records_dropped: int = 0
+    records_uncertain: int = 0
+    events_sent: int = 0
+    events_dropped: int = 0
+    hung: Counter[str] = field(default_factory=Counter)
+    """Calls that ran over their limit, by hook."""
+    latencies: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    """How many frames had a latency up to each of `BUCKETS`, and above the last."""
+    seconds: float = 0.0
+    """The sum of all latencies."""
+
+    def add(self, other: StreamFigures) -> None:
+        self.frames_in += other.frames_in
+        self.frames_out += other.frames_out
+        self.frames_dropped += other.frames_dropped
+        self.errors += other.errors
+        self.reconnects += other.reconnects
+        self.records_sent += other.records_sent
+        self.records_dropped += other.records_dropped
+        self.records_uncertain += other.records_uncertain
+        self.events_sent += other.events_sent
+        self.events_dropped += other.events_dropped
+        self.hung.update(other.hung)
+        self.latencies = [a + b for a, b in zip(self.latencies, other.latencies, strict=True)]
+        self.seconds += other.seconds
 
 
 class Rate:
@@ -35,7 +85,7 @@ class Rate:
         self._times.append(self.last)
 
     def value(self, *, ended: bool = False) -> float:
-        """Now, or at its last one where there will be no more."""
+        """The rate now; with `ended`, at the time of the last event."""
         now = self.last if ended and self.last is not None else time.monotonic()
         while self._times and self._times[0] < now - WINDOW:
             self._times.popleft()
@@ -58,15 +108,15 @@ class StreamStatus:
         """Pictures left out because the pipeline was slower than its input."""
         self.errors = 0
         self.hung: Counter[str] = Counter()
-        """Calls that ran over their limit, by the hook."""
-        self.running = RunningHooks()
+        """Calls that ran over their limit, by hook."""
+        self.running = HookRuns()
         self.warning: str | None = None
-        """What looks wrong and is no error."""
+        """What looks wrong, and is no error."""
         self.restarts = 0
         self.last_error: str | None = None
         self.last_error_at: float | None = None
         self.params: dict[str, Any] | None = {}
-        """None where they are too large to be repeated."""
+        """None if they are too large to be repeated."""
         self.params_at: float | None = None
         self.params_hash = ""
         self._state_at = self.started
@@ -108,6 +158,24 @@ class StreamStatus:
             for name, share in (("p50", 0.5), ("p95", 0.95))
         }
 
+    def figures(self, events: Outbox, data: Outbox) -> StreamFigures:
+        """A copy of the totals."""
+        return StreamFigures(
+            frames_in=self.input.count,
+            frames_out=self.output.count,
+            frames_dropped=self.dropped,
+            errors=self.errors,
+            reconnects=self.restarts,
+            records_sent=data.sent,
+            records_dropped=data.dropped,
+            records_uncertain=data.uncertain,
+            events_sent=events.sent,
+            events_dropped=events.dropped,
+            hung=self.hung.copy(),
+            latencies=self.buckets.copy(),
+            seconds=self.seconds,
+        )
+
     def event(self, events: Outbox, data: Outbox) -> dict[str, Any]:
         """The status event; times are seconds since 1970."""
         ended = self.state == "OFFLINE"
@@ -148,6 +216,52 @@ class StreamStatus:
                 "data_channel": data.lost,
             },
         }
+
+
+class StatusReports:
+    """Puts a status event onto the events every few seconds, and soon after a change.
+
+    `refresh` brings the counters of `status` up to date.
+    """
+
+    def __init__(
+        self, status: StreamStatus, events: Outbox, data: Outbox, refresh: Callable[[], None]
+    ) -> None:
+        self._status = status
+        self._events = events
+        self._data = data
+        self._refresh = refresh
+        self._news = asyncio.Event()
+
+    def news(self) -> None:
+        """Something has changed that the caller waits for."""
+        self._news.set()
+
+    def put(self) -> None:
+        """Put a status event onto the events."""
+        self._refresh()
+        self._events.put(self._status.event(self._events, self._data))
+
+    async def run(self) -> None:
+        while True:
+            self._news.clear()
+            self.put()
+            self._warn_of_slow_hook()
+            await asyncio.sleep(NEWS_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS - NEWS_SECONDS):
+                    await self._news.wait()
+
+    def _warn_of_slow_hook(self) -> None:
+        slow = self._status.running.news()
+        if slow is not None:
+            logger.warning(
+                "stream %s: %s has been running for %.1f s%s",
+                label(self._status.stream_id),
+                slow.name,
+                slow.seconds,
+                ", waiting for a thread" if slow.waits else "",
+            )
 
 
 def _wall(moment: float | None) -> float | None:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from livepeer.runner.author.live_pipeline import SDK_TYPES, LivePipeline
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.failures import first_error
-from livepeer.runner.live.flow import Flow
 from livepeer.runner.live.hooks import Hooks
-from livepeer.runner.live.params import Parameters
-from livepeer.runner.live.request import StartRequest
+from livepeer.runner.live.params import ParamsType
+from livepeer.runner.live.request import ChannelUrls, StartRequest
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.work import LiveWork
 from livepeer.runner.local.host import serve
@@ -27,11 +26,9 @@ from livepeer.runner.settings import Settings
 from livepeer.trickle import JSONLSubscriber, TricklePublisher, TrickleServer
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media import AudioFrame, MediaPublisher, VideoFrame
+    from livepeer.trickle.media import AudioFrame, MediaPacket, MediaPublisher, VideoFrame
 
     Frame = VideoFrame | AudioFrame
-
-Before = Callable[[Any], Awaitable[None]]
 
 AHEAD = 2
 """Segments that the input may be ahead of the pipeline: a trickle server keeps four."""
@@ -102,7 +99,7 @@ async def run_live(
     """
     if source is None and not Hooks.of(cls).generates:
         raise ValueError(f"{cls.__name__} has no generate(): give it a source")
-    Parameters.of(cls).first(params)  # before a model is loaded for nothing
+    ParamsType.of(cls).first(params)  # before a model is loaded for nothing
     if speed is None:
         cls = _lossless(cls)
     settings = dataclasses.replace(Settings.from_env({}), host="127.0.0.1")
@@ -149,21 +146,21 @@ async def run_stream(
                 _collect_frames(urls["out"], result, on_frame),
             ):
                 collecting.create_task(coroutine)
-            request = StartRequest(
-                "run-live",
-                params,
+            channels = ChannelUrls(
                 control_url=urls["control"],
                 events_url=urls["events"],
                 subscribe_url=urls.get("in"),
                 publish_url=urls["out"],
                 data_url=urls["data"],
             )
-            session = work.open(request, ExitStack())
+            script = Script(updates, messages)
+            session = work.open(
+                StartRequest("run-live", params, channels),
+                ExitStack(),
+                before=lambda frame: script.before(frame, session),
+            )
             caller = collecting.create_task(_keep_alive(session))
             try:
-                flow = await session.flowing()
-                if isinstance(flow, Flow):
-                    flow.before = _tell_at(session, updates, messages)
                 if source is not None:
                     await _feed(urls["in"], source, session, speed)
                     await server.close_channel("in")
@@ -218,33 +215,33 @@ async def _collect_frames(
 async def _keep_alive(session: Session) -> None:
     """A caller that waits is one that is there, however slow the source."""
     while True:
-        session.heard()
+        session.watch.heard()
         await asyncio.sleep(KEEP_ALIVE_SECONDS)
 
 
-def _tell_at(session: Session, updates: Told, messages: Told) -> Before:
-    """Changes the parameters, and sends messages, before the frame at which they are due."""
-    begin: Fraction | None = None
+class Script:
+    """What is told to a stream, before the frames at which it is due."""
 
-    def update(params: dict[str, Any]) -> None:
-        with suppress(InvalidInput):  # told by an event, as to any caller
-            session.update(params)
+    def __init__(self, updates: Told, messages: Told) -> None:
+        told = [
+            *((at, "params", content) for at, content in updates),
+            *((at, "message", content) for at, content in messages),
+        ]
+        self._waiting = deque(sorted(told, key=lambda one: one[0]))
+        self._begin: Fraction | None = None
 
-    told: list[tuple[float, Callable[[dict[str, Any]], None], dict[str, Any]]] = [
-        *((at, update, content) for at, content in updates),
-        *((at, session.message, content) for at, content in messages),
-    ]
-    waiting = deque(sorted(told, key=lambda one: one[0]))
-
-    async def before(frame: Any) -> None:
-        nonlocal begin
-        begin = frame.time if begin is None else begin
-        while waiting and float(frame.time - begin) >= waiting[0][0]:
-            _, tell, content = waiting.popleft()
-            tell(content)
+    async def before(self, frame: Frame | MediaPacket, session: Session) -> None:
+        """Update the parameters, or send a message, and wait until the hooks have them."""
+        assert frame.time is not None
+        self._begin = frame.time if self._begin is None else self._begin
+        while self._waiting and float(frame.time - self._begin) >= self._waiting[0][0]:
+            _, what, content = self._waiting.popleft()
+            if what == "message":
+                session.messages.put(content)
+            else:
+                with suppress(InvalidInput):  # told by an event, as to any caller
+                    session.update(content)
             await session.applied()
-
-    return before
 
 
 async def _feed(url: str, source: Source, session: Session, speed: float | None) -> None:

@@ -1,25 +1,52 @@
-"""The frames of `generate`, one by one, until there are no more or the stream is stopped."""
+"""The two hooks that are not one call for one frame of one stream: `generate` and a batch's."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from livepeer.runner.live.calls import HookCaller, HookHung, let_go
+from livepeer.runner.author.live_pipeline import BatchItem
+from livepeer.runner.errors import JobTimeout
+from livepeer.runner.live.hooks import HookCaller, HookHung, let_go
+from livepeer.runner.live.stream import Stream
+from livepeer.runner.running.gather import Gatherer
 
 logger = logging.getLogger(__name__)
+
+FrameHook = Callable[[Any], Awaitable[list[Any]]]
+"""Gives the frames that a hook made of one frame. Raises `HookHung`, and what the hook raises."""
 
 END = object()
 NAME = "generate"
 
 
-class Generated:
-    """A sync generator makes each frame in a thread, in the stream's turn, within `hook_timeout`.
+def batched(batches: Gatherer, stream: Stream) -> FrameHook:
+    """`process_video_batch`, as one stream calls it: its frame waits for others, and returns."""
 
-    An async one may wait as long as it likes; what it waits for is cancelled by the stop.
+    async def call(frame: Any) -> list[Any]:
+        item = BatchItem(frame, stream.copy.params, stream.request.stream_id)
+        entry = batches.submit(item)
+        try:
+            with stream.status.running.call("process_video_batch"):
+                made: list[Any] = await entry.future
+        except JobTimeout as error:
+            raise HookHung("process_video_batch took longer than hook_timeout") from error
+        finally:
+            if not entry.future.done():
+                entry.stop()
+        return made
+
+    return call
+
+
+class Generated:
+    """The frames of `generate`, one by one, until there are no more or the stream is stopped.
+
+    A sync generator makes each frame in a thread, in the stream's turn, within `hook_timeout`. An
+    async one may wait without limit; the stop cancels what it waits for.
     """
 
     def __init__(
@@ -52,7 +79,7 @@ class Generated:
         return made if isinstance(made, AsyncIterator) else iter(made)
 
     async def aclose(self) -> None:
-        """Close the generator, so that its `finally` runs; one that is stuck is left behind."""
+        """Close the generator, so that its `finally` runs; one that hangs is left behind."""
         made, self._made = self._made, None
         try:
             if isinstance(made, AsyncIterator) and hasattr(made, "aclose"):
@@ -64,7 +91,7 @@ class Generated:
 
 
 async def until(stopping: asyncio.Future[None], work: Any) -> Any:
-    """What `work` gives, or `END` where the stop comes first."""
+    """The result of `work`, or `END` if the stop comes first."""
     taking = asyncio.ensure_future(work)
     try:
         await asyncio.wait((taking, stopping), return_when=asyncio.FIRST_COMPLETED)
