@@ -285,7 +285,7 @@ async def test_records_that_could_not_leave_are_given_back_and_told(
         await until(lambda: publisher.transport.stats.segments == 1)  # nothing is under way
         await server.close_channel("gone")
         opener = publisher.transport._opener
-        await until(lambda: opener.idle is None or opener.idle[1].answered)  # it has been told
+        await until(lambda: opener.idle is None or opener.idle[1].over)  # it has been told
         await publisher.write({"n": 1})
         await publisher.write({"n": 2})
         with pytest.raises(ChannelClosed):

@@ -25,7 +25,8 @@ from livepeer.trickle import (
     TrickleSubscriber,
 )
 from livepeer.trickle.http import transport as transport_module
-from livepeer.trickle.http.connection import Connection
+from livepeer.trickle.http.connection import ClientConnection
+from livepeer.trickle.http.state import ExchangeState
 
 _LIMITS = Timeouts(connect=5, write=2, answer=2, silence=5, outage=2)
 
@@ -138,7 +139,7 @@ def test_a_loop_that_has_ended_is_not_kept_by_what_was_left_open_in_it() -> None
         left = TrickleSubscriber(f"http://127.0.0.1:{port}/cam")
         await left.__aenter__()
         async with asyncio.timeout(30):
-            while not (left._pending and left._pending.sent):  # noqa: ASYNC110
+            while not (left._pending and left._pending.state is ExchangeState.SENT):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         return left, weakref.ref(asyncio.get_running_loop())
 
@@ -154,13 +155,13 @@ async def test_a_client_that_another_thread_drops_is_given_up_in_its_loop(
     client: type[TrickleSubscriber | TricklePublisher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
-    abort = Connection.abort
+    abort = ClientConnection.abort
 
-    def watched(connection: Connection) -> None:
+    def watched(connection: ClientConnection) -> None:
         threads.append(threading.get_ident())
         abort(connection)
 
-    monkeypatch.setattr(Connection, "abort", watched)
+    monkeypatch.setattr(ClientConnection, "abort", watched)
     async with TrickleServer() as server:
         server.create("cam")
         left = [client(server.channel_url("cam"))]

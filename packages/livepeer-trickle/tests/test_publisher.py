@@ -337,7 +337,7 @@ async def test_an_idle_segment_that_was_closed_by_somebody_else_is_opened_under_
     post = await _connected(scripted, publisher)
     async with publisher.segment() as segment:
         await post.answer(200, {"Connection": "close"})
-        await eventually(lambda: segment._upload and segment._upload.answered)
+        await eventually(lambda: segment._upload and segment._upload.over)
         writing = asyncio.create_task(segment.write(b"x"))
         asked = await scripted.request("GET", "/cam/next")
         await asked.answer(200, {"Lp-Trickle-Latest": "0"}, b"0")
@@ -373,7 +373,7 @@ async def test_a_5xx_before_any_byte_is_tried_again(
     publisher = _publisher(scripted)
     post = await _connected(scripted, publisher)
     await post.answer(503, {"Connection": "close"})
-    await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].answered)
+    await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
     opening = asyncio.create_task(publisher.segment().__aenter__())
     again = await scripted.request("POST", "/cam/0")
     segment = await opening
@@ -543,7 +543,7 @@ async def test_a_channel_that_was_deleted_closes_the_publisher(eventually: Event
                 await segment.write(b"x")
             await segment.acknowledged()
             await server.close_channel("cam")
-            await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].answered)
+            await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
             for _ in range(2):
                 with pytest.raises(ChannelClosed, match="cam"):
                     await publisher.segment().__aenter__()
@@ -732,7 +732,7 @@ async def test_a_segment_whose_channel_was_closed_while_it_was_idle_does_not_hol
         with pytest.raises(KeyError if how == "exception" else ChannelClosed):
             async with publisher.segment() as segment:
                 await server.close_channel("cam")
-                await eventually(lambda: segment._upload is None or segment._upload.answered)
+                await eventually(lambda: segment._upload is None or segment._upload.over)
                 if how == "exception":
                     raise KeyError
                 if how == "write":
@@ -771,7 +771,7 @@ async def test_a_write_that_failed_before_the_first_byte_can_be_tried_again(
     async with asyncio.timeout(30), publisher.segment() as segment:
         await scripted.__aexit__()
         post.cut()
-        await eventually(lambda: segment._upload and segment._upload.answered)
+        await eventually(lambda: segment._upload and segment._upload.over)
         with pytest.raises(TrickleConnectionError):
             await segment.write(b"x")
         await scripted.__aenter__()
@@ -840,7 +840,7 @@ async def test_an_outage_after_a_long_segment_is_a_new_one(
     post = await _connected(scripted, publisher)
     await post.answer(503, {"Connection": "close"})
     async with asyncio.timeout(40):
-        await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].answered)
+        await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
         opening = asyncio.create_task(publisher.segment().__aenter__())
         again = await scripted.request("POST", "/cam/0")
         segment = await opening
@@ -853,7 +853,7 @@ async def test_an_outage_after_a_long_segment_is_a_new_one(
             await segment.aclose()
         segment = await publisher.segment().__aenter__()
         (await scripted.request("POST", "/cam/1")).cut()
-        await eventually(lambda: segment._upload and segment._upload.answered)
+        await eventually(lambda: segment._upload and segment._upload.over)
         ending = asyncio.create_task(segment.aclose())
         last = await scripted.request("POST", "/cam/1")
         await ending

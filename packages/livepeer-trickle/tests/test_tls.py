@@ -27,7 +27,7 @@ from livepeer.trickle import (
     TrickleServer,
     TrickleSubscriber,
 )
-from livepeer.trickle.http.exchange import _BUFFER
+from livepeer.trickle.http.exchange import BUFFER
 from livepeer.trickle.tls import fingerprint, is_private
 
 x509 = pytest.importorskip("cryptography.x509")
@@ -327,7 +327,7 @@ async def test_channels_that_are_read_at_once_keep_their_bytes_apart(
 
 async def test_an_answer_is_whole_whose_server_leaves_before_it_is_read(tmp_path: Path) -> None:
     """An event loop that hears of the end reads TLS once more; what does not fit then is lost."""
-    ahead, rest = random.Random(0).randbytes(_BUFFER + 1), random.Random(1).randbytes(200_000)
+    ahead, rest = random.Random(0).randbytes(BUFFER + 1), random.Random(1).randbytes(200_000)
     context = _certificate(tmp_path, "localhost")
     listening = socket.create_server(("127.0.0.1", 0))
     listening.settimeout(30)

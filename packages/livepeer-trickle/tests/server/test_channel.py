@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.http.buffer import PIECE
 from livepeer.trickle.server.channel import Channel, ReadTurn
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
 from livepeer.trickle.server.registry import Registry

@@ -15,13 +15,13 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
-from livepeer.trickle.http.piece import PIECE
-from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.http.buffer import PIECE
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.records import Record, encode
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.segment import SegmentWriter
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, RecordStats, Timeouts
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, RecordStats, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self

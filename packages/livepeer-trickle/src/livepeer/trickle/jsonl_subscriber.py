@@ -8,13 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from livepeer.trickle.exceptions import SegmentFailed, public_url
-from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.records import Record, RecordReader, is_keepalive
 from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.reader import SegmentReader
 from livepeer.trickle.subscriber import TrickleSubscriber
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, RecordStats, Start, Timeouts
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, GapPolicy, RecordStats, Start, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,12 +12,12 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
 )
 from livepeer.trickle.http.download import Download
-from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
 from livepeer.trickle.protocol.wire import Answer
-from livepeer.trickle.types import SubscriberStats, Timeouts
+from livepeer.trickle.types import TLS, SubscriberStats, Timeouts
 
 
 class Mender:
@@ -118,7 +118,7 @@ class Mender:
         rule = self._state.answered(Stage.RESUMING, download.answer, seq=download.trickle.seq)
         if rule.action is Action.DELIVER:
             return rule, download
-        download.close()
+        download.abort()
         return rule, None
 
     async def ask_next(self) -> tuple[Answer, int | None]:

@@ -14,13 +14,14 @@ from livepeer.trickle.exceptions import (
     ChannelClosed,
     public_url,
 )
-from livepeer.trickle.http.transport import TLS, Reply, Transport
+from livepeer.trickle.http.exchange import ShortReply
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.publish_state import Action, PublishState, Rule, Stage
 from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.segment import SegmentWriter
 from livepeer.trickle.segment_opener import SegmentOpener
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, PublisherStats, Timeouts
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, PublisherStats, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self
@@ -224,7 +225,7 @@ class TricklePublisher:
             upload = segment._upload
             assert upload is not None
             await upload.opened()
-            if upload.answered:
+            if upload.over:
                 segment._unbind()
                 await self._opener.refused(segment.seq, upload)
             elif self._state.reset:
@@ -247,7 +248,7 @@ class TricklePublisher:
         if segment._upload is not None and not segment.done:
             self._unsettled.append(segment)
 
-    def _settled(self, segment: SegmentWriter, answer: Answer, reply: Reply | None) -> Rule:
+    def _settled(self, segment: SegmentWriter, answer: Answer, reply: ShortReply | None) -> Rule:
         rule = self._state.answered(segment._reached, answer, seq=segment.seq)
         if rule.action is Action.ACKNOWLEDGED:
             self._opener.backoff.reset()

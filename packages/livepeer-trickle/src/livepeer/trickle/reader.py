@@ -106,7 +106,7 @@ class SegmentReader:
     def _finish(self) -> None:
         if not self._done:
             self._done = True
-            self._download.close()
+            self._download.abort()
 
     def _given_up(self) -> bool:
         # A call, since another task may close it while this one waits.
@@ -118,10 +118,10 @@ class SegmentReader:
                 download = await self._source.recover(self.seq, self._size, answer)
                 if download is None:
                     return
-                self._download.close()
+                self._download.abort()
                 self._download = download
                 if self._given_up():
-                    download.close()
+                    download.abort()
                     return
                 answer = await self._skip()
                 if answer is Answer.OK:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from livepeer.trickle.exceptions import SegmentFailed
-from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.reader import SegmentReader
 from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.types import (
     DEFAULT_TIMEOUTS,
+    TLS,
     PublisherStats,
     Start,
     SubscriberStats,

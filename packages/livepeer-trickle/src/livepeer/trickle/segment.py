@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +20,7 @@ from livepeer.trickle.protocol.publish_state import Stage as PublishStage
 from livepeer.trickle.protocol.wire import Answer
 
 if TYPE_CHECKING:
-    from livepeer.trickle.http.exchange import Reply
+    from livepeer.trickle.http.exchange import ShortReply
     from livepeer.trickle.http.upload import Upload
 
 
@@ -33,7 +34,9 @@ class _Publisher(Protocol):
     async def _turn(self, segment: SegmentWriter) -> None: ...
     def _begun(self, segment: SegmentWriter) -> None: ...
     def _left(self, segment: SegmentWriter) -> None: ...
-    def _settled(self, segment: SegmentWriter, answer: Answer, reply: Reply | None) -> Rule: ...
+    def _settled(
+        self, segment: SegmentWriter, answer: Answer, reply: ShortReply | None
+    ) -> Rule: ...
 
     @property
     def _limits(self) -> tuple[float, float]: ...
@@ -123,7 +126,7 @@ class SegmentWriter:
         except TrickleTimeout as error:
             self._settle(Answer.SILENT, None, error)
         except TrickleConnectionError as error:
-            if upload.answered:
+            if upload.over:
                 self._answered()
             else:
                 upload.abort()
@@ -177,12 +180,12 @@ class SegmentWriter:
 
     def _bind(self, seq: int, upload: Upload) -> None:
         self._seq, self._upload = seq, upload
-        upload.on_answer(self._on_answer)
+        upload.on_over(functools.partial(self._on_answer, upload))
 
     @property
     def _reached(self) -> PublishStage:
         """Where its request stands. A whole segment ends while `write` waits for the network."""
-        ended = self._upload is not None and self._upload.body_ended
+        ended = self._upload is not None and self._upload.whole
         return PublishStage.ENDED if ended else self._stage
 
     def _unbind(self) -> None:
@@ -195,7 +198,7 @@ class SegmentWriter:
             return
         upload = self._upload
         was_idle = self._stage is PublishStage.IDLE
-        if was_idle and (upload is None or upload.answered):
+        if was_idle and (upload is None or upload.over):
             # It was refused and then given up: nothing of it ever left, so nothing is uncertain.
             self._answered()
             self._error = self._error or SegmentFailed("it was never begun", seq=self._seq)
@@ -220,7 +223,7 @@ class SegmentWriter:
         if self.done or self._upload is None:
             return
         try:
-            reply = self._upload.result()
+            reply = self._upload.reply()
         except TrickleTimeout as error:
             self._settle(Answer.SILENT, None, error)
         except TrickleError as error:
@@ -228,7 +231,7 @@ class SegmentWriter:
         else:
             self._settle(reply.answer, reply, None)
 
-    def _settle(self, answer: Answer, reply: Reply | None, cause: TrickleError | None) -> None:
+    def _settle(self, answer: Answer, reply: ShortReply | None, cause: TrickleError | None) -> None:
         if self.done:
             return
         self.done = True

@@ -16,12 +16,14 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
     public_url,
 )
-from livepeer.trickle.http.transport import TLS, Reply, Transport, Upload
+from livepeer.trickle.http.exchange import ShortReply
+from livepeer.trickle.http.transport import Transport
+from livepeer.trickle.http.upload import Upload
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.publish_state import Action, PublishState, Rule, Stage
 from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.protocol.wire import Answer
-from livepeer.trickle.types import PublisherStats, Timeouts
+from livepeer.trickle.types import TLS, PublisherStats, Timeouts
 
 if TYPE_CHECKING:
     from livepeer.trickle.segment import SegmentWriter
@@ -76,7 +78,7 @@ class SegmentOpener:
                 continue
             seq, upload = self.idle
             await upload.opened()
-            if not upload.answered:
+            if not upload.over:
                 self.connected = True
                 return
             self.idle = None
@@ -133,7 +135,7 @@ class SegmentOpener:
 
     async def _request(
         self, method: str, url: str, headers: dict[str, str]
-    ) -> tuple[Answer, Reply | None, TrickleError | None]:
+    ) -> tuple[Answer, ShortReply | None, TrickleError | None]:
         assert self.transport is not None
         try:
             reply = await self.transport.request(
@@ -154,10 +156,10 @@ class SegmentOpener:
 
     async def refused(self, seq: int, upload: Upload) -> None:
         """An idle segment was answered, or its connection was lost, before a byte of it left."""
-        reply: Reply | None = None
+        reply: ShortReply | None = None
         error: TrickleError | None = None
         try:
-            reply = upload.result()
+            reply = upload.reply()
             answer = reply.answer
         except (CertificateError, ProtocolError):
             raise
@@ -174,7 +176,7 @@ class SegmentOpener:
         await self._pause(rule, reply, error, seq)
 
     async def _pause(
-        self, rule: Rule, reply: Reply | None, error: TrickleError | None, seq: int | None
+        self, rule: Rule, reply: ShortReply | None, error: TrickleError | None, seq: int | None
     ) -> None:
         delay = self.backoff.next(asyncio.get_running_loop().time())
         if delay is None:
@@ -183,7 +185,7 @@ class SegmentOpener:
             await asyncio.sleep(delay)
 
     def _failure(
-        self, rule: Rule, reply: Reply | None, error: TrickleError | None, seq: int | None
+        self, rule: Rule, reply: ShortReply | None, error: TrickleError | None, seq: int | None
     ) -> TrickleError:
         why = rule.why
         kind = rule.error or TrickleConnectionError
@@ -218,5 +220,5 @@ class SegmentOpener:
             await asyncio.sleep(delay)
 
 
-def _is_missing(reply: Reply | None) -> bool:
+def _is_missing(reply: ShortReply | None) -> bool:
     return reply is not None and reply.answer is Answer.NOT_FOUND

@@ -14,15 +14,23 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     public_url,
 )
+from livepeer.trickle.http.download import Download
 from livepeer.trickle.http.exchange import shown
-from livepeer.trickle.http.transport import TLS, Download, Transport
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.mending import Mender
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.retry import Backoff
 from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
 from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.reader import SegmentReader
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, GapPolicy, Start, SubscriberStats, Timeouts
+from livepeer.trickle.types import (
+    DEFAULT_TIMEOUTS,
+    TLS,
+    GapPolicy,
+    Start,
+    SubscriberStats,
+    Timeouts,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -165,7 +173,7 @@ class TrickleSubscriber:
             if self._state.held is not None:
                 self._pending = held
                 return
-            held.close()  # what came since makes no use of it
+            held.abort()  # what came since makes no use of it
         if self._transport is None:
             self._transport = Transport.lease(self._given)
             self._mender = Mender(
@@ -225,10 +233,10 @@ class TrickleSubscriber:
                     raise await self._failure(rule, download, error)
         except BaseException:
             if download is not None:
-                download.close()
+                download.abort()
             raise
         if download is not None:
-            download.close()
+            download.abort()
         return None
 
     def _delivered(self, download: Download) -> SegmentReader | None:
@@ -236,7 +244,7 @@ class TrickleSubscriber:
         if download.empty:
             self.stats.empty += 1
             self._odd += 1
-            download.close()
+            download.abort()
             return None
         latest = download.trickle.latest
         self.stats.behind = max(0, latest - seq - 1) if latest is not None else 0

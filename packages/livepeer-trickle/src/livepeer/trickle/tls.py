@@ -247,18 +247,26 @@ class Pin(Fingerprint):
             certificate = ssl_object.getpeercert(binary_form=True) or b""
             self.trust(host, port, certificate, address=address)
         except CertificateError as error:
-            raise _Changed(error, host, port) from error
-        except OSError as error:
-            unkept = CertificateError(f"the pins can't be kept: {error}")
-            raise _Changed(unkept, host, port, changed=False) from error
+            unkept = isinstance(error.__cause__, OSError)
+            raise _Changed(error, host, port, changed=not unkept) from error
 
     def trust(
         self, host: str, port: int, certificate: bytes, *, address: str | None = None
     ) -> None:
-        """Check `certificate` (DER) of `host:port`; raises `CertificateError` on a change.
+        """Check `certificate` (DER) of `host:port`.
 
         `address`: what the connection went to. A name (of a container, say) is private if it is.
+
+        Raises `CertificateError` on a change, and if the store fails.
         """
+        try:
+            self._check(host, port, certificate, address)
+        except CertificateError:
+            raise
+        except OSError as error:
+            raise CertificateError(f"the pins can't be kept: {error}") from error
+
+    def _check(self, host: str, port: int, certificate: bytes, address: str | None) -> None:
         if not certificate:
             raise CertificateError(f"{host}:{port} showed no certificate")
         seen, known = fingerprint(certificate), self.store.get(host, port)

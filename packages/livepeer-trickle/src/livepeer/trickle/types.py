@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 __all__ = [
     "DEFAULT_TIMEOUTS",
+    "TLS",
     "GapPolicy",
     "PublisherStats",
     "RecordStats",
     "Start",
     "SubscriberStats",
     "Timeouts",
+    "Trust",
 ]
+
+
+class Trust(Protocol):
+    """Decides whether a server is trusted by its certificate; `Pin` is one."""
+
+    def trust(
+        self, host: str, port: int, certificate: bytes, *, address: str | None = None
+    ) -> None:
+        """Raise `CertificateError` unless `certificate` (DER) is trusted."""
+
+    def lost(self, host: str, port: int) -> None:
+        """The server was away."""
+
+
+TLS: TypeAlias = ssl.SSLContext | bool | Trust
+"""How to trust an https server: True = by the system's store, False = not at all, a context, or a
+`Pin` that knows the certificate."""
 
 Start = Literal["current", "next"] | int
 """Where a reader begins: the segment begun last, the next one, or a number (from 0)."""

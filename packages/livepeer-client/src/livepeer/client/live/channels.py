@@ -22,7 +22,7 @@ from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
 from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
-from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from livepeer.client.live.outage import GONE, Outage, Seldom
 from livepeer.client.protocol.wire import error_value
 from livepeer.trickle import JSONLSubscriber
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError
-from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.text import printable
+from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
 

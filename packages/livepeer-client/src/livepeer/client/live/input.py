@@ -33,8 +33,8 @@ from livepeer.trickle.exceptions import (
     TrickleConnectionError,
     TrickleError,
 )
-from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.publisher import TricklePublisher
+from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import AudioFrame, MediaPublisher, MediaPublisherStats, VideoFrame

@@ -14,7 +14,7 @@ from livepeer.trickle.exceptions import (
     ChannelNotFound,
     TrickleError,
 )
-from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import MediaSubscriber, SourceStats

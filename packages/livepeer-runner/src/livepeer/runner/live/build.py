@@ -31,7 +31,7 @@ from livepeer.runner.running.gather import Gatherer
 from livepeer.runner.running.slots import Slot
 from livepeer.runner.running.threads import WorkerThreads
 from livepeer.trickle import TrickleSubscriber
-from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import MediaSubscriber

@@ -13,7 +13,7 @@ from livepeer.runner.live.outbox import Outbox
 from livepeer.runner.live.request import ChannelUrls, StartRequest
 from livepeer.runner.live.status import StreamFigures, StreamStatus
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, TrickleError, TricklePublisher
-from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import AudioFrame, MediaPacket, MediaPublisher, VideoFrame

@@ -26,8 +26,8 @@ from livepeer.runner.live.shared import load_media
 from livepeer.runner.running.gather import Gatherer
 from livepeer.runner.running.service import Service
 from livepeer.runner.running.slots import Slot
-from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.tls import Pin
+from livepeer.trickle.types import TLS
 
 CUT_SECONDS = 10.0
 LINGER_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""Where a URL leads, and one connection of HTTP/1.1 to there: `Origin`, `Connection`."""
+"""Where a URL leads, and one connection of HTTP/1.1 to there: `Origin`, `ClientConnection`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import asyncio
 import functools
 import re
 import socket
-import ssl
 from base64 import b64encode
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from livepeer.trickle import tls as trust
-from livepeer.trickle.exceptions import CertificateError, public_url
-from livepeer.trickle.http.piece import PIECE
-from livepeer.trickle.http.read_buffer import ReadBuffer
-
-if TYPE_CHECKING:
-    from livepeer.trickle.http.exchange import Exchange
-
-
-TLS: TypeAlias = ssl.SSLContext | bool | trust.Pin
-"""How to trust an https server: True = by the system's store, False = not at all, a context, or a
-`Pin` that knows the certificate."""
+from livepeer.trickle.exceptions import public_url
+from livepeer.trickle.http.buffer import PIECE, ReadBuffer
+from livepeer.trickle.http.http1 import ResponseParser
+from livepeer.trickle.types import TLS, Trust
 
 _FIRST: Final = 64 * 1024
 """Bytes read at a time until the headers of an answer are there. With more, those of a small
@@ -84,33 +75,63 @@ Key: TypeAlias = tuple[Origin, TLS]
 """Connections of one key are as good as each other."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class Carried(Protocol):
+    """What a connection tells the exchange that it carries."""
+
+    @property
+    def parser(self) -> ResponseParser: ...
+    def received(self, data: bytes) -> None: ...
+    def ended(self) -> None: ...
+    def broken(self, why: str) -> None: ...
+
+
+class ClientConnection(asyncio.BufferedProtocol):
     """One connection; it carries one exchange at a time."""
 
-    def __init__(self, gone: Callable[[Connection], None], key: Key, buffer: ReadBuffer) -> None:
+    def __init__(
+        self, gone: Callable[[ClientConnection], None], key: Key, buffer: ReadBuffer
+    ) -> None:
         self.key = key
-        self.exchange: Exchange | None = None
         self.used = False
+        """Whether it has carried an exchange to its end."""
         self.idle_since = 0.0
+        self.paused = False
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._carried: Carried | None = None
         self._gone = gone
         self._buffer = buffer
-        self._transport: Any = None
+        self._io: Any = None
         self._writable: asyncio.Future[None] | None = None
 
-    # --- for exchanges ---------------------------------------------------------------------------
+    # --- for the pool and the exchanges ----------------------------------------------------------
 
     @property
     def open(self) -> bool:
-        return not self.lost.done() and not self._transport.is_closing()
+        return not self.lost.done() and not self._io.is_closing()
 
     @property
     def congested(self) -> bool:
         """Whether the peer is slow to take what was written."""
         return self._writable is not None
 
+    def carry(self, exchange: Carried, request: bytes) -> None:
+        """Begin an exchange, whose `request` leaves now."""
+        self._carried = exchange
+        self._io.write(request)
+
+    def let_go(self) -> None:
+        """Its exchange hears of it no more."""
+        self._carried = None
+
+    def rest(self, now: float) -> None:
+        """Its exchange is complete: be ready for another."""
+        self.used = True
+        self.idle_since = now
+        if self.paused:
+            self.resume_reading()
+
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        self._io.write(data)
 
     async def writable(self) -> None:
         """Wait until the peer has taken most of what was written, or is lost."""
@@ -118,32 +139,28 @@ class Connection(asyncio.BufferedProtocol):
             await asyncio.shield(self._writable)
 
     def pause_reading(self) -> None:
-        if self.open:
-            self._transport.pause_reading()
+        if self.open and not self.paused:
+            self.paused = True
+            self._io.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.open:
-            self._transport.resume_reading()
+        if self.open and self.paused:
+            self.paused = False
+            self._io.resume_reading()
 
     def abort(self) -> None:
-        self._transport.abort()
+        self._io.abort()
 
-    def check(self, pin: trust.Pin, origin: Origin) -> None:
-        """Raise `CertificateError` unless the peer is the one that `pin` knows."""
-        peer = self._transport.get_extra_info("ssl_object")
-        certificate = peer.getpeercert(binary_form=True) or b""
-        address = (self._transport.get_extra_info("peername") or (None,))[0]
-        try:
-            pin.trust(origin.host, origin.port, certificate, address=address)
-        except OSError as error:
-            if isinstance(error, CertificateError):
-                raise
-            raise CertificateError(f"the pins can't be kept: {error}") from error
+    def check(self, trust: Trust, origin: Origin) -> None:
+        """Raise `CertificateError` unless `trust` knows the peer."""
+        certificate = self._io.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
+        address = (self._io.get_extra_info("peername") or (None,))[0]
+        trust.trust(origin.host, origin.port, certificate, address=address)
 
     # --- called by the event loop ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._io = transport
         sock = transport.get_extra_info("socket")
         if sock is not None:
             _notice_dead_peers(sock)
@@ -151,23 +168,23 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self.key[0].secure:
             return self._buffer.secure(sizehint)
-        begun = self.exchange is not None and self.exchange.parser.head is not None
+        begun = self._carried is not None and self._carried.parser.head is not None
         return self._buffer.plain(PIECE if begun else _FIRST)
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self.exchange is not None:
-            self.exchange.received(self._buffer.take(nbytes))
+        if self._carried is not None:
+            self._carried.received(self._buffer.take(nbytes))
         else:
             self.abort()  # an answer to nothing
 
     def eof_received(self) -> bool:
-        if self.exchange is not None:
-            self.exchange.ended()
+        if self._carried is not None:
+            self._carried.ended()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self.resume_writing()
-        exchange, self.exchange = self.exchange, None
+        exchange, self._carried = self._carried, None
         self._gone(self)
         self.lost.set_result(None)
         if exchange is not None:

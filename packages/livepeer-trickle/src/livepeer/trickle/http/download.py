@@ -5,41 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleTimeout
-from livepeer.trickle.http.exchange import MAX_REPLY, Exchange
+from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange
 from livepeer.trickle.protocol.wire import Answer, Headers, classify
 
 
-class Download(Exchange):
+class Download(HTTPExchange):
     """One answer that is read while it comes."""
 
     _trickle: Headers | None = None
-    _on_headers: Callable[[], object] | None = None
 
-    async def wait(self, limit: float, on_headers: Callable[[], object] | None = None) -> bool:
-        """Wait until the headers are there, or it is over; False after `limit` seconds.
+    async def wait(self, limit: float, on_head: Callable[[], object] | None = None) -> bool:
+        """Wait until the head of the answer is there, or it is over; False after `limit` seconds.
 
-        `on_headers` is called as soon as they are there, before this returns: a whole turn of the
-        event loop earlier. It is forgotten when this returns.
+        `on_head` is called as soon as it is there, before this returns: a whole turn of the event
+        loop earlier. It is forgotten when this returns.
         """
         if self.parser.head is None:
-            self._on_headers = on_headers
+            self._on_head = on_head
             try:
-                return await self.until(self._headers_there, limit)
+                return await self.until(self._head_there, limit)
             finally:
-                self._on_headers = None
-        if on_headers is not None:
-            on_headers()
+                self._on_head = None
+        if on_head is not None:
+            on_head()
         return True
 
-    def _headers_there(self) -> bool:
+    def _head_there(self) -> bool:
         return self.parser.head is not None
-
-    def _notify(self) -> None:
-        on_headers = self._on_headers
-        if on_headers is not None and self.parser.head is not None:
-            self._on_headers = None
-            on_headers()
-        super()._notify()
 
     @property
     def status(self) -> int:
@@ -73,7 +65,7 @@ class Download(Exchange):
         return parser.complete or parser.head.length == 0
 
     async def read(self, limit: float) -> bytes:
-        """What has come since the last read; waits for at least a byte, b"" at the end.
+        """The bytes since the last read; waits for at least one, b"" at the end.
 
         Raises `TrickleTimeout` after `limit` seconds of silence; reading on is possible then.
         """
@@ -82,9 +74,9 @@ class Download(Exchange):
         if not ready and not await self.until(lambda: parser.pieces, limit):
             raise TrickleTimeout(f"nothing came for {limit:g} s", url=self.url)
         data = parser.take()
-        if self._paused and self._connection is not None and parser.buffered < MAX_REPLY:
-            self._paused = False
-            self._connection.resume_reading()
+        connection = self._connection
+        if connection is not None and connection.paused and parser.buffered < MAX_REPLY:
+            connection.resume_reading()
         if not data and self.error is not None:
             raise self.error
         if not data and not parser.complete:
@@ -100,7 +92,3 @@ class Download(Exchange):
         """A short, human text out of an error's body; never raises for a broken one."""
         await self.until(lambda: self.parser.buffered > MAX_REPLY, limit)
         return b"".join(self.parser.pieces)[:MAX_REPLY].decode("utf-8", "replace").strip()
-
-    def close(self) -> None:
-        """Give the connection back if the answer is complete, else drop it."""
-        self.abort()

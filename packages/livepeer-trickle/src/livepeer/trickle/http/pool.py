@@ -1,4 +1,4 @@
-"""The connections of one event loop: what aiohttp's client would be, for what trickle needs.
+"""The connections of one event loop: what aiohttp's client would be, for trickle's needs.
 
 A request leaves in one piece as soon as it is made: no task for each of them, no header held back.
 That is why this is here and aiohttp's client is not: `specs/trickle.md`, "Connections".
@@ -11,7 +11,6 @@ import functools
 import ssl
 from typing import Any, Final
 
-from livepeer.trickle import tls as trust
 from livepeer.trickle.exceptions import (
     CertificateError,
     ProtocolError,
@@ -20,9 +19,9 @@ from livepeer.trickle.exceptions import (
     TrickleTimeout,
     public_url,
 )
-from livepeer.trickle.http.connection import TLS, Connection, Key, Origin
-from livepeer.trickle.http.piece import PIECE
-from livepeer.trickle.http.read_buffer import ReadBuffer
+from livepeer.trickle.http.buffer import PIECE, ReadBuffer
+from livepeer.trickle.http.connection import ClientConnection, Key, Origin
+from livepeer.trickle.types import TLS
 
 _IDLE: Final = 15.0
 """Seconds after which an idle connection is not used again: servers close theirs after a while, and
@@ -33,14 +32,14 @@ class Pool:
     """The connections of one event loop, idle ones by where they lead and whom they trust."""
 
     def __init__(self) -> None:
-        self._all: set[Connection] = set()
-        self._idle: dict[Key, list[Connection]] = {}
+        self._all: set[ClientConnection] = set()
+        self._idle: dict[Key, list[ClientConnection]] = {}
         self._buffer = ReadBuffer(PIECE)
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def take(self, origin: Origin, tls: TLS) -> Connection | None:
+    def take(self, origin: Origin, tls: TLS) -> ClientConnection | None:
         """An idle connection, the one used last; None if a new one has to be made."""
         idle = self._idle.get((origin, tls))
         oldest = asyncio.get_running_loop().time() - _IDLE
@@ -51,20 +50,19 @@ class Pool:
             connection.abort()
         return None
 
-    def give(self, connection: Connection) -> None:
-        """A connection whose exchange is complete."""
-        connection.exchange = None
+    def give(self, connection: ClientConnection) -> None:
+        """Keep a connection whose exchange is complete."""
         if not connection.open:
             return
-        connection.used = True
-        connection.idle_since = now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        connection.rest(now)
         self._idle.setdefault(connection.key, []).append(connection)
         for idle in self._idle.values():
             if idle and idle[0].idle_since < now - _IDLE:
                 idle.pop(0).abort()
 
-    async def connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> Connection:
-        """A new connection, whose server is trusted."""
+    async def connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> ClientConnection:
+        """A new connection, whose server is trusted. Every foreign error ends here."""
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
         if origin.secure:
@@ -76,7 +74,7 @@ class Pool:
         try:
             async with asyncio.timeout(limit):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._left, (origin, tls), self._buffer),
+                    lambda: ClientConnection(self._left, (origin, tls), self._buffer),
                     *(origin.host, origin.port),
                     **options,
                 )
@@ -87,14 +85,14 @@ class Pool:
                 f"the server's certificate can't be verified: {error.verify_message}", url=url
             ) from error
         except OSError as error:
-            if isinstance(tls, trust.Pin):
+            if not isinstance(tls, bool | ssl.SSLContext):
                 tls.lost(origin.host, origin.port)
             raise TrickleConnectionError(str(error) or type(error).__name__, url=url) from error
         except ValueError as error:
             raise ProtocolError(f"{origin.host!r} is no host name: {error}", url=url) from error
         self._all.add(connection)
         try:
-            if origin.secure and isinstance(tls, trust.Pin):
+            if origin.secure and not isinstance(tls, bool | ssl.SSLContext):
                 connection.check(tls, origin)
             if not connection.open:
                 raise TrickleConnectionError("the server closed the connection", url=url)
@@ -118,7 +116,7 @@ class Pool:
         if lost := self.abort():
             await asyncio.wait(lost, timeout=5)
 
-    def _left(self, connection: Connection) -> None:
+    def _left(self, connection: ClientConnection) -> None:
         self._all.discard(connection)
         idle = self._idle.get(connection.key)
         if idle and connection in idle:

@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from livepeer.trickle.exceptions import TrickleTimeout
-from livepeer.trickle.http.connection import TLS
 from livepeer.trickle.http.download import Download
-from livepeer.trickle.http.exchange import MAX_REPLY, Exchange, Reply, header_lines
+from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange, ShortReply, header_lines
 from livepeer.trickle.http.pool import Pool
 from livepeer.trickle.http.upload import Upload
-
-__all__ = ["TLS", "Download", "Exchange", "Reply", "Transport", "Upload"]
+from livepeer.trickle.types import TLS
 
 try:
     _USER_AGENT = f"livepeer-trickle/{version('livepeer-trickle')}"
@@ -67,12 +65,12 @@ class Transport:
         tls: TLS = True,
         connect: float = 10.0,
         limit: float = 15.0,
-    ) -> Reply:
+    ) -> ShortReply:
         """Ask without a body and read the answer, all within `limit` seconds."""
         fields = dict(headers or {})
         if method == "POST":
             fields["Content-Length"] = "0"
-        exchange = Exchange(self._pool, self._lines, method, url, fields, tls, connect)
+        exchange = HTTPExchange(self._pool, self._lines, method, url, fields, tls, connect)
         try:
             if not await exchange.until(lambda: exchange.parser.buffered > MAX_REPLY, limit):
                 raise TrickleTimeout(f"no answer within {limit:g} s", url=url)
@@ -114,7 +112,7 @@ class Transport:
             await transport.aclose()
 
     @classmethod
-    def forget(cls, transport: Transport, exchanges: Sequence[Exchange] = ()) -> None:
+    def forget(cls, transport: Transport, exchanges: Sequence[HTTPExchange] = ()) -> None:
         """Count a user out that was never closed, and give up its `exchanges`.
 
         For finalizers, which the collector runs in any thread: the loop does it in its turn.

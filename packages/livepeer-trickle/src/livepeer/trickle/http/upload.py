@@ -1,18 +1,22 @@
-"""A request whose body is written while it lasts: `Upload`."""
+"""A request whose body is written piece by piece: `Upload`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
-from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
-from livepeer.trickle.http.connection import TLS, Connection
-from livepeer.trickle.http.exchange import Exchange, Reply
-from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.exceptions import TrickleConnectionError, TrickleTimeout
+from livepeer.trickle.http.buffer import PIECE
+from livepeer.trickle.http.exchange import HTTPExchange
 from livepeer.trickle.http.pool import Pool
+from livepeer.trickle.http.state import ExchangeEvent, ExchangeState
+from livepeer.trickle.types import TLS
+
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Upload(Exchange):
+class Upload(HTTPExchange):
     """One POST with an open body."""
 
     def __init__(
@@ -24,28 +28,14 @@ class Upload(Exchange):
         tls: TLS,
         connect: float,
     ) -> None:
-        self._callback: Callable[[Upload], object] | None = None
         self.handed = 0
         """Bytes of the body that were handed to a connection. 0: none has left."""
-        self._wrote = False
-        self._ended = False
-        self._ends = False
         fields = {"Transfer-Encoding": "chunked", **headers}
-        super().__init__(pool, lines, "POST", url, fields, tls, connect)
+        super().__init__(pool, lines, "POST", url, fields, tls, connect, whole=False)
 
-    @property
-    def answered(self) -> bool:
-        """Whether the exchange is over: an answer, a lost connection, or given up."""
-        return self.over
-
-    @property
-    def body_ended(self) -> bool:
-        """Whether the end of the body was handed to the connection."""
-        return self._ended
-
-    def on_answer(self, callback: Callable[[Upload], object]) -> None:
+    def on_over(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the exchange is over."""
-        self._callback = callback
+        self._on_over = callback
 
     async def opened(self) -> None:
         """Wait until the headers have left on a connection that is open, or the exchange is over.
@@ -55,7 +45,7 @@ class Upload(Exchange):
         """
         await self.until(self._is_open)
 
-    async def wait(self, limit: float | None) -> None:
+    async def wait(self, limit: float | None = None) -> None:
         """Wait until the exchange is over, or for `limit` seconds. Being cancelled does not
         disturb it."""
         await self.until(_never, limit)
@@ -63,9 +53,11 @@ class Upload(Exchange):
     async def write(
         self, data: bytes | bytearray | memoryview, *, limit: float, end: bool = False
     ) -> None:
-        """Send one or more chunks now, and with `end` the end of the body; waits, `limit` seconds
-        at most for each, while the peer does not take them. After the exchange is over it raises
-        `TrickleConnectionError`."""
+        """Send one or more chunks now, and the end of the body if `end`.
+
+        Waits while the peer takes nothing, `limit` seconds at most for each chunk. Raises
+        `TrickleConnectionError` after the exchange is over.
+        """
         if len(data) <= PIECE and not isinstance(data, memoryview):
             await self._write(data, limit, end)
             return
@@ -79,11 +71,12 @@ class Upload(Exchange):
         self, data: bytes | bytearray | memoryview, limit: float, end: bool = False
     ) -> None:
         connection = self._connection
-        if self.over or self._ended or connection is None or not connection.open:
+        if self.whole or connection is None or not connection.open:
             raise TrickleConnectionError("the server no longer takes the body", url=self.url)
-        self._wrote = True
+        if self.state is ExchangeState.SENT:
+            self._move(ExchangeEvent.BODY)
         self.handed += len(data)
-        self._ended = end
+        self.whole = end
         last = b"\r\n0\r\n\r\n" if end else b"\r\n"
         connection.write(b"".join((b"%x\r\n" % len(data), data, last)))
         if connection.congested:
@@ -98,42 +91,20 @@ class Upload(Exchange):
     def end(self) -> None:
         """End the body, as soon as there is a connection. Never waits, so that a cancelled writer
         can still do it."""
+        if self.whole or self.over:
+            return
+        self.whole = True
         connection = self._connection
-        if self._ended or self.over:
+        if connection is None or (self.state is ExchangeState.SENT and not connection.open):
+            self._request += _LAST_CHUNK  # on the connection that is, or will be, made
             return
-        if connection is None or not (self._wrote or connection.open):
-            self._ends = True  # nothing has left: `_begin` does it
-            return
-        self._ended = self._wrote = True
+        if self.state is ExchangeState.SENT:
+            self._move(ExchangeEvent.BODY)
         if connection.open:
-            connection.write(b"0\r\n\r\n")
-
-    def result(self) -> Reply:
-        """The answer, once the exchange is over, or the error that came instead of it."""
-        return self.reply()
+            connection.write(_LAST_CHUNK)
 
     def _is_open(self) -> bool:
         return self._connection is not None and self._connection.open
-
-    def _begin(self, connection: Connection) -> None:
-        super()._begin(connection)
-        if self._ends:
-            self.end()
-
-    def _repeatable(self) -> bool:
-        return not self.over and not self._wrote
-
-    def _may_reuse(self) -> bool:
-        # Answered before the body ended: the server wants no more of it.
-        return self._ended
-
-    def _finish(self, error: TrickleError | None) -> None:
-        if self.over:
-            return
-        callback, self._callback = self._callback, None
-        super()._finish(error)
-        if callback is not None:
-            callback(self)
 
 
 def _never() -> bool:

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Literal, Self
 
 from livepeer.trickle.exceptions import ChannelClosed, SegmentFailed, TrickleError
-from livepeer.trickle.http.transport import TLS
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.frame import Item
@@ -21,7 +20,7 @@ from livepeer.trickle.media.stream.pacer import Pacer
 from livepeer.trickle.media.stream.send_queue import SendQueue
 from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
 from livepeer.trickle.publisher import TricklePublisher
-from livepeer.trickle.types import PublisherStats
+from livepeer.trickle.types import TLS, PublisherStats
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from livepeer.trickle.exceptions import SegmentFailed
-from livepeer.trickle.http.transport import TLS, Transport
+from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.media.codec.decoder import DecoderStats, Mode, StreamDecoder
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.decode_thread import DecodeThread
 from livepeer.trickle.media.stream.handover import Handover, Policy
 from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.subscriber import TrickleSubscriber
-from livepeer.trickle.types import Start, SubscriberStats, Timeouts
+from livepeer.trickle.types import TLS, Start, SubscriberStats, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self

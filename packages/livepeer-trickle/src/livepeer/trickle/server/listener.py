@@ -10,8 +10,7 @@ from typing import Any, Final, cast
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from livepeer.trickle.http.piece import PIECE
-from livepeer.trickle.http.read_buffer import ReadBuffer
+from livepeer.trickle.http.buffer import PIECE, ReadBuffer
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from livepeer.trickle.http.piece import PIECE
+from livepeer.trickle.http.buffer import PIECE
 
 BLOCK: Final = 16 * 1024
 """Small writes are joined up to this size, so that a segment of many records costs its bytes (not
