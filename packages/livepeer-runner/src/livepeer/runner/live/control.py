@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from livepeer.runner.author.live_pipeline import LivePipeline
@@ -21,9 +22,6 @@ WAITING = 64
 FIRST_SIGN_SECONDS = 20.0
 """What a caller gets for its first word or input: a start that was given up on, such as by a time
 limit, is told to nobody. A gateway's first keepalive comes after 10 s, ours at once."""
-
-Between = Callable[[Callable[[], None], Any], Awaitable[object]]
-"""Calls the first, then `on_params_update` with the second, with no other hook in between."""
 
 
 class CallerWatch:
@@ -112,13 +110,16 @@ class ParamUpdates:
         """Nobody waits any more."""
         self._applied.set()
 
-    async def run(self, between: Between) -> None:
-        """Bring each change to the hooks, for ever; of several that wait, only the newest."""
+    async def run(self, on_params_update: Callable[..., Awaitable[object]]) -> None:
+        """Bring each change to the hooks, for ever; of several that wait, only the newest.
+
+        `on_params_update` is the hook; it calls its argument `before` in the same turn.
+        """
         while True:
             await self._changed.wait()
             self._changed.clear()
             values = self._values
-            await between(lambda values=values: self._swap(values), values.value)  # type: ignore[misc]
+            await on_params_update(values.value, before=partial(self._swap, values))
             if values is self._values:
                 self._applied.set()
 
@@ -194,10 +195,9 @@ class ControlMessages:
 
 async def listen(
     records: JSONLSubscriber,
-    *,
-    heard: Callable[[], None],
+    watch: CallerWatch,
     update: Callable[[object], object],
-    message: Callable[[object], None],
+    messages: ControlMessages,
     end: Callable[[str], None],
 ) -> None:
     """Read a control channel: keepalives, parameters, messages, and the end of the session.
@@ -207,10 +207,10 @@ async def listen(
     try:
         async with records:
             async for record in records:
-                heard()
+                watch.heard()
                 began = time.monotonic()
                 if is_message(record):
-                    message(record["message"])
+                    messages.put(record["message"])
                 elif "keep" not in record:
                     with suppress(JobError):  # told by an event
                         update(record)

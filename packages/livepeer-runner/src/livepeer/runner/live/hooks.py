@@ -214,7 +214,7 @@ class HookCaller:
         return result
 
     async def _in_thread(self, work: Callable[[], Any], running: HookRun) -> Any:
-        """Only the time that it runs counts, not the wait for a thread."""
+        """The limit counts only the time that `work` runs, not the wait for a thread."""
         started: list[float] = []
 
         def timed() -> Any:

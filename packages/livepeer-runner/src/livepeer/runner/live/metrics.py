@@ -46,7 +46,7 @@ _COUNTERS = {
     "livepeer_stream_events_sent": ("Events that left on events channels.", "events_sent"),
     "livepeer_stream_events_dropped": ("Events that never left.", "events_dropped"),
 }
-"""Each family's help text, and the field of `StreamFigures` that it shows."""
+"""Each family's help text, and the key of `StreamFigures.counts` that it shows."""
 
 
 class StreamMetrics(Collector):
@@ -71,14 +71,15 @@ class StreamMetrics(Collector):
         for outcome, count in self._sessions.ended.items():
             ends.add_metric([outcome], count)
         yield ends
-        for name, (text, field) in _COUNTERS.items():
-            yield CounterMetricFamily(name, text, getattr(total, field))
+        for name, (text, key) in _COUNTERS.items():
+            yield CounterMetricFamily(name, text, total.counts[key])
         yield from self._hooks(running, total)
         bounds = [*map(str, BUCKETS), "+Inf"]
+        frames = accumulate(total.latencies[bucket] for bucket in range(len(bounds)))
         yield HistogramMetricFamily(
             "livepeer_frame_seconds",
             "Seconds that a frame was in the pipeline, from the decoder to the encoder.",
-            buckets=list(zip(bounds, accumulate(total.latencies), strict=True)),
+            buckets=list(zip(bounds, frames, strict=True)),
             sum_value=total.seconds,
         )
 

@@ -1,6 +1,6 @@
 """Records on their way to a caller: a bounded queue in front of a channel that may be slow or gone.
 
-A frame never waits for a record. What does not fit is dropped, oldest first, and counted.
+A frame never waits for a record. Records without room are dropped, oldest first, and counted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from livepeer.trickle.protocol.records import encode
 logger = logging.getLogger(__name__)
 
 REOPEN_SECONDS = 2.0
+"""Between two tries to open a channel that is gone."""
 CLOSE_SECONDS = 5.0
-OpenChannel = Callable[[bool], JSONLPublisher]
-"""Whether it is opened again, and so may have to be made: True."""
+"""What the records that wait get at the end to be sent."""
 TURN = 64
 """Records that are sent before others get their turn on the loop."""
+
+OpenChannel = Callable[[bool], JSONLPublisher]
+"""Opens the channel. True: it was open before, and may have to be created again."""
 
 
 class Outbox:
@@ -46,7 +49,7 @@ class Outbox:
     ) -> None:
         self.name = name
         self.posted = 0
-        """Records from outside, whatever became of them."""
+        """Records of the pipeline's author, whatever became of them."""
         self.sent = 0
         self.dropped = 0
         """Records that never left: there was no room, no channel, or no time at the end."""
@@ -73,10 +76,10 @@ class Outbox:
             self._task = asyncio.create_task(self._run(self._open), name=f"live-{self.name}")
 
     def post(self, record: dict[str, Any]) -> None:
-        """As `put`, for records from outside: they are copied, and checked where it can be seen.
+        """As `put`, for an author's record: it is copied and checked, in the author's own call.
 
-        Values of numpy become numbers and lists. Raises `ValueError`, with the key, for what the
-        channel can never carry.
+        Values of numpy become numbers and lists. Raises `ValueError`, with the key, for a record
+        that the channel can never carry.
         """
         made = plain(record)
         encode(made)
@@ -84,7 +87,7 @@ class Outbox:
         self.posted += 1
 
     def put(self, record: dict[str, Any]) -> None:
-        """From any thread; never waits."""
+        """Queue a record. From any thread; never waits."""
         if self._open is None:
             return
         with self._lock:
@@ -182,7 +185,7 @@ class Outbox:
         self._count()
 
     def _count(self, correction: int = 0) -> None:
-        """What the channel took has left, as far as is known."""
+        """The records that the channel took have left, as far as is known."""
         self.sent += self._taken + correction
         self._taken = 0
 
@@ -191,14 +194,14 @@ class Outbox:
             return self._waiting.popleft() if self._any() else None
 
     def _any(self) -> bool:
-        """Whether something waits; where not, the next `put` wakes us. Inside the lock."""
+        """Whether a record waits; if none does, the next `put` wakes us. Inside the lock."""
         if not self._waiting and not self._closing:
             self._woken = False
             self._wake.clear()
         return bool(self._waiting)
 
     def _put_back(self, *records: dict[str, Any]) -> None:
-        """In front of those that came later, the oldest left out where there is no room."""
+        """In front of the records that came later; without room the oldest are dropped."""
         with self._lock:
             room = self._size - len(self._waiting)
             kept = records[max(0, len(records) - room) :]
@@ -211,7 +214,7 @@ class Outbox:
         self.lost = error.message
 
     async def _pause(self) -> None:
-        """Until there is something to send again, and not at once."""
+        """Until there is a record to send again, and `REOPEN_SECONDS` at least."""
         await asyncio.sleep(REOPEN_SECONDS)
         while not self._closing:
             with self._lock:

@@ -1,4 +1,4 @@
-"""The live parameters of a class: what type they have, and how an update becomes the next value."""
+"""The parameters of a live class: their type, and how an update becomes the next value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from livepeer.runner.live.unknown import StrictSchema, keys_of, unknown_in, unkn
 
 LARGEST_SHOWN = 16 * 1024
 """Bytes of parameters that a status event repeats; an event has 64 KiB in all."""
-
 LARGEST = 4 * 1024 * 1024
 """Bytes of all parameters of a stream as JSON."""
 DEEPEST = 64
@@ -31,7 +30,7 @@ DEEPEST = 64
 
 @dataclass(frozen=True, slots=True)
 class ParamValues:
-    """ParamsType at one moment: what callers have given, as JSON, and what the hooks see.
+    """Parameters at one moment: what callers have given, as JSON, and what the hooks see.
 
     An update is merged into what was given and all of it is validated again, so that validators
     meet what they were written for, and not their own results.
@@ -42,7 +41,9 @@ class ParamValues:
 
 
 class ParamsType:
-    """`params: MyParams` of a class; `params: dict`, or nothing, leaves them untyped.
+    """The type of a class's parameters, as its hint `params: MyParams` says.
+
+    With `params: dict`, or no hint, they are untyped: any JSON object, and `model` is None.
 
     Parameters are never changed in place: an update makes new ones, so that a hook that holds the
     old ones goes on with them.
@@ -53,7 +54,7 @@ class ParamsType:
 
     @classmethod
     def of(cls, pipeline: type) -> ParamsType:
-        """Read the class's hint. Raises `SignatureError` for one that is neither model nor dict."""
+        """Read the class's hint. Raises `SignatureError` if it is neither a model nor dict."""
         hint = _hint(pipeline)
         if hint is Any or hint is dict or typing.get_origin(hint) in (dict, Mapping):
             return cls(None)
@@ -65,16 +66,16 @@ class ParamsType:
         )
 
     def first(self, given: object) -> ParamValues:
-        """The parameters of a new stream; `given` is what its caller sent, None for nothing.
+        """The parameters of a new stream. `given` is what its caller sent; None counts as `{}`.
 
-        Raises `InvalidInput` with the fields.
+        Raises `InvalidInput` with the fields, `PipelineError` if an author's validator breaks.
         """
         return self._values({} if given is None else self._mapping(given))
 
     def merged(self, current: ParamValues, update: object) -> ParamValues:
         """`current` with the keys of `update`; models within the model are merged as well.
 
-        Raises `InvalidInput` with the fields; `current` stays as it is.
+        Raises as `first` does; `current` stays as it is.
         """
         changes = self._mapping(update)
         if self.model is None:
@@ -82,7 +83,7 @@ class ParamsType:
         return self._values(_merge(current.value, current.given, changes))
 
     def dump(self, values: ParamValues) -> dict[str, Any]:
-        """As JSON has it. What has no form in JSON is told as text."""
+        """The parameters as JSON has them; a value that JSON has no form for becomes a text."""
         value = values.value
         if isinstance(value, BaseModel):
             value = value.model_dump(mode="json", fallback=str)
@@ -90,7 +91,7 @@ class ParamsType:
         return shown
 
     def shown(self, values: ParamValues) -> tuple[dict[str, Any] | None, str]:
-        """For a status event: the parameters, None where too large for one; and their hash."""
+        """For a status event: the parameters (None if they are too large), and their hash."""
         dumped = self.dump(values)
         text = json.dumps(dumped, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -137,7 +138,7 @@ class ParamsType:
 
 
 def _refused(unknown: list[FieldError], other: InvalidInput | None = None) -> InvalidInput:
-    """Names that there are not, in front of what else is wrong."""
+    """An error that tells unknown names first, and then what else is wrong."""
     names = {one.name for one in unknown}
     rest = [one for one in other.fields if one.name not in names] if other is not None else []
     told = [f"{one.name}: {one.message}" for one in unknown[:3]]
@@ -147,7 +148,7 @@ def _refused(unknown: list[FieldError], other: InvalidInput | None = None) -> In
 
 
 def _check_bounds(given: dict[str, Any]) -> None:
-    """So that updates cannot make them grow for ever, and all can be shown and merged."""
+    """Bounds what updates can add up to, so that all of it can be shown and merged."""
     level: list[Any] = [given]
     for _ in range(DEEPEST):
         level = [
@@ -170,7 +171,7 @@ def _check_bounds(given: dict[str, Any]) -> None:
 def _merge(
     current: BaseModel, given: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was given, with the changes laid over it, whatever name each field went by."""
+    """`given` with the changes laid over it; a field may go by another alias in each."""
     fields, keys = type(current).model_fields, keys_of(type(current))
     owner = {key: name for name, known in keys.items() for key in known}
     merged = dict(given)
@@ -192,7 +193,7 @@ def _merge(
 
 
 def _one_model(annotation: Any) -> bool:
-    """Whether a value can only be of one model: of several, an update may choose another one."""
+    """Whether a value can only be of one model; of several, an update may choose another one."""
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -202,7 +203,7 @@ def _one_model(annotation: Any) -> bool:
 
 
 def _hint(pipeline: type) -> Any:
-    """The nearest hint of `params`; Any where only the base class has one."""
+    """The nearest hint of `params`; Any if only the base class has one."""
     for owner in pipeline.__mro__:
         # Of LivePipeline itself it says nothing: it is Any, for every subclass to narrow.
         if owner.__module__ == "livepeer.runner.author.live_pipeline":

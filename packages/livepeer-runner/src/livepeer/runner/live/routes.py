@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.routing import Route
 
@@ -69,14 +69,8 @@ class StreamCall:
 
 
 Answer = Callable[[StreamCall], Awaitable[bytes]]
-
-
-class OpenStream(Protocol):
-    """Starts a stream: `StreamBuilder.open`."""
-
-    def __call__(
-        self, request: StartRequest, calling: ExitStack, slot: Slot | None = None
-    ) -> Session: ...
+OpenStream = Callable[[StartRequest, ExitStack, Slot | None], Session]
+"""Starts a stream: `LiveWork.open`."""
 
 
 class StreamRoutes:
@@ -174,7 +168,7 @@ class StreamRoutes:
         session = self._sessions.get(call.key)
         if session is not None:
             if reads_no_more(call.body):
-                session.nobody_behind()
+                session.stream.channels.nobody_behind()
             session.end("it was stopped")
             await session.wait(STOP_ANSWER_SECONDS)
         return _ok()

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from livepeer.runner.job import Job, current_job
@@ -64,7 +65,8 @@ class Session:
         self._reports = StatusReports(stream.status, stream.events, stream.data, self._refresh)
         self._slot: Slot | None = slot
         self._calling = calling
-        self._flow: FlowProtocol | None = None
+        self.flow: FlowProtocol | None = None
+        """The way of its frames; None until `on_stream_start` is over."""
         self._begun = False
         self._finishing = False
         self._cut = False
@@ -86,11 +88,6 @@ class Session:
         return self._params.value
 
     @property
-    def flow(self) -> FlowProtocol | None:
-        """The way of its frames; None until `on_stream_start` is over."""
-        return self._flow
-
-    @property
     def over(self) -> bool:
         return self._task is not None and self._task.done()
 
@@ -105,10 +102,6 @@ class Session:
             self.reason, self.failed = reason, failed
             self._ending.set()
 
-    def nobody_behind(self) -> None:
-        """Its caller has read all it wants: no channel is kept open for readers at the end."""
-        self.stream.channels.nobody_behind()
-
     def surrender(self) -> Slot | None:
         """Give the slot to a successor, and leave the channels to it: they have the same names."""
         slot, self._slot = self._slot, None
@@ -119,7 +112,7 @@ class Session:
     async def flowing(self) -> FlowProtocol | None:
         """The way of its frames, once `on_stream_start` is over; None if it ended before."""
         await self._flowing.wait()
-        return self._flow
+        return self.flow
 
     async def applied(self) -> None:
         """Wait until the hooks have the newest parameters, and every control message."""
@@ -149,8 +142,8 @@ class Session:
 
     def figures(self) -> StreamFigures:
         """The totals of its stream so far."""
-        if self._flow is not None:
-            self._flow.refresh()
+        if self.flow is not None:
+            self.flow.refresh()
         return self.stream.figures()
 
     # --- the stream's one task -------------------------------------------------------------------
@@ -178,18 +171,12 @@ class Session:
         reporting = self._beside(self._reports.run())
         helpers = [
             self._beside(self.watch.run(self._activity, self.end)),
-            self._beside(self._params.run(self._new_params)),
+            self._beside(self._params.run(partial(self._hook, "on_params_update"))),
             self._beside(self.messages.run(self._new_message)),
         ]
         if (records := self.stream.channels.control()) is not None:
-            listening = listen(
-                records,
-                heard=self.watch.heard,
-                update=self.update,
-                message=self.messages.put,
-                end=self.end,
-            )
-            helpers.append(self._beside(listening))
+            reading = listen(records, self.watch, self.update, self.messages, self.end)
+            helpers.append(self._beside(reading))
         try:
             try:
                 await self._frames()
@@ -230,16 +217,16 @@ class Session:
         self._begun = True
         if self._ending.is_set():
             return
-        self._flow = self._make_flow()
+        self.flow = self._make_flow()
         self._flowing.set()
         self.status.move("ONLINE")
-        self._reports.news()
-        running = asyncio.create_task(self._flow.run(), name=f"stream {self.id} frames")
+        self.status.news.set()
+        running = asyncio.create_task(self.flow.run(), name=f"stream {self.id} frames")
         ending = asyncio.create_task(self._ending.wait())
         try:
             await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                self._flow.stop()
+                self.flow.stop()
                 await asyncio.wait((running,), timeout=self.stream.caller.limit + STOP_SECONDS)
         finally:
             ending.cancel()
@@ -293,13 +280,6 @@ class Session:
             return True
         return False
 
-    async def _new_params(self, swap: Callable[[], None], value: Any) -> None:
-        def before() -> None:
-            swap()
-            self._reports.news()
-
-        await self._hook("on_params_update", value, before=before)
-
     async def _new_message(self, message: dict[str, Any]) -> None:
         if await self.flowing() is not None:  # not before `on_stream_start`, which may fail
             await self._hook("on_control", message)
@@ -308,9 +288,9 @@ class Session:
 
     def _activity(self) -> object:
         """None before `on_stream_start` is over: nobody looks for input yet."""
-        return None if self._flow is None else (self.status.input.count, self._flow.bytes_in)
+        return None if self.flow is None else (self.status.input.count, self.flow.bytes_in)
 
     def _refresh(self) -> None:
-        if self._flow is not None:
-            self._flow.refresh()
+        if self.flow is not None:
+            self.flow.refresh()
         self._check_shared()

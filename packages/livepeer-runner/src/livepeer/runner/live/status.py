@@ -38,36 +38,19 @@ NEWS_SECONDS = 0.5
 class StreamFigures:
     """The totals of a stream, or of several."""
 
-    frames_in: int = 0
-    frames_out: int = 0
-    frames_dropped: int = 0
-    errors: int = 0
-    reconnects: int = 0
-    records_sent: int = 0
-    records_dropped: int = 0
-    records_uncertain: int = 0
-    events_sent: int = 0
-    events_dropped: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """Frames, errors, records and events; `StreamStatus.figures` has the keys."""
     hung: Counter[str] = field(default_factory=Counter)
     """Calls that ran over their limit, by hook."""
-    latencies: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
-    """How many frames had a latency up to each of `BUCKETS`, and above the last."""
+    latencies: Counter[int] = field(default_factory=Counter)
+    """Frames by their bucket of the latency histogram, see `BUCKETS`."""
     seconds: float = 0.0
     """The sum of all latencies."""
 
     def add(self, other: StreamFigures) -> None:
-        self.frames_in += other.frames_in
-        self.frames_out += other.frames_out
-        self.frames_dropped += other.frames_dropped
-        self.errors += other.errors
-        self.reconnects += other.reconnects
-        self.records_sent += other.records_sent
-        self.records_dropped += other.records_dropped
-        self.records_uncertain += other.records_uncertain
-        self.events_sent += other.events_sent
-        self.events_dropped += other.events_dropped
+        self.counts.update(other.counts)
         self.hung.update(other.hung)
-        self.latencies = [a + b for a, b in zip(self.latencies, other.latencies, strict=True)]
+        self.latencies.update(other.latencies)
         self.seconds += other.seconds
 
 
@@ -119,6 +102,8 @@ class StreamStatus:
         """None if they are too large to be repeated."""
         self.params_at: float | None = None
         self.params_hash = ""
+        self.news = asyncio.Event()
+        """Set when something has changed that the caller waits for."""
         self._state_at = self.started
         self.buckets = [0] * (len(BUCKETS) + 1)
         """How many frames had a latency up to each of `BUCKETS`, and above the last."""
@@ -135,6 +120,7 @@ class StreamStatus:
         self.params = params
         self.params_hash = digest
         self.params_at = time.time()
+        self.news.set()
 
     def failed(self, message: str) -> None:
         self.errors += 1
@@ -160,7 +146,7 @@ class StreamStatus:
 
     def figures(self, events: Outbox, data: Outbox) -> StreamFigures:
         """A copy of the totals."""
-        return StreamFigures(
+        counts = Counter(
             frames_in=self.input.count,
             frames_out=self.output.count,
             frames_dropped=self.dropped,
@@ -171,9 +157,9 @@ class StreamStatus:
             records_uncertain=data.uncertain,
             events_sent=events.sent,
             events_dropped=events.dropped,
-            hung=self.hung.copy(),
-            latencies=self.buckets.copy(),
-            seconds=self.seconds,
+        )
+        return StreamFigures(
+            counts, self.hung.copy(), Counter(dict(enumerate(self.buckets))), self.seconds
         )
 
     def event(self, events: Outbox, data: Outbox) -> dict[str, Any]:
@@ -231,11 +217,6 @@ class StatusReports:
         self._events = events
         self._data = data
         self._refresh = refresh
-        self._news = asyncio.Event()
-
-    def news(self) -> None:
-        """Something has changed that the caller waits for."""
-        self._news.set()
 
     def put(self) -> None:
         """Put a status event onto the events."""
@@ -244,13 +225,13 @@ class StatusReports:
 
     async def run(self) -> None:
         while True:
-            self._news.clear()
+            self._status.news.clear()
             self.put()
             self._warn_of_slow_hook()
             await asyncio.sleep(NEWS_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS - NEWS_SECONDS):
-                    await self._news.wait()
+                    await self._status.news.wait()
 
     def _warn_of_slow_hook(self) -> None:
         slow = self._status.running.news()

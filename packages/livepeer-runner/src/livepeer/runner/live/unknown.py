@@ -1,4 +1,4 @@
-"""Parameters that a model does not have: refused, with the one that was meant."""
+"""Parameters that a model does not have: refused, with the name that was probably meant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_NAME = 64
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, list[str]]:
-    """For each field the keys under which pydantic takes it."""
+    """The keys under which pydantic takes each field."""
     config = model.model_config
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     by_alias = config.get("validate_by_alias", True)
@@ -33,16 +33,17 @@ def keys_of(model: type[BaseModel]) -> dict[str, list[str]]:
 
 
 def unknown_to(model: type[BaseModel], given: Mapping[str, Any]) -> list[FieldError]:
-    """What a model, as far as it can be known, would leave out of `given` without a word."""
+    """The keys of `given` that a model would leave out without a word, as far as is known."""
     return _limited(_extra(model, given, ()))
 
 
 def unknown_in(value: BaseModel, given: Mapping[str, Any]) -> list[FieldError]:
-    """The same of `value`, which was made of `given`, and of the models within it."""
+    """The keys of `given` that `value`, made of it, left out; in the models within it too."""
     return _limited(_all(value, given, ()))
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The name that is near, or the names that there are; "" if there are none."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
@@ -51,8 +52,11 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 
 
 def refuses_unknown(model: type[BaseModel]) -> bool:
-    """Whether keys that it does not have are a mistake: unless the author says what becomes of
-    them, or has a validator that sees them before they are left out."""
+    """Whether keys that a model does not have are a mistake.
+
+    They are not if the author says what becomes of them (`extra`), or has a validator that sees
+    them before they are left out.
+    """
     decorators = model.__pydantic_decorators__.model_validators.values()
     sees_all = any(one.info.mode in ("before", "wrap") for one in decorators)
     extra = model.model_config.get("extra", "forbid")
@@ -60,7 +64,7 @@ def refuses_unknown(model: type[BaseModel]) -> bool:
 
 
 class StrictSchema(GenerateJsonSchema):
-    """The JSON Schema of what is taken: `additionalProperties` is false where keys are refused."""
+    """The JSON Schema of a model; `additionalProperties` is false if unknown keys are refused."""
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
         made = super().model_schema(schema)
