@@ -38,8 +38,8 @@ class GoURL:
 
     @property
     def path(self) -> str:
-        """The path with its escapes undone, without the query."""
-        return unquote_to_bytes(self.target.partition("?")[0]).decode("utf-8", "replace")
+        """The path without the query, its escapes undone as `unescaped` does."""
+        return unescaped(self.target.partition("?")[0])
 
 
 def parse_url(raw: str) -> GoURL:

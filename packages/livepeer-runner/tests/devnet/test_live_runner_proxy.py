@@ -1,0 +1,241 @@
+"""How requests of callers reach a live runner, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import os
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from livepeer.runner.devnet import LocalOrchestrator
+
+from .live_runners import registered, until
+
+
+async def session_of(runner: Any) -> tuple[str, str]:
+    """The app's URL, with the slash that it needs, and the control URL."""
+    status, opened = await runner.reserve()
+    assert status == 200, opened
+    return opened["app_url"] + "/", opened["control_url"]
+
+
+async def test_a_websocket_passes_both_ways_in_pieces_of_any_size() -> None:
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
+        app_url, _ = await session_of(runner)
+        async with runner.http.ws_connect(app_url + "ws", max_msg_size=0) as websocket:
+            await websocket.send_str("hello")
+            assert await websocket.receive_str() == "hellohello"
+            large = os.urandom(3 << 20)
+            await websocket.send_bytes(large)
+            assert await websocket.receive_bytes() == large * 2
+        status, _ = await runner.get(app_url + "after")
+        assert status == 200
+
+
+async def test_a_websocket_that_the_runner_refuses_is_an_answer_like_others() -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=403, text="not you")
+
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator, refuse) as runner:
+        app_url, _ = await session_of(runner)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with runner.http.ws_connect(app_url + "ws"):
+                pass
+        assert refused.value.status == 403
+
+
+async def test_a_runner_that_dies_ends_its_callers_websockets() -> None:
+    sockets: list[web.WebSocketResponse] = []
+
+    async def hold(request: web.Request) -> web.StreamResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        sockets.append(websocket)
+        assert request.transport is not None
+        transport = request.transport
+        await websocket.receive()
+        transport.abort()
+        return websocket
+
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator, hold) as runner:
+        app_url, _ = await session_of(runner)
+        async with runner.http.ws_connect(app_url + "ws") as websocket:
+            await websocket.send_str("die")
+            message = await websocket.receive()
+            assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+
+
+async def test_events_reach_the_caller_while_the_runner_is_still_at_it() -> None:
+    go_on = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await go_on.wait()
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator, stream) as runner:
+        app_url, _ = await session_of(runner)
+        async with runner.http.get(app_url + "events") as answer:
+            assert await answer.content.readexactly(9) == b"data: 1\n\n"
+            go_on.set()
+            assert await answer.read() == b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["caller asks for gzip", "caller does not"])
+async def test_gzip_is_undone_only_for_callers_that_did_not_ask_for_it(asks: bool) -> None:
+    text = b"the same again " * 10_000
+
+    async def packed(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "gzip"
+        return web.Response(
+            body=gzip.compress(text),
+            headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"},
+        )
+
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator, packed) as runner:
+        app_url, _ = await session_of(runner)
+        skipped = () if asks else ("Accept-Encoding",)
+        headers = {"Accept-Encoding": "gzip"} if asks else {}
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=False), auto_decompress=False
+        ) as http:
+            async with http.get(app_url, headers=headers, skip_auto_headers=skipped) as answer:
+                body = await answer.read()
+                assert answer.headers.get("Content-Encoding") == ("gzip" if asks else None)
+        assert (gzip.decompress(body) if asks else body) == text
+
+
+async def test_a_large_upload_passes_without_being_held() -> None:
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
+        app_url, _ = await session_of(runner)
+        status, told = await runner.post(app_url + "up", data=io.BytesIO(os.urandom(8 << 20)))
+        assert (status, told["body"]) == (200, 8 << 20)
+
+
+async def test_a_caller_that_waits_for_100_is_told_to_go_on() -> None:
+    async with LocalOrchestrator(tls=False) as orchestrator, registered(orchestrator) as runner:
+        app_url, _ = await session_of(runner)
+        status, told = await runner.post(app_url + "up", data=b"x" * 2000, expect100=True)
+        assert (status, told["body"]) == (200, 2000)
+
+
+async def test_what_the_orchestrator_tells_the_runner_cannot_be_forged_or_asked_for() -> None:
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
+        app_url, control_url = await session_of(runner)
+        forged = {
+            "Livepeer-Session-Id": "forged",
+            "livepeer-session-token": "forged",
+            "Livepeer-Session-Control": "https://elsewhere.invalid",
+            "Livepeer-Runner-Route": "forged",
+            "Connection": "Livepeer-Session-Token, X-Drop",
+            "X-Drop": "1",
+        }
+        status, told = await runner.post(app_url + "x?a=%20b", headers=forged)
+        headers = told["headers"]
+        session_id = control_url.rpartition("/")[2]
+        assert status == 200
+        assert told["path"] == "/x?a=%20b"
+        assert headers["livepeer-session-id"] == session_id
+        assert headers["livepeer-session-token"] not in ("", "forged")
+        assert headers["livepeer-runner-route"] == "runner-1"
+        assert headers["livepeer-session-control"] == (
+            f"{orchestrator.url}/runner/runner-1/session/{session_id}"
+        )
+        assert "x-drop" not in headers
+
+
+async def test_an_answer_that_breaks_off_breaks_the_callers_connection() -> None:
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator, half) as runner:
+        app_url, _ = await session_of(runner)
+        with pytest.raises(aiohttp.ClientError):
+            await runner.get(app_url)
+        assert len(await runner.discovered()) == 1
+
+
+async def test_a_runner_that_is_no_http_server_is_502_without_its_address_path() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-no\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
+        runner.url = f"http://127.0.0.1:{port}/r/secret-path"
+        await runner.heartbeat()
+        app_url, _ = await session_of(runner)
+        status, text = await runner.get(app_url + "x")
+        assert status == 502
+        assert "secret-path" not in text
+
+
+async def test_a_caller_that_leaves_a_single_shot_ends_it_and_frees_its_place() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return web.Response()
+
+    async with (
+        LocalOrchestrator() as orchestrator,
+        registered(orchestrator, hang, mode="single-shot") as runner,
+    ):
+        call = asyncio.create_task(runner.get(f"{orchestrator.url}/apps/runner-1/app/x"))
+        await asyncio.wait_for(began.wait(), 30)
+        assert (await runner.discovered())[0]["capacity_available"] == 0
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await asyncio.wait_for(ended.wait(), 30)
+        (one,) = orchestrator.runners
+        await until(lambda: not one.sessions)
+
+
+@pytest.mark.parametrize(
+    ("path", "arrives"),
+    [
+        ("a%20b", "/base%2520c/a%2520b"),
+        ("a%2Fb", "/base%2520c/a/b"),
+        ("%FF", "/base%2520c/%25FF"),
+        ("a;b=c", "/base%2520c/a;b=c"),
+        ("%3F", "/base%2520c/%253F"),
+        ("", "/base%2520c"),
+    ],
+)
+async def test_a_path_reaches_the_runner_escaped_twice(path: str, arrives: str) -> None:
+    async with LocalOrchestrator(tls=False) as orchestrator, registered(orchestrator) as runner:
+        runner.url += "/base%20c"
+        await runner.heartbeat()
+        app_url, _ = await session_of(runner)
+        host, _, port = orchestrator.url.rpartition("//")[2].partition(":")
+        line = f"GET {app_url.removeprefix(orchestrator.url)}{path} HTTP/1.1\r\n"
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write((line + f"Host: {host}:{port}\r\nConnection: close\r\n\r\n").encode())
+        answer = await reader.read()
+        writer.close()
+        assert f'"path": "{arrives}"'.encode() in answer, answer
+
+
+async def test_a_path_with_a_broken_escape_below_the_escape_is_502() -> None:
+    async with LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
+        app_url, _ = await session_of(runner)
+        status, text = await runner.get(app_url + "%25zz")
+        assert (status, text) == (502, 'invalid URL escape "%zz"')
