@@ -42,6 +42,14 @@ class ScriptedRunner:
             self.told.update(document)
             return 200, document
 
+    async def until_taken(self) -> None:
+        """Heartbeats until one is answered 200."""
+        for _ in range(600):
+            if (await self.heartbeat())[0] == 200:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("the orchestrator does not take it")
+
     async def unregister(self) -> int:
         async with self.http.post(
             f"{self.orchestrator.url}/runners/{self.says['runner_id']}/unregister",
@@ -127,6 +135,8 @@ async def registered(
 
 async def until(condition: Any) -> None:
     """Waits for it, far longer than it takes."""
-    async with asyncio.timeout(LIMIT):
-        while not condition():
-            await asyncio.sleep(0.01)
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")

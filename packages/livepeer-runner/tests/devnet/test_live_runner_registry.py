@@ -141,7 +141,9 @@ class RegistryMachine(RuleBasedStateMachine):
         known = self.model.get(runner_id)
         shown = known.secret if known and right else SECRET
         if known is None or self.silent(runner_id):
-            self.refused(404, "runner not found", lambda: self.registry.unregister(runner_id, shown))
+            self.refused(
+                404, "runner not found", lambda: self.registry.unregister(runner_id, shown)
+            )
         elif not right:
             self.refused(
                 401, "invalid authorization", lambda: self.registry.unregister(runner_id, shown)
@@ -295,7 +297,9 @@ def test_one_missed_check_releases_every_session_of_a_static_runner() -> None:
         ({"metadata": "m" * 1025}, "metadata must be at most 1024 bytes"),
     ],
 )
-def test_an_entry_of_a_static_file_that_is_wrong_is_named(change: dict[str, Any], text: str) -> None:
+def test_an_entry_of_a_static_file_that_is_wrong_is_named(
+    change: dict[str, Any], text: str
+) -> None:
     good = {"label": "l", "runner_url": "http://r.test", "health_url": "/ready", "app": "a"}
     document = {"runners": [good, {**good, "label": "m", **change}]}
     with pytest.raises(RunnerRefusal) as refusal:
