@@ -100,6 +100,8 @@ def _show(image: Image) -> None:
     from rich.text import Text
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a digest that is cut is none
 
     def row(name: str, value: object) -> None:
         if value not in (None, "", ()):
