@@ -17,8 +17,9 @@ commands = (
         f"{__name__}.dev:app",
         "Author",
     ),
+    Command("build", "Make a container image of a pipeline.", f"{__name__}.build:app", "Publish"),
     Command(
-        "inspect", "Show what a registry says of an image.", f"{__name__}.inspect:app", "Operate"
+        "inspect", "Show what a registry says of an image.", f"{__name__}.inspect:app", "Publish"
     ),
     Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
     Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),

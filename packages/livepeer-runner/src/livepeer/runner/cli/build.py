@@ -1,0 +1,227 @@
+"""`livepeer build`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from livepeer.runner.packaging.build import Result
+    from livepeer.runner.packaging.project import Project
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer build
+
+livepeer build --tag ghcr.io/me/sentiment-livepeer-runner:1.0.0
+
+livepeer build --dry-run
+
+HF_TOKEN=... livepeer build --secret HF_TOKEN"""
+
+Tag = Annotated[
+    str | None,
+    typer.Option(
+        "--tag",
+        "-t",
+        help="Name of the image. Without it: `image` of livepeer.yaml.",
+    ),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", help="docker, podman or buildah. Without it: the first that works."),
+]
+Platform = Annotated[str, typer.Option(help="Platform of the image.")]
+Sdk = Annotated[
+    str | None,
+    typer.Option(
+        "--sdk",
+        help="Where the image gets the SDK from: `index`, or a folder with its wheels. Without it: "
+        "what it was installed from here.",
+    ),
+]
+Secret = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        help="A variable of this environment for prepare_models(); no layer keeps its value.",
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")]
+
+
+@app.command(epilog=EPILOG)
+def build(
+    pipeline: options.Target = None,
+    tag: Tag = None,
+    engine: EngineName = None,
+    platform: Platform = "linux/amd64",
+    sdk: Sdk = None,
+    secret: Secret = None,
+    no_cache: NoCache = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the Dockerfile, and build nothing.")
+    ] = False,
+    eject: Annotated[
+        Path | None,
+        typer.Option("--eject", help="Write the Dockerfile and its context into a new folder."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
+    ] = False,
+) -> None:
+    """Make a container image of a pipeline: no Dockerfile is needed.
+
+    Layers come in the order in which they change, so that a change of code rebuilds in seconds. The
+    schema is read inside the image, and stands in its labels.
+    """
+    from livepeer.runner.packaging import build as packaging
+    from livepeer.runner.packaging.engine import Engine
+
+    with explained():
+        project = find(pipeline)
+        name = packaging.image_name(project, tag)
+        if dry_run or eject is not None:
+            with packaging.context(
+                project, platform=platform, sdk=sdk, secrets=tuple(secret or ())
+            ) as prepared:
+                for warning in prepared.warnings:
+                    note(f"warning: {warning}")
+                if eject is None:
+                    emit_text(prepared.dockerfile, end="")
+                    return
+                _eject(prepared.folder, eject)
+            note(f"-> {eject}: docker build -t {name} {eject}")
+            return
+        found = Engine.find(engine)
+        result = run(
+            project,
+            found,
+            name,
+            platform=platform,
+            sdk=sdk,
+            secrets=secret,
+            cache=not no_cache,
+            verbose=verbose,
+        )
+    if is_terminal():
+        note(
+            f"{result.tag} is built after {result.image.seconds:.1f} s by {found.name}: "
+            f"{result.image.reused} of {result.image.steps} steps were there already"
+        )
+        note(f"-> docker run --rm -p 8000:8000 {result.tag}")
+    else:
+        emit(document(result))
+
+
+def document(result: Result) -> dict[str, object]:
+    """What is printed for programs."""
+    return {
+        "tag": result.tag,
+        "image_id": result.image.id,
+        "seconds": round(result.image.seconds, 2),
+        "steps": result.image.steps,
+        "steps_reused": result.image.reused,
+        "labels": result.labels,
+        "packages": result.locked.versions,
+    }
+
+
+def find(pipeline: str | None) -> Project:
+    """The project that a command was given; `explained` says why there is none."""
+    from livepeer.runner.packaging.project import Project
+
+    return Project.find(pipeline)
+
+
+def run(
+    project: Project,
+    engine: object,
+    tag: str,
+    *,
+    platform: str,
+    sdk: str | None,
+    secrets: list[str] | None,
+    cache: bool,
+    verbose: bool,
+) -> Result:
+    """Build, with what is being done on the terminal."""
+    from livepeer.runner.packaging import build as packaging
+    from livepeer.runner.packaging.engine import Engine
+
+    assert isinstance(engine, Engine)
+    values = {}
+    for name in secrets or ():
+        if not os.environ.get(name):
+            raise typer.BadParameter(f"{name} is not set here", param_hint="--secret")
+        values[name] = os.environ[name]
+    if (why := engine.reproducible) is not None:
+        note(f"not reproducible with this builder: {why}")
+    with _shown(tag, verbose) as say:
+        result = packaging.build(
+            project,
+            engine,
+            tag,
+            platform=platform,
+            sdk=sdk,
+            secrets=values,
+            cache=cache,
+            say=say,
+        )
+    for warning in result.warnings:
+        note(f"warning: {warning}")
+    return result
+
+
+@contextmanager
+def _shown(tag: str, verbose: bool) -> Iterator[Callable[[str], None]]:
+    if verbose:
+        yield note
+        return
+    with progress() as bar:
+        line = bar.add_task(tag, total=None, figures="")
+        yield lambda text: bar.update(line, figures=text[:100])
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What keeps an image from being built ends the command: with the failing step's own output,
+    the line of `livepeer.yaml` that caused it, and what to do."""
+    from livepeer.runner.packaging import dockerfile
+    from livepeer.runner.packaging.engine import EngineError, StepFailed
+    from livepeer.runner.packaging.project import ProjectError
+    from livepeer.runner.packaging.requirements import RequirementsError
+
+    try:
+        with options.explained():
+            yield
+    except ProjectError as error:
+        fail(str(error), code=2)
+    except RequirementsError as error:
+        fail(f"the packages cannot be had: {error}", hint="See `python` in livepeer.yaml.")
+    except StepFailed as error:
+        note(error.output)
+        everything = dockerfile.Plan("x", "x", ("x",), True, True, True)
+        cause = dockerfile.cause(dockerfile.render(everything), error.step)
+        fail(str(error), hint=f"It comes from {cause}." if cause else None)
+    except EngineError as error:
+        fail(str(error))
+
+
+def _eject(context: Path, folder: Path) -> None:
+    import shutil
+
+    if folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"{folder} is not empty", param_hint="--eject")
+    shutil.copytree(context, folder, dirs_exist_ok=True)

@@ -1,0 +1,252 @@
+"""From a project to an image with labels in an engine's store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from livepeer.runner.packaging import dockerfile, requirements
+from livepeer.runner.packaging.engine import Built, Engine, EngineError
+from livepeer.runner.packaging.labels import PREFIX, schema_labels
+from livepeer.runner.packaging.project import Project, ProjectError
+
+PLATFORM = "linux/amd64"
+OWN = ".livepeer"
+"""The folder beside the pipeline in which builds keep what the next one needs."""
+SUFFIX = "-livepeer-runner"
+PROTOCOL = "byoc/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A context on disk, and what was decided on the way to it."""
+
+    folder: Path
+    dockerfile: str
+    locked: requirements.Locked
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An image that was built."""
+
+    tag: str
+    image: Built
+    labels: dict[str, str]
+    schema: dict[str, Any]
+    locked: requirements.Locked
+    warnings: tuple[str, ...]
+
+
+@contextmanager
+def context(
+    project: Project,
+    *,
+    platform: str = PLATFORM,
+    sdk: str | None = None,
+    secrets: tuple[str, ...] = (),
+) -> Iterator[Prepared]:
+    """Stage all that an image is made from, in a temporary folder: the files that are meant, with
+    modes that every user can read. Raises `ProjectError`, `RequirementsError`."""
+    if places := project.secrets():
+        raise ProjectError(
+            f"{', '.join(places[:5])}: this looks like a secret, which an image shows to all who "
+            f"pull it: read it from the environment instead"
+        )
+    with tempfile.TemporaryDirectory(prefix="livepeer-context-") as name:
+        folder = Path(name)
+        (folder / "wheels").mkdir()
+        wheels = requirements.wheels(folder / "wheels", sdk)
+        locked = requirements.lock(project, wheels, platform=platform)
+        if wrong := requirements.contradictions(project, locked.versions):
+            raise ProjectError("; ".join(wrong))
+        manifest = project.manifest
+        plan = dockerfile.Plan(
+            base=base_image(project),
+            target=project.target,
+            system=manifest.system.packages,
+            wheels=bool(wheels),
+            prepare=manifest.prepare,
+            gpu=manifest.cuda is not None or requirements.needs_gpu_libraries(locked.versions),
+            secrets=secrets,
+        )
+        text = dockerfile.render(plan)
+        (folder / "Dockerfile").write_text(text)
+        (folder / "requirements.txt").write_text(locked.others)
+        (folder / "sdk.txt").write_text(locked.sdk)
+        for file in project.files:
+            _copy(project.folder / file, folder / "app" / file)
+        if manifest.prepare:
+            shutil.copytree(_snapshot(project), folder / "prepare")
+        for ignored in folder.joinpath("wheels").glob(".*"):
+            ignored.unlink()
+        if not wheels:
+            folder.joinpath("wheels").rmdir()
+        warnings = requirements.warnings(project, locked.versions)
+        yield Prepared(folder, text, locked, tuple(warnings))
+
+
+def build(
+    project: Project,
+    engine: Engine,
+    tag: str,
+    *,
+    platform: str = PLATFORM,
+    sdk: str | None = None,
+    secrets: Mapping[str, str] | None = None,
+    cache: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Build, ask the image for its schema, and label it. Raises `ProjectError`,
+    `RequirementsError`, `EngineError` and its `StepFailed`."""
+    secrets = secrets or {}
+    epoch = _epoch(project.folder)
+    with context(project, platform=platform, sdk=sdk, secrets=tuple(secrets)) as prepared:
+        # By its content: the name stands in the history of the image that is made from it.
+        unlabelled = f"localhost/livepeer-build:{_hash(prepared.folder)}"
+        built = engine.build(
+            prepared.folder,
+            unlabelled,
+            platform=platform,
+            secrets=secrets,
+            epoch=epoch,
+            cache=cache,
+            say=say,
+        )
+        schema = _schema(engine, unlabelled, project)
+        labels = image_labels(project, schema)
+        (prepared.folder / "labelled").mkdir()
+        (prepared.folder / "labelled" / "Dockerfile").write_text(f"FROM {unlabelled}\n")
+        labelled = engine.build(
+            prepared.folder / "labelled",
+            tag,
+            platform=platform,
+            labels=labels,
+            epoch=epoch,
+            cache=cache,
+            say=lambda line: None,
+        )
+        engine.untag(unlabelled)
+        image = Built(labelled.id, built.seconds + labelled.seconds, built.reused, built.steps)
+        return Result(tag, image, labels, schema, prepared.locked, prepared.warnings)
+
+
+def base_image(project: Project) -> str:
+    """The image that it is made from: `base`, else one with `cuda`, else a slim Python."""
+    manifest = project.manifest
+    if manifest.base is not None:
+        return manifest.base
+    if manifest.cuda is not None:
+        return f"nvidia/cuda:{manifest.cuda}-cudnn-runtime-ubuntu24.04"
+    return f"python:{manifest.python.version}-slim"
+
+
+def image_name(project: Project, given: str | None = None) -> str:
+    """The tag that is built: given, or of `livepeer.yaml`, or the folder's name with the suffix
+    by which runners are found in registries."""
+    if given is not None:
+        return given
+    if project.manifest.image is not None:
+        return project.manifest.image
+    name = "".join(c if c.isalnum() else "-" for c in project.folder.name.lower()).strip("-")
+    return f"{name or 'pipeline'}{SUFFIX}"
+
+
+def image_labels(project: Project, schema: dict[str, Any]) -> dict[str, str]:
+    """The labels of an image, from the schema that was read inside of it."""
+    said = {
+        "id": schema.get("id"),
+        "version": schema.get("version"),
+        "type": schema.get("type"),
+        "capacity": schema.get("capacity"),
+    }
+    labels = {
+        "org.opencontainers.image.title": said["id"],
+        "org.opencontainers.image.version": said["version"],
+        "org.opencontainers.image.description": schema.get("description"),
+        "org.opencontainers.image.revision": _git(project.folder, "rev-parse", "HEAD"),
+        **{f"{PREFIX}{name}": value for name, value in said.items()},
+        f"{PREFIX}gpu": "true" if project.constant("gpu") is True else "false",
+        f"{PREFIX}sdk-version": metadata.version("livepeer-runner"),
+        f"{PREFIX}protocol": PROTOCOL,
+        **schema_labels(schema),
+    }
+    return {name: str(value) for name, value in sorted(labels.items()) if value not in (None, "")}
+
+
+def _schema(engine: Engine, tag: str, project: Project) -> dict[str, Any]:
+    """From inside the image: only there all that the class imports is installed."""
+    printed = engine.run(tag, ["livepeer", "schema", project.target])
+    try:
+        schema = json.loads(printed)
+    except ValueError:
+        schema = None
+    if not isinstance(schema, dict):
+        raise EngineError(f"`livepeer schema` in the image printed no schema: {printed[-500:]!r}")
+    return schema
+
+
+def _snapshot(project: Project) -> Path:
+    """The files as they were when `prepare_models` last changed, so that the layer of the weights
+    outlives changes of other code. Kept beside the pipeline."""
+    kept = project.folder / OWN / "prepare"
+    key = kept.with_suffix(".key")
+    wanted = project.prepare_key()
+    if not (kept.is_dir() and key.is_file() and key.read_text() == wanted):
+        shutil.rmtree(kept, ignore_errors=True)
+        for file in project.files:
+            _copy(project.folder / file, kept / file)
+        (project.folder / OWN / ".gitignore").write_text("*\n")
+        key.write_text(wanted)
+    return kept
+
+
+def _hash(folder: Path) -> str:
+    """Of all files below it, by name and content."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:32]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in (target.parent, *target.parent.parents):
+        if parent.stat().st_uid != os.getuid() or parent.name.startswith("livepeer-context-"):
+            break
+        parent.chmod(0o755)
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+
+
+def _epoch(folder: Path) -> int:
+    """Seconds since 1970 that stand in the image: of the last commit, so that a build can be
+    repeated; without git a fixed time."""
+    told = _git(folder, "log", "-1", "--format=%ct")
+    return int(told) if told and told.isdigit() else 946_684_800
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,155 @@
+"""The Dockerfile of a pipeline: one that BuildKit, the legacy builder and buildah all take.
+
+Therefore no syntax line, no heredocs, and mounts only for secrets. Layers come in the order in
+which they change: base, apt, packages of others, the SDK, weights, code.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+UV = "0.13.9"
+"""The version of uv that installs; it does not stay in the image."""
+USER = "10001:10001"
+PORT = 8000
+
+_ENVIRONMENT = (
+    "PYTHONUNBUFFERED=1",
+    "PYTHONDONTWRITEBYTECODE=1",
+    "PIP_ROOT_USER_ACTION=ignore",
+    "HOME=/tmp",
+    "LIVEPEER_MODEL_DIR=/models",
+)
+_HEALTH = (
+    f"import os,urllib.request as r; "
+    f"r.urlopen('http://127.0.0.1:'+os.environ.get('PORT','{PORT}')+'/ready',timeout=4)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a Dockerfile says; every field of `livepeer.yaml` that has a part in it."""
+
+    base: str
+    target: str
+    system: tuple[str, ...] = ()
+    wheels: bool = False
+    """Whether the SDK comes from wheels in the context, not from the index."""
+    prepare: bool = False
+    gpu: bool = False
+    secrets: tuple[str, ...] = ()
+    """Names of environment variables that `prepare_models` gets, and no layer keeps."""
+
+
+def render(plan: Plan) -> str:
+    """The Dockerfile; each step is preceded by the line of `livepeer.yaml` that caused it."""
+    steps = [
+        f"# livepeer.yaml: base\nFROM {plan.base}",
+        "ENV " + " \\\n    ".join(_ENVIRONMENT),
+    ]
+    if plan.gpu:
+        steps.append(
+            "# packages with CUDA\n"
+            "ENV NVIDIA_VISIBLE_DEVICES=all \\\n"
+            "    NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+        )
+    if plan.system:
+        packages = " ".join(shlex.quote(name) for name in plan.system)
+        steps.append(
+            "# livepeer.yaml: system.packages\n"
+            "RUN apt-get update \\\n"
+            " && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\\n"
+            f"      {packages} \\\n"
+            " && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/*"
+        )
+    steps += [
+        "# livepeer.yaml: python.requirements, python.packages\n"
+        "COPY requirements.txt /opt/livepeer/requirements.txt\n"
+        f"RUN {_install()}",
+        _sdk(plan.wheels),
+    ]
+    if plan.prepare:
+        steps.append(
+            "# livepeer.yaml: prepare\n"
+            "COPY prepare/ /opt/livepeer/prepare/\n"
+            f"RUN {_prepare(plan.target, plan.secrets)}"
+        )
+    else:
+        steps.append(f"RUN mkdir -p /models && chown {USER} /models")
+    steps += [
+        f"# livepeer.yaml: pipeline, include\nCOPY app/ /app/\nWORKDIR /app\nUSER {USER}",
+        f"EXPOSE {PORT}\n"
+        "STOPSIGNAL SIGTERM\n"
+        "HEALTHCHECK --interval=10s --timeout=5s --start-period=15m --retries=3 \\\n"
+        f"    CMD {_exec('python', '-c', _HEALTH)}\n"
+        f"CMD {_exec('livepeer', 'serve', plan.target)}",
+    ]
+    return "\n\n".join(steps) + "\n"
+
+
+def cause(dockerfile: str, step: str) -> str | None:
+    """Which line of `livepeer.yaml` a step (`RUN apt-get update ...`) stands for."""
+    wanted = " ".join(step.replace("\\", " ").split())
+    comment = None
+    lines = dockerfile.replace("\\\n", " ").splitlines()
+    for line in lines:
+        if line.startswith("# "):
+            comment = line.removeprefix("# ")
+        elif not line.strip():
+            comment = None
+        elif wanted and _same(" ".join(line.split()), wanted):
+            return comment
+    return None
+
+
+def _same(line: str, step: str) -> bool:
+    """Builders cut and quote a step in ways of their own; its beginning is enough."""
+    return line[:40] == step[:40]
+
+
+_SITE = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')"
+_COMPILE = f"python -m compileall -q -j 0 --invalidation-mode unchecked-hash {_SITE}"
+"""Without times in the files, so that the same build makes the same layer."""
+
+
+def _install() -> str:
+    """Install by uv, of which nothing is left in the layer."""
+    return (
+        f"python -m pip install --quiet --no-cache-dir --no-compile --target /tmp/uv uv=={UV} \\\n"
+        " && PYTHONPATH=/tmp/uv python -m uv pip install --system --no-cache --no-deps \\\n"
+        "      --require-hashes -r /opt/livepeer/requirements.txt \\\n"
+        f" && {_COMPILE} \\\n"
+        " && rm -rf /tmp/uv /tmp/.cache /tmp/.local /root/.cache"
+    )
+
+
+def _sdk(wheels: bool) -> str:
+    """By pip, which is in the image anyway: two packages, and none of others."""
+    lines = ["# the SDK", "COPY sdk.txt /opt/livepeer/sdk.txt"]
+    source = ""
+    if wheels:
+        lines.append("COPY wheels/ /opt/livepeer/wheels/")
+        source = "--no-index --find-links /opt/livepeer/wheels "
+    lines.append(
+        "RUN python -m pip install --quiet --no-cache-dir --no-compile --no-deps \\\n"
+        f"      --require-hashes {source}-r /opt/livepeer/sdk.txt \\\n"
+        f" && {_COMPILE}/livepeer"
+    )
+    return "\n".join(lines)
+
+
+def _prepare(target: str, secrets: Sequence[str]) -> str:
+    mounts = "".join(f"--mount=type=secret,id={name} " for name in secrets)
+    given = "".join(f'{name}="$(cat /run/secrets/{name})" ' for name in secrets)
+    return (
+        f"{mounts}mkdir -p /models && cd /opt/livepeer/prepare \\\n"
+        f" && {given}livepeer prepare {shlex.quote(target)} \\\n"
+        " && chmod -R a+rX /models && rm -rf /tmp/.cache /tmp/.local"
+    )
+
+
+def _exec(*arguments: str) -> str:
+    return json.dumps(arguments)

@@ -1,0 +1,265 @@
+"""Docker, podman or buildah, through their own commands and with the user's own credentials."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Name = Literal["docker", "podman", "buildah"]
+NAMES: tuple[Name, ...] = ("docker", "podman", "buildah")
+QUICK_SECONDS = 20.0
+RUN_SECONDS = 120.0
+TAIL = 40
+"""Lines of a failing step that are shown."""
+
+_STEP = re.compile(
+    r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )?\d+/\d+\] (?P<two>.+)$"
+)
+
+
+class EngineError(Exception):
+    """An engine is missing or failed; the message says which, where, and what to do."""
+
+
+class StepFailed(EngineError):
+    """A step of a Dockerfile failed; `step` is the step, `output` its last lines."""
+
+    def __init__(self, step: str, output: str) -> None:
+        super().__init__(f"the step `{step}` failed" if step else "the build failed")
+        self.step = step
+        self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image in the engine's own store."""
+
+    id: str
+    """`sha256:...` of its configuration, as the engine tells."""
+    seconds: float
+    reused: int
+    """Steps that were taken from the cache."""
+    steps: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine. `buildkit`: docker with buildx, which can mount secrets and set times."""
+
+    name: Name
+    buildkit: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @classmethod
+    def find(cls, wanted: str | None = None) -> Engine:
+        """The one that is wanted, else the first that works. Raises `EngineError`."""
+        if wanted is not None and wanted not in NAMES:
+            raise EngineError(f"{wanted} is no engine: say {', '.join(NAMES)}")
+        told = []
+        for name in (name for name in NAMES if wanted in (None, name)):
+            if shutil.which(name) is None:
+                told.append(f"{name} is not installed")
+                continue
+            # Docker's client answers without its daemon, the server's version does not.
+            probe = ["version", "--format", "{{.Server.Version}}"] if name == "docker" else ["info"]
+            done = _quick([name, *probe])
+            if done.returncode == 0:
+                return cls(name, buildkit=name == "docker" and _has_buildx())
+            told.append(f"{name}: {_last(done.stderr)}")
+        raise EngineError(
+            "no engine that can build: " + "; ".join(told) + ". Start Docker, or install buildah "
+            "(apt-get install buildah), which needs no daemon"
+        )
+
+    @property
+    def reproducible(self) -> str | None:
+        """Why two builds of the same files may differ; None where they do not."""
+        if self.name in ("buildah", "podman") or self.buildkit:
+            return None
+        return "docker without buildx writes the time into each layer"
+
+    def build(
+        self,
+        context: Path,
+        tag: str,
+        *,
+        platform: str,
+        labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        epoch: int | None = None,
+        cache: bool = True,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Built:
+        """Build `context/Dockerfile` as `tag`. `secrets`: values for `RUN --mount=type=secret`,
+        handed over in files that only this user can read. Raises `StepFailed`, `EngineError`."""
+        import tempfile
+        import time
+
+        if secrets and self.name == "docker" and not self.buildkit:
+            raise EngineError(
+                "docker without buildx would keep a secret in a layer: install docker-buildx, or "
+                "use --engine buildah"
+            )
+        command = [*self._build_command(epoch, cache), "--tag", tag, "--platform", platform]
+        for name, value in (labels or {}).items():
+            command += ["--label", f"{name}={value}"]
+        environ = dict(self.environ)
+        if self.name == "docker":
+            environ["DOCKER_BUILDKIT"] = "1" if self.buildkit else "0"
+            if epoch is not None:
+                environ["SOURCE_DATE_EPOCH"] = str(epoch)
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="livepeer-build-") as folder:
+            for name, value in (secrets or {}).items():
+                file = Path(folder) / name
+                file.touch(0o600)
+                file.write_text(value)
+                command += ["--secret", f"id={name},src={file}"]
+            identity = Path(folder) / "iid"
+            command += ["--iidfile", str(identity), str(context)]
+            steps, reused = self._stream(command, environ, say)
+            found = identity.read_text().strip()
+        return Built(found, time.monotonic() - started, reused, steps)
+
+    def run(self, image: str, command: Sequence[str]) -> str:
+        """Run a program in the image without network; what it printed. Raises `EngineError`."""
+        if self.name != "buildah":
+            whole = [self.name, "run", "--rm", "--network", "none", image, *command]
+            return self._checked(whole, RUN_SECONDS)
+        container = self._checked(["buildah", "from", "--pull-never", image], QUICK_SECONDS).strip()
+        try:
+            whole = ["buildah", "run", "--network", "none", container, "--", *command]
+            return self._checked(whole, RUN_SECONDS)
+        finally:
+            _quick(["buildah", "rm", container])
+
+    def push(self, tag: str, *, plain_http: bool, say: Callable[[str], None]) -> None:
+        """Push with the user's own login. Raises `EngineError` with the engine's last words."""
+        command = [self.name, "push"]
+        if self.name != "docker":
+            if plain_http:
+                command.append("--tls-verify=false")
+            if self.name == "buildah":
+                command += [tag, f"docker://{tag}"]
+            else:
+                command.append(tag)
+        else:
+            command.append(tag)
+        try:
+            self._stream(command, dict(self.environ), say)
+        except StepFailed as error:
+            raise EngineError(_explained(tag, error.output)) from error
+
+    def untag(self, tag: str) -> None:
+        """Take a name back; layers that others stand on stay. What fails is left as it is."""
+        _quick([self.name, "rmi", *(["--no-prune"] if self.name == "docker" else []), tag])
+
+    def tag(self, image: str, tag: str) -> None:
+        """Give an image another name. Raises `EngineError`."""
+        self._checked([self.name, "tag", image, tag], QUICK_SECONDS)
+
+    def _build_command(self, epoch: int | None, cache: bool) -> list[str]:
+        if self.name == "docker":
+            command = ["docker", "buildx", "build"] if self.buildkit else ["docker", "build"]
+            if self.buildkit:
+                rewrite = "" if epoch is None else ",rewrite-timestamp=true"
+                command += ["--provenance=false", "--sbom=false", "--progress=plain"]
+                command += [f"--output=type=docker{rewrite}"]
+            return [*command, *([] if cache else ["--no-cache"])]
+        command = [self.name, "bud" if self.name == "buildah" else "build"]
+        # HEALTHCHECK is dropped from OCI's format.
+        command += ["--format", "docker", "--layers" if cache else "--no-cache"]
+        return command if epoch is None else [*command, "--timestamp", str(epoch)]
+
+    def _stream(
+        self, command: list[str], environ: dict[str, str], say: Callable[[str], None]
+    ) -> tuple[int, int]:
+        """Run with each line handed to `say`; how many steps there were, and how many reused."""
+        steps = reused = 0
+        step, last = "", deque[str](maxlen=TAIL)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environ,
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                line = line.rstrip()
+                if (match := _STEP.match(line)) is not None:
+                    steps, step = steps + 1, match["one"] or match["two"]
+                    last.clear()
+                elif "Using cache" in line or line.endswith(" CACHED"):
+                    reused += 1
+                else:
+                    last.append(line)
+                say(line)
+            code = process.wait()
+        except BaseException:  # Ctrl-C too: the build ends with its command
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+        finally:
+            process.stdout.close()
+        if code != 0:
+            raise StepFailed(step, "\n".join(last))
+        return steps, reused
+
+    def _checked(self, command: list[str], seconds: float) -> str:
+        done = _quick(command, seconds)
+        if done.returncode != 0:
+            said = done.stderr.strip()[-2000:]
+            raise EngineError(f"`{' '.join(command[:3])} ...` failed: {said}")
+        return done.stdout
+
+
+def _has_buildx() -> bool:
+    return _quick(["docker", "buildx", "version"]).returncode == 0
+
+
+def _quick(command: list[str], seconds: float = QUICK_SECONDS) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {seconds:g} s")
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it failed without a word"
+
+
+def _explained(tag: str, output: str) -> str:
+    """Why a push failed, in one sentence and the engine's last words."""
+    host = tag.partition("/")[0]
+    low = output.lower()
+    if "unauthorized" in low or "no basic auth" in low or "denied" in low:
+        return f"{host} refused the push: run `docker login {host}` (or the like), and try again"
+    if "no space left" in low:
+        return f"the disk is full: {_last(output)}"
+    if "connection refused" in low or "no such host" in low or "timeout" in low or "eof" in low:
+        return f"{host} cannot be reached: {_last(output)}"
+    return f"the push of {tag} failed: {_last(output)}"
