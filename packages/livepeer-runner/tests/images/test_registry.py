@@ -19,8 +19,8 @@ from livepeer.runner.packaging.registry import credentials
 from livepeer.runner.packaging.registry.client import (
     DigestMismatch,
     ImageNotFound,
+    ImageRegistry,
     NotAllowed,
-    RegistryClient,
     RegistryError,
     RegistryUnreachable,
 )
@@ -259,7 +259,7 @@ async def test_a_login_goes_to_no_token_service_that_is_not_https(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a registry with TLS; the challenge may name any address."""
-    async with RegistryClient("registry.example") as registry:
+    async with ImageRegistry("registry.example") as registry:
         registry._base = "https://registry.example"
         with pytest.raises(RegistryError, match="which is not https"):
             await registry._answer_challenge('Bearer realm="http://evil.example/t"', "scope")

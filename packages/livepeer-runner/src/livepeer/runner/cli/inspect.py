@@ -11,7 +11,7 @@ from livepeer.trickle.cli.console import emit, fail, is_terminal, note
 from livepeer.trickle.text import printable
 
 if TYPE_CHECKING:
-    from livepeer.runner.packaging.inspect import Image
+    from livepeer.runner.packaging.inspect import InspectedImage
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -63,7 +63,7 @@ def inspect(
         note("It says nothing of a pipeline: not made by `livepeer build`, or made by hand.")
 
 
-def document(image: Image) -> dict[str, Any]:
+def document(image: InspectedImage) -> dict[str, Any]:
     """What is printed for programs."""
     said = image.pipeline
     return {
@@ -94,7 +94,7 @@ def document(image: Image) -> dict[str, Any]:
     }
 
 
-def _show(image: Image) -> None:
+def _show(image: InspectedImage) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -9,8 +9,8 @@ from typing import Any
 from livepeer.runner.packaging.labels import LabelError, PipelineLabels
 from livepeer.runner.packaging.registry.client import (
     LARGEST_CONFIG,
-    Manifest,
-    RegistryClient,
+    ImageManifest,
+    ImageRegistry,
     RegistryError,
 )
 from livepeer.runner.packaging.registry.reference import ImageReference, is_digest
@@ -32,7 +32,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class InspectedImage:
     """An image of one platform, as its registry keeps it."""
 
     reference: ImageReference
@@ -65,9 +65,9 @@ class Image:
 
 async def inspect(
     reference: ImageReference, *, platform: str = PLATFORM, plain_http: bool = False
-) -> Image:
+) -> InspectedImage:
     """Ask an image's registry for all that it says of it. Raises `RegistryError`."""
-    async with RegistryClient(reference.registry, plain_http=plain_http) as registry:
+    async with ImageRegistry(reference.registry, plain_http=plain_http) as registry:
         top = await registry.manifest(reference)
         platforms: tuple[str, ...] = ()
         manifest = top
@@ -95,7 +95,7 @@ async def inspect(
     own = f"{config.get('os', 'unknown')}/{config.get('architecture', 'unknown')}"
     layers = _layers(reference, manifest)
     created = config.get("created")
-    return Image(
+    return InspectedImage(
         reference=reference,
         digest=top.digest,
         manifest_digest=manifest.digest,
@@ -113,7 +113,7 @@ async def inspect(
     )
 
 
-def _platforms(index: Manifest) -> dict[str, str]:
+def _platforms(index: ImageManifest) -> dict[str, str]:
     """Platform to digest; attestations, which have the platform `unknown`, are left out."""
     found: dict[str, str] = {}
     entries = index.content.get("manifests")
@@ -133,7 +133,7 @@ def _platforms(index: Manifest) -> dict[str, str]:
 
 
 async def _config(
-    registry: RegistryClient, reference: ImageReference, manifest: Manifest
+    registry: ImageRegistry, reference: ImageReference, manifest: ImageManifest
 ) -> dict[str, Any]:
     described = manifest.content.get("config")
     digest = described.get("digest") if isinstance(described, dict) else None
@@ -149,7 +149,7 @@ async def _config(
     return config
 
 
-def _layers(reference: ImageReference, manifest: Manifest) -> tuple[Layer, ...]:
+def _layers(reference: ImageReference, manifest: ImageManifest) -> tuple[Layer, ...]:
     described = manifest.content.get("layers")
     layers: list[Layer] = []
     for one in described if isinstance(described, list) else ():
@@ -163,7 +163,7 @@ def _layers(reference: ImageReference, manifest: Manifest) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-async def _signatures(registry: RegistryClient, reference: ImageReference, digest: str) -> int:
+async def _signatures(registry: ImageRegistry, reference: ImageReference, digest: str) -> int:
     found = await registry.referrers(reference, digest)
     return sum(one.get("artifactType") in SIGNATURE_TYPES for one in found)
 

@@ -1,4 +1,4 @@
-"""`RegistryClient`: manifests and blobs of one registry, each checked against its digest.
+"""`ImageRegistry`: manifests and blobs of one registry, each checked against its digest.
 
 The API is that of the OCI distribution specification, version 1.1. What a registry sends is
 bounded, and believed only where its hash is the one that was asked for or told.
@@ -64,7 +64,7 @@ class DigestMismatch(RegistryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ImageManifest:
     """A manifest or an index, as the registry keeps it; `digest` is the hash of `body`."""
 
     digest: str
@@ -77,7 +77,7 @@ class Manifest:
         return self.media_type in INDEX_TYPES or "manifests" in self.content
 
 
-class RegistryClient:
+class ImageRegistry:
     """One registry, with the user's own login.
 
     `registry` is `host[:port]`. Plain HTTP is spoken with this machine (127.0.0.0/8, localhost,
@@ -116,7 +116,7 @@ class RegistryClient:
             await self._http.close()
             self._http = None
 
-    async def manifest(self, image: ImageReference) -> Manifest:
+    async def manifest(self, image: ImageReference) -> ImageManifest:
         """The manifest, or the index, that `image` names. Raises `RegistryError`."""
         accept = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
         path = f"{image.repository}/manifests/{image.target}"
@@ -138,7 +138,7 @@ class RegistryClient:
                 f"engine"
             )
         named = content.get("mediaType")
-        return Manifest(digest, named if isinstance(named, str) else media_type, body, content)
+        return ImageManifest(digest, named if isinstance(named, str) else media_type, body, content)
 
     async def digest(self, image: ImageReference) -> str:
         """The digest that `image` has now. The manifest is read where the registry's word is not
