@@ -217,6 +217,7 @@ async def test_a_caller_that_leaves_a_single_shot_ends_it_and_frees_its_place() 
         ("%FF", "/base%2520c/%25FF"),
         ("a;b=c", "/base%2520c/a;b=c"),
         ("%3F", "/base%2520c/%253F"),
+        ("..%2Felsewhere", "/elsewhere"),
         ("", "/base%2520c"),
     ],
 )

@@ -46,6 +46,8 @@ class LiveRunnerDoor:
 
     async def public(self, request: web.Request) -> web.StreamResponse | None:
         """A request to a public proxy, which goes before everything else; None for another."""
+        if not request.raw_path.startswith(("/r", "/%")):
+            return None
         wanted = public_request(request, self.registry.address)
         if wanted is None:
             return None
