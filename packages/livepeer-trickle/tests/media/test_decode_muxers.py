@@ -16,7 +16,7 @@ from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
-from livepeer.trickle.media.ts.psi import _crc
+from livepeer.trickle.media.ts.tables import crc32
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Muxer:
         self.section(0x1000, pmt)
 
     def section(self, pid: int, table: bytes) -> None:
-        rest = b"\0" + table + _crc(table).to_bytes(4, "big")
+        rest = b"\0" + table + crc32(table).to_bytes(4, "big")
         start = True
         while rest:
             piece, rest = rest[:184], rest[184:]

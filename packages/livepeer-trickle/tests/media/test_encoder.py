@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from livepeer.trickle.media import AudioFrame, CodecParameters, MediaPacket, VideoFrame
 from livepeer.trickle.media.codec import encoder_video
-from livepeer.trickle.media.codec.encoder import Piece, SegmentEncoder
+from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.encoder_picture import Fitter, output_size
-from livepeer.trickle.media.codec.encoder_video import EncoderUnavailable
-from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput, EncoderUnavailable, VideoOutput
+from livepeer.trickle.media.ts.segments import Piece
 
 
 def image(index: int, width: int = 160, height: int = 96) -> NDArray[np.uint8]:

@@ -16,14 +16,13 @@ from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media import AudioFrame, MediaPacket, StreamDecoder, VideoFrame
 from livepeer.trickle.media.codec.decoder_video import VideoDecoder
 from livepeer.trickle.media.frame.interleave import Interleaver
-from livepeer.trickle.media.ts.access_units import AccessUnit
 from livepeer.trickle.media.ts.audio_headers import adts
 from livepeer.trickle.media.ts.audio_units import AudioFrames
 from livepeer.trickle.media.ts.demux import Demuxer
-from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack
-from livepeer.trickle.media.ts.pes import ElementaryPacket
-from livepeer.trickle.media.ts.picture_units import Pictures
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, track_of
+from livepeer.trickle.media.ts.pictures import Pictures
+from livepeer.trickle.media.ts.start_codes import H264
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket, Track
 
 VIDEO = Track(0x100, "video", "h264")
 #: A picture for the framer: a delimiter, then the first slice of an IDR picture.
@@ -32,7 +31,7 @@ IDR = b"\0\0\0\1\x09\xf0\0\0\1\x65\x88"
 
 def muxer() -> TransportStreamMuxer:
     made = TransportStreamMuxer()
-    made.announce(TsTrack("video", "h264"))
+    made.announce(track_of("video", "h264"))
     return made
 
 
@@ -112,7 +111,7 @@ def test_a_packet_without_an_end_is_given_up() -> None:
 
 
 def test_a_picture_that_goes_on_and_on_is_joined_in_linear_time_and_given_up() -> None:
-    pictures = Pictures("h264")
+    pictures = Pictures(H264)
     # A muxer that cuts pictures: the first packet begins in the middle of one.
     assert pictures.split(packet(b"\x55" * 100 + IDR)) == []
     begun = time.thread_time()
@@ -128,7 +127,7 @@ def test_a_picture_that_goes_on_and_on_is_joined_in_linear_time_and_given_up() -
 
 
 def test_a_cut_picture_is_joined_in_order() -> None:
-    pictures = Pictures("h264")
+    pictures = Pictures(H264)
     pictures.split(packet(b"\x55" * 100))
     pictures.split(packet(IDR + b"one"))
     pictures.split(packet(b"two"))
@@ -200,8 +199,8 @@ def test_what_follows_a_keyframe_that_is_none_is_not_kept_for_ever(
 def test_tables_that_change_in_every_packet_cost_no_memory(clip: Callable[..., Any]) -> None:
     decoder = StreamDecoder()
     a, b = muxer(), TransportStreamMuxer()
-    b.announce(TsTrack("video", "hevc"))
-    b.announce(TsTrack("audio", "aac"))
+    b.announce(track_of("video", "hevc"))
+    b.announce(track_of("audio", "aac"))
     for _ in range(500):
         decoder.feed(a.tables() + b.tables())
     assert len(decoder._demuxer._assemblers) <= 2

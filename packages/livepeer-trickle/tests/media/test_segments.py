@@ -18,10 +18,10 @@ from livepeer.trickle.media import (
     StreamDecoder,
     VideoFrame,
 )
-from livepeer.trickle.media.codec.encoder import Piece
 from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.ts.demux import Demuxer
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.segments import Piece
+from livepeer.trickle.media.ts.units import Track
 
 TICK = Fraction(1, 90_000)
 

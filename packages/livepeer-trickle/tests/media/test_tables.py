@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from livepeer.trickle.media.ts.demux import Demuxer
-from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack, _section
+from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, track_of
+from livepeer.trickle.media.ts.tables import make_section
 
 H264, AAC, MP2 = 0x1B, 0x0F, 0x03
 
 
 def pat(*programs: tuple[int, int]) -> bytes:
     body = b"".join(n.to_bytes(2, "big") + (0xE000 | pid).to_bytes(2, "big") for n, pid in programs)
-    return _section(0x00, 1, 0, body)[1:]
+    return make_section(0x00, 1, 0, body)[1:]
 
 
 def pmt(
@@ -25,10 +26,10 @@ def pmt(
     body += (0xF000 | len(descriptors)).to_bytes(2, "big") + descriptors
     for kind, pid in tracks:
         body += bytes((kind, 0xE0 | pid >> 8, pid & 0xFF, 0xF0, 0))
-    section = _section(0x02, program, version, body)[1:]
+    section = make_section(0x02, program, version, body)[1:]
     if current:
         return section
-    later = bytearray(_section(0x02, program, version, body)[1:-4])
+    later = bytearray(make_section(0x02, program, version, body)[1:-4])
     later[5] &= 0xFE
     return bytes(later) + checksum(bytes(later))
 
@@ -117,8 +118,8 @@ def test_a_damaged_table_is_passed_over_and_the_next_one_read() -> None:
 
 def test_our_own_tables_are_read_from_their_first_packets() -> None:
     muxer = TransportStreamMuxer()
-    muxer.announce(TsTrack("video", "h264"))
-    muxer.announce(TsTrack("audio", "opus", 2))
+    muxer.announce(track_of("video", "h264"))
+    muxer.announce(track_of("audio", "opus", 2))
     demuxer = Demuxer()
     demuxer.feed(muxer.tables())
     assert kinds(demuxer) == ["h264", "opus"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import av
 
-from livepeer.trickle.media.ts.psi import _crc
+from livepeer.trickle.media.ts.tables import crc32
 
 VIDEO, AUDIO, CLOCK, OTHER = 0x100, 0x101, 0x1F0, 0x1E0
 TYPES = {"h264": 0x1B, "hevc": 0x24, "mpeg2video": 0x02, "mpeg4": 0x10}
@@ -341,7 +341,7 @@ class Muxer:
             self._section(pid, b"\2" + (0xB000 | length).to_bytes(2) + head + body)
 
     def _section(self, pid: int, table: bytes) -> None:
-        rest = b"\0" + table + _crc(table).to_bytes(4)
+        rest = b"\0" + table + crc32(table).to_bytes(4)
         starts = True
         while rest:
             self.write(pid, rest[:184] + b"\xff" * (184 - len(rest)), starts)

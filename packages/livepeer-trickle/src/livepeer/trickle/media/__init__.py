@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media.codec.decoder import DecoderStats as DecoderStats
     from livepeer.trickle.media.codec.decoder import StreamDecoder as StreamDecoder
     from livepeer.trickle.media.codec.encoder import SegmentEncoder as SegmentEncoder
-    from livepeer.trickle.media.codec.encoder_video import EncoderUnavailable as EncoderUnavailable
     from livepeer.trickle.media.codec.outputs import AudioOutput as AudioOutput
+    from livepeer.trickle.media.codec.outputs import EncoderUnavailable as EncoderUnavailable
     from livepeer.trickle.media.codec.outputs import VideoOutput as VideoOutput
+    from livepeer.trickle.media.codec.track_decoder import DecoderStats as DecoderStats
     from livepeer.trickle.media.file.decode import decode as decode
     from livepeer.trickle.media.file.encode import encode as encode
     from livepeer.trickle.media.frame import AudioFrame as AudioFrame
@@ -32,9 +32,9 @@ _HOME = {
     "AudioOutput": "codec.outputs",
     "AudioResampler": "frame",
     "CodecParameters": "frame",
-    "DecoderStats": "codec.decoder",
+    "DecoderStats": "codec.track_decoder",
     "MediaPacket": "frame",
-    "EncoderUnavailable": "codec.encoder_video",
+    "EncoderUnavailable": "codec.outputs",
     "MediaPublisher": "publisher",
     "MediaPublisherStats": "publisher",
     "MediaSubscriber": "subscriber",

@@ -18,7 +18,7 @@ from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.pacer import Pacer
 from livepeer.trickle.media.stream.send_queue import SendQueue
-from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
+from livepeer.trickle.media.ts.segments import EncoderStats, Piece
 from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.types import TLS, PublisherStats
 

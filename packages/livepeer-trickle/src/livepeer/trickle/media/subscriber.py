@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from livepeer.trickle.exceptions import SegmentFailed
 from livepeer.trickle.http.transport import Transport
-from livepeer.trickle.media.codec.decoder import DecoderStats, Mode, StreamDecoder
+from livepeer.trickle.media.codec.decoder import Mode, StreamDecoder
+from livepeer.trickle.media.codec.track_decoder import DecoderStats
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.decode_thread import DecodeThread
 from livepeer.trickle.media.stream.handover import Handover, Policy
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.units import Track
 from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.types import TLS, Start, SubscriberStats, Timeouts
 

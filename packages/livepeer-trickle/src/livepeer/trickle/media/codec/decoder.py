@@ -10,16 +10,13 @@ from livepeer.trickle.media.codec import gpu
 from livepeer.trickle.media.codec.decoder_audio import AudioDecoder
 from livepeer.trickle.media.codec.decoder_packets import PacketTrack
 from livepeer.trickle.media.codec.decoder_video import VideoDecoder
+from livepeer.trickle.media.codec.track_decoder import DecoderStats, TrackDecoder
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.frame.clock import Time, exact
 from livepeer.trickle.media.frame.interleave import Interleaver
 from livepeer.trickle.media.ts.demux import Demuxer
-from livepeer.trickle.media.ts.pes import ElementaryPacket
-from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.media.ts.timeline import Timeline
-from livepeer.trickle.media.ts.track import DecoderStats, TrackDecoder
-
-__all__ = ["DecoderStats", "StreamDecoder"]
+from livepeer.trickle.media.ts.units import ElementaryPacket, Track
 
 Mode = Literal["decode", "packets", "drop"]
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 from av import Packet
 from av.error import FFmpegError
 
+from livepeer.trickle.media.codec.track_decoder import DecoderStats, open_audio
 from livepeer.trickle.media.frame import AudioFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock
-from livepeer.trickle.media.ts.access_units import AccessUnit
-from livepeer.trickle.media.ts.framers import framer_for
-from livepeer.trickle.media.ts.pes import ElementaryPacket
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.codecs import framer_for
 from livepeer.trickle.media.ts.timeline import Timeline
-from livepeer.trickle.media.ts.track import DecoderStats
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket, Track
 
 if TYPE_CHECKING:
     import av
@@ -147,32 +145,3 @@ class AudioDecoder:
             time_base=base,
             source=sound,
         )
-
-
-def open_audio(track: Track, unit: AccessUnit) -> Any:
-    from av import CodecContext
-
-    name = track.codec
-    if name == "mp2":
-        # One stream type for all layers of MPEG audio; the header says which.
-        name = {3: "mp1float", 2: "mp2float"}.get(unit.data[1] >> 1 & 0x03, "mp3float")
-    context = CodecContext.create(name, "r")
-    if name == "opus":
-        context.extradata = opus_head(track.channels)
-    return context
-
-
-def opus_head(channels: int) -> bytes:
-    """RFC 7845 §5.1, with the channel mapping of family 1 above two channels."""
-    head = b"OpusHead\x01" + bytes([channels]) + b"\0\0" + (48_000).to_bytes(4, "little") + b"\0\0"
-    if channels <= 2:
-        return head + b"\0"
-    streams, coupled, mapping = {
-        3: (2, 1, (0, 2, 1)),
-        4: (2, 2, (0, 1, 2, 3)),
-        5: (3, 2, (0, 4, 1, 2, 3)),
-        6: (4, 2, (0, 4, 1, 2, 3, 5)),
-        7: (4, 3, (0, 4, 1, 2, 3, 5, 6)),
-        8: (5, 3, (0, 6, 1, 2, 3, 4, 5, 7)),
-    }[channels]
-    return head + bytes([1, streams, coupled, *mapping])

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from livepeer.trickle.media.codec.decoder_audio import open_audio, opus_head
-from livepeer.trickle.media.codec.decoder_video import open_video, picture_size
+from av import Packet
+from av.error import FFmpegError
+
+from livepeer.trickle.media.codec.track_decoder import (
+    DecoderStats,
+    open_audio,
+    open_video,
+    picture_size,
+)
 from livepeer.trickle.media.frame import CodecParameters, MediaPacket
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
 from livepeer.trickle.media.frame.pixels import MAX_PIXELS
-from livepeer.trickle.media.ts.access_units import AccessUnit
-from livepeer.trickle.media.ts.framers import framer_for
-from livepeer.trickle.media.ts.packet_times import PacketTimes, Shown
-from livepeer.trickle.media.ts.pes import ElementaryPacket
-from livepeer.trickle.media.ts.picture_units import parameter_sets
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.codecs import CODECS, framer_for
+from livepeer.trickle.media.ts.picture_times import PacketTimes, Shown
 from livepeer.trickle.media.ts.timeline import Timeline
-from livepeer.trickle.media.ts.track import DecoderStats
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket, Track
 
 
 class PacketTrack:
@@ -102,9 +105,6 @@ class PacketTrack:
 
     def _order(self) -> Shown:
         """A decoder that only says in which order pictures are shown."""
-        from av import Packet
-        from av.error import FFmpegError
-
         context = open_video(self.track.codec, None, 1)
 
         def shown(unit: AccessUnit | None, number: int) -> list[int]:
@@ -120,25 +120,24 @@ class PacketTrack:
         return shown
 
     def _describe(self, unit: AccessUnit) -> CodecParameters | None:
-        codec = self.track.codec
+        codec = CODECS[self.track.codec]
         if self.track.kind == "audio":
             found = self._parameters
             if unit.channels and (
                 found is None or (found.rate, found.channels) != (unit.rate, unit.channels)
             ):
-                head = opus_head(unit.channels) if codec == "opus" else b""
                 self._parameters = CodecParameters(
                     "audio",
-                    codec,
+                    codec.name,
                     rate=unit.rate,
                     channels=unit.channels or 2,
-                    extradata=head,
+                    extradata=codec.extradata(unit.channels) if codec.extradata else b"",
                 )
             elif found is None:
                 self._parameters, self._samples = _probe_sound(self.track, unit)
             return self._parameters
         if unit.key:
-            sets = parameter_sets(codec, unit.data)
+            sets = codec.syntax.parameter_sets(unit.data)
             if self._parameters is None or (sets and sets != self._sets):
                 self._sets = sets
                 self._parameters = _probe(self.track, unit) or self._parameters
@@ -147,9 +146,6 @@ class PacketTrack:
 
 def _probe(track: Track, unit: AccessUnit) -> CodecParameters | None:
     """Size of pictures that are not decoded, from decoding one of them."""
-    from av import Packet
-    from av.error import FFmpegError
-
     context = open_video(track.codec, None, 1)
     try:
         found = context.decode(Packet(unit.data)) + context.decode(None)
@@ -167,9 +163,6 @@ def _probe(track: Track, unit: AccessUnit) -> CodecParameters | None:
 
 def _probe_sound(track: Track, unit: AccessUnit) -> tuple[CodecParameters | None, int]:
     """What sound it is, and the samples of a frame, where only its decoder knows."""
-    from av import Packet
-    from av.error import FFmpegError
-
     try:
         sounds = open_audio(track, unit).decode(Packet(unit.data))
     except FFmpegError:

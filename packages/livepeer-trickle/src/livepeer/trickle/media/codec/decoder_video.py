@@ -6,24 +6,21 @@ import logging
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from av import CodecContext, Packet
+from av import Packet
 from av.error import FFmpegError
 
 from livepeer.trickle.exceptions import PictureTooLarge
 from livepeer.trickle.media.codec import gpu
+from livepeer.trickle.media.codec.track_decoder import DecoderStats, open_video, picture_size
 from livepeer.trickle.media.frame import VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
-from livepeer.trickle.media.frame.pixels import MAX_PIXELS, allowance
+from livepeer.trickle.media.frame.pixels import MAX_PIXELS
 from livepeer.trickle.media.frame.upright import Upright
 from livepeer.trickle.media.frame.video import SQUARE
-from livepeer.trickle.media.ts.access_units import AccessUnit
-from livepeer.trickle.media.ts.framers import framer_for
-from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.codecs import CODECS, framer_for
 from livepeer.trickle.media.ts.picture_times import PictureTimes
-from livepeer.trickle.media.ts.picture_units import stands_alone
-from livepeer.trickle.media.ts.psi import Track
 from livepeer.trickle.media.ts.timeline import Timeline
-from livepeer.trickle.media.ts.track import DecoderStats
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket, Track
 
 if TYPE_CHECKING:
     import av
@@ -181,8 +178,9 @@ class VideoDecoder:
         FFmpeg's for H.264 keeps something of a broken picture over a flush: what it makes of the
         next GOP, whole as that is, differs from what was encoded, and it does not say so.
         """
-        if not self._context.is_hwaccel and stands_alone(self.track.codec, unit.data):
-            self._context = open_video(self.track.codec, None, self._threads, self._max_pixels)
+        codec = self.track.codec
+        if not self._context.is_hwaccel and CODECS[codec].syntax.stands_alone(unit.data):
+            self._context = open_video(codec, None, self._threads, self._max_pixels)
 
     def _refuse_if_too_large(self, unit: AccessUnit) -> None:
         """Raise where two keyframes in a row say so: one alone may be damaged."""
@@ -225,26 +223,3 @@ class VideoDecoder:
         shape = self._context.sample_aspect_ratio or SQUARE
         picture, shape = self._upright.turn(picture, shape)
         return VideoFrame(picture, pts=pts, key_frame=key, sample_aspect_ratio=shape)
-
-
-def open_video(codec: str, device: str | None, threads: int, max_pixels: int | None = None) -> Any:
-    context = None if device is None else gpu.decoder(codec, device)
-    if context is None:
-        context = CodecContext.create(codec, "r")
-        # Slices, not frames: frame threads hold back one picture for each thread.
-        context.thread_type = "SLICE"
-        context.thread_count = threads
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    context.options = context.options | {"max_pixels": allowance(limit)}
-    return context
-
-
-def picture_size(codec: str, context: Any, data: bytes) -> tuple[int, int]:
-    """Width and height of the keyframe that `context` was given last; 0 where nothing tells."""
-    if context.width or codec in ("h264", "hevc"):
-        return context.width, context.height
-    at = data.find(b"\0\0\1\xb3")
-    if codec not in ("mpeg1video", "mpeg2video") or not 0 <= at < len(data) - 7:
-        return 0, 0
-    # Their decoder forgets what it refuses.
-    return data[at + 4] << 4 | data[at + 5] >> 4, (data[at + 5] & 0x0F) << 8 | data[at + 6]

@@ -1,4 +1,4 @@
-"""Frames in, segments of MPEG-TS out: tracks, keyframes and cuts. Synchronous, one thread."""
+"""Frames in, segments of MPEG-TS out. Synchronous, one thread."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Collection
 from fractions import Fraction
 
 from livepeer.trickle.media.codec.encoder_audio import AudioEncoder
-from livepeer.trickle.media.codec.encoder_video import AccessUnit, EncoderUnavailable, VideoEncoder
+from livepeer.trickle.media.codec.encoder_video import VideoEncoder
 from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
-from livepeer.trickle.media.frame import AudioFrame, Item, MediaPacket, VideoFrame
+from livepeer.trickle.media.frame import AudioFrame, Item, Kind, MediaPacket, VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, rescale
-from livepeer.trickle.media.ts.muxer import TransportStreamMuxer, TsTrack, delimited
-from livepeer.trickle.media.ts.pieces import EncoderStats, Piece
-from livepeer.trickle.media.ts.program import Kind, Program, ts_track
+from livepeer.trickle.media.ts.codecs import CODECS
+from livepeer.trickle.media.ts.muxer import track_of
+from livepeer.trickle.media.ts.segments import EncoderStats, Piece, Segmenter
+from livepeer.trickle.media.ts.units import EncodedFrame, Track
 
-__all__ = ["EncoderStats", "EncoderUnavailable", "Piece", "SegmentEncoder"]
-
-NEW_TIMELINE = 90_000
-"""A frame this much older than the one before it (or more) begins a new timeline; less is late."""
-
-PATIENCE = 45_000
-"""Sound waits this long for the first picture, so that a segment begins with both."""
+_H264 = track_of("video", "h264")
 
 
 class SegmentEncoder:
@@ -58,20 +53,18 @@ class SegmentEncoder:
             raise ValueError("nothing to encode: give a VideoOutput, an AudioOutput or both")
         self.video, self.audio = video, audio
         self.stats = EncoderStats()
-        self._muxer = TransportStreamMuxer()
-        self._program = Program(self._muxer, expect)
         self._video = VideoEncoder(video) if video else None
         self._audio = AudioEncoder(audio) if audio else None
-        self._gop = round((video.gop_seconds if video else 1.0) * 90_000)
-        self._last: dict[str, int] = {}
-        self._broken: set[str] = set()
-        self._begun: int | None = None
+        self._segments = Segmenter(
+            self.stats,
+            gop=round((video.gop_seconds if video else 1.0) * 90_000),
+            pictures=video is not None,
+            made_sound=self._audio_track if audio else None,
+            expect=expect,
+        )
         self._last_key = 0
-        # A new segment is wanted; and pictures that need an earlier one are of no use.
-        self._cut = self._blocked = True
-        self._asked = self._asked_lost = False
         self._due: Fraction | None = None
-        self._early: list[tuple[AccessUnit, TsTrack]] = []
+        """When the next frame is due that `VideoOutput.fps` allows."""
         self._audio_end = Fraction(0)
 
     def encode(self, item: Item, time: Fraction | None = None) -> list[Piece]:
@@ -83,7 +76,7 @@ class SegmentEncoder:
         carry, `EncoderUnavailable` where a codec does not open.
         """
         self.stats.frames += 1
-        self._take_requests()
+        self._segments.take_requests()
         if isinstance(item, VideoFrame):
             return self._encode_video(item, time)
         if isinstance(item, AudioFrame):
@@ -108,28 +101,23 @@ class SegmentEncoder:
         """
         if decoded and self._audio is not None and kind == "audio":
             self._audio.follow(codec, channels)
-        if codec is None or decoded:
-            self._program.expect(kind, None)
-        elif self._muxer.carries(codec):
-            self._program.expect(kind, ts_track(kind, codec, channels))
+        self._segments.expect(kind, None if decoded else codec, channels)
 
     @property
     def tables(self) -> bytes:
         """PAT and PMT as they stand: 376 bytes that name every track so far."""
-        return self._muxer.tables()
+        return self._segments.tables
 
     def flush(self) -> list[Piece]:
         """What the encoders still hold. More may follow; it begins a new segment."""
         pieces: list[Piece] = []
         if self._video is not None:
-            for unit in self._video.flush():
-                pieces += self._put_video(unit, _H264)
+            for frame in self._video.flush():
+                pieces += self._segments.put_video(frame, _H264)
         if self._audio is not None:
-            for unit in self._audio.flush():
-                pieces += self._put_audio(unit, self._audio_track())
-        pieces += self._release_early()
-        self._cut = True
-        return pieces
+            for frame in self._audio.flush():
+                pieces += self._segments.put_audio(frame, self._audio_track())
+        return pieces + self._segments.flush()
 
     def cut(self, *, lost: bool = False) -> None:
         """End this segment: the next begins with the next frame, which becomes a keyframe.
@@ -137,24 +125,14 @@ class SegmentEncoder:
         `lost`: some of it did not reach its readers; the next one tells their demuxers so.
         May be called from any thread.
         """
-        # Only asked for here: what the encoder's thread is at must not undo it.
-        self._asked_lost |= lost
-        self._asked = True
-
-    def _take_requests(self) -> None:
-        if not self._asked:
-            return
-        self._asked = False
-        self._cut = self._blocked = True
-        if self._asked_lost:
-            self._asked_lost = False
-            self._broken |= {"video", "audio"}
+        self._segments.ask_for_cut(lost=lost)
 
     def _encode_video(self, frame: VideoFrame, time: Fraction | None) -> list[Piece]:
         if self._video is None:
             self.stats.skipped += 1
             return []
-        last = self._last.get("video")
+        segments = self._segments
+        last = segments.last("video")
         if frame.pts is not None:
             pts = rescale(frame.pts, frame.time_base, MPEG_TIME_BASE)
         elif time is not None:
@@ -163,13 +141,14 @@ class SegmentEncoder:
             pts = 0 if last is None else last + self._video.interval
         if not self._accept("video", pts) or self._is_above_rate(pts):
             return []
-        self._cut |= self._is_due(pts, pts - (pts if last is None else last))
+        segments.cut_if_due(pts, pts - (pts if last is None else last))
         opened = self._video.opened
         pieces = []
-        for unit in self._video.encode(frame, pts, key=self._cut):
-            # An encoder that opened anew has other parameters: they belong into a new segment.
-            self._cut |= unit.key and opened != self._video.opened
-            pieces += self._put_video(unit, _H264)
+        for unit in self._video.encode(frame, pts, key=segments.cut_wanted):
+            if unit.key and opened != self._video.opened:
+                # An encoder that opened anew has other parameters: they belong into a new segment.
+                segments.cut()
+            pieces += segments.put_video(unit, _H264)
         self.stats.reopened = max(0, self._video.opened - 1)
         return pieces
 
@@ -181,52 +160,46 @@ class SegmentEncoder:
             time = frame.time
         elif time is None:
             time = self._audio_end
-        pts, last = round(time * 90_000), self._last.get("audio")
-        if not self._accept("audio", pts):
+        came = self._segments.accept("audio", round(time * 90_000))
+        if came == "late":
             return []
         self._audio_end = time + frame.duration
         pieces = []
-        restarts = last is not None and pts <= last
-        for unit in self._audio.encode(frame, time, restarts=restarts):
+        for unit in self._audio.encode(frame, time, restarts=came == "restart"):
             # Of sound that begins at 0, the codec's run-in would lie before the clock's zero.
             if unit.pts >= 0:
-                pieces += self._put_audio(unit, self._audio_track())
+                pieces += self._segments.put_audio(unit, self._audio_track())
         return pieces
 
     def _pass_through(self, packet: MediaPacket) -> list[Piece]:
         if (self.video if packet.kind == "video" else self.audio) is None:
             self.stats.skipped += 1
             return []
+        segments, parameters = self._segments, packet.parameters
         pts = rescale(packet.pts, packet.time_base, MPEG_TIME_BASE)
         dts = rescale(packet.dts, packet.time_base, MPEG_TIME_BASE)
-        track = ts_track(packet.kind, packet.parameters.codec, packet.parameters.channels)
-        self._muxer.check(track)
+        track = track_of(packet.kind, parameters.codec, parameters.channels)
+        segments.check(track)
         if not self._accept(packet.kind, dts):
             return []
-        unit = AccessUnit(packet.data, pts, dts, packet.is_keyframe)
         if packet.kind == "audio":
-            return self._put_audio(unit, track)
+            unit = EncodedFrame(packet.data, pts, dts, packet.is_keyframe)
+            return segments.put_audio(unit, track)
         if packet.is_keyframe:
-            self._cut |= self._is_due(dts, dts - self._last_key)
+            segments.cut_if_due(dts, dts - self._last_key)
             self._last_key = dts
-        elif self._blocked:
+        elif segments.blocked:
             self.stats.skipped += 1
             return []
-        return self._put_video(unit._replace(data=delimited(unit.data, track.codec)), track)
+        data = CODECS[track.codec].syntax.delimited(packet.data)
+        return segments.put_video(EncodedFrame(data, pts, dts, packet.is_keyframe), track)
 
-    def _accept(self, kind: Kind, pts: int) -> bool:
-        """Whether time goes on; a jump back of a second or more begins a new timeline."""
-        last = self._last.get(kind)
-        if last is not None and pts <= last:
-            if last - pts < NEW_TIMELINE:
-                self.stats.late += 1
-                return False
-            self._broken.add(kind)
-            if kind == "video":
-                self.stats.timelines += 1
-                self._cut, self._blocked, self._due = True, True, None
-        self._last[kind] = pts
-        return True
+    def _accept(self, kind: Kind, ticks: int) -> bool:
+        """Whether a frame of this time goes on, on this timeline or a new one."""
+        came = self._segments.accept(kind, ticks)
+        if came == "restart" and kind == "video":
+            self._due = None
+        return came != "late"
 
     def _is_above_rate(self, pts: int) -> bool:
         """Whether this frame is one too many for `VideoOutput.fps`."""
@@ -241,68 +214,6 @@ class SegmentEncoder:
         self._due = max(self._due + interval, pts + interval / 2)
         return False
 
-    def _is_due(self, ticks: int, distance: int = 0) -> bool:
-        """Whether a cut is due here, where cuts are possible every `distance` ticks."""
-        return self._begun is None or ticks - self._begun >= self._gop - distance // 2
-
-    def _audio_track(self) -> TsTrack:
+    def _audio_track(self) -> Track:
         assert self._audio is not None
-        return ts_track("audio", self._audio.codec, self._audio.channels)
-
-    def _put_video(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
-        if not (unit.key and self._cut):
-            return [self._piece("video", unit, tables=self._muxer.announce(track))]
-        for _, sound in self._early:
-            self._muxer.announce(sound)
-        if self.audio is not None and not self._early:
-            self._program.update_sound(came="audio" in self._last, made=self._audio_track())
-        self._muxer.announce(track)
-        return [self._piece("video", unit, new=True), *self._release_early()]
-
-    def _put_audio(self, unit: AccessUnit, track: TsTrack) -> list[Piece]:
-        seen = self._last.get("video")
-        self._program.sound = track
-        # Pictures decide where a segment ends, as long as there are any.
-        alone = self.video is None or (seen is not None and unit.pts - seen >= 2 * self._gop)
-        if not alone and (self._begun is None or self._program.is_news(track)):
-            self._early.append((unit, track))
-            # With pictures, the news come with a segment of their own.
-            self._cut |= seen is not None
-            waited = unit.pts - self._early[0][0].pts
-            return self._release_early() if waited >= PATIENCE else []
-        alone |= seen is None
-        new = self._begun is None or (alone and (self._cut or self._is_due(unit.pts)))
-        news = (new or self._program.is_news(track)) and self._muxer.announce(track)
-        return [self._piece("audio", unit, new=new, tables=news)]
-
-    def _release_early(self) -> list[Piece]:
-        """The sound that waited for a picture: behind it, or without it."""
-        early, self._early = self._early, []
-        pieces = []
-        for unit, track in early:
-            news = self._muxer.announce(track)
-            pieces.append(self._piece("audio", unit, new=self._begun is None, tables=news))
-        return pieces
-
-    def _piece(
-        self, kind: Kind, unit: AccessUnit, *, new: bool = False, tables: bool = False
-    ) -> Piece:
-        if new:
-            self._begun = unit.dts
-            # A picture that comes back into a segment of sound has to begin one of its own.
-            self._cut = self._blocked = kind == "audio" and "video" in self._last
-            self.stats.segments += 1
-        data = self._muxer.access_unit(
-            kind,
-            unit.data,
-            unit.pts,
-            unit.dts,
-            random_access=unit.key and (kind == "video" or new),
-            discontinuity=kind in self._broken,
-        )
-        self._broken.discard(kind)
-        self.stats.encoded += 1
-        return Piece(self._muxer.tables() + data if new or tables else data, new)
-
-
-_H264 = TsTrack("video", "h264")
+        return track_of("audio", self._audio.codec, self._audio.channels)

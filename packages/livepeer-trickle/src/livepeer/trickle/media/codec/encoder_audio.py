@@ -12,9 +12,10 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
-from livepeer.trickle.media.codec.encoder_video import AccessUnit, EncoderUnavailable
-from livepeer.trickle.media.codec.outputs import AudioOutput
+from livepeer.trickle.media.codec.outputs import AudioOutput, EncoderUnavailable
 from livepeer.trickle.media.frame import AudioFrame, AudioResampler
+from livepeer.trickle.media.ts.audio_headers import adts_header
+from livepeer.trickle.media.ts.units import EncodedFrame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,11 +42,6 @@ frame."""
 _BITRATES = {("aac", 1): 96_000, ("aac", 2): 128_000, ("opus", 1): 48_000, ("opus", 2): 96_000}
 """Bits per second. FFmpeg's AAC does with 64,000 a channel where two have much in common; one
 alone sounds dull with that: at 96,000 it keeps 2 kHz more."""
-
-_ADTS_RATES = (
-    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000),
-    *(22_050, 16_000, 12_000, 11_025, 8_000, 7_350),
-)
 
 
 class AudioEncoder:
@@ -82,7 +78,7 @@ class AudioEncoder:
 
     def encode(
         self, frame: AudioFrame, time: Fraction, *, restarts: bool = False
-    ) -> list[AccessUnit]:
+    ) -> list[EncodedFrame]:
         """The encoded frames that `frame`, which begins at `time` seconds, completes.
 
         `restarts`: its time belongs to a new timeline, and may be anything.
@@ -97,7 +93,7 @@ class AudioEncoder:
         if self._context is None:
             self._open(frame)
         assert self._resampler is not None
-        units: list[AccessUnit] = []
+        units: list[EncodedFrame] = []
         if restarts:
             units = self._drain_resampler() + self._pad()
             self._end = time
@@ -111,7 +107,7 @@ class AudioEncoder:
             units += self._take(part.samples, part.time)
         return units
 
-    def flush(self) -> list[AccessUnit]:
+    def flush(self) -> list[EncodedFrame]:
         """The rest, its last frame filled up with silence; the next frame opens a new encoder."""
         if self._context is None:
             return []
@@ -147,8 +143,8 @@ class AudioEncoder:
         self._context = context
         self._resampler = AudioResampler(rate=self.rate, layout=layout)
 
-    def _take(self, samples: Samples, time: Fraction) -> list[AccessUnit]:
-        units: list[AccessUnit] = []
+    def _take(self, samples: Samples, time: Fraction) -> list[EncodedFrame]:
+        units: list[EncodedFrame] = []
         gap = time - self._end
         if not self._count and not self._held:
             self._end = time
@@ -182,7 +178,7 @@ class AudioEncoder:
             self._waiting[-1] = samples.copy()
         return units
 
-    def _pad(self) -> list[AccessUnit]:
+    def _pad(self) -> list[EncodedFrame]:
         if not self._held:
             return []
         assert self._context is not None
@@ -193,14 +189,14 @@ class AudioEncoder:
         self._held = 0
         return self._feed(samples, start)
 
-    def _drain_resampler(self) -> list[AccessUnit]:
+    def _drain_resampler(self) -> list[EncodedFrame]:
         assert self._resampler is not None
         units = []
         for part in self._resampler.flush():
             units += self._take(part.samples, part.time)
         return units
 
-    def _feed(self, samples: Samples, start: Fraction) -> list[AccessUnit]:
+    def _feed(self, samples: Samples, start: Fraction) -> list[EncodedFrame]:
         """Encode exactly one frame of the codec, whose first sample is heard at `start`."""
         assert self._context is not None
         layout = "mono" if self.channels == 1 else "stereo"
@@ -216,7 +212,7 @@ class AudioEncoder:
         self._count += samples.shape[1]
         return self._timed(self._context.encode(frame))
 
-    def _timed(self, packets: list[av.Packet[Any]]) -> list[AccessUnit]:
+    def _timed(self, packets: list[av.Packet[Any]]) -> list[EncodedFrame]:
         """Sample counts (which begin below zero by the codec's delay) to the input's times."""
         units = []
         for packet in packets:
@@ -228,18 +224,6 @@ class AudioEncoder:
             pts = round((start + Fraction(packet.pts - count, self.rate)) * 90_000)
             data = bytes(packet)
             if self.codec == "aac":
-                data = _adts(len(data), self.rate, self.channels) + data
-            units.append(AccessUnit(data, pts, pts, True))
+                data = adts_header(len(data), self.rate, self.channels) + data
+            units.append(EncodedFrame(data, pts, pts, True))
         return units
-
-
-def _adts(size: int, rate: int, channels: int) -> bytes:
-    """The header of one AAC-LC frame in a stream (ISO/IEC 13818-7, 6.2)."""
-    size += 7
-    index = _ADTS_RATES.index(rate)
-    return bytes(
-        (
-            *(0xFF, 0xF1, 1 << 6 | index << 2 | channels >> 2, (channels & 3) << 6 | size >> 11),
-            *(size >> 3 & 0xFF, (size & 7) << 5 | 0x1F, 0xFC),
-        )
-    )

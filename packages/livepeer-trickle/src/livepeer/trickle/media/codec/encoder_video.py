@@ -1,4 +1,4 @@
-"""One video track: pictures of any size and format in, H.264 access units out, one for one."""
+"""One video track: pictures of any size and format in, H.264 frames out, one for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from fractions import Fraction
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -17,9 +17,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from livepeer.trickle.media.codec.encoder_picture import Fitter, Shape, output_pixel, output_size
-from livepeer.trickle.media.codec.outputs import VideoOutput
+from livepeer.trickle.media.codec.outputs import EncoderUnavailable, VideoOutput
 from livepeer.trickle.media.frame import VideoFrame
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE
+from livepeer.trickle.media.ts.units import EncodedFrame
 
 logger = logging.getLogger(__name__)
 
@@ -29,19 +30,6 @@ control costs a tenth of the encoder's time, so it is asked for once a GOP has g
 
 RATE_TOLERANCE = 0.2
 """A measured frame rate this far from the encoder's makes it open anew at the next keyframe."""
-
-
-class EncoderUnavailable(RuntimeError):
-    """The encoder that was asked for does not open on this machine; the message says why."""
-
-
-class AccessUnit(NamedTuple):
-    """One encoded frame. Times are ticks of 1/90000 s."""
-
-    data: bytes
-    pts: int
-    dts: int
-    key: bool
 
 
 class VideoEncoder:
@@ -67,8 +55,8 @@ class VideoEncoder:
         """The usual distance of two frames, in ticks."""
         return round(90_000 / self._rate)
 
-    def encode(self, frame: VideoFrame, pts: int, *, key: bool = False) -> list[AccessUnit]:
-        """The access units that `frame`, shown at `pts` ticks, brings out: one, as a rule.
+    def encode(self, frame: VideoFrame, pts: int, *, key: bool = False) -> list[EncodedFrame]:
+        """The encoded frames that `frame`, shown at `pts` ticks, brings out: one, as a rule.
 
         `key` makes it a keyframe; a change of input does so too. Pixels are not changed.
         Raises `EncoderUnavailable` where the codec does not open.
@@ -77,7 +65,7 @@ class VideoEncoder:
         # been given the same one: it is lent to one of them at a time.
         with _LOCKS[(id(frame._picture) >> 6) % len(_LOCKS)]:
             picture = frame.to_av()
-            units: list[AccessUnit] = []
+            units: list[EncodedFrame] = []
             shape = Shape.of(picture, frame.sample_aspect_ratio)
             if self._context is None or shape != self._shape or (key and self._outgrown()):
                 units = self.flush()
@@ -94,7 +82,7 @@ class VideoEncoder:
             self._gop_bytes = sum(len(u.data) for u in units) + (0 if key else self._gop_bytes)
             return units
 
-    def flush(self) -> list[AccessUnit]:
+    def flush(self) -> list[EncodedFrame]:
         """What the encoder still holds; the next frame opens a new one."""
         if self._context is None:
             return []
@@ -221,12 +209,12 @@ def _threads(width: int, height: int) -> int:
     return max(1, min(4, os.cpu_count() or 1, round(width * height / (1280 * 720))))
 
 
-def _units(packets: list[av.Packet[Any]]) -> list[AccessUnit]:
+def _units(packets: list[av.Packet[Any]]) -> list[EncodedFrame]:
     units = []
     for packet in packets:
         assert packet.pts is not None
         dts = packet.pts if packet.dts is None else packet.dts
-        units.append(AccessUnit(bytes(packet), packet.pts, dts, packet.is_keyframe))
+        units.append(EncodedFrame(bytes(packet), packet.pts, dts, packet.is_keyframe))
     return units
 
 

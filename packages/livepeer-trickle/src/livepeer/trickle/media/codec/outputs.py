@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from livepeer.trickle.media.ts.audio_headers import ADTS_RATES
+
 _PRESETS = (
     "ultrafast",
     "superfast",
@@ -18,11 +20,13 @@ _PRESETS = (
     "slower",
     "veryslow",
 )
-_AAC_RATES = (
-    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000),
-    *(24_000, 22_050, 16_000, 12_000, 11_025, 8_000),
-)
+_AAC_RATES = ADTS_RATES[:-1]
+"""FFmpeg's encoder has all that ADTS can tell, but the lowest."""
 _OPUS_RATES = (48_000, 24_000, 16_000, 12_000, 8_000)
+
+
+class EncoderUnavailable(RuntimeError):
+    """The encoder that was asked for does not open on this machine; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

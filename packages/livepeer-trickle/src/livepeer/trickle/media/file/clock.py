@@ -19,7 +19,9 @@ _UNTOLD = 16
 
 
 @dataclass(slots=True)
-class _Track:
+class _Expected:
+    """The clock of one track, and what its next packet should say."""
+
     epoch: int
     end: Fraction | None = None
     """Where its next packet is expected, in seconds of the one timeline."""
@@ -36,7 +38,7 @@ class FileClock:
 
     def __init__(self) -> None:
         self._offsets = [Fraction(0)]
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, _Expected] = {}
         self._end = Fraction(0)
 
     def place(self, packet: Any) -> None:
@@ -45,7 +47,7 @@ class FileClock:
         if told is None:
             return
         base: Fraction = packet.time_base
-        track = self._tracks.setdefault(packet.stream_index, _Track(len(self._offsets) - 1))
+        track = self._tracks.setdefault(packet.stream_index, _Expected(len(self._offsets) - 1))
         time = told * base
         if not self._fits(track, time + self._offsets[track.epoch], _NEAR):
             track.epoch = self._epoch(track, time)
@@ -60,10 +62,10 @@ class FileClock:
             packet.dts = None if packet.dts is None else packet.dts + ticks
 
     @staticmethod
-    def _fits(track: _Track, placed: Fraction, most: Fraction) -> bool:
+    def _fits(track: _Expected, placed: Fraction, most: Fraction) -> bool:
         return track.end is None or -_BACK <= placed - track.end <= most
 
-    def _epoch(self, track: _Track, time: Fraction) -> int:
+    def _epoch(self, track: _Expected, time: Fraction) -> int:
         """The clock by which the packet is nearest to where it is expected, or a new one."""
         newest = len(self._offsets)
         fitting = [

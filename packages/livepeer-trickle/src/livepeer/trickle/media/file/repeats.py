@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-PACKET = 188
+from livepeer.trickle.media.ts.units import PACKET_SIZE, SYNC_BYTE
+
+_SYNC = bytes((SYNC_BYTE,))
 _NULL = 0x1FFF
 
 
 def is_transport_stream(head: bytes) -> bool:
     """Whether the first packets, five if there are as many, are those of a transport stream."""
-    begins = head[: 5 * PACKET : PACKET]
-    return len(begins) > 1 and begins == b"\x47" * len(begins)
+    begins = head[: 5 * PACKET_SIZE : PACKET_SIZE]
+    return len(begins) > 1 and begins == _SYNC * len(begins)
 
 
 class WithoutRepeats:
@@ -43,16 +45,16 @@ class WithoutRepeats:
         """The whole packets of `data` but for repeats; what is left over waits."""
         out = bytearray()
         at, end = 0, len(data)
-        while at + PACKET <= end:
-            if data[at] != 0x47:
+        while at + PACKET_SIZE <= end:
+            if data[at] != SYNC_BYTE:
                 # Out of step: libavformat finds back by itself.
-                start = data.find(b"\x47", at)
+                start = data.find(_SYNC, at)
                 start = end if start < 0 else start
                 out += data[at:start]
                 at = start
                 continue
-            packet = data[at : at + PACKET]
-            at += PACKET
+            packet = data[at : at + PACKET_SIZE]
+            at += PACKET_SIZE
             if not self._is_repeat(packet):
                 out += packet
         self._rest = data[at:]

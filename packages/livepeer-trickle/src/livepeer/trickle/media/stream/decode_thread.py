@@ -12,12 +12,13 @@ from collections.abc import Callable
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.handover import Handover
+from livepeer.trickle.media.ts.units import PACKET_SIZE
 
 logger = logging.getLogger(__name__)
 
 _WAITING = 1 << 20
 """Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s."""
-_PIECE = 87 * 188
+_PIECE = 87 * PACKET_SIZE
 """The thread looks whether it is closed after so many bytes: some frames at most."""
 _LEAST = 1 << 10
 """What the smallest piece of work counts as, so that not too many of them wait either."""

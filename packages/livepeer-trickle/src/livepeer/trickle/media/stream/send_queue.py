@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 
-from livepeer.trickle.media.ts.pieces import Piece
+from livepeer.trickle.media.ts.segments import Piece
 
 BACKLOG_BYTES = 4 << 20
 """The network is behind when so many encoded bytes wait for it, or one has waited so long."""

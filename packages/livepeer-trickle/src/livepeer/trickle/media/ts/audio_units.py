@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from livepeer.trickle.media.ts.access_units import AccessUnit
-from livepeer.trickle.media.ts.audio_headers import Parser
-from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.audio_headers import HeaderParser, opus_samples
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket
 
 
 class AudioFrames:
     """Audio whose frames say their own length; a frame may go on in the next packet."""
 
-    def __init__(self, parse: Parser, sync: bytes = b"\xff") -> None:
+    def __init__(self, parse: HeaderParser, sync: bytes = b"\xff") -> None:
         self._parse = parse
         self._sync = sync
         self._rest = b""
@@ -97,7 +96,7 @@ class OpusFrames:
             if not size or at + size > len(data):
                 break
             unit = data[at : at + size]
-            samples = _opus_samples(unit)
+            samples = opus_samples(unit)
             out.append(
                 AccessUnit(
                     data=unit,
@@ -118,16 +117,3 @@ class OpusFrames:
 
     def flush(self) -> list[AccessUnit]:
         return []
-
-
-def _opus_samples(unit: bytes) -> int:
-    """RFC 6716 §3.1: samples at 48 kHz of one packet."""
-    config, code = unit[0] >> 3, unit[0] & 0x03
-    if config < 12:
-        one = (480, 960, 1920, 2880)[config & 3]
-    elif config < 16:
-        one = (480, 960)[config & 1]
-    else:
-        one = (120, 240, 480, 960)[config & 3]
-    count = 1 if code == 0 else 2 if code < 3 else unit[1] & 0x3F if len(unit) > 1 else 1
-    return one * count

@@ -6,7 +6,7 @@ This one is fed bytes and gives each packet as soon as it is known to be complet
 
 - at its length, where the muxer wrote one;
 - at a packet filled up with stuffing, once this muxer has proven that it stuffs nowhere else
-  (`.pes.Assembler` learns it and unlearns it);
+  (`Assembler` learns it and unlearns it);
 - at the end of a segment, unless this publisher has been seen to cut packets in two;
 - and at the start of the next packet in any case.
 
@@ -15,12 +15,11 @@ Source of the format: ISO/IEC 13818-1 §2.4.3.
 
 from __future__ import annotations
 
-from livepeer.trickle.media.ts.pes import Assembler, DemuxStats, ElementaryPacket
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.pes import Assembler, DemuxStats
 from livepeer.trickle.media.ts.tables import Tables
+from livepeer.trickle.media.ts.units import PACKET_SIZE, SYNC_BYTE, ElementaryPacket, Track
 
-_PACKET = 188
-_SYNC = b"\x47"
+_SYNC = bytes((SYNC_BYTE,))
 _RUN = 128
 """Packets that are compared at a time."""
 _COUNTED = bytes(0x10 | counter & 0x0F for counter in range(_RUN + 16))
@@ -49,13 +48,13 @@ class Demuxer:
         buffer = b"".join((self._rest, data)) if self._rest else bytes(data)
         out: list[ElementaryPacket] = []
         at = 0
-        while len(buffer) - at >= _PACKET:
-            end = len(buffer) - (len(buffer) - at) % _PACKET
-            syncs = buffer[at:end:_PACKET]
+        while len(buffer) - at >= PACKET_SIZE:
+            end = len(buffer) - (len(buffer) - at) % PACKET_SIZE
+            syncs = buffer[at:end:PACKET_SIZE]
             good = len(syncs) - len(syncs.lstrip(_SYNC))
             if good:
                 self._packets(buffer, at, good, out)
-                at += good * _PACKET
+                at += good * PACKET_SIZE
             if at < end:
                 found = _next_sync(buffer, at + 1)
                 self.stats.skipped_bytes += found - at
@@ -80,9 +79,9 @@ class Demuxer:
 
     def _packets(self, buffer: bytes, at: int, count: int, out: list[ElementaryPacket]) -> None:
         """Hand over `count` packets: plain ones of a track in one go, any other alone."""
-        end = at + count * _PACKET
-        heads = buffer[at + 1 : end : _PACKET], buffer[at + 2 : end : _PACKET]
-        controls = buffer[at + 3 : end : _PACKET]
+        end = at + count * PACKET_SIZE
+        heads = buffer[at + 1 : end : PACKET_SIZE], buffer[at + 2 : end : PACKET_SIZE]
+        controls = buffer[at + 3 : end : PACKET_SIZE]
         i = 0
         while i < count:
             high, low = heads[0][i], heads[1][i]
@@ -97,14 +96,14 @@ class Demuxer:
                 )
             pid = (high & 0x1F) << 8 | low
             if pid in self._tables.pids:
-                for start in range(at, at + run * _PACKET, _PACKET):
-                    tracks = self._tables.add(pid, buffer[start : start + _PACKET])
+                for start in range(at, at + run * PACKET_SIZE, PACKET_SIZE):
+                    tracks = self._tables.add(pid, buffer[start : start + PACKET_SIZE])
                     if tracks:
                         self._set_tracks(tuple(tracks), out)
             elif (assembler := self._assemblers.get(pid)) is not None:
                 assembler.add(buffer, at, run, out)
             i += run
-            at += run * _PACKET
+            at += run * PACKET_SIZE
 
     def _set_tracks(self, tracks: tuple[Track, ...], out: list[ElementaryPacket]) -> None:
         if tracks == self.tracks:
@@ -124,8 +123,8 @@ class Demuxer:
 def _aligned(data: bytes | bytearray | memoryview) -> bool:
     return (
         len(data) > 0
-        and data[0] == _SYNC[0]
-        and (len(data) <= _PACKET or data[_PACKET] == _SYNC[0])
+        and data[0] == SYNC_BYTE
+        and (len(data) <= PACKET_SIZE or data[PACKET_SIZE] == SYNC_BYTE)
     )
 
 
@@ -142,6 +141,6 @@ def _next_sync(buffer: bytes, at: int) -> int:
         at = buffer.find(_SYNC, at)
         if at < 0:
             return len(buffer)
-        if at + _PACKET >= len(buffer) or buffer[at + _PACKET] == _SYNC[0]:
+        if at + PACKET_SIZE >= len(buffer) or buffer[at + PACKET_SIZE] == SYNC_BYTE:
             return at
         at += 1

@@ -8,44 +8,34 @@ counters run on across segments, and the tables stand wherever a segment begins.
 
 from __future__ import annotations
 
-import zlib
-from functools import cache
-from typing import Literal, NamedTuple
+from functools import cache, lru_cache
 
 import numpy as np
 
-PACKET_SIZE = 188
+from livepeer.trickle.media.frame.clock import MPEG_WRAP
+from livepeer.trickle.media.frame.packets import Kind
+from livepeer.trickle.media.ts.audio_headers import opus_control
+from livepeer.trickle.media.ts.codecs import CODECS
+from livepeer.trickle.media.ts.tables import program_association, program_map
+from livepeer.trickle.media.ts.units import PACKET_SIZE, Track
+
+_MASK = MPEG_WRAP - 1
+
 PMT_PID = 0x1000
-VIDEO_PID = 0x100
-AUDIO_PID = 0x101
+PIDS: dict[Kind, int] = {"video": 0x100, "audio": 0x101}
 
 PCR_LEAD = 9_000
 """Decoders get a frame this much before it is due on the clock (PCR); it delays nothing."""
 
-_MASK33 = (1 << 33) - 1
-_OPUS = bytes.fromhex("05044f707573")
-_TYPES: dict[str, tuple[int, bytes]] = {
-    "h264": (0x1B, b""),
-    "hevc": (0x24, bytes.fromhex("050448455643")),
-    "mpeg2video": (0x02, b""),
-    "mpeg1video": (0x01, b""),
-    "mpeg4": (0x10, b""),
-    "aac": (0x0F, b""),
-    "aac_latm": (0x11, b""),
-    "mp1": (0x03, b""),
-    "mp2": (0x03, b""),
-    "mp3": (0x03, b""),
-    "ac3": (0x81, bytes.fromhex("050441432d33")),
-    "opus": (0x06, _OPUS),
-}
 
+@lru_cache(64)
+def track_of(kind: Kind, codec: str, channels: int = 0) -> Track:
+    """A track as the muxer writes it, under its own PID.
 
-class TsTrack(NamedTuple):
-    """One elementary stream by FFmpeg's codec name; `channels` matters for Opus only."""
-
-    kind: Literal["video", "audio"]
-    codec: str
-    channels: int = 2
+    Channels are told in the tables for Opus alone (the default is 2): for others a change of them
+    is no news.
+    """
+    return Track(PIDS[kind], kind, codec, (channels or 2) if codec == "opus" else 0)
 
 
 class TransportStreamMuxer:
@@ -61,45 +51,51 @@ class TransportStreamMuxer:
     """
 
     def __init__(self) -> None:
-        self._tracks: dict[str, TsTrack] = {}
+        self._tracks: dict[Kind, Track] = {}
         self._counters: dict[int, int] = {}
         self._version = -1
         self._tables: list[tuple[int, bytes]] = []
 
     @property
-    def tracks(self) -> tuple[TsTrack, ...]:
+    def tracks(self) -> tuple[Track, ...]:
         """The tracks that the tables announce."""
         return tuple(self._tracks.values())
 
     @staticmethod
     def carries(codec: str) -> bool:
         """Whether MPEG-TS has a place for it."""
-        return codec in _TYPES
+        return codec in CODECS and CODECS[codec].written is not None
 
-    def check(self, track: TsTrack) -> None:
+    def check(self, track: Track) -> None:
         """Raise `ValueError` for a codec that MPEG-TS has no place for."""
         if not self.carries(track.codec):
-            raise ValueError(
-                f"{track.codec} has no place in MPEG-TS; it carries {', '.join(sorted(_TYPES))}"
-            )
+            carried = ", ".join(sorted(name for name in CODECS if self.carries(name)))
+            raise ValueError(f"{track.codec} has no place in MPEG-TS; it carries {carried}")
 
-    def announce(self, track: TsTrack) -> bool:
+    def announce(self, track: Track) -> bool:
         """Put `track` into the tables, in the place of one of its kind. True if that is news."""
-        self.check(track)
-        if self._tracks.get(track.kind) == track:
+        told = self._tracks.get(track.kind)
+        # Mostly one and the same object, once for each frame.
+        if told is track or told == track:
             return False
+        self.check(track)
         self._tracks[track.kind] = track
         self._renew_tables()
         return True
 
-    def withdraw(self, kind: Literal["video", "audio"]) -> None:
+    def withdraw(self, kind: Kind) -> None:
         """Take a track that does not come out of the tables."""
         del self._tracks[kind]
         self._renew_tables()
 
     def _renew_tables(self) -> None:
         self._version = (self._version + 1) % 32
-        self._tables = [(0, self._pat()), (PMT_PID, self._pmt())]
+        clock = PIDS["video" if "video" in self._tracks else "audio"]
+        tracks = [self._tracks[kind] for kind in PIDS if kind in self._tracks]
+        self._tables = [
+            (0, program_association(self._version, PMT_PID)),
+            (PMT_PID, program_map(self._version, clock, tracks)),
+        ]
 
     def tables(self) -> bytes:
         """PAT and PMT: what a decoder needs to begin."""
@@ -109,7 +105,7 @@ class TransportStreamMuxer:
 
     def access_unit(
         self,
-        kind: Literal["video", "audio"],
+        kind: Kind,
         data: bytes | memoryview,
         pts: int,
         dts: int | None = None,
@@ -119,7 +115,6 @@ class TransportStreamMuxer:
     ) -> bytes:
         """The packets of one frame. `discontinuity`: its clock is a new one."""
         track = self._tracks[kind]
-        pid = VIDEO_PID if kind == "video" else AUDIO_PID
         dts = pts if dts is None else dts
         flags = 0x80 * discontinuity | 0x40 * random_access
         adaptation = b""
@@ -128,7 +123,7 @@ class TransportStreamMuxer:
         elif flags:
             adaptation = bytes((flags,))
         header = _pes_header(track, len(data), pts, dts)
-        return self._packets(pid, header, adaptation, data)
+        return self._packets(track.pid, header, adaptation, data)
 
     def _packets(
         self,
@@ -161,35 +156,6 @@ class TransportStreamMuxer:
             end = _packet(pid, counter + 1 + whole, bytes(data[-rest:]), b"", start=False)
         return b"".join((begin, middle.tobytes(), end))
 
-    def _pat(self) -> bytes:
-        return _section(0x00, 1, self._version, bytes((0, 1, 0xE0 | PMT_PID >> 8, PMT_PID & 0xFF)))
-
-    def _pmt(self) -> bytes:
-        clock = VIDEO_PID if "video" in self._tracks else AUDIO_PID
-        body = bytearray((0xE0 | clock >> 8, clock & 0xFF, 0xF0, 0))
-        for kind in ("video", "audio"):
-            if (track := self._tracks.get(kind)) is None:
-                continue
-            pid = VIDEO_PID if kind == "video" else AUDIO_PID
-            stream_type, descriptors = _TYPES[track.codec]
-            if track.codec == "opus":
-                descriptors += bytes((0x7F, 2, 0x80, track.channels))
-            body += bytes((stream_type, 0xE0 | pid >> 8, pid & 0xFF, 0xF0, len(descriptors)))
-            body += descriptors
-        return _section(0x02, 1, self._version, bytes(body))
-
-
-def delimited(data: bytes, codec: str) -> bytes:
-    """An Annex B picture with the access unit delimiter that MPEG-TS asks for (2.14.1)."""
-    if codec == "h264":
-        delimiter, kind, present = b"\0\0\0\1\x09\xf0", 0x1F, 9
-    elif codec == "hevc":
-        delimiter, kind, present = b"\0\0\0\1\x46\1\x50", 0x7E, 0x46
-    else:
-        return data
-    start = 4 if data[:4] == b"\0\0\0\1" else 3
-    return data if data[start : start + 1] and data[start] & kind == present else delimiter + data
-
 
 @cache
 def _plain_heads(pid: int) -> bytes:
@@ -210,10 +176,10 @@ def _packet(pid: int, counter: int, payload: bytes, adaptation: bytes, *, start:
     return header + field + payload
 
 
-def _pes_header(track: TsTrack, size: int, pts: int, dts: int) -> bytes:
+def _pes_header(track: Track, size: int, pts: int, dts: int) -> bytes:
     both = pts != dts
     if track.codec == "opus":
-        stream_id, prefix = 0xBD, _opus_control(size)
+        stream_id, prefix = 0xBD, opus_control(size)
     else:
         stream_id, prefix = (0xE0 if track.kind == "video" else 0xC0), b""
     length = 3 + (10 if both else 5) + len(prefix) + size
@@ -225,13 +191,8 @@ def _pes_header(track: TsTrack, size: int, pts: int, dts: int) -> bytes:
     return b"\0\0\1" + bytes((stream_id,)) + length.to_bytes(2, "big") + flags + stamps + prefix
 
 
-def _opus_control(size: int) -> bytes:
-    """The control header before each packet, by the mapping "Opus in MPEG-TS" of opus-codec.org."""
-    return b"\x7f\xe0" + b"\xff" * (size // 255) + bytes((size % 255,))
-
-
 def _stamp(prefix: int, value: int) -> bytes:
-    value &= _MASK33
+    value &= _MASK
     return bytes(
         (
             prefix << 4 | value >> 29 & 0x0E | 1,
@@ -244,19 +205,5 @@ def _stamp(prefix: int, value: int) -> bytes:
 
 
 def _pcr(dts: int) -> bytes:
-    base = (dts - PCR_LEAD if dts >= PCR_LEAD else min(dts, 0)) & _MASK33
+    base = (dts - PCR_LEAD if dts >= PCR_LEAD else min(dts, 0)) & _MASK
     return ((base << 15) | 0x7E00).to_bytes(6, "big")
-
-
-def _section(table: int, number: int, version: int, body: bytes) -> bytes:
-    """A complete table section with its pointer field and checksum."""
-    size = len(body) + 9
-    section = bytes((table, 0xB0 | size >> 8, size & 0xFF, number >> 8, number & 0xFF))
-    section += bytes((0xC1 | version << 1, 0, 0)) + body
-    return b"\0" + section + _crc32(section).to_bytes(4, "big")
-
-
-def _crc32(data: bytes) -> int:
-    """CRC-32/MPEG-2: zlib's polynomial, bits the other way round and no final inversion."""
-    mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in data)
-    return int(f"{zlib.crc32(mirrored) ^ 0xFFFFFFFF:032b}"[::-1], 2)

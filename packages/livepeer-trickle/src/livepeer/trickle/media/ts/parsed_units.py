@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from livepeer.trickle.media.ts.access_units import AccessUnit
-from livepeer.trickle.media.ts.pes import ElementaryPacket
+from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket
 
 _INSIDE = 4096
 """Packets that may be inside a parser. A unit is in one, or goes on in a few."""

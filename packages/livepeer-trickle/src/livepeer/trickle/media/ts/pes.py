@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from livepeer.trickle.media.ts.psi import Track
+from livepeer.trickle.media.ts.units import PACKET_SIZE, ElementaryPacket, Track
 
-_PACKET = 188
 _LIMIT = 32 << 20
 """A packet that grows past this is no picture but a stream that lost its starts."""
 _PROOF = 2
@@ -15,24 +14,6 @@ _FULL = 64_000
 """Lengths from here on are of muxers that cut what is longer than 16 bits can tell."""
 _NO_HEADER = frozenset((0xBC, 0xBE, 0xBF, 0xF0, 0xF1, 0xF2, 0xF8, 0xFF))
 """Packets without the header that all others have (§2.4.3.7): of padding, directories and such."""
-
-
-@dataclass(slots=True)
-class ElementaryPacket:
-    """One PES packet: `pts` and `dts` are raw 33-bit ticks of 1/90000 s.
-
-    `damaged`: bytes are missing in it. `lost`: something was lost since the packet before it.
-    `is_full`: it is as long as a packet can say, so that more may not have fitted.
-    """
-
-    track: Track
-    data: bytes
-    pts: int | None
-    dts: int | None
-    random_access: bool
-    damaged: bool
-    lost: bool
-    is_full: bool = False
 
 
 @dataclass(slots=True)
@@ -93,18 +74,18 @@ class Assembler:
         elif not control & 0x10:
             return
         counter = control & 0x0F
-        if counter == self._counter and buffer[begin : at + _PACKET] == self._payload:
+        if counter == self._counter and buffer[begin : at + PACKET_SIZE] == self._payload:
             # Sent twice, which a packet may be; the others of a run follow it.
             if count == 1:
                 return
-            at, count, begin = at + _PACKET, count - 1, at + _PACKET + 4
+            at, count, begin = at + PACKET_SIZE, count - 1, at + PACKET_SIZE + 4
             counter = (counter + 1) & 0x0F
         if anew:
             self._counter = None
         self._continue(counter, starts, out)
         self._counter = (counter + count - 1) & 0x0F
-        last = at + (count - 1) * _PACKET
-        self._payload = buffer[begin if count == 1 else last + 4 : last + _PACKET]
+        last = at + (count - 1) * PACKET_SIZE
+        self._payload = buffer[begin if count == 1 else last + 4 : last + PACKET_SIZE]
         if starts:
             self._finish_by_start(out)
             self._open = True
@@ -117,10 +98,10 @@ class Assembler:
             self._proof = None
         self._count += count
         if count == 1:
-            self._data += buffer[begin : at + _PACKET]
+            self._data += buffer[begin : at + PACKET_SIZE]
         else:
-            end = at + count * _PACKET
-            self._data += b"".join([buffer[p : p + 184] for p in range(begin, end, _PACKET)])
+            end = at + count * PACKET_SIZE
+            self._data += b"".join([buffer[p : p + 184] for p in range(begin, end, PACKET_SIZE)])
         self._stuffed = stuffed
         if len(self._data) > _LIMIT:
             self.lose()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from livepeer.trickle.media.frame.pixels import allowance
-from livepeer.trickle.media.ts.access_units import AccessUnit
+from livepeer.trickle.media.ts.units import AccessUnit
 
 if TYPE_CHECKING:
     import av

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 START_CODE = re.compile(b"\0\0\1")
 _EXTENDED = 48
 """Where the extension of an MPEG-2 picture ends at the latest, in bytes from its start code on."""
-
+_SEQUENCE = b"\0\0\1\xb3"
+"""Starts the sequence header of MPEG-1 and MPEG-2, which says the size."""
 
 TO_THE_END = 1 << 30
 """All bytes up to the next start code."""
@@ -35,26 +35,46 @@ class Role:
     """Another part of the same picture."""
 
 
-class Syntax(Protocol):
-    zero_byte: bool
+class Syntax:
+    """What the start codes of one codec say. This one knows none: other codecs derive from it."""
+
+    zero_byte = False
     """A zero before a start code belongs to it. In MPEG-2 it may be the end of what is before."""
 
     def role(self, data: bytes | bytearray, at: int) -> int:
         """What the start code at `at` is, all of them in the order of the stream."""
+        return Role.NONE
 
     def look(self, kind: int) -> int:
         """Bytes from a start code of `kind`, its fourth byte, that `role` has to see."""
+        return 4
 
     def reset(self) -> None:
         """Something is missing from here on."""
 
+    @staticmethod
+    def parameter_sets(data: bytes) -> bytes:
+        """The bytes of a keyframe that say the picture's size, to see whether they changed."""
+        at = data.find(_SEQUENCE)
+        return data[at : at + 12] if at >= 0 else b""
 
-def syntax_of(codec: str) -> Syntax:
-    known: dict[str, type[Syntax]] = {"h264": H264, "hevc": Hevc, "mpeg4": Mpeg4}
-    return known.get(codec, Mpeg2)()
+    @staticmethod
+    def stands_alone(data: bytes) -> bool:
+        """Whether a keyframe brings all that a decoder has to know before it."""
+        return _SEQUENCE in data
+
+    @staticmethod
+    def size(data: bytes) -> tuple[int, int]:
+        """Width and height of a keyframe in pixels; 0 where its decoder remembers them itself."""
+        return 0, 0
+
+    @staticmethod
+    def delimited(data: bytes) -> bytes:
+        """A picture with the delimiter before it that MPEG-TS asks for, if it asks for one."""
+        return data
 
 
-class H264:
+class H264(Syntax):
     zero_byte = True
 
     def role(self, data: bytes | bytearray, at: int) -> int:
@@ -74,11 +94,20 @@ class H264:
     def look(self, kind: int) -> int:
         return TO_THE_END if kind & 0x1F == 6 else 5
 
-    def reset(self) -> None:
-        pass
+    @staticmethod
+    def parameter_sets(data: bytes) -> bytes:
+        return _unit(data, 0x1F, 7)
+
+    @staticmethod
+    def stands_alone(data: bytes) -> bool:
+        return {7, 8} <= {head & 0x1F for head in _heads(data)}
+
+    @staticmethod
+    def delimited(data: bytes) -> bytes:
+        return _delimited(data, 0x1F, 9, b"\x09\xf0")
 
 
-class Hevc:
+class Hevc(Syntax):
     zero_byte = True
 
     def role(self, data: bytes | bytearray, at: int) -> int:
@@ -96,14 +125,21 @@ class Hevc:
     def look(self, kind: int) -> int:
         return 6
 
-    def reset(self) -> None:
-        pass
+    @staticmethod
+    def parameter_sets(data: bytes) -> bytes:
+        return _unit(data, 0x7E, 33 << 1)
+
+    @staticmethod
+    def stands_alone(data: bytes) -> bool:
+        return {32, 33, 34} <= {head >> 1 & 0x3F for head in _heads(data)}
+
+    @staticmethod
+    def delimited(data: bytes) -> bytes:
+        return _delimited(data, 0x7E, 0x46, b"\x46\1\x50")
 
 
-class Mpeg2:
+class Mpeg2(Syntax):
     """MPEG-1 and MPEG-2; two fields are one picture here, as they are for their decoder."""
-
-    zero_byte = False
 
     def __init__(self) -> None:
         self._half = False
@@ -137,10 +173,15 @@ class Mpeg2:
     def reset(self) -> None:
         self._half = False
 
+    @staticmethod
+    def size(data: bytes) -> tuple[int, int]:
+        at = data.find(_SEQUENCE)
+        if not 0 <= at < len(data) - 7:
+            return 0, 0
+        return data[at + 4] << 4 | data[at + 5] >> 4, (data[at + 5] & 0x0F) << 8 | data[at + 6]
 
-class Mpeg4:
-    zero_byte = False
 
+class Mpeg4(Syntax):
     def role(self, data: bytes | bytearray, at: int) -> int:
         if at + 4 >= len(data):
             return Role.NONE
@@ -152,8 +193,9 @@ class Mpeg4:
     def look(self, kind: int) -> int:
         return 5
 
-    def reset(self) -> None:
-        pass
+    @staticmethod
+    def stands_alone(data: bytes) -> bool:
+        return any(0x20 <= head < 0x30 for head in _heads(data))
 
 
 @dataclass(slots=True)
@@ -221,3 +263,27 @@ def _is_recovery_point(data: bytes | bytearray, at: int) -> bool:
             return False
         at += 2 + size
     return False
+
+
+def _heads(data: bytes) -> set[int]:
+    """The bytes that follow start codes."""
+    return {data[code.end()] for code in START_CODE.finditer(data, 0, max(0, len(data) - 1))}
+
+
+def _unit(data: bytes, mask: int, wanted: int) -> bytes:
+    """The first unit whose head under `mask` is `wanted`, from its start code to the next one."""
+    at = data.find(b"\0\0\1")
+    while at >= 0 and at + 3 < len(data):
+        after = data.find(b"\0\0\1", at + 3)
+        if data[at + 3] & mask == wanted:
+            return data[at : after if after >= 0 else len(data)]
+        at = after
+    return b""
+
+
+def _delimited(data: bytes, mask: int, present: int, delimiter: bytes) -> bytes:
+    """An Annex B picture with its access unit delimiter (ISO/IEC 13818-1 §2.14.1)."""
+    start = 4 if data[:4] == b"\0\0\0\1" else 3
+    if data[start : start + 1] and data[start] & mask == present:
+        return data
+    return b"\0\0\0\1" + delimiter + data

@@ -34,7 +34,7 @@ class _Epoch:
 
 
 @dataclass(slots=True)
-class _Track:
+class _Recent:
     """The last times of one track, as they came, and the clock that they were of."""
 
     epoch: _Epoch
@@ -79,7 +79,7 @@ class Timeline:
         self._next: _Epoch | None = None
         self._returned: str | None = None
         """The track that went back a little, if that is what may be the next clock."""
-        self._tracks: dict[str, _Track] = {}
+        self._tracks: dict[str, _Recent] = {}
         self.first: int | None = None
         """The first time of all, once there is one."""
         self.restarts = 0
@@ -131,14 +131,14 @@ class Timeline:
         if epoch is None:
             return value
         if known is None:
-            self._tracks[track] = _Track(epoch, raw, raw)
+            self._tracks[track] = _Recent(epoch, raw, raw)
         else:
             known.before = known.last if known.epoch is epoch else raw
             known.epoch, known.last = epoch, raw
         return value
 
     def _return(
-        self, known: _Track, track: str, raw: int, starts: bool
+        self, known: _Recent, track: str, raw: int, starts: bool
     ) -> tuple[int, _Epoch | None]:
         """A track went back by less than what is a restart in any case."""
         now, jump = self._now, self._next
