@@ -7,8 +7,13 @@ from collections import Counter
 
 import pytest
 
-from livepeer.client import Gateway
+from livepeer.client.config import Config
+from livepeer.client.http.pools import Pools
+from livepeer.client.http.tls import Trust
 from livepeer.client.live.calls import LiveCalls
+from livepeer.client.network.dispatch import Dispatcher
+from livepeer.client.network.schemas import Schemas
+from livepeer.client.payments import signer_for
 
 from .replay import live_caller
 from .replay.caller import Played, replay
@@ -113,18 +118,20 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
         by_gateway = name == "gateway"
         async with room, asyncio.timeout(60), ScriptedServer() as server:
             url = f"http://{server.address}"
-            async with Gateway(
-                **{"gateway_url" if by_gateway else "orch_url": url}, max_retries=0
-            ) as gw:  # type: ignore[arg-type]
-                calls = LiveCalls(
-                    gw._dispatcher,
-                    gw._calls.check_params,
-                    gw._pools,
-                    gw._trust,
-                    gw._config.gateway,
-                    frozenset({"orch"}),  # where the recorded channels are
-                )
+            config = Config.resolve(
+                gateway_url=url if by_gateway else None,
+                orch_url=None if by_gateway else url,
+                max_retries=0,
+            )
+            trust = Trust(config.tls)
+            dispatcher = Dispatcher(config, trust, signer_for(config, trust))
+            pools = Pools()
+            hosts = frozenset({"orch"})  # where the recorded channels are
+            calls = LiveCalls(dispatcher, Schemas(dispatcher), pools, trust, hosts)
+            try:
                 return await live_caller.replay(scenario, server, calls, gateway=by_gateway)
+            finally:
+                await pools.aclose()
 
     pairs = recorded_live()
     results = await asyncio.gather(*(attempt(*pair) for pair in pairs), return_exceptions=True)

@@ -33,7 +33,7 @@ from livepeer.client import (
     ProtocolError,
     StreamInterruptedError,
 )
-from livepeer.client.network import offers, selection
+from livepeer.client.network import byoc, selection
 from livepeer.client.testing import CUT, EVENT_STREAM, HANG, chunk, events, reply
 
 Start = Callable[..., Any]
@@ -471,7 +471,7 @@ async def test_an_orchestrator_that_failed_comes_last_for_a_while(start: Start) 
 async def test_one_dead_and_one_slow_orchestrator_do_not_delay_a_quick_one(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offers, "TOKEN_LIMIT", 100.0)
+    monkeypatch.setattr(byoc, "TOKEN_LIMIT", 100.0)
     slow = await start(token=[HANG])
     quick = await start()
     async with Gateway(orch_url=[slow.url, "http://no-such-host.invalid:1", quick.url]) as gw:

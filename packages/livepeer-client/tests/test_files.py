@@ -173,14 +173,14 @@ async def test_a_capability_without_a_usable_schema_is_called_all_the_same(
 async def test_a_schema_that_hangs_delays_the_first_call_and_fails_none(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.calls.SCHEMA_LIMIT", 0.2)
+    monkeypatch.setattr("livepeer.client.network.schemas.SCHEMA_LIMIT", 0.2)
     orch = await start()
-    script = orch._script
+    script = orch.script
 
     def hanging(request: Any) -> list[Any]:
         return [HANG] if request.path.endswith("/schema") else script(request)
 
-    orch._script = hanging
+    orch.script = hanging
     async with Gateway(orch_url=orch.url) as gw:
         assert await gw.run_async("echo", timeout=10) == {"ok": True}
 

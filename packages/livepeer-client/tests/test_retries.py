@@ -214,14 +214,15 @@ def test_pauses_are_bounded_and_honour_what_was_asked(
     ("settings", "price"), [({}, 5), ({"max_price": 3}, 5)], ids=["unpayable", "too dear"]
 )
 async def test_an_offer_that_does_not_fit_hides_no_free_one(
-    start: Start, settings: dict[str, Any], price: int
+    start: Start, settings: dict[str, Any], price: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The free one answers later than the grace that an offer used to begin."""
+    monkeypatch.setattr("livepeer.client.network.offers.OFFER_SECONDS", 0.0)
     dear = await start(price={"pricePerUnit": price, "pixelsPerUnit": 1})
     free = await start()
     late = asyncio.Event()
-    script = free._script
-    free._script = lambda request: (
+    script = free.script
+    free.script = lambda request: (
         [late, *script(request)] if request.path == "/process/token" else script(request)
     )
     async with Gateway(orch_url=[dear.url, free.url], **settings) as gw:
@@ -231,7 +232,6 @@ async def test_an_offer_that_does_not_fit_hides_no_free_one(
         late.set()
         assert await call == {"ok": True}
         # nor does it from the cache: the free one is asked again once its own offer is gone
-        gw._dispatcher.offers.forget(free.url, "echo")
         assert await gw.run_async("echo") == {"ok": True}
     assert (len(dear.jobs), len(free.jobs), len(free.tokens)) == (0, 2, 2)
 
@@ -239,8 +239,8 @@ async def test_an_offer_that_does_not_fit_hides_no_free_one(
 async def test_a_slow_free_one_is_found_when_the_quick_one_is_full(start: Start) -> None:
     quick = await start(job=reply(FULL, 503))
     slow = await start()
-    script = slow._script
-    slow._script = lambda request: (
+    script = slow.script
+    slow.script = lambda request: (
         [0.6, *script(request)] if request.path == "/process/token" else script(request)
     )
     async with Gateway(orch_url=[quick.url, slow.url]) as gw:
@@ -252,8 +252,11 @@ async def test_offers_are_kept_in_a_bounded_number(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livepeer.client.network.offers.OFFERS", 3)
+    monkeypatch.setattr("livepeer.client.network.offers.OFFER_SECONDS", 1000.0)
     orch = await start()
     async with Gateway(orch_url=orch.url) as gw:
-        for i in range(8):
+        for i in (*range(8), 7, 6, 5):
             await gw.run_async(f"echo-{i}", validate=False)
-        assert len(gw._dispatcher.offers._offers) == 3
+        assert len(orch.tokens) == 8
+        await gw.run_async("echo-4", validate=False)
+        assert len(orch.tokens) == 9

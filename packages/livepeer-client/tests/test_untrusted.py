@@ -273,7 +273,8 @@ async def test_forty_thousand_addresses_are_a_thousand_and_are_asked_a_few_at_a_
     most = 0
     asked: list[str] = []
     now = 0
-    from livepeer.client.network.offers import AT_ONCE, Offers
+    from livepeer.client.network.byoc import Byoc
+    from livepeer.client.network.offers import AT_ONCE
 
     async def probe(self: Any, http: Any, orchestrator: str, *rest: Any) -> Any:
         nonlocal most, now
@@ -284,7 +285,7 @@ async def test_forty_thousand_addresses_are_a_thousand_and_are_asked_a_few_at_a_
         now -= 1
         raise NoOrchestratorError("nobody", orchestrator=orchestrator)
 
-    monkeypatch.setattr(Offers, "probe", probe)
+    monkeypatch.setattr(Byoc, "offer", probe)
     listing = [f"http://127.0.0.1:{1 + i % 60_000}" for i in range(40_000)]
     service = await start(other=lambda request: reply(listing))
     async with Gateway(discovery_url=service.url) as gw:

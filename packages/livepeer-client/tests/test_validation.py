@@ -232,7 +232,7 @@ NEW = {"input": {"properties": {"n": {"maximum": 9}}}}
 @pytest.fixture
 def aging(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Makes every schema that was met so much older, in seconds."""
-    from livepeer.client.schema import schema as schemas
+    from livepeer.client.network import schemas
 
     passed = 0.0
     monotonic = time.monotonic
@@ -281,14 +281,16 @@ async def test_a_schema_is_forgotten_with_time_and_when_the_pipeline_refuses(
         assert orch.schemas == 3
 
 
-async def test_one_orchestrators_schema_is_not_every_orchestrators(start: Start) -> None:
+async def test_one_orchestrators_schema_is_not_every_orchestrators(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livepeer.client.network.offers.OFFER_SECONDS", 0.0)
     narrow, wide = await start(schema=OLD), await start(schema=NEW)
     async with Gateway(orch_url=[narrow.url, wide.url]) as gw:
         narrow.capacity, wide.capacity = 1, 0
         with pytest.raises(InvalidInputError, match="maximum of 4"):
             await gw.run_async("echo", input={"n": 9})
         narrow.capacity, wide.capacity = 0, 1
-        gw._dispatcher.offers.forget(narrow.url, "echo")
         assert await gw.run_async("echo", input={"n": 9}) == {"ok": True}
     assert (len(narrow.jobs), len(wide.jobs)) == (0, 1)
 
@@ -300,9 +302,9 @@ async def test_a_schema_that_could_not_be_had_is_not_taken_for_none(
     from livepeer.client.testing import reply
 
     orch = await start(schema=OLD)
-    script = orch._script
+    script = orch.script
     broken = True
-    orch._script = lambda request: (
+    orch.script = lambda request: (
         reply("boom", 500) if broken and request.path.endswith("/schema") else script(request)
     )
     async with Gateway(orch_url=orch.url) as gw:
@@ -318,11 +320,14 @@ async def test_a_schema_that_could_not_be_had_is_not_taken_for_none(
 async def test_schemas_are_kept_in_a_bounded_number(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.client.schema.schema.SCHEMAS", 3)
+    monkeypatch.setattr("livepeer.client.network.schemas.SCHEMAS", 3)
     orch = await start(schema=OLD)
     async with Gateway(orch_url=orch.url) as gw:
-        await asyncio.gather(*(gw.run_async(f"echo-{i}") for i in range(10)))
-        assert len(gw._calls._schemas._known) == 3
+        for i in (*range(10), 9, 8, 7):
+            await gw.run_async(f"echo-{i}")
+        assert orch.schemas == 10
+        await gw.run_async("echo-6")
+        assert orch.schemas == 11
 
 
 async def test_reading_a_file_for_a_call_does_not_hold_the_loop(
@@ -331,17 +336,16 @@ async def test_reading_a_file_for_a_call_does_not_hold_the_loop(
     from livepeer.client import calls
 
     seen: list[bool] = []
-    body = calls._body
 
-    def looked(call: Any, schema: Any) -> Any:
+    def looked(value: Any, schema: Any) -> Any:
         try:
             asyncio.get_running_loop()
             seen.append(True)
         except RuntimeError:
             seen.append(False)
-        return body(call, schema)
+        return encode(value, schema)
 
-    monkeypatch.setattr(calls, "_body", looked)
+    monkeypatch.setattr(calls, "encode", looked)
     (tmp_path / "a.bin").write_bytes(b"x")
     orch = await start()
     async with Gateway(orch_url=orch.url) as gw:

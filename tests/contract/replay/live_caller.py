@@ -10,7 +10,8 @@ from typing import Any
 
 from livepeer.client import LivepeerError
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.live.calls import Live, LiveCalls, Wanted
+from livepeer.client.live.calls import LiveCalls
+from livepeer.client.live.stream import Live, Wanted
 
 from .scripted import Exchange, ScriptedServer
 from .transcript import Mismatch, Scenario, Step
@@ -155,9 +156,9 @@ async def _call(
         params = _params(body.get("params")) if gateway else body["params"]
         wanted = Wanted(job["capability"], params, **wants)
         return await calls.start(wanted, job["id"], Deadline(job["timeout_seconds"]))
-    live = Live(
-        stream_id or json.loads(job["request"])["stream_id"], job["capability"], base, gateway
-    )
+    road = "gateway" if gateway else "byoc"
+    known = stream_id or json.loads(job["request"])["stream_id"]
+    live = Live(known, job["capability"], road, base)
     match kind:
         case "update":
             return await calls.update(live, body)

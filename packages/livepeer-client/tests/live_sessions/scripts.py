@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from livepeer.client.testing import ScriptedOrchestrator, reply
+from livepeer.trickle import TrickleServer
 
 
 def answers(**by_path: list[Any]) -> Callable[[Any], list[Any]]:
@@ -22,6 +23,26 @@ def answers(**by_path: list[Any]) -> Callable[[Any], list[Any]]:
         return reply("Stream not found\n", 404, "text/plain")
 
     return other
+
+
+def channels_at(server: TrickleServer) -> Callable[[Any], list[Any]]:
+    """A start whose channels are those of a real server."""
+    for name in ("in", "out", "control", "events", "data"):
+        server.create(name)
+
+    def script(request: Any) -> list[Any]:
+        if not request.path.endswith("/start"):
+            return answers()(request)
+        return reply(
+            b"",
+            X_Publish_Url=server.channel_url("in"),
+            X_Subscribe_Url=server.channel_url("out"),
+            X_Control_Url=server.channel_url("control"),
+            X_Events_Url=server.channel_url("events"),
+            X_Data_Url=server.channel_url("data"),
+        )
+
+    return script
 
 
 def started(base: str, stream_id: str) -> list[Any]:

@@ -20,8 +20,9 @@ from livepeer.client import (
     SessionEndedError,
 )
 from livepeer.client.testing import CUT, HANG, reply
+from livepeer.trickle import TrickleServer
 
-from .scripts import answers, asked
+from .scripts import answers, asked, channels_at
 
 Start = Callable[..., Any]
 
@@ -29,11 +30,14 @@ Start = Callable[..., Any]
 async def test_a_stream_is_started_changed_and_stopped_as_go_livepeer_wants_it(
     start: Start,
 ) -> None:
-    orch = await start(other=answers())
-    async with Gateway(orch_url=orch.url) as gw:
-        async with gw.live("tint", params={"u": 9}, model="m", data=False) as session:
+    async with TrickleServer() as channels:
+        orch = await start(other=channels_at(channels))
+        async with (
+            Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw,
+            gw.live("tint", params={"u": 9}, model="m", data=False) as session,
+        ):
             assert session.orchestrator == orch.url
-            assert await session._calls.update(session._running(), {"u": 1}) == {"ok": True}
+            assert await session.update({"u": 1}) == {"ok": True}
     (begun,) = asked(orch, "start")
     assert begun.json() == {"params": {"u": 9}}
     assert begun.job["id"] == session.stream_id and begun.job["capability"] == "tint"

@@ -23,30 +23,10 @@ from livepeer.client.live import (
 from livepeer.client.testing import EVENT_STREAM, chunk, events, reply
 from livepeer.trickle import JSONLPublisher, TrickleServer
 
-from .scripts import answers
+from .scripts import answers, channels_at
 
 Start = Callable[..., Any]
 STATUS = {"type": "status", "state": "ONLINE"}
-
-
-def channels_at(server: TrickleServer) -> Callable[[Any], list[Any]]:
-    """A start whose channels are those of a real server."""
-    for name in ("in", "out", "control", "events", "data"):
-        server.create(name)
-
-    def script(request: Any) -> list[Any]:
-        if not request.path.endswith("/start"):
-            return answers()(request)
-        return reply(
-            b"",
-            X_Publish_Url=server.channel_url("in"),
-            X_Subscribe_Url=server.channel_url("out"),
-            X_Control_Url=server.channel_url("control"),
-            X_Events_Url=server.channel_url("events"),
-            X_Data_Url=server.channel_url("data"),
-        )
-
-    return script
 
 
 async def until(condition: Callable[[], object]) -> None:

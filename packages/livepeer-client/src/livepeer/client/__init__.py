@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     )
     from livepeer.client.files import FileOutput
     from livepeer.client.gateway import Gateway
-    from livepeer.client.live.session import LiveSession, LiveStats
+    from livepeer.client.live.session import LiveSession
+    from livepeer.client.live.started import LiveStats
     from livepeer.client.schema.schema import Schema
     from livepeer.client.streams import AsyncStreamResponse, StreamResponse
     from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
@@ -77,7 +78,7 @@ _HOMES = {
     "FileOutput": "files",
     "Gateway": "gateway",
     "LiveSession": "live.session",
-    "LiveStats": "live.session",
+    "LiveStats": "live.started",
     "Offer": "types",
     "Rejection": "types",
     "Schema": "schema.schema",

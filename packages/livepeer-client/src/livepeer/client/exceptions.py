@@ -62,9 +62,6 @@ class LivepeerError(Exception):
     Its message is one line that a terminal and a log print as it is, whoever wrote parts of it.
     """
 
-    _passing = False
-    """Nothing ran, and it may be otherwise in a moment."""
-
     def __init__(
         self,
         message: str,
@@ -76,7 +73,9 @@ class LivepeerError(Exception):
         may_have_run: bool = False,
         rejections: Sequence[Rejection] = (),
         received: Sequence[Any] = (),
+        passing: bool = False,
     ) -> None:
+        self._passing = passing
         self.message = printable(message, _MESSAGE_LIMIT)
         super().__init__(self.message)
         self.capability = capability
@@ -87,14 +86,21 @@ class LivepeerError(Exception):
         self.rejections: tuple[Rejection, ...] = tuple(rejections)
         self.received: tuple[Any, ...] = tuple(received)
 
-    def _say(self, message: str) -> None:
-        """Say this from now on."""
-        self.message = printable(message, _MESSAGE_LIMIT)
-        self.args = (self.message, *self.args[1:])
 
-    def _redact(self, secrets: Sequence[str]) -> None:
-        """Take out what we sent and nobody may read, should the other side have repeated it."""
-        self._say(redacted(self.message, secrets))
+def reword(error: LivepeerError, message: str) -> None:
+    """Let it say this from now on."""
+    error.message = printable(message, _MESSAGE_LIMIT)
+    error.args = (error.message, *error.args[1:])
+
+
+def redact(error: LivepeerError, secrets: Sequence[str]) -> None:
+    """Take out what we sent and nobody may read, should the other side have repeated it."""
+    reword(error, redacted(error.message, secrets))
+
+
+def is_passing(error: LivepeerError) -> bool:
+    """Did nothing run, and may it be otherwise in a moment?"""
+    return error._passing
 
 
 class ConfigurationError(LivepeerError, ValueError):
@@ -108,10 +114,8 @@ class NoOrchestratorError(LivepeerError):
 class NoCapacityError(NoOrchestratorError):
     """Known, but nobody has room at this moment. `retry_after`: seconds, where somebody said so."""
 
-    _passing = True
-
     def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
-        super().__init__(message, **where)
+        super().__init__(message, passing=True, **where)
         self.retry_after = retry_after
 
 

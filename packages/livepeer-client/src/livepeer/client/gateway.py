@@ -15,8 +15,9 @@ from livepeer.client.config import Config, Token
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.tls import Trust
-from livepeer.client.network.jobs import Dispatcher
-from livepeer.client.network.running import RunningJob
+from livepeer.client.network.dispatch import Dispatcher
+from livepeer.client.network.jobs import RunningJob
+from livepeer.client.network.schemas import Schemas
 from livepeer.client.payments import signer_for
 from livepeer.client.portal import Portal
 from livepeer.client.schema.schema import Schema
@@ -103,7 +104,8 @@ class Gateway:
         self._trust = trust = Trust(self._config.tls)
         signer = signer_for(self._config, trust)
         self._dispatcher = Dispatcher(self._config, trust, signer)
-        self._calls = Calls(self._dispatcher)
+        self._schemas = Schemas(self._dispatcher)
+        self._calls = Calls(self._dispatcher, self._schemas)
         self._pools = Pools()
         self._portal = Portal()
 
@@ -258,19 +260,17 @@ class Gateway:
             timeout: seconds that the start may take, a cold container included (120).
         """
         # Whoever never goes live does not pay for importing the transport.
-        from livepeer.client.live.answers import Wanted
         from livepeer.client.live.calls import LiveCalls
         from livepeer.client.live.session import LiveSession
+        from livepeer.client.live.stream import Wanted
 
         wanted = Wanted(capability, params, model, publish, subscribe, data)
-        config = self._config
         calls = LiveCalls(
             self._dispatcher,
-            self._calls.check_params,
+            self._schemas,
             self._pools,
             self._trust,
-            config.gateway,
-            config.trickle_hosts,
+            self._config.trickle_hosts,
         )
         outputs = {
             name: value
@@ -292,7 +292,7 @@ class Gateway:
     async def schema_async(self, capability: str, *, timeout: float | None = None) -> Schema | None:
         """`schema`, for async code."""
         http = await self._pools.current()
-        return await self._calls.schema(http, capability, self._deadline(timeout))
+        return await self._schemas.get(http, capability, self._deadline(timeout))
 
     def capabilities(
         self, names: Iterable[str] | None = None, *, timeout: float | None = None
@@ -309,7 +309,7 @@ class Gateway:
     ) -> list[CapabilityInfo]:
         """`capabilities`, for async code."""
         http = await self._pools.current()
-        return await self._calls.capabilities(http, names, self._deadline(timeout))
+        return await self._dispatcher.capabilities(http, names, self._deadline(timeout))
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._config.timeout if timeout is None else timeout)

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
 from livepeer.client.network.event_stream import PROGRESS, EventStream, value_of_event
-from livepeer.client.network.running import RunningJob
+from livepeer.client.network.jobs import RunningJob
 from livepeer.client.portal import Portal
 from livepeer.client.types import StreamEvent
 

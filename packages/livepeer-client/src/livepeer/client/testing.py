@@ -154,7 +154,7 @@ class ScriptedOrchestrator:
         self._serving[task] = writer
         try:
             while request := await self._read(reader):
-                if not await self._play(self._script(request), reader, writer):
+                if not await self._play(self.script(request), reader, writer):
                     break
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the end of this task is the end of the connection, and `stop` waits for it
@@ -176,7 +176,8 @@ class ScriptedOrchestrator:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         return Request(method, path, headers, body)
 
-    def _script(self, request: Request) -> list[Any]:
+    def script(self, request: Request) -> list[Any]:
+        """What answers this request; a test may put another function in its place."""
         if request.path == "/process/token":
             self.tokens.append(request)
             if self.token is not None:

@@ -10,7 +10,13 @@ import random
 import time
 from typing import Final
 
-from livepeer.client.exceptions import ConfigurationError, LivepeerError, NoCapacityError
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    LivepeerError,
+    NoCapacityError,
+    is_passing,
+    reword,
+)
 from livepeer.client.http.deadline import Deadline
 
 MAX_RETRIES: Final = 5
@@ -43,7 +49,7 @@ class Retries:
 
         `known`: somebody has had room for this capability, so that it is full and no slip.
         """
-        if not error._passing or error.may_have_run:
+        if not is_passing(error) or error.may_have_run:
             return None
         if self.done >= (self._at_most if known else min(self._at_most, UNKNOWN_RETRIES)):
             return None
@@ -64,5 +70,5 @@ class Retries:
         """`error`, whose message says how often and how long this was tried, if it was."""
         if self.done:
             passed = time.monotonic() - self._begun
-            error._say(f"{error.message}; tried {self.done + 1} times in {passed:.1f} s")
+            reword(error, f"{error.message}; tried {self.done + 1} times in {passed:.1f} s")
         return error

@@ -1,13 +1,13 @@
-"""The requests of a live stream, by either road: start, update, status, stop. No media here."""
+"""The requests of a live stream, by every road: start, update, status, stop. No media here."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
 from livepeer.client.exceptions import (
     LivepeerError,
@@ -20,10 +20,14 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import Trust
-from livepeer.client.live.answers import Live, Wanted, by_gateway, by_orchestrator
-from livepeer.client.network.jobs import Choice, Dispatcher, Task
+from livepeer.client.live import by_gateway, byoc
+from livepeer.client.live.stream import Live, LiveRoad, Wanted
+from livepeer.client.network.dispatch import Dispatcher
+from livepeer.client.network.jobs import Task
+from livepeer.client.network.schemas import Schemas
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
+from livepeer.trickle.http.transport import TLS
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +37,20 @@ STOP_LIMIT: Final = 10.0
 KNOWN_LIMIT: Final = 2.0
 DATA_LIMIT: Final = 24 * 3600.0
 
-JSON: Final = "application/json"
+ROADS: Final[Mapping[str, LiveRoad]] = {"byoc": byoc, "gateway": by_gateway}
+"""By the name of the road by which it was started."""
 
-ParamsCheck = Callable[[Http, str, Mapping[str, Any], Deadline, Choice], Awaitable[None]]
-"""Refuses parameters that a capability does not have, where its schema is known."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStart(Task):
+    """The start of a stream, which each road words in its own way."""
+
+    job_id: str
+    params: Any
+
+    def by(self, road: str) -> Task:
+        path, body = ROADS[road].start(self.job_id, self.params)
+        return replace(self, path=path, body=compact_json(body).encode())
 
 
 class LiveCalls:
@@ -45,57 +59,46 @@ class LiveCalls:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        check_params: ParamsCheck,
+        schemas: Schemas,
         pools: Pools,
         trust: Trust,
-        gateway: str | None,
         hosts: Collection[str],
     ) -> None:
-        self._dispatcher, self._check_params = dispatcher, check_params
+        self._dispatcher, self._schemas = dispatcher, schemas
         self._pools, self._trust = pools, trust
-        self._gateway, self._hosts = gateway, hosts
+        self._hosts = hosts
 
     @property
-    def trust(self) -> Trust:
-        return self._trust
+    def tls(self) -> TLS:
+        """For the channels of a stream."""
+        return self._trust.for_peer()
 
     async def start(self, wanted: Wanted, stream_id: str, deadline: Deadline) -> Live:
         """Start a stream. Where it is not known whether it did start, it is told to stop."""
         http = await self._pools.current()
         params = None if wanted.params is None else encode(wanted.params)
-        if self._gateway:
-            # go-livepeer's gateway wants the parameters as a text that is JSON.
-            text = "" if params is None else compact_json(params)
-            body: Any = {"stream_id": stream_id, "params": text}
-            path = "/process/stream/start"
-        else:
-            body, path = {"params": params}, "/ai/stream/start"
-        asked: list[str] = []
-        task = Task(
-            wanted.capability,
-            compact_json(body).encode(),
-            JSON,
+        asked: list[tuple[str, str]] = []
+        task = StreamStart(
+            capability=wanted.capability,
             model=wanted.model,
-            path=path,
             job_id=stream_id,
+            params=params,
             parameters=wanted.parameters(),
-            sending=asked.append,
+            sending=lambda road, place: asked.append((road, place)),
         )
         choice = await self._dispatcher.choose(http, wanted.capability, wanted.model, deadline)
         if isinstance(params, Mapping):
-            await self._check_params(http, wanted.capability, params, deadline, choice)
+            await self._schemas.check_params(http, wanted.capability, params, deadline, choice)
         try:
             running = await self._dispatcher.start(http, task, deadline, choice)
-            base = str(running.where["orchestrator"])
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
-            if self._gateway:
-                return by_gateway(wanted, base, _json(answer), running)
-            return by_orchestrator(wanted, base, stream_id, running, self._hosts)
+            road = ROADS[running.road]
+            return road.started(wanted, stream_id, running, answer, self._hosts)
         except BaseException as error:
             # Also of a start that its caller gave up nobody else would tell the one who was asked.
             refused = isinstance(error, LivepeerError) and not error.may_have_run
             if asked and not refused:
-                live = Live(stream_id, wanted.capability, asked[-1], bool(self._gateway))
+                live = Live(stream_id, wanted.capability, *asked[-1])
                 said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
                 if isinstance(error, LivepeerError):
                     await asyncio.shield(said)
@@ -104,12 +107,9 @@ class LiveCalls:
     async def update(self, live: Live, params: Mapping[str, Any]) -> Any:
         """Change parameters; the container's answer. Raises with its fields where it refuses, and
         `SessionEndedError` where there is no such stream any more."""
-        path = f"/process/stream/{quote(live.stream_id, safe='')}/update"
         http = await self._pools.current()
         try:
-            return await self._ask(
-                http, live, "/ai/stream/update", path, encode(params), CALL_LIMIT
-            )
+            return await self._ask(http, live, "update", encode(params), CALL_LIMIT)
         except PipelineError as error:
             if error.status != 404:
                 raise
@@ -125,7 +125,7 @@ class LiveCalls:
     async def pay(self, live: Live) -> None:
         """Pay for the time that comes. Raises `PaymentRequiredError` where there is no means to."""
         http = await self._pools.current()
-        await self._ask(http, live, "/ai/stream/payment", "", {}, CALL_LIMIT, pay=True)
+        await self._ask(http, live, "payment", {}, CALL_LIMIT, pay=True)
 
     async def leave(self, live: Live) -> None:
         """End the stream; the orchestrator is told also where whoever waits is cancelled."""
@@ -137,10 +137,9 @@ class LiveCalls:
 
         `linger`: nobody on this side reads any more (specs/live.md).
         """
-        path = f"/process/stream/{quote(live.stream_id, safe='')}/stop"
         body = {"reason": reason, "linger": 0}
         try:
-            await self._ask(http, live, "/ai/stream/stop", path, body, STOP_LIMIT)
+            await self._ask(http, live, "stop", body, STOP_LIMIT)
         except LivepeerError as error:
             if error.status == 404:
                 logger.debug("stream %s was over already", live.stream_id)
@@ -150,7 +149,7 @@ class LiveCalls:
     async def status(self, live: Live) -> dict[str, Any]:
         """A gateway's view of the stream. An orchestrator has none: its events tell."""
         http, deadline = await self._pools.current(), Deadline(CALL_LIMIT)
-        url = f"{live.base}/process/stream/{quote(live.stream_id, safe='')}/status"
+        url = live.base + ROADS[live.road].path(live.stream_id, "status")
         where: dict[str, Any] = {"orchestrator": live.base, "capability": live.capability}
         reply = await http.fetch(
             "GET", url, ssl=self._trust.for_peer(), deadline=deadline, where=where
@@ -196,27 +195,17 @@ class LiveCalls:
         )
 
     async def _ask(
-        self,
-        http: Http,
-        live: Live,
-        direct: str,
-        by_gateway: str,
-        body: Any,
-        limit: float,
-        *,
-        pay: bool = False,
+        self, http: Http, live: Live, verb: str, body: Any, limit: float, *, pay: bool = False
     ) -> Any:
         deadline = Deadline(limit)
         task = Task(
             live.capability,
             compact_json(body).encode(),
-            JSON,
-            path=by_gateway if live.gateway else direct,
+            path=ROADS[live.road].path(live.stream_id, verb),
             request=compact_json({"stream_id": live.stream_id}),
         )
-        running = await self._dispatcher.ask(http, task, live.base, deadline, pay=pay)
-        answer = await read(running.response, deadline, limit=SMALL, where=running.where)
-        return _json(answer)
+        running = await self._dispatcher.ask(http, task, live.road, live.base, deadline, pay=pay)
+        return _json(await read(running.response, deadline, limit=SMALL, where=running.where))
 
 
 def _json(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""What orchestrators offer for a capability: asked by token requests, and kept for a moment."""
+"""What orchestrators offer for a capability: asked road by road, and kept for a moment."""
 
 from __future__ import annotations
 
@@ -13,20 +13,13 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     LivepeerError,
     NoOrchestratorError,
-    ProtocolError,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.http.tls import Trust
+from livepeer.client.network.roads import Road
 from livepeer.client.network.selection import Attempt
-from livepeer.client.payments import Signer
-from livepeer.client.protocol.wire import TOKEN_PATH, capacity_in, price_in, token_headers
 from livepeer.client.types import Offer, Phase
-from livepeer.client.untrusted import loads, redacted, secrets_in
-from livepeer.trickle.text import printable
 
-TOKEN_LIMIT: Final = 5.0
-"""An orchestrator that takes longer to say what it has will not be quick at the job either."""
 TOKEN_GRACE: Final = 0.25
 """How long the others may still answer once one offer that fits is there."""
 OFFER_SECONDS: Final = 5.0
@@ -35,20 +28,20 @@ TOKEN_PATIENCE: Final = 2.0
 """The same where those that answer first have just refused."""
 AT_ONCE: Final = 32
 """How many are asked at once; one that answers makes room for the next."""
-TOKEN_BYTES: Final = 1 << 16
-"""Bytes of a token: with ticket parameters it has 2,000."""
 OFFERS: Final = 256
 """Offers that are kept."""
 
 Fits = Callable[[Offer], bool]
+Found = tuple[Offer, Road]
+"""An offer, and the road by which it was made."""
 
 
 class Offers:
     """Offers as they were told last. Plain dicts with single operations: safe across threads."""
 
-    def __init__(self, trust: Trust, signer: Signer) -> None:
-        self._trust, self._signer = trust, signer
-        self._offers: dict[tuple[str, str], tuple[Offer, float]] = {}
+    def __init__(self, roads: Sequence[Road]) -> None:
+        self._roads = roads
+        self._kept: dict[tuple[str, str], tuple[Found, float]] = {}
 
     async def ask(
         self,
@@ -58,18 +51,18 @@ class Offers:
         deadline: Deadline,
         fits: Fits,
         grace: float = TOKEN_GRACE,
-    ) -> tuple[list[Offer], list[Attempt]]:
-        """Ask all for a token; the offers that came in time, and why the others did not.
+    ) -> tuple[list[Found], list[Attempt]]:
+        """Ask all; the offers that came in time, and why the others did not.
 
         Only an offer that `fits` ends the wait for others, or spares asking them for a while: one
         that is too dear, or that nobody can pay, must not hide one that is free.
         """
         now = time.monotonic()
-        offers: list[Offer] = []
+        offers: list[Found] = []
         ask: list[str] = []
         for orchestrator in orchestrators:
-            known = self._offers.get((orchestrator, capability))
-            if known and known[1] > now and fits(known[0]):
+            known = self._kept.get((orchestrator, capability))
+            if known and known[1] > now and fits(known[0][0]):
                 offers.append(known[0])
             else:
                 ask.append(orchestrator)
@@ -77,7 +70,7 @@ class Offers:
             return offers, []
         if len(ask) == 1:
             try:
-                return [await self._kept(http, ask[0], capability, deadline, fits)], []
+                return [await self._asked(http, ask[0], capability, deadline, fits)], []
             except CallTimeoutError as error:
                 if deadline.passed:
                     raise
@@ -88,80 +81,38 @@ class Offers:
 
     async def probe_all(
         self, http: Http, orchestrators: Iterable[str], capability: str, deadline: Deadline
-    ) -> tuple[list[Offer], list[Attempt]]:
+    ) -> tuple[list[Found], list[Attempt]]:
         """What each of them offers, freshly asked and waited for, with the errors of the others."""
         return await self._ask_all(http, capability, orchestrators, deadline)
 
-    async def probe(
-        self, http: Http, orchestrator: str, capability: str, deadline: Deadline
-    ) -> Offer:
-        """What one orchestrator offers, freshly asked."""
-        limit = Deadline(max(0.001, min(TOKEN_LIMIT, deadline.remaining())))
-        identity = await self._signer.identity(http, limit)
-        headers = token_headers(capability, identity.address, identity.signature)
-        where = {"orchestrator": orchestrator, "capability": capability}
-        begun = time.monotonic()
-        try:
-            reply = await http.fetch(
-                "GET",
-                orchestrator + TOKEN_PATH,
-                ssl=self._trust.for_peer(),
-                deadline=limit,
-                headers=headers,
-                where=where,
-                limit=TOKEN_BYTES,
-            )
-        except CallTimeoutError as error:
-            raise CallTimeoutError(
-                f"{orchestrator} did not say within {limit.seconds:.3g} s whether it has room",
-                phase="token",
-                **where,
-            ) from error
-        if reply.status != 200:
-            text = redacted(reply.body.decode("utf-8", "replace"), secrets_in(headers)).strip()
-            hint = ""
-            if "http request to an https server" in text.lower():
-                hint = f" (it speaks TLS: write https:// in the address of {orchestrator})"
-            raise NoOrchestratorError(
-                f"its token request was answered {reply.status}:"
-                f" {printable(text, 200) or 'nothing'}{hint}",
-                status=reply.status,
-                **where,  # type: ignore[arg-type]
-            )
-        try:
-            token = loads(reply.body)
-        except ValueError:
-            token = None
-        if not isinstance(token, dict):
-            raise ProtocolError(
-                "its token is not a JSON object: is this an orchestrator's address?",
-                status=200,
-                **where,  # type: ignore[arg-type]
-            )
-        try:
-            capacity, price = capacity_in(token), price_in(token)
-        except ValueError as error:
-            raise ProtocolError(str(error), status=200, **where) from None  # type: ignore[arg-type]
-        return Offer(orchestrator, capability, capacity, price, time.monotonic() - begun, token)
-
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew next time: something went wrong there."""
-        self._offers.pop((orchestrator, capability), None)
+        self._kept.pop((orchestrator, capability), None)
 
-    async def _kept(
+    async def _asked(
         self,
         http: Http,
         orchestrator: str,
         capability: str,
         deadline: Deadline,
         fits: Fits | None,
-    ) -> Offer:
-        offer = await self.probe(http, orchestrator, capability, deadline)
-        if fits is not None and fits(offer):
-            while len(self._offers) >= OFFERS:
-                self._offers.pop(next(iter(self._offers)), None)
-            self._offers[orchestrator, capability] = (offer, time.monotonic() + OFFER_SECONDS)
-        return offer
+    ) -> Found:
+        """By the first road that knows the capability there."""
+        for road in self._roads:
+            offer = await road.offer(http, orchestrator, capability, deadline)
+            if offer is None:
+                continue
+            found = (offer, road)
+            if fits is not None and fits(offer):
+                while len(self._kept) >= OFFERS:
+                    self._kept.pop(next(iter(self._kept)), None)
+                self._kept[orchestrator, capability] = (found, time.monotonic() + OFFER_SECONDS)
+            return found
+        raise NoOrchestratorError(
+            f"{capability!r} is known there by no road",
+            orchestrator=orchestrator,
+            capability=capability,
+        )
 
     async def _ask_all(
         self,
@@ -171,19 +122,19 @@ class Offers:
         deadline: Deadline,
         fits: Fits | None = None,
         grace: float = TOKEN_GRACE,
-    ) -> tuple[list[Offer], list[Attempt]]:
+    ) -> tuple[list[Found], list[Attempt]]:
         waiting = iter(orchestrators)
-        offers: list[Offer] = []
+        offers: list[Found] = []
         attempts: list[Attempt] = []
-        asked: dict[asyncio.Task[Offer], str] = {}
-        pending: set[asyncio.Task[Offer]] = set()
+        asked: dict[asyncio.Task[Found], str] = {}
+        pending: set[asyncio.Task[Found]] = set()
         until: float | None = None
         try:
             while not deadline.passed:
                 # Nobody new is asked once somebody who fits has answered.
                 room = AT_ONCE - len(pending) if until is None else 0
                 for each in itertools.islice(waiting, room):
-                    task = asyncio.create_task(self._kept(http, each, capability, deadline, fits))
+                    task = asyncio.create_task(self._asked(http, each, capability, deadline, fits))
                     asked[task] = each
                     pending.add(task)
                 if not pending:
@@ -201,7 +152,7 @@ class Offers:
                         attempts.append(Attempt(error, phase_of(error)))
                         continue
                     offers.append(offer)
-                    if until is None and fits is not None and fits(offer):
+                    if until is None and fits is not None and fits(offer[0]):
                         until = time.monotonic() + grace
         finally:
             for task in pending:

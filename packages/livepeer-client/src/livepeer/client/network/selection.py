@@ -17,6 +17,7 @@ from livepeer.client.exceptions import (
     NoCapacityError,
     NoOrchestratorError,
     PaymentRequiredError,
+    reword,
 )
 from livepeer.client.types import Offer, Phase, Rejection
 from livepeer.client.untrusted import TEXT
@@ -169,7 +170,7 @@ def located(error: LivepeerError) -> LivepeerError:
     """`error`, whose message says where it happened if it did not yet."""
     place = printable(error.orchestrator or "", TEXT).partition("://")[2]
     if place and place not in error.message:
-        error._say(f"{error.message} (at {error.orchestrator})")
+        reword(error, f"{error.message} (at {error.orchestrator})")
     return error
 
 

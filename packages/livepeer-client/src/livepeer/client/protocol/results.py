@@ -86,13 +86,12 @@ def error_of(
     low = text.lower()
     capability = where.get("capability")
     if gateway and status == 400 and low.startswith("no orchestrators found"):
-        nobody = NoOrchestratorError(
+        return NoOrchestratorError(
             f"the gateway found nobody for {capability!r}: not registered, no free capacity, or not"
             " reachable (a gateway does not tell which)",
+            passing=True,
             **named,
         )
-        nobody._passing = True
-        return nobody
     # An orchestrator's own words, which are no JSON and come with these statuses alone (recorded):
     # a pipeline that says the same has run.
     by_orchestrator = told.type is None and status in (400, 402, 503)

@@ -34,6 +34,8 @@ PAYMENT: Final = "Livepeer-Payment"
 CAPABILITY: Final = "Livepeer-Capability"
 ETH_ADDRESS: Final = "Livepeer-Eth-Address"
 
+JSON: Final = "application/json"
+
 TOKEN_PATH: Final = "/process/token"
 JOB_PATH: Final = "/process/request/"
 

@@ -1,9 +1,8 @@
-"""The schema of a capability: fetched through it, and used before anything is sent."""
+"""The schema of a capability, by which an input is checked before anything is sent."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,17 +14,6 @@ from livepeer.client.types import FieldError
 from livepeer.trickle.text import printable
 
 logger = logging.getLogger(__name__)
-
-SCHEMA_SECONDS: Final = 300.0
-"""Seconds for which a schema is taken for the one in use; one that refuses is asked for again
-unless it is FRESH."""
-NONE_SECONDS: Final = 60.0
-FRESH_SECONDS: Final = 5.0
-FAILED_SECONDS: Final = 15.0
-"""One that could not be had is asked for again after this, and calls do without it until then."""
-SCHEMAS: Final = 256
-SCHEMA_BYTES: Final = 1 << 18
-"""Bytes of a schema document."""
 
 _TOLD: Final = 300
 """Letters about one field."""
@@ -121,47 +109,3 @@ def _place(error: Any) -> str:
         named = next((name for name in missing if repr(name) in error.message), "")
         place = f"{place}.{named}" if place else named
     return place
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What an orchestrator said when it was asked for a schema: it, or none; or it did not say."""
-
-    schema: Schema | None
-    failed: bool = False
-    at: float = field(default_factory=lambda: time.monotonic())
-
-    @property
-    def age(self) -> float:
-        return time.monotonic() - self.at
-
-    @property
-    def lasts(self) -> float:
-        if self.failed:
-            return FAILED_SECONDS
-        return SCHEMA_SECONDS if self.schema else NONE_SECONDS
-
-
-class SchemaCache:
-    """Schemas by orchestrator and capability: two may run different versions of one name.
-
-    Plain dicts with single operations: thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Known] = {}
-
-    def get(self, orchestrator: str, capability: str) -> Known | None:
-        known = self._known.get((orchestrator, capability))
-        return known if known and known.age < known.lasts else None
-
-    def put(self, orchestrator: str, capability: str, known: Known) -> None:
-        while len(self._known) >= SCHEMAS and (orchestrator, capability) not in self._known:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[orchestrator, capability] = known
-
-    def doubt(self, orchestrator: str, capability: str) -> None:
-        """The pipeline refused what the schema takes: ask anew, unless that was just done."""
-        known = self._known.get((orchestrator, capability))
-        if known and known.age > FRESH_SECONDS:
-            self._known.pop((orchestrator, capability), None)

@@ -1,0 +1,97 @@
+"""What is wanted of a live stream, what is known of one that runs, and the roads that start it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from livepeer.client.exceptions import LivepeerError, ProtocolError
+from livepeer.client.network.jobs import RunningJob
+from livepeer.client.protocol.wire import compact_json
+
+URL_LENGTH: Final = 2048
+_URL: Final = re.compile(r"[!-\[\]-~]+")  # no space, no backslash
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a session is to be: its parameters and the channels that it needs."""
+
+    capability: str
+    params: Mapping[str, Any] | None = None
+    model: str | None = None
+    publish: bool = True
+    subscribe: bool = True
+    data: bool = True
+
+    def parameters(self) -> str:
+        """For the `Livepeer` header; what is off is left out."""
+        flags = {
+            "enable_video_ingress": self.publish,
+            "enable_video_egress": self.subscribe,
+            "enable_data_output": self.data,
+        }
+        return compact_json({name: True for name, on in flags.items() if on})
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A started stream. Its URLs are trickle channels of an orchestrator, or, by a gateway, its
+    HTTP endpoints; which of them there are depends on what was asked for."""
+
+    stream_id: str
+    capability: str
+    road: str
+    base: str
+    publish_url: str | None = None
+    subscribe_url: str | None = None
+    control_url: str | None = None
+    events_url: str | None = None
+    data_url: str | None = None
+    urls: Mapping[str, str] = field(default_factory=dict)
+    priced: bool = False
+    """It costs something, and it is this side that pays."""
+
+    @property
+    def direct(self) -> bool:
+        """Its channels are trickle channels of an orchestrator, which this side speaks with."""
+        return self.control_url is not None
+
+
+class LiveRoad(Protocol):
+    """How live streams go by one road of the network: one module for each, in `calls.ROADS`."""
+
+    def start(self, stream_id: str, params: Any) -> tuple[str, Any]:
+        """Path and JSON body of the request that starts one; `params` are JSON values or None."""
+        ...
+
+    def path(self, stream_id: str, verb: str) -> str:
+        """The path of a request about one: `update`, `stop`, `status` or `payment`."""
+        ...
+
+    def started(
+        self,
+        wanted: Wanted,
+        stream_id: str,
+        running: RunningJob,
+        answer: bytes,
+        hosts: Collection[str],
+    ) -> Live:
+        """The stream by the answer to its start, with its whole body.
+
+        `hosts`: where channels may be beside the orchestrator's own host. Raises `ProtocolError`
+        where the answer is none, or names a channel that is not to be used.
+        """
+        ...
+
+
+def refused(running: RunningJob, told: str) -> LivepeerError:
+    """The error for an answer to a start that is not taken."""
+    return running.failed(ProtocolError(told, may_have_run=True, **running.where))
+
+
+def is_plain(url: str) -> bool:
+    """Is it one short word of ASCII, as a URL is once it is written out?"""
+    return len(url) <= URL_LENGTH and bool(_URL.fullmatch(url))

@@ -1,0 +1,108 @@
+"""The road by an orchestrator's BYOC registry: a token tells, a signature and a payment go along.
+
+Tokens and headers are go-livepeer's (package `byoc`), as its recorded answers show them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from livepeer.client.exceptions import CallTimeoutError, NoOrchestratorError, ProtocolError
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.requests import Http
+from livepeer.client.http.tls import Trust
+from livepeer.client.network.jobs import RunningJob, Task
+from livepeer.client.network.roads import Candidate, post
+from livepeer.client.network.selection import Attempt
+from livepeer.client.payments import Signer
+from livepeer.client.protocol.wire import JOB, TOKEN_PATH, capacity_in, price_in, token_headers
+from livepeer.client.types import Offer
+from livepeer.client.untrusted import loads, redacted, secrets_in
+from livepeer.trickle.text import printable
+
+TOKEN_LIMIT: Final = 5.0
+"""An orchestrator that takes longer to say what it has will not be quick at the job either."""
+TOKEN_BYTES: Final = 1 << 16
+"""Bytes of a token: with ticket parameters it has 2,000."""
+
+
+class Byoc:
+    """Offers by token requests, jobs by the signed `Livepeer` header."""
+
+    name = "byoc"
+    gateway = False
+
+    def __init__(self, trust: Trust, signer: Signer) -> None:
+        self._trust, self._signer = trust, signer
+
+    async def offer(
+        self, http: Http, orchestrator: str, capability: str, deadline: Deadline
+    ) -> Offer:
+        limit = Deadline(max(0.001, min(TOKEN_LIMIT, deadline.remaining())))
+        identity = await self._signer.identity(http, limit)
+        headers = token_headers(capability, identity.address, identity.signature)
+        where = {"orchestrator": orchestrator, "capability": capability}
+        begun = time.monotonic()
+        try:
+            reply = await http.fetch(
+                "GET",
+                orchestrator + TOKEN_PATH,
+                ssl=self._trust.for_peer(),
+                deadline=limit,
+                headers=headers,
+                where=where,
+                limit=TOKEN_BYTES,
+            )
+        except CallTimeoutError as error:
+            raise CallTimeoutError(
+                f"{orchestrator} did not say within {limit.seconds:.3g} s whether it has room",
+                phase="token",
+                **where,
+            ) from error
+        if reply.status != 200:
+            text = redacted(reply.body.decode("utf-8", "replace"), secrets_in(headers)).strip()
+            hint = ""
+            if "http request to an https server" in text.lower():
+                hint = f" (it speaks TLS: write https:// in the address of {orchestrator})"
+            raise NoOrchestratorError(
+                f"its token request was answered {reply.status}:"
+                f" {printable(text, 200) or 'nothing'}{hint}",
+                status=reply.status,
+                **where,  # type: ignore[arg-type]
+            )
+        try:
+            token = loads(reply.body)
+        except ValueError:
+            token = None
+        if not isinstance(token, dict):
+            raise ProtocolError(
+                "its token is not a JSON object: is this an orchestrator's address?",
+                status=200,
+                **where,  # type: ignore[arg-type]
+            )
+        try:
+            capacity, price = capacity_in(token), price_in(token)
+        except ValueError as error:
+            raise ProtocolError(str(error), status=200, **where) from None  # type: ignore[arg-type]
+        return Offer(orchestrator, capability, capacity, price, time.monotonic() - begun, token)
+
+    async def send(
+        self,
+        http: Http,
+        task: Task,
+        to: Candidate,
+        deadline: Deadline,
+        *,
+        attempts: tuple[Attempt, ...] = (),
+        paid: Callable[[], None] | None = None,
+    ) -> RunningJob:
+        job = task.header(deadline)
+        headers: dict[str, str] = {}
+        if to.offer is not None:
+            headers = await self._signer.payment(http, job, to.offer, deadline)
+            if headers and paid is not None:
+                paid()
+        headers[JOB] = await self._signer.sign(http, job, deadline)
+        return await post(http, self._trust, task, job, to, headers, deadline, attempts)

@@ -1,0 +1,236 @@
+"""Jobs sent: the choice of who does one, who is asked next, and when it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from livepeer.client.config import Config
+from livepeer.client.exceptions import (
+    ConnectionFailedError,
+    LivepeerError,
+    NoCapacityError,
+    is_passing,
+    reword,
+)
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.requests import Http
+from livepeer.client.http.retries import Retries
+from livepeer.client.http.tls import Trust
+from livepeer.client.network.by_gateway import ByGateway
+from livepeer.client.network.byoc import Byoc
+from livepeer.client.network.directory import Directory
+from livepeer.client.network.jobs import RunningJob, Task
+from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
+from livepeer.client.network.roads import Candidate, Road
+from livepeer.client.network.selection import (
+    Attempt,
+    FailureMemory,
+    gather,
+    may_try_next,
+    rank,
+    unfit,
+)
+from livepeer.client.payments import Signer
+from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
+
+logger = logging.getLogger(__name__)
+
+KNOWN: Final = 1_000
+"""Capabilities that somebody is remembered to have had room for, and attempts on one error."""
+ATTEMPTS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidates that fit, best first, and everybody who is out of the question, with why."""
+
+    candidates: tuple[Candidate, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def first(self) -> str | None:
+        """Who is asked first."""
+        return self.candidates[0].place if self.candidates else None
+
+    @property
+    def free(self) -> bool:
+        """Is it known that the first asks nothing for it?"""
+        offer = self.candidates[0].offer if self.candidates else None
+        return offer is not None and offer.free
+
+
+class Dispatcher:
+    """Sends jobs: chooses, fails over where nothing can have run, and tries again."""
+
+    def __init__(self, config: Config, trust: Trust, signer: Signer) -> None:
+        self._config, self._can_pay = config, signer.can_pay
+        by_gateway = ByGateway(trust)
+        # The order in which an orchestrator is asked for a capability.
+        direct: tuple[Road, ...] = (Byoc(trust, signer),)
+        self._roads: dict[str, Road] = {road.name: road for road in (by_gateway, *direct)}
+        self._gateway = Choice((Candidate(config.gateway, by_gateway),)) if config.gateway else None
+        self._directory = Directory(config, trust)
+        self._offers = Offers(direct)
+        self._failures = FailureMemory()
+        self._known: dict[str, None] = {}
+
+    async def start(
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice | None = None
+    ) -> RunningJob:
+        """Send the job and wait for the headers of a good answer.
+
+        Where nobody has room, or is ready, that is tried again as long as the deadline allows.
+        """
+        allowed = self._config.max_retries if task.max_retries is None else task.max_retries
+        again = Retries(allowed, deadline)
+        before: tuple[Rejection, ...] = ()
+        while True:
+            try:
+                if choice is None:
+                    choice = await self.choose(
+                        http, task.capability, task.model, deadline, again.done
+                    )
+                running = await self._once(http, task, deadline, choice, again)
+                self._remember(task.capability)
+                return running
+            except LivepeerError as error:
+                rejections = (*before, *error.rejections)[-ATTEMPTS:]
+                # An answer to the job says that it is known there; a gateway's says nothing.
+                answered = error.status is not None and isinstance(error, NoCapacityError)
+                known = answered or task.capability in self._known
+                pause = again.pause(error, known=known)
+                if pause is None:
+                    error.rejections = rejections
+                    again.told(error)
+                    near = difflib.get_close_matches(task.capability, list(self._known), 1)
+                    if is_passing(error) and not known and near:
+                        reword(error, f"{error.message}. Did you mean {near[0]!r}?")
+                    raise
+                before, choice = rejections, None
+                logger.debug("%s: tried again in %.2f s: %s", task.capability, pause, error)
+            await asyncio.sleep(pause)
+
+    async def choose(
+        self, http: Http, capability: str, model: str | None, deadline: Deadline, tries: int = 0
+    ) -> Choice:
+        """Who could do it: a gateway, which nobody asks, or those who offer it."""
+        if self._gateway is not None:
+            return self._gateway
+        known = await self._directory.orchestrators(http, capability, model, deadline)
+        weights = self._failures.weights()
+        found, attempts = await self._offers.ask(
+            http,
+            capability,
+            sorted(known, key=lambda each: round(weights.get(each, 0.0))),
+            deadline,
+            self._fits,
+            TOKEN_PATIENCE if tries else TOKEN_GRACE,
+        )
+        roads = {offer.orchestrator: road for offer, road in found}
+        ranked, others = rank(
+            [offer for offer, _ in found],
+            max_price=self._config.max_price,
+            can_pay=self._can_pay,
+            failures=weights,
+        )
+        if any(offer.capacity > 0 for offer, _ in found):
+            self._remember(capability)
+        for attempt in attempts:
+            if isinstance(attempt.error, ConnectionFailedError):
+                self._failures.failed(attempt.rejection.orchestrator)
+        candidates = [
+            Candidate(each.orchestrator, roads[each.orchestrator], each) for each in ranked
+        ]
+        return Choice(tuple(candidates), (*attempts, *others))
+
+    async def ask(
+        self,
+        http: Http,
+        task: Task,
+        road: str,
+        place: str,
+        deadline: Deadline,
+        *,
+        pay: bool = False,
+    ) -> RunningJob:
+        """Send it to this one and no other: something that is there already is spoken of.
+
+        `pay` brings a payment along, for what it costs by an offer that is asked for now.
+        """
+        way = self._roads[road]
+        offer = await way.offer(http, place, task.capability, deadline) if pay else None
+        return await way.send(http, task, Candidate(place, way, offer), deadline)
+
+    async def capabilities(
+        self, http: Http, names: Iterable[str] | None, deadline: Deadline
+    ) -> list[CapabilityInfo]:
+        """What all orchestrators offer of these, freshly asked; of all that discovery lists."""
+        if names is None:
+            listed = await self._directory.listed(http, deadline)
+            pairs = [(name, sorted(listed[name])) for name in sorted(listed)]
+        else:
+            pairs = []
+            for name in [names] if isinstance(names, str) else names:
+                known = await self._directory.orchestrators(http, name, None, deadline)
+                pairs.append((name, list(known)))
+        infos: list[CapabilityInfo] = []
+        for name, orchestrators in pairs:
+            found, attempts = await self._offers.probe_all(http, orchestrators, name, deadline)
+            rejections = tuple(attempt.rejection for attempt in attempts)
+            infos.append(CapabilityInfo(name, tuple(offer for offer, _ in found), rejections))
+        return infos
+
+    def forget(self, orchestrator: str, capability: str) -> None:
+        """Ask anew what it offers."""
+        self._offers.forget(orchestrator, capability)
+
+    async def _once(
+        self, http: Http, task: Task, deadline: Deadline, choice: Choice, again: Retries
+    ) -> RunningJob:
+        attempts = list(choice.attempts)
+        for attempt in attempts:
+            logger.debug("%s: %s", task.capability, attempt.rejection)
+        for each in choice.candidates:
+            try:
+                running = await each.road.send(
+                    http,
+                    task.by(each.road.name),
+                    each,
+                    deadline,
+                    attempts=tuple(attempts),
+                    paid=again.end,
+                )
+            except LivepeerError as error:
+                attempts.append(Attempt(error, _phase(error)))
+                self._note_failure(error, each.place, task.capability)
+                logger.debug("%s: %s", task.capability, attempts[-1].rejection)
+                if may_try_next(error, idempotent=task.idempotent) and not deadline.passed:
+                    continue
+                raise gather(task.capability, attempts) from error.__cause__
+            self._failures.succeeded(each.place)
+            return running
+        raise gather(task.capability, attempts)
+
+    def _fits(self, offer: Offer) -> bool:
+        return unfit(offer, max_price=self._config.max_price, can_pay=self._can_pay) is None
+
+    def _remember(self, capability: str) -> None:
+        if capability not in self._known and len(self._known) < KNOWN:
+            self._known[capability] = None
+
+    def _note_failure(self, error: LivepeerError, place: str, capability: str) -> None:
+        if error.status is not None and error.status < 500 and error.status != 429:
+            return  # it answered, and blamed the caller
+        self._failures.failed(place)
+        self._offers.forget(place, capability)
+
+
+def _phase(error: LivepeerError) -> Phase:
+    if error.status is not None:
+        return "response"
+    return "request" if error.may_have_run else "connect"
