@@ -27,7 +27,7 @@ from livepeer.client.network.jobs import Task
 from livepeer.client.network.schemas import Schemas
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
-from livepeer.trickle.http.transport import TLS
+from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
 
