@@ -62,10 +62,8 @@ class ErrorBudget:
         self._report(where, error, described(where, error))
 
     def _report(self, where: str, error: Exception, message: str) -> None:
-        self._status.failed(message)
         hung = isinstance(error, HookHung)
-        if hung:
-            self._status.hung[where] += 1
+        self._status.failed(message, hung=where if hung else None)
         self._untold += 1
         now = time.monotonic()
         if now - self._told_at < TELL_EVERY and not hung:
@@ -166,7 +164,7 @@ class Silence:
             "frame, or frame.replace(...)"
         )
         logger.warning("stream %s: %s", label(self._status.stream_id), message)
-        self._status.warning = message
+        self._status.warn(message)
         self._tell(
             {
                 "type": "warning",

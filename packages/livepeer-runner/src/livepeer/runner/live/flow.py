@@ -14,9 +14,10 @@ from livepeer.runner.live.frame_hooks import END, FrameHook, Generated, until
 from livepeer.runner.live.hooks import HookHung, Hooks, as_it_is
 from livepeer.runner.live.stream import Sink, Stream, check_frame
 from livepeer.trickle import TrickleError
+from livepeer.trickle.media import AudioFrame, VideoFrame
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media import AudioFrame, MediaPacket, MediaSubscriber, VideoFrame
+    from livepeer.trickle.media import MediaPacket, MediaSubscriber
 
     Frame = VideoFrame | AudioFrame
 
@@ -72,8 +73,9 @@ class Flow:
     def refresh(self) -> None:
         if self._source is not None:
             stats = self._source.stats
-            self._status.dropped = stats.dropped + self._sink.dropped
-            self._status.restarts = stats.transport.reconnects
+            self._status.update_input(
+                dropped=stats.dropped + self._sink.dropped, restarts=stats.transport.reconnects
+            )
 
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
@@ -198,8 +200,6 @@ class Flow:
             self._silence.gave(name, frames)
 
     def _hook_for(self, item: Frame | MediaPacket) -> tuple[str, FrameHook] | None:
-        from livepeer.trickle.media import AudioFrame, VideoFrame
-
         if isinstance(item, VideoFrame) and self._hooks.video:
             if self._batched is not None:
                 return "process_video_batch", self._batched

@@ -38,7 +38,7 @@ class RelayFlow:
 
     def refresh(self) -> None:
         if self._source is not None:
-            self._status.restarts = self._source.stats.reconnects
+            self._status.update_input(dropped=0, restarts=self._source.stats.reconnects)
 
     async def run(self) -> None:
         if self._source is None:

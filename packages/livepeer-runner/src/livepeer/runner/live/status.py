@@ -122,8 +122,19 @@ class StreamStatus:
         self.params_at = time.time()
         self.news.set()
 
-    def failed(self, message: str) -> None:
+    def update_input(self, *, dropped: int, restarts: int) -> None:
+        """The totals of the input's reader and the output's writer."""
+        self.dropped = dropped
+        self.restarts = restarts
+
+    def warn(self, message: str) -> None:
+        self.warning = message
+
+    def failed(self, message: str, *, hung: str | None = None) -> None:
+        """Count an error; `hung` is the hook that ran over its limit."""
         self.errors += 1
+        if hung is not None:
+            self.hung[hung] += 1
         self.last_error = message
         self.last_error_at = time.time()
 

@@ -13,10 +13,11 @@ from livepeer.runner.live.outbox import Outbox
 from livepeer.runner.live.request import ChannelUrls, StartRequest
 from livepeer.runner.live.status import StreamFigures, StreamStatus
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, TrickleError, TricklePublisher
+from livepeer.trickle.media import AudioFrame, VideoFrame
 from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media import AudioFrame, MediaPacket, MediaPublisher, VideoFrame
+    from livepeer.trickle.media import MediaPacket, MediaPublisher
 
 EVENTS_WAITING = 128
 """Events that wait for their channel; the oldest gives way."""
@@ -213,8 +214,6 @@ class _as_failure:
 
 def check_frame(value: object) -> VideoFrame | AudioFrame:
     """The same frame. Raises `PipelineError` that says what a hook may return."""
-    from livepeer.trickle.media import AudioFrame, VideoFrame
-
     if isinstance(value, VideoFrame | AudioFrame):
         return value
     raise PipelineError(
