@@ -90,6 +90,10 @@ class Environment:
 
     def optional_seconds(self, name: str) -> float | None:
         """0 or more; None where it is not set."""
+        return self.optional_number(name, "seconds")
+
+    def optional_number(self, name: str, unit: str = "a number") -> float | None:
+        """0 or more; None where it is not set."""
         value = self.text(name)
         if value is None:
             return None
@@ -98,7 +102,7 @@ class Environment:
         except ValueError:
             number = -1.0
         if not 0 <= number < float("inf"):
-            self.problem(name, f"is {value!r}: write seconds, 0 or more")
+            self.problem(name, f"is {value!r}: write {unit}, 0 or more")
             return None
         return number
 

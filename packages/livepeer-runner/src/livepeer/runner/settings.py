@@ -30,7 +30,11 @@ wins. A variable that is empty counts as not set.
 | `LIVEPEER_PRICE_PER_UNIT` | `CAPABILITY_PRICE_PER_UNIT` | `0` | whole number; 0 is free |
 | `LIVEPEER_PRICE_SCALING` | `CAPABILITY_PRICE_SCALING` | `1` | the price is divided by it |
 | `LIVEPEER_CURRENCY` | `CAPABILITY_CURRENCY` | `wei` | per second of compute |
-| `LIVEPEER_REGISTRATION` | | `byoc` | or `live-runner` |
+| `LIVEPEER_REGISTRATION` | | `byoc` | or `live-runner`, or `both`: go-livepeer's registry |
+| `LIVEPEER_APP` | | the capability's name | what callers of live runners ask for: `org/name` |
+| `LIVEPEER_APP_PRICE` | | `0` | USD for each unit; on a chain above 0 |
+| `LIVEPEER_APP_PRICE_UNIT` | | `hour` | or `720p`, `fixed` (a request) |
+| `LIVEPEER_IMAGE` | | | `repository@sha256:...`, which live runners tell the public |
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ __all__ = [
 ]
 
 TLSMode = Literal["verify", "pin", "insecure"]
+RegistrationKind = Literal["byoc", "live-runner", "both"]
+PriceUnit = Literal["hour", "720p", "fixed"]
 MIB = 1024 * 1024
 
 
@@ -80,12 +86,16 @@ class RegistrationSettings:
     """How to attach; None for what the pipeline decides (its name) or the SDK guesses (its URL)."""
 
     orchestrators: tuple[OrchestratorAddress, ...]
-    kind: Literal["byoc", "live-runner"] = "byoc"
+    kind: RegistrationKind = "byoc"
     capability_name: str | None = None
     capability_url: str | None = None
     price_per_unit: int = 0
     price_scaling: int = 1
     currency: str = "wei"
+    app: str | None = None
+    app_price: float = 0.0
+    app_price_unit: PriceUnit = "hour"
+    image: str | None = None
     identity: Secret | None = None
     """What makes processes that serve in turn the same one to their callers."""
 
@@ -163,8 +173,8 @@ def _registration(env: Environment) -> RegistrationSettings | None:
             OrchestratorAddress(url, secret) for url, secret in zip(urls, secrets, strict=False)
         ),
         kind=cast(
-            'Literal["byoc", "live-runner"]',
-            env.choice("LIVEPEER_REGISTRATION", "byoc", "live-runner"),
+            RegistrationKind,
+            env.choice("LIVEPEER_REGISTRATION", "byoc", "live-runner", "both"),
         ),
         capability_name=env.text("LIVEPEER_CAPABILITY_NAME", "CAPABILITY_NAME"),
         capability_url=env.url("LIVEPEER_CAPABILITY_URL", "CAPABILITY_URL"),
@@ -175,6 +185,12 @@ def _registration(env: Environment) -> RegistrationSettings | None:
             "LIVEPEER_PRICE_SCALING", "CAPABILITY_PRICE_SCALING", default=1, low=1
         ),
         currency=env.text("LIVEPEER_CURRENCY", "CAPABILITY_CURRENCY") or "wei",
+        app=env.text("LIVEPEER_APP"),
+        app_price=env.optional_number("LIVEPEER_APP_PRICE") or 0.0,
+        app_price_unit=cast(
+            PriceUnit, env.choice("LIVEPEER_APP_PRICE_UNIT", "hour", "720p", "fixed")
+        ),
+        image=env.text("LIVEPEER_IMAGE"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from livepeer.runner.settings import Secret
@@ -18,11 +18,14 @@ class Caller:
     which the registration notices.
     """
 
-    def __init__(self, url: str, token: Secret | None = None) -> None:
+    def __init__(self, url: str, token: Secret | None = None, *, session: str = "") -> None:
         self.url = url
+        self.owner = f"{url} {session}" if session else url
+        """What its streams are known by: it can change and end no other's."""
         self.token = token or Secret(secrets.token_urlsafe(32))
         self.in_flight = 0
         self.started = 0
+        self._when_ended: list[Callable[[], None]] = []
 
     @contextmanager
     def working(self) -> Iterator[Caller]:
@@ -33,6 +36,16 @@ class Caller:
             yield self
         finally:
             self.in_flight -= 1
+
+    def when_ended(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call `call` once the orchestrator has ended the session. Returns what undoes that."""
+        self._when_ended.append(call)
+        return lambda: self._when_ended.remove(call)
+
+    def end(self) -> None:
+        """The session is over at its orchestrator."""
+        for call in list(self._when_ended):
+            call()
 
     def __repr__(self) -> str:
         return f"Caller({self.url!r}, in_flight={self.in_flight})"

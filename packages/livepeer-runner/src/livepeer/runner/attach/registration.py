@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Self
+from typing import Literal, Self
 
 from livepeer.runner import redaction
 from livepeer.runner.attach.address import guess_url
@@ -18,10 +18,17 @@ from livepeer.runner.attach.registries import chosen
 from livepeer.runner.attach.seat import Listing
 from livepeer.runner.attach.state import OrchestratorState, Timing
 from livepeer.runner.errors import Unauthorized
-from livepeer.runner.exceptions import SettingsError
-from livepeer.runner.http.asgi import Scope, header
-from livepeer.runner.settings import OrchestratorAddress, Secret, Settings, TLSMode
+from livepeer.runner.http.asgi import App, Receive, Scope, Send, header
+from livepeer.runner.settings import (
+    OrchestratorAddress,
+    RegistrationKind,
+    Secret,
+    Settings,
+    TLSMode,
+)
 from livepeer.trickle.tls import Pin
+
+_CALLER = "livepeer.caller"
 
 
 class Registration:
@@ -40,7 +47,11 @@ class Registration:
         is_idle: called with an orchestrator's URL; False puts off registering there again. Jobs
             counted by `Caller.working()` do so anyway.
         port, host: where the service listens, to guess the URL of a capability that has none.
-        kind: the registry of the orchestrators: `byoc`.
+        kind: the registry of the orchestrators: `byoc`, `live-runner` or `both`.
+        metadata: answers what the public is told of a live runner, the most important first; asked
+            once, before the first registration.
+        secret_path: orchestrators are told a URL with a secret in its path, where their registry
+            has no other credential; requests have to come through `door`.
         identity: what the credentials of the callers are made of, for processes that serve in turn;
             by default each process has its own.
     """
@@ -56,7 +67,9 @@ class Registration:
         port: int | None = None,
         host: str = "0.0.0.0",
         timing: Timing | None = None,
-        kind: str = "byoc",
+        kind: RegistrationKind = "byoc",
+        metadata: Callable[[], Mapping[str, str]] | None = None,
+        secret_path: bool = False,
         identity: Secret | None = None,
     ) -> None:
         urls = [orchestrators] if isinstance(orchestrators, str) else list(orchestrators)
@@ -89,6 +102,8 @@ class Registration:
                     capability,
                     url=partial(self._url, address.url),
                     is_idle=partial(is_idle, address.url) if is_idle else lambda: True,
+                    metadata=metadata or dict,
+                    secret_path=secret_path,
                     tls=self.tls,
                     timing=timing or Timing(),
                     on_change=self._changed.set,
@@ -111,14 +126,16 @@ class Registration:
         port: int | None = None,
         is_idle: Callable[[str], bool] | None = None,
         tls: Pin | ssl.SSLContext | None = None,
+        version: str = "",
+        mode: Literal["single-shot", "persistent"] = "single-shot",
+        metadata: Callable[[], Mapping[str, str]] | None = None,
+        secret_path: bool = False,
     ) -> Registration | None:
         """As the environment says; None where it names no orchestrator. `name` and `capacity` are
         the pipeline's own, which the environment may override."""
         wanted = settings.registration
         if wanted is None:
             return None
-        if wanted.kind != "byoc":
-            raise SettingsError([f"LIVEPEER_REGISTRATION is {wanted.kind}: this version has byoc"])
         return cls(
             [address.url for address in wanted.orchestrators],
             [address.secret for address in wanted.orchestrators],
@@ -130,12 +147,19 @@ class Registration:
                 price_scaling=wanted.price_scaling,
                 currency=wanted.currency,
                 description=description,
+                app=wanted.app,
+                mode=mode,
+                version=version,
+                price_usd=wanted.app_price,
+                price_unit=wanted.app_price_unit,
             ),
             tls=tls or settings.tls,
             is_idle=is_idle,
             port=settings.port if port is None else port,
             host=settings.host,
             kind=wanted.kind,
+            metadata=metadata,
+            secret_path=secret_path,
             identity=wanted.identity,
         )
 
@@ -146,10 +170,24 @@ class Registration:
 
     def admit(self, scope: Scope) -> Caller:
         """The orchestrator that sent this request. Raises `Unauthorized` where none did."""
-        caller = self.authenticate(header(scope, b"authorization").decode("latin-1"))
+        known: Caller | None = scope.get(_CALLER)
+        caller = known or self.authenticate(header(scope, b"authorization").decode("latin-1"))
         if caller is None:
             raise Unauthorized("the bearer token is missing or is not one that was given out")
         return caller
+
+    def door(self, app: App) -> App:
+        """`app` behind the secret paths that orchestrators were told; other paths are as before."""
+
+        async def served(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] in ("http", "websocket"):
+                for attachment in self._attachments:
+                    if (caller := attachment.recognise(scope)) is not None:
+                        scope[_CALLER] = caller
+                        break
+            await app(scope, receive, send)
+
+        return served
 
     def authenticate(self, authorization: str | None) -> Caller | None:
         """The orchestrator that an `Authorization` header belongs to; None: answer 401."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from livepeer.runner.attach.byoc.attachment import BYOCAttachment
+from livepeer.runner.attach.live_runner.attachment import LiveRunnerAttachment
 from livepeer.runner.attach.seat import Attachment, Listing
+from livepeer.runner.settings import RegistrationKind
 
 REGISTRIES: Mapping[str, Callable[[Listing], Attachment]] = {
     "byoc": BYOCAttachment,
+    "live-runner": LiveRunnerAttachment,
 }
 """By the name that `LIVEPEER_REGISTRATION` and `Registration(kind=...)` have for each."""
 
 
-def chosen(kind: str) -> tuple[Callable[[Listing], Attachment], ...]:
+def chosen(kind: RegistrationKind) -> tuple[Callable[[Listing], Attachment], ...]:
     """The registries of one name, or all of them for `both`. Raises `ValueError`."""
     if kind == "both":
         return tuple(REGISTRIES.values())

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from livepeer.runner.attach.callers import Caller
 from livepeer.runner.attach.capability import Capability
 from livepeer.runner.attach.client import TLS, RegistryClient
 from livepeer.runner.attach.state import OrchestratorState, Status, Timing
+from livepeer.runner.http.asgi import Scope
 from livepeer.runner.settings import OrchestratorAddress
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class Listing:
 
     `url` answers where this orchestrator reaches the service; it raises `RegistrationError` where
     it cannot, `OSError` where that may pass. `is_idle`: whether the service's own work allows to
-    register again. `on_change` is called whenever the state has changed.
+    register again. `metadata` answers what is told to the public of a live runner. `secret_path`:
+    the service is behind `Registration.door`. `on_change` is called whenever the state has changed.
     """
 
     address: OrchestratorAddress
@@ -36,6 +38,8 @@ class Listing:
     capability: Capability
     url: Callable[[], Awaitable[str]]
     is_idle: Callable[[], bool]
+    metadata: Callable[[], Mapping[str, str]]
+    secret_path: bool
     tls: TLS
     timing: Timing
     on_change: Callable[[], None]
@@ -45,8 +49,11 @@ class Attachment(ABC):
     """A service at one registry of one orchestrator, an async context manager: it registers in the
     background, stays registered, and takes its leave on the way out."""
 
+    registry: ClassVar[str]
+    """The name of the registry."""
+
     def __init__(self, listing: Listing, client: RegistryClient) -> None:
-        self.state = OrchestratorState(listing.address.url)
+        self.state = OrchestratorState(listing.address.url, registry=self.registry)
         self.listing = listing
         self._http = client
         self._service_url = ""
@@ -61,6 +68,11 @@ class Attachment(ABC):
     @abstractmethod
     async def _withdraw(self) -> str | None:
         """Unregister where the orchestrator may know us; why it may still list us, if it may."""
+
+    def recognise(self, scope: Scope) -> Caller | None:
+        """The caller of a request that this orchestrator was told to send in a way of its own; its
+        path is then the one that was meant. None where it was not."""
+        return None
 
     def hand_over(self) -> None:
         """Another process serves here: what it is reached by stays registered on the way out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Status = Literal["waiting", "registered", "retrying", "refused", "unregistered"]
@@ -37,6 +37,7 @@ class OrchestratorState:
     reason: str | None = None
     attempts: int = 0
     since: float = 0.0
+    registry: str = "byoc"
 
     def as_dict(self) -> dict[str, Any]:
         """For `/health`: `since` as seconds since the epoch, `reason` only where there is one."""
@@ -45,6 +46,8 @@ class OrchestratorState:
             "status": self.status,
             "since": round(self.since, 3),
         }
+        if self.registry != "byoc":
+            found["registry"] = self.registry
         if self.reason is not None:
             found |= {"reason": self.reason, "attempts": self.attempts}
         return found
@@ -52,12 +55,12 @@ class OrchestratorState:
     def becomes(self, status: Status, reason: str | None = None) -> OrchestratorState:
         failed = status in ("retrying", "refused")
         same = status == self.status
-        return OrchestratorState(
-            self.url,
-            status,
-            reason,
-            self.attempts + 1 if failed else 0,
-            self.since if same else time.time(),
+        return replace(
+            self,
+            status=status,
+            reason=reason,
+            attempts=self.attempts + 1 if failed else 0,
+            since=self.since if same else time.time(),
         )
 
     def delay(self, timing: Timing) -> float:

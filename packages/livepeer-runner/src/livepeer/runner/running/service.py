@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
+import json
 import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner import logs
@@ -59,7 +62,7 @@ class Service:
         self.admission = Admission(self.lifecycle, self.metrics, seconds=wait)
         threads = self.capacity if cls.thread_safe else 1
         self.threads = WorkerThreads(threads, cls.pipeline_id)
-        self.registration = _registration(cls, settings, self.capacity)
+        self.registration = self._registration()
         self._leaving = asyncio.Event()
         self._attached: asyncio.Task[None] | None = None
         self.pipeline: PipelineBase | None = None
@@ -151,6 +154,42 @@ class Service:
         self.threads.close()
         self._watchdog.stop()
 
+    def _registration(self) -> Registration | None:
+        if self.settings.registration is None:
+            return None
+        from livepeer.runner.author.live_pipeline import LivePipeline
+        from livepeer.runner.registration import Registration
+
+        cls = self.cls
+        return Registration.from_settings(
+            self.settings,
+            name=cls.pipeline_id,
+            capacity=self.capacity,
+            description=cls.description,
+            version=cls.version,
+            mode="persistent" if issubclass(cls, LivePipeline) else "single-shot",
+            metadata=self._metadata,
+            secret_path=True,
+        )
+
+    def _metadata(self) -> dict[str, str]:
+        """What the public is told of a live runner, the most important first."""
+        schema = self.work.schema()
+        kind = (
+            "live" if self.work.kind == "live" else "stream" if schema["streaming"] else "request"
+        )
+        told = {
+            "sdk": f"livepeer-runner/{metadata.version('livepeer-runner')}",
+            "protocol": schema["protocol"],
+            "type": "stream" if schema.get("streaming") else kind,
+            "schema_url": "./schema",
+            "schema_sha256": hashlib.sha256(
+                json.dumps(schema, ensure_ascii=False).encode()
+            ).hexdigest(),
+        }
+        image = self.settings.registration and self.settings.registration.image
+        return told | ({"image": image} if image else {})
+
     async def _attach(self, registration: Registration) -> None:
         """Registered from when it is ready until it drains."""
         await self.lifecycle.wait_ready()
@@ -223,15 +262,3 @@ class Service:
 def _prepares_models(cls: type[PipelineBase]) -> bool:
     own = inspect.getattr_static(cls, "prepare_models")
     return own is not inspect.getattr_static(PipelineBase, "prepare_models")
-
-
-def _registration(
-    cls: type[PipelineBase], settings: Settings, capacity: int
-) -> Registration | None:
-    if settings.registration is None:
-        return None
-    from livepeer.runner.registration import Registration
-
-    return Registration.from_settings(
-        settings, name=cls.pipeline_id, capacity=capacity, description=cls.description
-    )

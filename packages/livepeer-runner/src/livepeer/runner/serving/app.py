@@ -82,6 +82,9 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
     app.router.routes.extend(_routes(service, work))
     app.openapi = _openapi(app, work)  # type: ignore[method-assign]
     app.add_middleware(EntryPoint)
+    if service.registration is not None:
+        # Outside of it, so that what is secret in a path is gone before anything is logged.
+        app.add_middleware(service.registration.door)
     return app
 
 

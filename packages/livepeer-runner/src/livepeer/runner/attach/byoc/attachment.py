@@ -28,6 +28,8 @@ class BYOCAttachment(Attachment):
     shows that it forgot us or lost count of the free places (which also heals those that leaked).
     """
 
+    registry = "byoc"
+
     def __init__(self, listing: Listing) -> None:
         self._client = OrchestratorClient(
             listing.address,

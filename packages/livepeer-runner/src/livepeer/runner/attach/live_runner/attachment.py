@@ -1,0 +1,317 @@
+"""A service at one orchestrator's live-runner registry: kept alive by heartbeats, session by
+session, until it takes its leave."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+import socket
+import time
+from typing import Any, ClassVar
+
+from livepeer.runner.attach import gpu
+from livepeer.runner.attach.callers import Caller
+from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreachable
+from livepeer.runner.attach.live_runner import answers
+from livepeer.runner.attach.live_runner.answers import Lease
+from livepeer.runner.attach.live_runner.metadata import metadata
+from livepeer.runner.attach.live_runner.pacemaker import Pacemaker, Plan, Report, trust_in
+from livepeer.runner.attach.live_runner.sessions import RunnerSessions
+from livepeer.runner.attach.seat import Attachment, Listing
+from livepeer.runner.exceptions import RegistrationError
+from livepeer.runner.http.asgi import Scope
+from livepeer.runner.redaction import Redactor
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT = "/runners/heartbeat"
+PATH = "/r/"
+"""Before the secret in the path of what an orchestrator sends."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the sessions, whether one is used by nobody."""
+
+
+class LiveRunnerAttachment(Attachment):
+    """Registers under an id that nobody had before, and stays there by heartbeats.
+
+    A registration lives as long as heartbeats come (20 s after the last one) and not longer than
+    the orchestrator. One that is lost is made anew under another id: go-livepeer keeps an id from
+    everybody for up to 25 s after its last heartbeat, and lets nobody in with a secret that was
+    lost. `Pacemaker` sends them; here is decided what their answers ask for.
+    """
+
+    registry: ClassVar[str] = "live-runner"
+
+    def __init__(self, listing: Listing) -> None:
+        self._client = RegistryClient(
+            listing.address,
+            tls=listing.tls,
+            timeout=listing.timing.request,
+            token=listing.caller.token,
+        )
+        super().__init__(listing, self._client)
+        self._app = listing.capability.app or listing.capability.name
+        self._sessions = RunnerSessions(listing.caller, self._client)
+        self._lease: Lease | None = None
+        self._runner_url = ""
+        self._gpus: list[gpu.GPU] | None = None
+        self._metadata: str | None = None
+        self._draining = False
+        self._pacemaker: Pacemaker | None = None
+        self._plan = 0
+        self._told_capacity = 0
+        self._trust = "verify"
+        self._left = asyncio.Event()
+
+    # --- who calls -------------------------------------------------------------------------------
+
+    def recognise(self, scope: Scope) -> Caller | None:
+        """By the secret in the path: `Authorization` is the caller's own here."""
+        if not self.listing.secret_path:
+            return None
+        root: str = scope.get("root_path", "")
+        path: str = scope["path"].removeprefix(root)
+        if not path.startswith(PATH):
+            return None
+        given, _, rest = path.removeprefix(PATH).partition("/")
+        token = self.listing.caller.token.reveal()
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+            return None
+        scope["path"] = f"{root}/{rest}"
+        scope["raw_path"] = scope["path"].encode("utf-8", "surrogateescape")
+        if self.listing.capability.mode == "single-shot":
+            return self.listing.caller  # each request is a session, and over with it
+        return self._sessions.caller(scope)
+
+    # --- how it is kept --------------------------------------------------------------------------
+
+    def hand_over(self) -> None:
+        """The successor has an id of its own, and is registered already: this one ends."""
+
+    async def drain(self) -> None:
+        """With no session: unregister. Else go on for those that there are, and take no more: a
+        status other than ready would end the calls of sessions that run (go-livepeer)."""
+        self._draining = True
+        if self._lease is None or self._pacemaker is None:
+            await self.leave()
+            return
+        self._say(first=0.0)
+        try:
+            async with asyncio.timeout(self.listing.timing.unregister):
+                await self._left.wait()
+        except TimeoutError:
+            await self.leave()
+
+    async def _keep(self) -> None:
+        async with Pacemaker() as self._pacemaker:
+            watching = asyncio.create_task(self._sessions.watch(LOOK_SECONDS), name="sessions")
+            try:
+                while self.state.status not in ("refused", "unregistered"):
+                    await self._bootstrap()
+                    if self.state.status == "registered":
+                        await self._stay(self._pacemaker)
+                        self._pacemaker.say(None)
+                    elif self.state.status == "retrying":
+                        await asyncio.sleep(self.state.delay(self.listing.timing))
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+    async def _bootstrap(self) -> None:
+        """The first heartbeat, with the orchestrator's secret, under a new id."""
+        self._lease = None
+        runner_id = f"runner-{secrets.token_hex(8)}"
+        try:
+            await self._describe()
+            body = self._body(runner_id, self.listing.capability.capacity)
+            headers = {"Authorization": self.listing.address.secret.reveal()}
+            answer = await self._ask(body, headers)
+        except RegistrationError as error:
+            self._change("refused", str(error))
+            return
+        except (Unreachable, OSError) as error:
+            self._change("retrying", str(error))
+            return
+        if answer.status != 200:
+            reason, verdict = answers.first(answer)
+            self._change("refused" if verdict == "final" else "retrying", reason)
+            return
+        try:
+            self._lease = answers.lease(answer.text, runner_id)
+        except ValueError as error:
+            self._change("retrying", f"{error}: is it a go-livepeer orchestrator?")
+            return
+        self._sessions.are(self._lease.sessions)
+        self._change("registered")
+
+    async def _stay(self, pacemaker: Pacemaker) -> None:
+        """Returns when it is time to register anew, or nothing is to be done any more."""
+        lease = self._lease
+        assert lease is not None
+        redacted = Redactor([lease.secret, self.listing.address.secret, self.listing.caller.token])
+        self._trust = await self._trusted(lease)
+        self._say(first=lease.interval / 2)
+        silent_since = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(lease.ttl):
+                    report = await pacemaker.report()
+            except TimeoutError:
+                report = Report(self._plan, error="no heartbeat went out")
+            if report.plan not in (0, self._plan):
+                continue
+            if report.error:
+                # The certificate may be another one, or the address: what we know it by decides.
+                answer = await self._beat(lease)
+                if answer is None:
+                    if time.monotonic() - silent_since > lease.ttl + lease.interval:
+                        return
+                    continue
+                self._trust = await self._trusted(lease)
+                self._say(first=lease.interval)
+            else:
+                assert report.status is not None
+                answer = RegistryAnswer(report.status, redacted(report.text))
+            silent_since = time.monotonic()
+            if answer.status == 200:
+                self._took(answer)
+                if self._draining and not self._sessions.listed:
+                    await self._unregister(lease)
+                    self._change("unregistered")
+                    self._left.set()
+                    return
+                continue
+            reason, verdict = answers.later(answer)
+            if verdict == "passing":
+                self._change("retrying", reason)
+                continue
+            self._change("refused" if verdict == "final" else "retrying", reason)
+            self._lease = None
+            self._sessions.are(frozenset())
+            return
+
+    def _took(self, answer: RegistryAnswer) -> None:
+        try:
+            self._sessions.are(answers.sessions(answer.text))
+        except ValueError as error:
+            self._change("retrying", f"{error}: is it a go-livepeer orchestrator?")
+            return
+        if self.state.status != "registered":
+            self._change("registered")
+        if self._draining:
+            if self._capacity() != self._told_capacity:
+                self._say(first=0.0)
+            elif self._sessions.listed:
+                self._left.set()  # as far as it can: `leave` does the rest
+
+    async def _beat(self, lease: Lease) -> RegistryAnswer | None:
+        """One heartbeat from here, after one that did not get through from there."""
+        headers = {"Authorization": lease.secret.reveal()}
+        body = self._body(lease.runner_id, self._capacity())
+        try:
+            return await self._ask(body, headers)
+        except (Unreachable, OSError) as error:
+            self._change("retrying", str(error))
+            return None
+
+    async def _ask(self, body: dict[str, Any], headers: dict[str, str]) -> RegistryAnswer:
+        return await self._client.ask("POST", HEARTBEAT, headers=headers, json=body)
+
+    def _capacity(self) -> int:
+        """go-livepeer takes 0 for 1, so at 1 there may be one more than there is room for."""
+        if self._draining:
+            return max(1, len(self._sessions.listed))
+        return self.listing.capability.capacity
+
+    def _say(self, *, first: float) -> None:
+        lease = self._lease
+        if lease is None or self._pacemaker is None:
+            return
+        self._told_capacity = self._capacity()
+        self._plan = self._pacemaker.say(
+            Plan(
+                url=f"{self.listing.address.url}{HEARTBEAT}",
+                headers={
+                    "Authorization": lease.secret.reveal(),
+                    "Content-Type": "application/json",
+                    "User-Agent": "livepeer-runner",
+                },
+                body=json.dumps(self._body(lease.runner_id, self._told_capacity)),
+                interval=lease.interval,
+                first=first,
+                limit=max(1.0, min(self.listing.timing.request, lease.ttl / 4)),
+                trust=self._trust,
+            )
+        )
+
+    async def _trusted(self, lease: Lease) -> str:
+        try:
+            return await trust_in(self.listing.tls, self.listing.address.url, lease.ttl / 4)
+        except OSError:
+            return "verify"  # it fails there, and is asked from here then
+
+    # --- what it is told -------------------------------------------------------------------------
+
+    async def _describe(self) -> None:
+        url = (await self.listing.url()).rstrip("/")
+        self._service_url = url
+        secret = self.listing.caller.token.reveal()
+        self._runner_url = f"{url}{PATH}{secret}" if self.listing.secret_path else url
+        if self._gpus is None:
+            self._gpus = await gpu.read_gpus()
+        if self._metadata is None:
+            self._metadata = metadata(self.listing.metadata())
+
+    def _body(self, runner_id: str, capacity: int) -> dict[str, Any]:
+        """Each heartbeat replaces the whole record, so each says everything."""
+        capability = self.listing.capability
+        body: dict[str, Any] = {
+            "runner_id": runner_id,
+            "label": socket.gethostname(),
+            "runner_url": self._runner_url,
+            "app": self._app,
+            "mode": capability.mode,
+            "capacity": capacity,
+            "status": "ready",
+        }
+        if capability.version:
+            body["version"] = capability.version
+        if self._metadata:
+            body["metadata"] = self._metadata
+        if self._gpus:
+            one = self._gpus[0]
+            body["gpu"] = {"id": "0", "name": one.name, "vram_mb": one.vram_mb}
+        if capability.price_usd > 0:
+            body["price_info"] = {
+                "price": capability.price_usd,
+                "currency": "usd",
+                "unit": capability.price_unit,
+            }
+        return body
+
+    # --- how it ends -----------------------------------------------------------------------------
+
+    async def _withdraw(self) -> str | None:
+        self._left.set()
+        lease, self._lease = self._lease, None
+        await self._sessions.release_all()
+        return None if lease is None else await self._unregister(lease)
+
+    async def _unregister(self, lease: Lease) -> str | None:
+        self._lease = None
+        limit = self.listing.timing.unregister
+        try:
+            async with asyncio.timeout(limit):
+                answer = await self._client.ask(
+                    "POST",
+                    f"/runners/{lease.runner_id}/unregister",
+                    headers={"Authorization": lease.secret.reveal()},
+                )
+        except Unreachable as error:
+            return str(error)
+        except TimeoutError:
+            return f"no answer within {limit:g} s"
+        return None if answer.status in (204, 404) else f"it answered {answer.status}"
