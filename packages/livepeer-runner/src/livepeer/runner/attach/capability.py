@@ -41,7 +41,7 @@ class Capability:
     description: str = ""
     app: str | None = None
     mode: Literal["single-shot", "persistent"] = "single-shot"
-    version: str = ""
+    app_version: str = ""
     price_usd: float = 0.0
     price_unit: Literal["hour", "720p", "fixed"] = "hour"
 

@@ -149,7 +149,7 @@ class Registration:
                 description=description,
                 app=wanted.app,
                 mode=mode,
-                version=version,
+                app_version=version,
                 price_usd=wanted.app_price,
                 price_unit=wanted.app_price_unit,
             ),

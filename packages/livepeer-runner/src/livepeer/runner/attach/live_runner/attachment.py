@@ -277,8 +277,8 @@ class LiveRunnerAttachment(Attachment):
             "capacity": capacity,
             "status": "ready",
         }
-        if capability.version:
-            body["version"] = capability.version
+        if capability.app_version:
+            body["version"] = capability.app_version
         if self._metadata:
             body["metadata"] = self._metadata
         if self._gpus:

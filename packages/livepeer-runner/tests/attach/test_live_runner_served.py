@@ -1,0 +1,136 @@
+"""A served pipeline as a live runner of the local network: discovered, called, and left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from livepeer.runner import Pipeline
+from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret
+
+Serve = Any
+LIMIT = 60
+
+
+class Say(Pipeline):
+    """Say it again."""
+
+    capacity = 2
+
+    def predict(self, text: str) -> str:
+        return text
+
+
+class Spell(Pipeline):
+    def predict(self, text: str) -> Iterator[str]:
+        yield from text
+
+
+def at(orchestrator: LocalOrchestrator, kind: Any = "live-runner") -> RegistrationSettings:
+    address = OrchestratorAddress(orchestrator.url, Secret(orchestrator.secret))
+    return RegistrationSettings((address,), kind=kind, app="org/say")
+
+
+@pytest.fixture
+async def orchestrator() -> AsyncIterator[LocalOrchestrator]:
+    async with LocalOrchestrator(heartbeat_interval=0.2, heartbeat_ttl=5.0) as one:
+        yield one
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(verify=False, timeout=LIMIT, trust_env=False) as client:
+        yield client
+
+
+async def runner(orchestrator: LocalOrchestrator, http: httpx.AsyncClient) -> dict[str, Any]:
+    (entry,) = (await http.get(f"{orchestrator.url}/discovery")).json()
+    found: dict[str, Any] = entry["runners"][0]
+    return found
+
+
+async def registered(s: Any) -> None:
+    async with asyncio.timeout(LIMIT):
+        await s.service.registration.settled()
+
+
+async def test_it_is_discovered_called_and_gone(
+    served: Serve, orchestrator: LocalOrchestrator, http: httpx.AsyncClient
+) -> None:
+    async with served(Say, registration=at(orchestrator)) as s:
+        await registered(s)
+        found = await runner(orchestrator, http)
+        assert (found["app"], found["mode"], found["capacity"]) == ("org/say", "single-shot", 2)
+        told = json.loads(found["metadata"])
+        assert told["type"] == "request" and told["schema_url"] == "./schema"
+        mine = {"authorization": "Bearer the caller's own"}
+        answer = await http.post(f"{found['url']}/predict", json={"text": "a"}, headers=mine)
+        assert (answer.status_code, answer.json()) == (200, "a")
+        schema = (await http.get(f"{found['url']}/schema")).json()
+        assert schema == (await http.post(f"{found['url']}/schema")).json()
+        for route in ("health", "docs"):
+            assert (await http.get(f"{found['url']}/{route}")).status_code == 200
+        health = (await s.http.get("/health")).json()
+        (state,) = health["registration"]
+        assert (state["registry"], state["status"]) == ("live-runner", "registered")
+    (entry,) = (await http.get(f"{orchestrator.url}/discovery")).json()
+    assert "runners" not in entry
+
+
+async def test_only_the_orchestrator_gets_in_and_its_secret_is_nowhere(
+    served: Serve,
+    orchestrator: LocalOrchestrator,
+    http: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with served(Say, registration=at(orchestrator)) as s:
+        await registered(s)
+        found = await runner(orchestrator, http)
+        assert (await http.post(f"{found['url']}/predict", json={"text": "a"})).status_code == 200
+        assert (await s.post(text="a")).status_code == 401
+        answer = await s.http.post("/r/guessed/predict", json={"text": "a"})
+        assert answer.status_code == 404
+        (caller,) = s.service.registration.callers
+        assert caller.started == 1 and caller.in_flight == 0
+        shown = caplog.text + json.dumps((await s.http.get("/health")).json()) + json.dumps(found)
+        assert caller.token.reveal() not in shown
+
+
+async def test_a_stream_passes_as_it_is(
+    served: Serve, orchestrator: LocalOrchestrator, http: httpx.AsyncClient
+) -> None:
+    async with served(Spell, registration=at(orchestrator)) as s:
+        await registered(s)
+        found = await runner(orchestrator, http)
+        assert json.loads(found["metadata"])["type"] == "stream"
+        answer = await http.post(f"{found['url']}/predict", json={"text": "ab"})
+        assert [line for line in answer.text.split("\n") if line] == [
+            'data: "a"',
+            'data: "b"',
+            "data: [DONE]",
+        ]
+
+
+async def test_it_can_be_in_both_registries(
+    served: Serve, orchestrator: LocalOrchestrator, http: httpx.AsyncClient
+) -> None:
+    async with served(Say, registration=at(orchestrator, "both")) as s:
+        await registered(s)
+        assert orchestrator.capabilities.available("say") == 2
+        found = await runner(orchestrator, http)
+        assert (await http.post(f"{found['url']}/predict", json={"text": "a"})).status_code == 200
+        bearer, _ = s.service.registration.callers
+        headers = {"authorization": f"Bearer {bearer.token.reveal()}"}
+        direct = await s.http.post("/predict", json={"text": "b"}, headers=headers)
+        assert direct.json() == "b"
+        health = (await s.http.get("/health")).json()
+        assert [one.get("registry") for one in health["registration"]] == [None, "live-runner"]
+    assert orchestrator.capabilities.available("say") == 0
