@@ -26,7 +26,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.exceptions import RunnerError
 
@@ -208,6 +208,36 @@ def public(error: BaseException) -> JobError:
     if not 400 <= error.status <= 599:
         return PipelineError(error.message, fields=error.fields)
     return error
+
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "fields"],
+            "properties": {
+                "type": {"type": "string"},
+                "message": {"type": "string"},
+                "fields": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["name", "message", "type"],
+                        "properties": {
+                            "name": {"type": "string"},
+                            "message": {"type": "string"},
+                            "type": {"type": "string"},
+                        },
+                    },
+                },
+                "retry_after": {"type": "integer", "minimum": 1, "description": "seconds"},
+            },
+        }
+    },
+}
+"""JSON Schema of the body of every error."""
 
 
 def error_body(error: JobError) -> bytes:

@@ -5,36 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from livepeer.runner.author.signature import PredictSignature
+from livepeer.runner.errors import ERROR_SCHEMA
 
 _TEMPLATE = "#/components/schemas/{model}"
-
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["type", "message", "fields"],
-            "properties": {
-                "type": {"type": "string"},
-                "message": {"type": "string"},
-                "fields": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["name", "message", "type"],
-                        "properties": {
-                            "name": {"type": "string"},
-                            "message": {"type": "string"},
-                            "type": {"type": "string"},
-                        },
-                    },
-                },
-                "retry_after": {"type": "integer", "minimum": 1, "description": "seconds"},
-            },
-        }
-    },
-}
 
 _ERRORS = {
     "401": "The bearer token is missing or wrong (only where a registration gave one out).",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from livepeer.runner.author.live_pipeline import LivePipeline
+from livepeer.runner.errors import ERROR_SCHEMA
 from livepeer.runner.live.hooks import Hooks
 from livepeer.runner.live.params import ParamsType
 from livepeer.runner.live.request import URLS
+
+_SCHEMAS = "#/components/schemas/"
 
 
 def schema(cls: type[LivePipeline], hooks: Hooks, params: ParamsType) -> dict[str, Any]:
@@ -36,32 +38,14 @@ def _track(cls: type[LivePipeline], processed: bool) -> str:
 def openapi(cls: type[LivePipeline], params: ParamsType) -> dict[str, Any]:
     """`paths` and `components` of the stream routes."""
     url = {"type": "string", "format": "uri"}
-    model = params.schema()
-    definitions = model.pop("$defs", {})
-    text = json.dumps(model).replace("#/$defs/", "#/components/schemas/")
-    components = json.loads(json.dumps(definitions).replace("#/$defs/", "#/components/schemas/"))
-    components["Params"] = json.loads(text)
-    components["Error"] = {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["type", "message", "fields"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "message": {"type": "string"},
-                    "fields": {"type": "array", "items": {"type": "object"}},
-                },
-            }
-        },
-    }
+    model = params.schema(f"{_SCHEMAS}{{model}}")
+    components = {**model.pop("$defs", {}), "Params": model, "Error": ERROR_SCHEMA}
     components["Start"] = {
         "type": "object",
         "properties": {
             "gateway_request_id": {"type": "string"},
             **dict.fromkeys(URLS, url),
-            "params": {"anyOf": [{"$ref": "#/components/schemas/Params"}, {"type": "null"}]},
+            "params": {"anyOf": [{"$ref": f"{_SCHEMAS}Params"}, {"type": "null"}]},
         },
     }
     return {
@@ -75,7 +59,7 @@ def openapi(cls: type[LivePipeline], params: ParamsType) -> dict[str, Any]:
 
 
 def _route(summary: str, model: str | None, errors: tuple[str, ...]) -> dict[str, Any]:
-    failure = {"schema": {"$ref": "#/components/schemas/Error"}}
+    failure = {"schema": {"$ref": f"{_SCHEMAS}Error"}}
     route: dict[str, Any] = {
         "summary": summary,
         "parameters": [
@@ -99,6 +83,6 @@ def _route(summary: str, model: str | None, errors: tuple[str, ...]) -> dict[str
     }
     if model is not None:
         route["requestBody"] = {
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+            "content": {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{model}"}}}
         }
     return {"post": route}

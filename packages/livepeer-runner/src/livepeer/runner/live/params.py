@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE
 
 from livepeer.runner.author.jsonable import infinite
 from livepeer.runner.author.signature.paths import check_schema
@@ -97,11 +98,13 @@ class ParamsType:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return (dumped if len(text) <= LARGEST_SHOWN else None), digest
 
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the parameters."""
+    def schema(self, ref_template: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+        """JSON Schema of the parameters; `ref_template` says where models in it are referred to."""
         if self.model is None:
             return {"type": "object", "additionalProperties": True}
-        return self.model.model_json_schema(schema_generator=StrictSchema)
+        return self.model.model_json_schema(
+            ref_template=ref_template, schema_generator=StrictSchema
+        )
 
     def _mapping(self, given: object) -> dict[str, Any]:
         if isinstance(given, str):  # a gateway's callers write parameters as text
