@@ -182,6 +182,28 @@ def test_a_live_class_is_called_by_each_of_the_printed_lines(
         it.wait_for("ended")
 
 
+def test_any_service_becomes_a_live_runner_by_the_printed_line(
+    folder: Folder, elsewhere: Path
+) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    folder.write(pipeline=ONE)
+    with dev(folder) as it:
+        text = overview(it)
+        line = block(text, "A service of yours as a live runner")
+        (path,) = map(Path, re.findall(r"\$\(cat ([^)]*)\)", line))
+        assert path.stat().st_mode & 0o777 == 0o600
+        answer = json.loads(paste(line, elsewhere))
+        assert (answer["heartbeat_ttl"], answer["session_ids"]) == ("20s", [])
+        orchestrator = answer["orchestrator"]
+        (entry,) = json.loads(paste(f"curl -sk {orchestrator}/discovery", elsewhere))
+        apps = {runner["app"]: runner["url"] for runner in entry["runners"]}
+        assert apps["my/app"] == f"{orchestrator}/apps/{answer['runner_id']}/app"
+        it.wait_for("registered for 'my/app'")
+        assert path.read_text() not in it.text
+    assert not path.exists()
+
+
 def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     folder.write(pipeline=ONE)
     with dev(folder) as it:

@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 CLIP = "in.mp4"
+SERVICE = "http://127.0.0.1:9000"
 SECONDS = 10
 """Of a stream that would generate for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Where its parts listen, and the document that describes the pipeline."""
+    """Where its parts listen, and the document that describes the pipeline.
+
+    `runner`: the URL that the discovery has for it as a live runner, empty where it is none. It is
+    new at each start. `secret_file`: who has what is in it may register at the orchestrator.
+    """
 
     orchestrator: str
     gateway: str
     pipeline: str
     schema: dict[str, Any]
+    runner: str
+    secret_file: str
 
     @property
     def id(self) -> str:
@@ -53,7 +60,7 @@ class Network:
 
 
 def overview(network: Network) -> str:
-    """What runs where, and how to call it."""
+    """What runs where, and how to call it: through BYOC, and as a live runner."""
     parts = {
         "pipeline": f"{network.pipeline} (what it takes: {network.pipeline}/docs)",
         "orchestrator": network.orchestrator,
@@ -64,6 +71,8 @@ def overview(network: Network) -> str:
         "The shell (pip install livepeer-client)": shell(network),
         "Python (pip install livepeer-client)": python(network),
         "curl": curl(network),
+        **({"curl, as a live runner": runner_curl(network)} if network.runner else {}),
+        "A service of yours as a live runner": registration(network),
     }
     calls = "\n\n".join(f"{title}:\n\n{text}" for title, text in blocks.items())
     return f"{network.id} runs on a local network:\n{runs}\n\n{calls}\n"
@@ -146,6 +155,35 @@ def curl(network: Network) -> str:
             shlex.join([*stop, "-H", header, "-d", "{}"]),
         )
     )
+
+
+def runner_curl(network: Network) -> str:
+    """The requests of a caller that goes by the discovery: one to find the runner, then for a
+    batch class the call itself, for a live one those that open, start and end a session."""
+    curl = ["curl", "-sk"] if network.tls else ["curl", "-s"]
+    lines = [shlex.join([*curl, f"{network.orchestrator}/discovery"])]
+    if not network.is_live:
+        body = json.dumps(_input(network), ensure_ascii=False)
+        lines.append(shlex.join([*curl, "-N", f"{network.runner}/predict", "-d", body]))
+        return "\n".join(lines)
+    open_session = shlex.join([*curl, "-X", "POST", network.runner])
+    body = shlex.quote(json.dumps({"params": _params(network)}, ensure_ascii=False))
+    plain = shlex.join(curl)
+    lines += [
+        rf"""app=$({open_session} | sed 's/.*"app_url":"\([^"]*\)".*/\1/')""",
+        f'{plain} "$app/stream/start" -d {body}',
+        f'{plain} -X POST "${{app%/app}}/stop"',
+    ]
+    return "\n".join(lines)
+
+
+def registration(network: Network) -> str:
+    """The heartbeat that makes any HTTP service a live runner for 20 seconds, in any language."""
+    curl = ["curl", "-sk"] if network.tls else ["curl", "-s"]
+    says = {"runner_url": SERVICE, "app": "my/app", "mode": "single-shot"}
+    heartbeat = [*curl, f"{network.orchestrator}/runners/heartbeat", "-d", json.dumps(says)]
+    secret = f"Authorization: $(cat {shlex.quote(network.secret_file)})"
+    return f'{shlex.join(heartbeat)} -H "{secret}"'
 
 
 def _envelope(network: Network) -> str:

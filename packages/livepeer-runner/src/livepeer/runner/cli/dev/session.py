@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,7 @@ import aiohttp
 from livepeer.runner.cli.dev.call import ClientCall
 from livepeer.runner.cli.dev.journal import journal, tell
 from livepeer.runner.cli.dev.lines import Network, overview
-from livepeer.runner.cli.dev.trust import pinned
+from livepeer.runner.cli.dev.trust import kept, pinned
 from livepeer.runner.cli.reload import Reloader, stopping
 from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
 from livepeer.runner.packaging.load import Reference
@@ -47,8 +47,8 @@ async def run(
     references: Sequence[Reference], ports: Ports, *, tls: bool, call: ClientCall | None
 ) -> int:
     """`livepeer dev`. The exit code: of the call, where there is one."""
-    with stopping() as stop, journal():
-        orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
+    orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
+    with stopping() as stop, journal(), kept(orchestrator.secret) as secret_file:
         async with orchestrator, pinned(orchestrator.url):
             gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
             async with gateway:
@@ -61,10 +61,9 @@ async def run(
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
                 ]
+                doors = Doors(orchestrator, gateway.url, secret_file)
                 watching = [
-                    asyncio.create_task(
-                        _watch(Look(each, stop), orchestrator.url, gateway.url, call), name="dev"
-                    )
+                    asyncio.create_task(_watch(Look(each, stop), doors, call), name="dev")
                     for each in pipelines
                 ]
                 try:
@@ -77,6 +76,36 @@ async def run(
                         task.cancel()
                     await asyncio.wait(watching)
                     await asyncio.gather(*serving)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The network that pipelines are on."""
+
+    orchestrator: LocalOrchestrator
+    gateway: str
+    secret_file: str
+
+    def runner(self, pipeline: str) -> str:
+        """The URL that the discovery has for the service at `pipeline`: of its newest start."""
+        host = pipeline.partition("://")[2]
+        found = [
+            each.listed_url(self.orchestrator.url)
+            for each in self.orchestrator.runners
+            if each.is_listed and each.says.url.host == host
+        ]
+        return found[-1] if found else ""
+
+    def network(self, pipeline: str, schema: dict[str, Any]) -> Network:
+        """All that the printed lines name."""
+        return Network(
+            self.orchestrator.url,
+            self.gateway,
+            pipeline,
+            schema,
+            self.runner(pipeline),
+            self.secret_file,
+        )
 
 
 class Look:
@@ -132,7 +161,7 @@ STARTED_AGAIN = "it was started again"
 ENDED = "its process ended"
 
 
-async def _watch(look: Look, orchestrator: str, gateway: str, call: ClientCall | None) -> int:
+async def _watch(look: Look, doors: Doors, call: ClientCall | None) -> int:
     """Tell how each start ends; the overview after the first good one. With a call: make it."""
     shown = ""
     limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
@@ -147,15 +176,16 @@ async def _watch(look: Look, orchestrator: str, gateway: str, call: ClientCall |
                 if reason is not ENDED:
                     note("Saving a file starts it again.")
                 continue
-            network = Network(orchestrator, gateway, look.url, await look.schema(http))
+            network = doors.network(look.url, await look.schema(http))
             if call is not None:
                 return await call.run(network, look.stop)
-            text = overview(network)
-            if text == shown:
-                tell(f"{network.id} serves again")
+            same = overview(replace(network, runner=""))
+            if same == shown:
+                at = f", as a live runner at {network.runner}" if network.runner else ""
+                tell(f"{network.id} serves again{at}")
             else:
-                print(f"\n{text}\n{FOLLOWS}", flush=True)
-            shown = text
+                print(f"\n{overview(network)}\n{FOLLOWS}", flush=True)
+            shown = same
 
 
 def _pipeline(

@@ -1,4 +1,4 @@
-"""The certificate of the local orchestrator, known to this user's clients while it runs."""
+"""The certificate and the secret of the local orchestrator, for this user while it runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import os
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from livepeer.trickle.cli.console import fail, note
@@ -58,3 +59,13 @@ async def pinned(url: str) -> AsyncIterator[None]:
                 store.forget(host, port)
             else:
                 store.set(host, port, before)
+
+
+@contextmanager
+def kept(secret: str) -> Iterator[str]:
+    """The path of a file with the secret, so that a printed line can name it and never shows it."""
+    with tempfile.TemporaryDirectory(prefix="livepeer-dev-") as folder:
+        path = Path(folder, "secret")
+        path.touch(mode=0o600)
+        path.write_text(secret)
+        yield str(path)

@@ -36,20 +36,10 @@ class CallerRoutes:
 
     def discover(self) -> web.StreamResponse:
         """Who can be called now, and what each has free."""
-        runners = []
-        for runner in self._registry:
-            with contextlib.suppress(RunnerRefusal):
-                runner.let_in(Ask.DISCOVER)
-                runners.append(runner.listed(self._listed_url(runner)))
-        entry: dict[str, Any] = {"address": self._registry.address}
+        address = self._registry.address
+        runners = [each.listed(address) for each in self._registry if each.is_listed]
+        entry: dict[str, Any] = {"address": address}
         return json_reply([{**entry, "runners": runners} if runners else entry])
-
-    def _listed_url(self, runner: RegisteredRunner) -> str:
-        if runner.says.mode != SINGLE_SHOT:
-            return self._url("apps", runner.route, "session")
-        if runner.says.proxy:
-            return public_url(self._registry.address, runner.route)
-        return self._url("apps", runner.route, "app")
 
     def reserve(self, route: str) -> web.StreamResponse:
         """A place at a persistent runner, and the URLs of its session."""

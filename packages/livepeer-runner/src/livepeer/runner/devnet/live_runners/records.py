@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from livepeer.runner.devnet.live_runners.announcement import Announcement
+from livepeer.runner.devnet.live_runners.announcement import SINGLE_SHOT, Announcement
 from livepeer.runner.devnet.live_runners.states import (
     LETS_IN,
     TRANSITIONS,
@@ -99,10 +99,23 @@ class RegisteredRunner:
         if ask not in LETS_IN[self.state]:
             raise not_found()
 
-    def listed(self, url: str) -> dict[str, Any]:
-        """Its entry in the discovery: never where it is itself."""
+    @property
+    def is_listed(self) -> bool:
+        """Whether the discovery shows it."""
+        return Ask.DISCOVER in LETS_IN[self.state]
+
+    def listed_url(self, address: str) -> str:
+        """Where callers of the orchestrator at `address` begin: never where it is itself."""
+        if self.says.mode == SINGLE_SHOT:
+            if self.says.proxy:
+                return public_url(address, self.route)
+            return address + escape_path(f"/apps/{self.route}/app")
+        return address + escape_path(f"/apps/{self.route}/session")
+
+    def listed(self, address: str) -> dict[str, Any]:
+        """Its entry in the discovery."""
         says, used = self.says, len(self.sessions)
-        entry: dict[str, Any] = {"url": url}
+        entry: dict[str, Any] = {"url": self.listed_url(address)}
         if says.gpu is not None:
             entry["gpu"] = says.gpu
         entry["app"] = says.app
