@@ -284,8 +284,8 @@ async def test_records_that_could_not_leave_are_given_back_and_told(
         await publisher.flush()
         await until(lambda: publisher.transport.stats.segments == 1)  # nothing is under way
         await server.close_channel("gone")
-        opener = publisher.transport._opener
-        await until(lambda: opener.idle is None or opener.idle[1].over)  # it has been told
+        queue = publisher.transport._queue
+        await until(lambda: queue.ahead is None or queue.ahead.upload.over)  # it has been told
         await publisher.write({"n": 1})
         await publisher.write({"n": 2})
         with pytest.raises(ChannelClosed):
@@ -393,7 +393,7 @@ async def test_closing_a_writer_whose_channel_closed_under_way_raises_nothing(
     await publisher.flush()
     assert await post.piece() == b'{"n":0}\n'
     await post.answer(200, {"Lp-Trickle-Closed": "terminated"})
-    await until(lambda: publisher.transport._state.closed)
+    await until(lambda: publisher.transport._channel.state.closed)
     await publisher.aclose()
     assert publisher.stats.uncertain == 1
 

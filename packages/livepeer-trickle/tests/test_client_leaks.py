@@ -119,8 +119,8 @@ async def test_clients_of_one_loop_share_a_pool_and_the_last_one_closes_it(
     first, second = TrickleSubscriber(url), TrickleSubscriber(url)
     async with first:
         async with second:
-            assert first._transport is second._transport
-        assert isinstance(first._transport, Transport)
+            assert first._channel.transport is second._channel.transport
+        assert isinstance(first._channel.transport, Transport)
         assert transport_module._shared
     assert asyncio.get_running_loop() not in transport_module._shared
 

@@ -89,7 +89,7 @@ class World:
         import aiohttp
 
         assert self.publisher is not None
-        url = f"{self.server.channel_url('cam')}/{max(0, self.publisher._state.seq - 1)}"
+        url = f"{self.server.channel_url('cam')}/{max(0, self.publisher._channel.state.seq - 1)}"
         async with aiohttp.ClientSession() as session, session.delete(url) as response:
             await response.read()
 
@@ -117,7 +117,7 @@ class World:
             pass
         except SegmentFailed:
             whole = False
-        if segment._seq is not None:
+        if segment._post is not None:
             assert segment.seq not in self.sent, "a number was used twice"
             self.sent[segment.seq] = (written, whole)
 

@@ -21,6 +21,7 @@ from livepeer.trickle import (
     TrickleSubscriber,
     TrickleTimeout,
 )
+from livepeer.trickle.publisher import write_whole
 from livepeer.trickle.testing import Exchange, ScriptedServer
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
@@ -118,8 +119,8 @@ async def test_a_whole_segment_that_is_answered_while_its_write_waits_is_acknowl
 ) -> None:
     publisher = _publisher(scripted)
     post = await _connected(scripted, publisher)
-    assert publisher._opener.idle is not None
-    connection = publisher._opener.idle[1]._connection
+    assert publisher._queue.ahead is not None
+    connection = publisher._queue.ahead.upload._connection
     assert connection is not None
     connection.pause_writing()  # as a full socket would
     writing = asyncio.create_task(publisher.write(b"whole"))
@@ -196,8 +197,8 @@ async def test_a_slow_acknowledgement_does_not_hold_a_live_stream_up(
 async def _idle_connection_dies(publisher: TricklePublisher, post: Exchange) -> None:
     """Until the publisher has noticed, and has no other connection yet."""
     assert publisher._segment is not None
-    upload = publisher._segment._upload
-    assert upload is not None
+    assert publisher._segment._post is not None
+    upload = publisher._segment._post.upload
     await post.close()
     async with asyncio.timeout(30):
         while upload._connection is not None:  # noqa: ASYNC110 — it lasts for a turn of the loop
@@ -228,7 +229,7 @@ async def test_a_whole_segment_waits_for_another_connection_where_the_idle_one_d
     segment = publisher.segment()
     await segment.__aenter__()
     await _idle_connection_dies(publisher, post)
-    await segment._write(b"whole", end=True)
+    await write_whole(segment, b"whole")
     await segment.aclose()
     again = await scripted.request("POST", "/cam/0")
     assert await again.body() == b"whole"
@@ -337,7 +338,7 @@ async def test_an_idle_segment_that_was_closed_by_somebody_else_is_opened_under_
     post = await _connected(scripted, publisher)
     async with publisher.segment() as segment:
         await post.answer(200, {"Connection": "close"})
-        await eventually(lambda: segment._upload and segment._upload.over)
+        await eventually(lambda: segment._post and segment._post.upload.over)
         writing = asyncio.create_task(segment.write(b"x"))
         asked = await scripted.request("GET", "/cam/next")
         await asked.answer(200, {"Lp-Trickle-Latest": "0"}, b"0")
@@ -373,7 +374,7 @@ async def test_a_5xx_before_any_byte_is_tried_again(
     publisher = _publisher(scripted)
     post = await _connected(scripted, publisher)
     await post.answer(503, {"Connection": "close"})
-    await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
+    await eventually(lambda: publisher._queue.ahead and publisher._queue.ahead.upload.over)
     opening = asyncio.create_task(publisher.segment().__aenter__())
     again = await scripted.request("POST", "/cam/0")
     segment = await opening
@@ -543,7 +544,7 @@ async def test_a_channel_that_was_deleted_closes_the_publisher(eventually: Event
                 await segment.write(b"x")
             await segment.acknowledged()
             await server.close_channel("cam")
-            await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
+            await eventually(lambda: publisher._queue.ahead and publisher._queue.ahead.upload.over)
             for _ in range(2):
                 with pytest.raises(ChannelClosed, match="cam"):
                     await publisher.segment().__aenter__()
@@ -732,7 +733,7 @@ async def test_a_segment_whose_channel_was_closed_while_it_was_idle_does_not_hol
         with pytest.raises(KeyError if how == "exception" else ChannelClosed):
             async with publisher.segment() as segment:
                 await server.close_channel("cam")
-                await eventually(lambda: segment._upload is None or segment._upload.over)
+                await eventually(lambda: segment._post is None or segment._post.upload.over)
                 if how == "exception":
                     raise KeyError
                 if how == "write":
@@ -771,11 +772,11 @@ async def test_a_write_that_failed_before_the_first_byte_can_be_tried_again(
     async with asyncio.timeout(30), publisher.segment() as segment:
         await scripted.__aexit__()
         post.cut()
-        await eventually(lambda: segment._upload and segment._upload.over)
+        await eventually(lambda: segment._post and segment._post.upload.over)
         with pytest.raises(TrickleConnectionError):
             await segment.write(b"x")
         await scripted.__aenter__()
-        publisher._opener.backoff.reset()
+        publisher._channel.backoff.reset()
         writing = asyncio.create_task(segment.write(b"x"))
         again = await scripted.request("POST", "/cam/0")
         await writing
@@ -840,7 +841,7 @@ async def test_an_outage_after_a_long_segment_is_a_new_one(
     post = await _connected(scripted, publisher)
     await post.answer(503, {"Connection": "close"})
     async with asyncio.timeout(40):
-        await eventually(lambda: publisher._opener.idle and publisher._opener.idle[1].over)
+        await eventually(lambda: publisher._queue.ahead and publisher._queue.ahead.upload.over)
         opening = asyncio.create_task(publisher.segment().__aenter__())
         again = await scripted.request("POST", "/cam/0")
         segment = await opening
@@ -853,7 +854,7 @@ async def test_an_outage_after_a_long_segment_is_a_new_one(
             await segment.aclose()
         segment = await publisher.segment().__aenter__()
         (await scripted.request("POST", "/cam/1")).cut()
-        await eventually(lambda: segment._upload and segment._upload.over)
+        await eventually(lambda: segment._post and segment._post.upload.over)
         ending = asyncio.create_task(segment.aclose())
         last = await scripted.request("POST", "/cam/1")
         await ending

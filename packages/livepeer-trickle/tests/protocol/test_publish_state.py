@@ -14,9 +14,15 @@ from livepeer.trickle.exceptions import (
 from livepeer.trickle.protocol.publish_state import (
     ORDER_SETTLES,
     RULES,
-    Action,
+    SEGMENT,
     PublishState,
-    Stage,
+    SegmentEvent,
+)
+from livepeer.trickle.protocol.publish_state import (
+    PublishAction as Action,
+)
+from livepeer.trickle.protocol.publish_state import (
+    PublishStage as Stage,
 )
 from livepeer.trickle.protocol.wire import RESET, Answer
 
@@ -92,7 +98,8 @@ def _ready(seq: int = 0, *, create: bool = False) -> PublishState:
 
 
 def test_every_answer_at_every_stage_has_a_rule() -> None:
-    assert set(RULES) == set(itertools.product(Stage, Answer))
+    last = {Stage.UNUSED, Stage.ACKNOWLEDGED, Stage.CUT}
+    assert set(RULES) == set(itertools.product(set(Stage) - last, Answer))
     assert len(_LINES) == len(RULES)
 
 
@@ -193,6 +200,20 @@ def test_the_mark_of_the_end_closes_the_publisher(stage: Stage) -> None:
     seq, _ = state.open()
     assert state.answered(stage, Answer.TERMINATED, seq=seq).error is ChannelClosed
     assert state.closed
+
+
+def test_a_segment_is_begun_once_and_is_settled_or_never_was() -> None:
+    stages = {stage for stage, _ in SEGMENT}
+    assert stages == {Stage.IDLE, Stage.FLOWING, Stage.ENDED}
+    assert set(SEGMENT.values()) - stages == {
+        Stage.UNUSED,
+        Stage.ACKNOWLEDGED,
+        Stage.CUT,
+    }
+    # What has bytes on their way can't be taken back, and only an ended one be acknowledged.
+    assert [at for at, event in SEGMENT if event is SegmentEvent.GIVE_UP] == [Stage.IDLE]
+    acknowledged = [at for at, event in SEGMENT if event is SegmentEvent.ACKNOWLEDGE]
+    assert acknowledged == [Stage.ENDED]
 
 
 def test_first_bytes_keep_their_order() -> None:

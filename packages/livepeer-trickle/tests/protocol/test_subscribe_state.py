@@ -12,7 +12,16 @@ from livepeer.trickle.exceptions import (
     ProtocolError,
     TrickleError,
 )
-from livepeer.trickle.protocol.subscribe_state import RULES, Action, Stage, SubscribeState
+from livepeer.trickle.protocol.subscribe_state import (
+    RULES,
+    SubscribeState,
+)
+from livepeer.trickle.protocol.subscribe_state import (
+    SubscribeAction as Action,
+)
+from livepeer.trickle.protocol.subscribe_state import (
+    SubscribeStage as Stage,
+)
 from livepeer.trickle.protocol.wire import CURRENT_WRITE, NEXT_WRITE, RING, Answer
 from livepeer.trickle.types import GapPolicy
 

@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from livepeer.trickle.http.transport import Transport
     from livepeer.trickle.jsonl_publisher import JSONLPublisher
     from livepeer.trickle.jsonl_subscriber import JSONLSubscriber
-    from livepeer.trickle.publisher import TricklePublisher
+    from livepeer.trickle.publisher import SegmentWriter, TricklePublisher
     from livepeer.trickle.reader import SegmentReader
     from livepeer.trickle.relay import relay
-    from livepeer.trickle.segment import SegmentWriter
     from livepeer.trickle.server import ServerLimits, TrickleServer
     from livepeer.trickle.subscriber import TrickleSubscriber
     from livepeer.trickle.tls import Pin, PinStore
@@ -79,10 +78,9 @@ _HOMES = {
     ),
     "jsonl_publisher": ("JSONLPublisher",),
     "jsonl_subscriber": ("JSONLSubscriber",),
-    "publisher": ("TricklePublisher",),
+    "publisher": ("SegmentWriter", "TricklePublisher"),
     "relay": ("relay",),
     "reader": ("SegmentReader",),
-    "segment": ("SegmentWriter",),
     "server": ("ServerLimits", "TrickleServer"),
     "subscriber": ("TrickleSubscriber",),
     "tls": ("Pin", "PinStore"),

@@ -19,8 +19,7 @@ from livepeer.trickle.http.buffer import PIECE
 from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.records import Record, encode
-from livepeer.trickle.publisher import TricklePublisher
-from livepeer.trickle.segment import SegmentWriter
+from livepeer.trickle.publisher import SegmentWriter, TricklePublisher, end_now, write_whole
 from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, RecordStats, Timeouts
 
 if TYPE_CHECKING:
@@ -260,7 +259,7 @@ class JSONLPublisher:
     def _lost(self, error: SegmentFailed) -> None:
         segment, self._segment = self._segment, None
         if segment is not None:
-            segment._end()
+            end_now(segment)
         self.stats.uncertain += self._segment_records
         if self._segment_records:
             logger.warning("%d records are uncertain: %s", self._segment_records, error)
@@ -270,7 +269,7 @@ class JSONLPublisher:
         """Nothing more can be sent. What left in the open segment may have arrived."""
         segment, self._segment = self._segment, None
         if segment is not None:
-            segment._end()
+            end_now(segment)
             self.stats.uncertain += self._segment_records
         self._segment_records = 0
         self._error = error
@@ -294,7 +293,7 @@ class JSONLPublisher:
         try:
             async with segment:
                 # Without the line feed: the segment is the record.
-                await segment._write(line[:-1], end=True)
+                await write_whole(segment, line[:-1])
             await segment.acknowledged()
         except TrickleError as error:
             if not segment.bytes_written:

@@ -1,36 +1,22 @@
-"""Writing a channel: `TricklePublisher`."""
+"""Writing a channel: `TricklePublisher` and `SegmentWriter`."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 import warnings
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from livepeer.trickle.exceptions import (
-    ChannelClosed,
-    public_url,
-)
-from livepeer.trickle.http.exchange import ShortReply
+from livepeer.trickle.channel import PublishedChannel
+from livepeer.trickle.exceptions import TrickleError, public_url
 from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
-from livepeer.trickle.protocol.publish_state import Action, PublishState, Rule, Stage
-from livepeer.trickle.protocol.wire import Answer
-from livepeer.trickle.segment import SegmentWriter
-from livepeer.trickle.segment_opener import SegmentOpener
-from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, PublisherStats, Timeouts
+from livepeer.trickle.protocol.publish_state import PublishStage
+from livepeer.trickle.segment import SegmentPost, SegmentQueue
+from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, Timeouts
 
 if TYPE_CHECKING:
     from typing import Self
-
-
-logger = logging.getLogger(__name__)
-
-_MAX_UNACKNOWLEDGED = 2
-"""Segments that may wait for their answer while another is written."""
 
 
 class TricklePublisher:
@@ -85,31 +71,27 @@ class TricklePublisher:
         self.delete_on_close = delete_on_close
         self.linger = linger
         self.timeouts = timeouts
-        self.stats = PublisherStats()
-        self._given = session
-        self._segment: SegmentWriter | None = None
-        self._unsettled: deque[SegmentWriter] = deque()
-        self._state = PublishState(create=create)
-        self._opener = SegmentOpener(
+        self._channel = PublishedChannel(
             self.url,
-            self._state,
             mime_type=mime_type,
+            create=create,
             timeouts=timeouts,
+            transport=session,
             tls=tls,
-            stats=self.stats,
-            unsettled=self._unsettled,
         )
-        self._closed = False
+        self._queue = SegmentQueue(self._channel)
+        self.stats = self._channel.stats
+        self._segment: SegmentWriter | None = None
         self._nobody_behind = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<TricklePublisher {public_url(self.url)} next={self._state.seq}>"
+        return f"<TricklePublisher {public_url(self.url)} next={self._channel.state.seq}>"
 
     async def __aenter__(self) -> Self:
         try:
-            await self._connect()
+            await self._queue.connect()
         except BaseException:
-            await self._leave()
+            await self._queue.aclose()
             raise
         return self
 
@@ -126,7 +108,7 @@ class TricklePublisher:
         Raises: as `SegmentWriter.write`.
         """
         async with self.segment() as segment:
-            await segment._write(data, end=True)
+            await write_whole(segment, data)
         return segment
 
     def skip_linger(self) -> None:
@@ -139,130 +121,188 @@ class TricklePublisher:
         Never raises for what the server does, or for its absence (that is logged). Safe to call
         again.
         """
-        if self._closed:
+        queue, channel = self._queue, self._channel
+        if queue.closed:
             return
-        self._closed = True
+        queue.stop()
         try:
             if self._segment is not None:
-                self._segment._end()
-            for segment in tuple(self._unsettled):
-                await segment._settled_or_given_up()
-            if self.delete_on_close and self._opener.connected and not self._state.closed:
+                end_now(self._segment)
+            await queue.settle()
+            if self.delete_on_close and queue.connected and not channel.state.closed:
                 if self.stats.segments or self.stats.uncertain:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(self.linger):
                             await self._nobody_behind.wait()
-                await self._opener.delete()
+                await channel.delete()
         finally:
-            await self._leave()
+            await queue.aclose()
 
     def __del__(self) -> None:
-        opener = getattr(self, "_opener", None)
-        if opener is not None and opener.transport is not None:
+        queue = getattr(self, "_queue", None)
+        if queue is not None and self._channel.leased:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            idle = opener.idle
-            Transport.forget(opener.transport, [] if idle is None else [idle[1]])
+            self._channel.forget([] if queue.ahead is None else [queue.ahead.upload])
 
-    async def _connect(self) -> None:
-        """Reach an open, idle segment."""
-        if self._closed:
-            raise ChannelClosed("this publisher is closed", url=self.url)
-        if self._opener.transport is None:
-            self._opener.transport = Transport.lease(self._given)
-        await self._opener.open()
 
-    async def _leave(self) -> None:
-        opener = self._opener
-        idle, opener.idle = opener.idle, None
-        transport, opener.transport = opener.transport, None
-        if idle is not None:
-            idle[1].abort()
-        for segment in tuple(self._unsettled):
-            segment._abort()
-        try:
-            if idle is not None:
-                await idle[1].aclose()
-        finally:
-            if transport is not None:
-                await Transport.release(transport)
+class SegmentWriter:
+    """One segment to write, from `TricklePublisher.segment()`; use it as a context manager.
 
-    # --- called by the segment -------------------------------------------------------------------
+    `write` returns when the connection has taken the bytes, which is how a slow network slows the
+    writer. Leaving the block ends the segment; it does not wait for the server's answer, which is
+    counted in the publisher's `stats` (`acknowledged()` waits for it). Left by an exception or a
+    cancellation, the segment ends where it is: short, but whole for its readers.
+    """
+
+    def __init__(self, publisher: TricklePublisher) -> None:
+        self._publisher = publisher
+        self._queue = publisher._queue
+        self._post: SegmentPost | None = None
+        self._closed = False
+        self.done = False
+        """Whether the server has answered, or never will."""
+
+    def __repr__(self) -> str:
+        post = self._post
+        where = "not begun" if post is None else f"seq={post.seq} {post.stage.value}"
+        return f"<SegmentWriter {where}, {self.bytes_written} bytes>"
 
     @property
-    def _limits(self) -> tuple[float, float]:
-        return self.timeouts.write, self.timeouts.answer
+    def seq(self) -> int:
+        """Its number. It is known in the block, and final once a byte is written."""
+        if self._post is None:
+            raise RuntimeError("the segment has no number yet: use `async with`")
+        return self._post.seq
 
-    async def _begin(self, segment: SegmentWriter) -> None:
-        if self._segment is not None:
+    @property
+    def bytes_written(self) -> int:
+        """How many bytes were written so far. 0: none has left, and none will."""
+        return self._post.upload.handed if self._post is not None else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is known that the server did not acknowledge it, and never will."""
+        return self.done and self._error is not None
+
+    async def __aenter__(self) -> SegmentWriter:
+        publisher = self._publisher
+        if publisher._segment is not None:
             raise RuntimeError(
-                f"segment {self._segment.seq} is still open: end it before opening the next"
+                f"segment {publisher._segment.seq} is still open: end it before opening the next"
             )
-        self._segment = segment
+        publisher._segment = self
         try:
-            await self._connect()
+            await self._take()
         except BaseException:
-            self._segment = None
+            publisher._segment = None
             raise
-        segment._bind(*self._opener.take())
+        return self
 
-    async def _turn(self, segment: SegmentWriter) -> None:
-        """Wait until `segment` may send its first byte; see `ORDER_SETTLES`."""
-        queue = self._unsettled
-        while queue and len(queue) >= _MAX_UNACKNOWLEDGED:
-            await queue[0]._settled_or_given_up()
-        if queue:
-            previous = queue[-1]
-            while not previous.done:
-                wait = self._state.settles_in(time.monotonic() - previous._begun_at)
-                if wait <= 0:
-                    break
-                await previous._wait(wait)
-        # Its number may have been closed, or its connection lost, while nothing was written.
-        while True:
-            if segment._upload is None:
-                await self._connect()
-                segment._bind(*self._opener.take())
-            upload = segment._upload
-            assert upload is not None
-            await upload.opened()
-            if upload.over:
-                segment._unbind()
-                await self._opener.refused(segment.seq, upload)
-            elif self._state.reset:
-                # The one before was cut after this one was opened: this one has to end it.
-                segment._unbind()
-                upload.abort()
-                self._opener.withdraw()
-                self._state.withdraw(segment.seq)
-            else:
-                return
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            await self.aclose()
+        else:
+            self._end()
 
-    def _begun(self, segment: SegmentWriter) -> None:
-        if not self._closed:
-            self._opener.open_ahead()
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send `data` now.
 
-    def _left(self, segment: SegmentWriter) -> None:
-        self.stats.bytes += segment.bytes_written
-        if self._segment is segment:
-            self._segment = None
-        if segment._upload is not None and not segment.done:
-            self._unsettled.append(segment)
+        Raises:
+            SegmentFailed: the segment was cut (it counts as uncertain); go on with a new one.
+            ChannelClosed: the channel was deleted.
+            TrickleError: with the first bytes, the errors of opening a segment
+                (`TricklePublisher`); none of the bytes has left then.
+        """
+        await self._write(data)
 
-    def _settled(self, segment: SegmentWriter, answer: Answer, reply: ShortReply | None) -> Rule:
-        rule = self._state.answered(segment._reached, answer, seq=segment.seq)
-        if rule.action is Action.ACKNOWLEDGED:
-            self._opener.backoff.reset()
-            self.stats.segments += 1
-            now = time.monotonic()
-            self.stats.latency = now - (segment._ended_at or now)
-        elif segment._stage is not Stage.IDLE:
-            self.stats.uncertain += 1
-            if time.monotonic() - segment._begun_at > self.timeouts.outage:
-                # What carried it for so long was no outage: the next failure begins a new series.
-                self._opener.backoff.reset()
-            self._opener.withdraw()
+    async def aclose(self) -> None:
+        """End the segment. Raises `SegmentFailed` if it is already known to be cut, and, if nothing
+        was written, the errors of `write`."""
         try:
-            self._unsettled.remove(segment)
-        except ValueError:
-            pass
-        return rule
+            if self._is_idle and not self._closed:
+                # An empty segment still takes its number, so it keeps its turn as well.
+                await self._take_turn()
+        finally:
+            self._end()
+        if self._error is not None:
+            raise self._error
+
+    async def acknowledged(self) -> None:
+        """Wait until the server has the whole segment.
+
+        Raises:
+            SegmentFailed: it may have arrived, whole or short, or not at all.
+        """
+        if not self._closed:
+            raise RuntimeError("end the segment before waiting for its acknowledgement")
+        if self._post is not None:
+            await self._post.settled()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def _error(self) -> TrickleError | None:
+        return self._post.error if self._post is not None else None
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether it has a number, and no byte of it has left."""
+        return self._post is not None and self._post.stage in _IDLE
+
+    async def _take(self) -> None:
+        self._post = await self._queue.take()
+        self._post.on_done(self._on_done)
+
+    async def _take_turn(self) -> None:
+        """Wait until its first byte may leave, under another number if its own was lost."""
+        await self._queue.turn()
+        while self._post is None or not await self._queue.is_usable(self._post):
+            await self._take()
+
+    async def _write(self, data: bytes | bytearray | memoryview, *, end: bool = False) -> None:
+        if self._closed:
+            raise RuntimeError("write to a segment that has ended")
+        if self._post is None:
+            raise RuntimeError("write to a segment inside its `async with` block")
+        first = self._is_idle
+        if first:
+            await self._take_turn()
+        post = self._post
+        if data and post.error is None:
+            await post.write(data, limit=self._publisher.timeouts.write, end=end)
+            if first:
+                self._queue.open_ahead()
+        if post.error is not None:
+            raise post.error
+
+    def _end(self) -> None:
+        """End the body without waiting."""
+        if self._closed:
+            return
+        self._closed = True
+        post, publisher = self._post, self._publisher
+        if post is not None:
+            idle = self._is_idle
+            post.end(publisher.timeouts.answer)
+            self.done = post.done
+            if idle and not post.done:
+                self._queue.open_ahead()
+            self._queue.left(post)
+        if publisher._segment is self:
+            publisher._segment = None
+
+    def _on_done(self) -> None:
+        self.done = True
+
+
+_IDLE = (PublishStage.IDLE, PublishStage.UNUSED)
+
+
+async def write_whole(segment: SegmentWriter, data: bytes | bytearray | memoryview) -> None:
+    """Write `data` and the end of `segment` in one go: one packet less than by `write`."""
+    await segment._write(data, end=True)
+
+
+def end_now(segment: SegmentWriter) -> None:
+    """End `segment` without waiting and without an error, as leaving its block by an exception."""
+    segment._end()

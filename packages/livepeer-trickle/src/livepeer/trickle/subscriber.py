@@ -17,18 +17,20 @@ from livepeer.trickle.exceptions import (
 from livepeer.trickle.http.download import Download
 from livepeer.trickle.http.exchange import shown
 from livepeer.trickle.http.transport import Transport
-from livepeer.trickle.mending import Mender
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.retry import Backoff
-from livepeer.trickle.protocol.subscribe_state import Action, Rule, Stage, SubscribeState
+from livepeer.trickle.protocol.subscribe_state import (
+    SubscribeAction,
+    SubscribeRule,
+    SubscribeStage,
+)
 from livepeer.trickle.protocol.wire import Answer
-from livepeer.trickle.reader import SegmentReader
+from livepeer.trickle.reader import SegmentReader, SubscribedChannel
 from livepeer.trickle.types import (
     DEFAULT_TIMEOUTS,
     TLS,
     GapPolicy,
     Start,
-    SubscriberStats,
     Timeouts,
 )
 
@@ -79,14 +81,18 @@ class TrickleSubscriber:
     ) -> None:
         self.url = wire.check_channel_url(url)
         self.timeouts = timeouts
-        self.stats = SubscriberStats()
-        self._state = SubscribeState(start, on_gap)
-        self._given = session
-        self._tls = tls
-        self._transport: Transport | None = None
-        self._mender: Mender | None = None
+        self._channel = SubscribedChannel(
+            self.url,
+            start=start,
+            on_gap=on_gap,
+            timeouts=timeouts,
+            transport=session,
+            tls=tls,
+        )
+        self._state = self._channel.state
+        self.stats = self._channel.stats
         self._pending: Download | None = None
-        self._arrived: tuple[Download | None, Rule] | None = None
+        self._arrived: tuple[Download | None, SubscribeRule] | None = None
         self._held: Download | None = None
         self._segment: SegmentReader | None = None
         self._backoff = Backoff(timeouts.outage)
@@ -144,7 +150,6 @@ class TrickleSubscriber:
             arrived, self._arrived = self._arrived, None
             held, self._held = self._held, None
             pending, self._pending = self._pending, None
-            transport, self._transport = self._transport, None
             try:
                 for download in (held, arrived and arrived[0]):
                     if download is not None:
@@ -152,15 +157,14 @@ class TrickleSubscriber:
                 if pending is not None:
                     await pending.aclose()
             finally:
-                if transport is not None:
-                    await Transport.release(transport)
+                await self._channel.release()
 
     def __del__(self) -> None:
-        if getattr(self, "_transport", None) is not None and not self._closed:
+        channel = getattr(self, "_channel", None)
+        if channel is not None and channel.leased and not self._closed:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             left = (self._pending, self._held, self._arrived and self._arrived[0])
-            assert self._transport is not None
-            Transport.forget(self._transport, [each for each in left if each is not None])
+            channel.forget([each for each in left if each is not None])
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -174,18 +178,8 @@ class TrickleSubscriber:
                 self._pending = held
                 return
             held.abort()  # what came since makes no use of it
-        if self._transport is None:
-            self._transport = Transport.lease(self._given)
-            self._mender = Mender(
-                self.url,
-                self._state,
-                transport=self._transport,
-                timeouts=self.timeouts,
-                tls=self._tls,
-                stats=self.stats,
-            )
-        url = wire.segment_url(self.url, self._state.ask)
-        self._pending = self._transport.download(url, tls=self._tls, connect=self.timeouts.connect)
+        self._channel.lease()
+        self._pending = self._channel.download(self._state.ask)
 
     def _headers_came(self) -> None:
         """Take the pending answer, whose headers are there; called for a reader that waits for it.
@@ -196,14 +190,14 @@ class TrickleSubscriber:
         assert download is not None
         told = download.trickle
         rule = self._state.answered(
-            Stage.WAITING, download.answer, seq=told.seq, latest=told.latest
+            SubscribeStage.WAITING, download.answer, seq=told.seq, latest=told.latest
         )
-        if rule.action is Action.HOLD:
+        if rule.action is SubscribeAction.HOLD:
             self._held = download
             self._arrived = None, rule
             return
         self._arrived = download, rule
-        if rule.action is Action.DELIVER:
+        if rule.action is SubscribeAction.DELIVER:
             self._ask_ahead()
 
     async def _next(self) -> SegmentReader | None:
@@ -216,18 +210,18 @@ class TrickleSubscriber:
         self.stats.gaps = self._state.gaps
         try:
             match rule.action:
-                case Action.DELIVER:
+                case SubscribeAction.DELIVER:
                     assert download is not None
                     self._backoff.reset()
                     return self._delivered(download)
-                case Action.RESYNC | Action.HOLD:
-                    self.stats.resyncs += rule.action is Action.RESYNC
+                case SubscribeAction.RESYNC | SubscribeAction.HOLD:
+                    self.stats.resyncs += rule.action is SubscribeAction.RESYNC
                     self._backoff.reset()
-                case Action.REPEAT:
+                case SubscribeAction.REPEAT:
                     self.stats.reconnects += 1
-                case Action.AGAIN:
+                case SubscribeAction.AGAIN:
                     await self._pause(rule, download, error)
-                case Action.END:
+                case SubscribeAction.END:
                     self._ended = True
                 case _:
                     raise await self._failure(rule, download, error)
@@ -248,9 +242,7 @@ class TrickleSubscriber:
             return None
         latest = download.trickle.latest
         self.stats.behind = max(0, latest - seq - 1) if latest is not None else 0
-        assert self._mender is not None
-        self._mender.begin()
-        return SegmentReader(self._mender, seq, download)
+        return SegmentReader(self._channel, seq, download)
 
     def _judge(self) -> None:
         """Whether the segment before made sense: it was the one asked for, and whole."""
@@ -261,7 +253,7 @@ class TrickleSubscriber:
             self._pace.reset()
         self._cut = self.stats.cut
 
-    async def _answer(self) -> tuple[Download | None, Rule, TrickleError | None]:
+    async def _answer(self) -> tuple[Download | None, SubscribeRule, TrickleError | None]:
         """The next answer, or what became of the request, and what to do about it.
 
         Cancelled, the request stays pending, and an answer that has come waits for the next call.
@@ -276,25 +268,28 @@ class TrickleSubscriber:
                 if not await pending.wait(0.0, self._headers_came):
                     self._pending = None
                     pending.abort()
-                    return None, self._state.answered(Stage.WAITING, Answer.SILENT), None
+                    return None, self._state.answered(SubscribeStage.WAITING, Answer.SILENT), None
             if self._arrived is None:
                 self._pending = None
                 if isinstance(pending.error, CertificateError | ProtocolError):
                     raise pending.error
-                return None, self._state.answered(Stage.WAITING, Answer.LOST), pending.error
+                return (
+                    None,
+                    self._state.answered(SubscribeStage.WAITING, Answer.LOST),
+                    pending.error,
+                )
         (download, rule), self._arrived = self._arrived, None
         return download, rule, None
 
     async def _pin_down(self, pending: Download) -> None:
         """Give "next" its number before it is asked for again: a segment that begins between the
         two requests would be missed."""
-        assert self._mender is not None
-        answer, latest = await self._mender.ask_next()
+        answer, latest = await self._channel.ask_next()
         if answer is Answer.OK and latest is not None and not await pending.wait(0.0):
             self._state.ask = latest
 
     async def _pause(
-        self, rule: Rule, download: Download | None, error: TrickleError | None
+        self, rule: SubscribeRule, download: Download | None, error: TrickleError | None
     ) -> None:
         self.stats.reconnects += 1
         delay = self._backoff.next(asyncio.get_running_loop().time())
@@ -303,7 +298,7 @@ class TrickleSubscriber:
         await asyncio.sleep(delay)
 
     async def _failure(
-        self, rule: Rule, download: Download | None, error: TrickleError | None
+        self, rule: SubscribeRule, download: Download | None, error: TrickleError | None
     ) -> TrickleError:
         """The error to raise: what the rule says, with what the server said."""
         self._ended = True
@@ -315,7 +310,7 @@ class TrickleSubscriber:
             told = f": {error.message}"
         kind = rule.error or TrickleConnectionError
         message = rule.why + told
-        if rule.action is Action.AGAIN:
+        if rule.action is SubscribeAction.AGAIN:
             message = f"the server was away for {self.timeouts.outage:g} s{told}"
         failure = kind(
             message,

@@ -7,7 +7,8 @@ distribution brings commands of its own.
 
 from __future__ import annotations
 
-from livepeer.trickle.cli.host import Command, main
+from livepeer.trickle.cli.entry import main
+from livepeer.trickle.cli.host import Command
 
 __all__ = ["Command", "commands", "main"]
 

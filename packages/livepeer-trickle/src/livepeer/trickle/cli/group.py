@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import difflib
 import logging
-import sys
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from livepeer.trickle.cli import console, host
+from livepeer.trickle.cli.console import PrintableFormatter
+from livepeer.trickle.cli.host import (
+    ABOUT,
+    EPILOG,
+    Command,
+    discover,
+    panels,
+    print_versions,
+    versions,
+)
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """Lists commands from their descriptions, and imports a command only when it is called."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.found, self.broken = host.discover()
+        self.found, self.broken = discover()
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = {"Author": 0, "Operate": 1, "Call": 2, "Transport": 3}
-        return sorted(self.found, key=lambda name: order.get(self.found[name].group, len(order)))
+        return [command.name for _, commands in panels() for command in commands]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What `--help` and shell completion need to know of a command; it cannot be run."""
@@ -52,13 +59,13 @@ class Group(TyperGroup):
         near = difflib.get_close_matches(name, self.found, n=1)
         told = f"there is no command {name!r} here" + (f": did you mean {near[0]}?" if near else "")
         reasons = [f"those of {home} cannot be loaded: {why}" for home, why in self.broken.items()]
-        missing = [home for home, version in host.versions().items() if version is None]
+        missing = [home for home, version in versions().items() if version is None]
         if missing:
             reasons.append(f"more come with {' and '.join(missing)}: pip install {missing[0]}")
         ctx.fail("; ".join([told, *reasons]))
 
 
-def as_click(command: host.Command) -> Any:
+def as_click(command: Command) -> Any:
     """The click command behind a description, under the name that it describes."""
     target = command.load()
     if not isinstance(target, typer.Typer):
@@ -71,7 +78,7 @@ def as_click(command: host.Command) -> Any:
 
 
 app = typer.Typer(
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -79,26 +86,23 @@ app = typer.Typer(
 )
 
 
-def print_versions(wanted: bool) -> None:
+def _versions(wanted: bool) -> None:
     if wanted:
-        for distribution, version in host.versions().items():
-            print(f"{distribution} {version or 'not installed'}")
-        print(f"python {sys.version.partition(' ')[0]}")
+        print_versions()
         raise typer.Exit
 
 
-@app.callback(epilog="Each command explains itself: livepeer COMMAND --help")
+@app.callback(help=ABOUT, epilog=EPILOG)
 def livepeer(
     version: Annotated[
         bool,
         typer.Option(
             "--version",
-            callback=print_versions,
+            callback=_versions,
             is_eager=True,
             help="Print the version of each Livepeer package, and exit.",
         ),
     ] = False,
 ) -> None:
-    """Run AI on the Livepeer network: write a pipeline, serve it, call it."""
     if logging.lastResort is not None:  # where a command has no log of its own
-        logging.lastResort.setFormatter(console.PrintableFormatter())
+        logging.lastResort.setFormatter(PrintableFormatter())

@@ -1,4 +1,4 @@
-"""The host of the `livepeer` command: finds commands, lists them, loads the one that is asked for.
+"""The commands of the `livepeer` program: how they are described, found and loaded.
 
 A distribution brings commands by one entry point in the group `livepeer.commands`, whose value is a
 tuple of `Command`. Listing them imports nothing but the module that holds the tuple, so
@@ -7,6 +7,7 @@ tuple of `Command`. Listing them imports nothing but the module that holds the t
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "livepeer.commands"
 DISTRIBUTIONS = ("livepeer-trickle", "livepeer-runner", "livepeer-client")
+PANELS = ("Author", "Operate", "Call", "Transport")
+"""The order of the panels in `livepeer --help`; others come last."""
+ABOUT = "Run AI on the Livepeer network: write a pipeline, serve it, call it."
+EPILOG = "Each command explains itself: livepeer COMMAND --help"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Command:
         return getattr(import_module(module), attribute)
 
 
+@functools.cache
 def discover() -> tuple[dict[str, Command], dict[str, str]]:
     """All commands by name, and the distributions whose commands could not be read, with why."""
     found: dict[str, Command] = {}
@@ -65,21 +71,16 @@ def versions() -> dict[str, str | None]:
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the `livepeer` command; ends the process with its exit code.
+def print_versions() -> None:
+    """Print the version of each Livepeer distribution, and of Python."""
+    for distribution, version in versions().items():
+        print(f"{distribution} {version or 'not installed'}")
+    print(f"python {sys.version.partition(' ')[0]}")
 
-    0: done. 1: failed. 2: wrong usage. 130: interrupted.
-    """
-    try:
-        from livepeer.trickle.cli import group
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
-            raise
-        print(
-            "The livepeer command needs typer and rich: pip install 'livepeer-trickle[cli]'",
-            file=sys.stderr,
-        )
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:  # in the middle of an import: not worth a traceback
-        raise SystemExit(130) from None
-    group.app(args=None if argv is None else list(argv), prog_name="livepeer")
+
+def panels() -> list[tuple[str, list[Command]]]:
+    """The commands by panel, in the order of `livepeer --help`."""
+    found: dict[str, list[Command]] = {name: [] for name in PANELS}
+    for command in discover()[0].values():
+        found.setdefault(command.group, []).append(command)
+    return [(name, commands) for name, commands in found.items() if commands]

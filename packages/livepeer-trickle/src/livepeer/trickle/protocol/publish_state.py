@@ -1,7 +1,8 @@
 """The publisher's side of the protocol, without I/O: what does an answer mean, what comes next?
 
-`RULES` is the whole behaviour: one line for each pair of "where a request stands" and "what came
-back". `PublishState` holds the few numbers that the rules move. Nothing here waits.
+`RULES` is the whole behaviour: one line for each pair of "where a request stands" and "what the
+server answered". `SEGMENT` has every way of a segment from one stage to another, `PublishState` the
+few numbers that the rules move. Nothing here waits.
 
 Sources: go-livepeer's trickle server (numbers, resets, answers before a body ends) and the delivery
 contract in `specs/trickle.md`: at most once; what was not acknowledged is counted, never repeated.
@@ -9,18 +10,17 @@ contract in `specs/trickle.md`: at most once; what was not acknowledged is count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from livepeer.trickle.exceptions import (
     ChannelClosed,
     ChannelNotFound,
     ChannelRefused,
     ProtocolError,
-    TrickleError,
 )
 from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.rule import Rule
 from livepeer.trickle.protocol.wire import Answer
 
 ORDER_SETTLES: Final = 0.5
@@ -32,8 +32,8 @@ or was begun this long ago: a short segment costs one round trip, a live one non
 """
 
 
-class Stage(Enum):
-    """Where a request stands when its answer (or the loss of it) comes."""
+class PublishStage(Enum):
+    """Where a request stands: the first six wait for an answer, or for the loss of it."""
 
     CREATE = "creating the channel"
     ASK = "asking for the next number"
@@ -41,9 +41,34 @@ class Stage(Enum):
     FLOWING = "bytes sent, body open"
     ENDED = "body ended"
     DELETE = "deleting the channel"
+    UNUSED = "segment given up before its first byte"
+    ACKNOWLEDGED = "the server has the whole segment"
+    CUT = "segment not acknowledged, and never will be"
 
 
-class Action(Enum):
+class SegmentEvent(Enum):
+    """What moves a segment from one stage to the next."""
+
+    BYTES = "its first byte leaves"
+    END = "the end of its body leaves"
+    GIVE_UP = "it was answered, or is not wanted, before its first byte"
+    ACKNOWLEDGE = "a rule says ACKNOWLEDGED"
+    CUT = "another rule"
+
+
+SEGMENT: Final[dict[tuple[PublishStage, SegmentEvent], PublishStage]] = {
+    (PublishStage.IDLE, SegmentEvent.BYTES): PublishStage.FLOWING,
+    (PublishStage.IDLE, SegmentEvent.END): PublishStage.ENDED,
+    (PublishStage.IDLE, SegmentEvent.GIVE_UP): PublishStage.UNUSED,
+    (PublishStage.FLOWING, SegmentEvent.END): PublishStage.ENDED,
+    (PublishStage.FLOWING, SegmentEvent.CUT): PublishStage.CUT,
+    (PublishStage.ENDED, SegmentEvent.ACKNOWLEDGE): PublishStage.ACKNOWLEDGED,
+    (PublishStage.ENDED, SegmentEvent.CUT): PublishStage.CUT,
+}
+"""Every way of a segment from one stage to another; what is not listed can't happen."""
+
+
+class PublishAction(Enum):
     """What the publisher does about it."""
 
     GO_ON = "go on"
@@ -55,86 +80,84 @@ class Action(Enum):
     FAIL = "raise"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    action: Action
-    why: str
-    error: type[TrickleError] | None = None
+PublishRule: TypeAlias = Rule[PublishAction]
 
+_At = PublishStage
+_Do = PublishAction
 
-_GO_ON: Final = Rule(Action.GO_ON, "")
-_AGAIN: Final = Rule(Action.AGAIN, "nothing was sent yet, so the same request is safe to repeat")
-_SKIP: Final = Rule(Action.SKIP, "at most once: what was sent may have arrived")
-_GONE: Final = Rule(Action.GO_ON, "it is gone, which is what was wanted")
-_REFUSED: Final = Rule(Action.FAIL, "the server refused: check the credentials", ChannelRefused)
+_GO_ON: Final = Rule(_Do.GO_ON, "")
+_AGAIN: Final = Rule(_Do.AGAIN, "nothing was sent yet, so the same request is safe to repeat")
+_SKIP: Final = Rule(_Do.SKIP, "at most once: what was sent may have arrived")
+_GONE: Final = Rule(_Do.GO_ON, "it is gone, which is what was wanted")
+_REFUSED: Final = Rule(_Do.FAIL, "the server refused: check the credentials", ChannelRefused)
 _REJECTED: Final = Rule(
-    Action.FAIL, "the server rejected the request: is this a trickle channel?", ProtocolError
+    _Do.FAIL, "the server rejected the request: is this a trickle channel?", ProtocolError
 )
-_CLOSED: Final = Rule(Action.FAIL, "the channel was closed on the server", ChannelClosed)
+_CLOSED: Final = Rule(_Do.FAIL, "the channel was closed on the server", ChannelClosed)
 _NO_CREATION: Final = Rule(
-    Action.FAIL, "the server does not let clients make channels", ChannelRefused
+    _Do.FAIL, "the server does not let clients make channels", ChannelRefused
 )
 
-RULES: Final[dict[tuple[Stage, Answer], Rule]] = {
+RULES: Final[dict[tuple[PublishStage, Answer], PublishRule]] = {
     # Creating answers 200 also where the channel exists; 404 where clients may not make any.
-    (Stage.CREATE, Answer.OK): Rule(Action.ASK, "an existing channel goes on with its numbers"),
-    (Stage.CREATE, Answer.TERMINATED): _CLOSED,
-    (Stage.CREATE, Answer.NOT_FOUND): _NO_CREATION,
-    (Stage.CREATE, Answer.RESYNC): _REJECTED,
-    (Stage.CREATE, Answer.REFUSED): _REFUSED,
-    (Stage.CREATE, Answer.REJECTED): _REJECTED,
-    (Stage.CREATE, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.CREATE, Answer.LOST): _AGAIN,
-    (Stage.CREATE, Answer.SILENT): _AGAIN,
+    (_At.CREATE, Answer.OK): Rule(_Do.ASK, "an existing channel goes on with its numbers"),
+    (_At.CREATE, Answer.TERMINATED): _CLOSED,
+    (_At.CREATE, Answer.NOT_FOUND): _NO_CREATION,
+    (_At.CREATE, Answer.RESYNC): _REJECTED,
+    (_At.CREATE, Answer.REFUSED): _REFUSED,
+    (_At.CREATE, Answer.REJECTED): _REJECTED,
+    (_At.CREATE, Answer.SERVER_ERROR): _AGAIN,
+    (_At.CREATE, Answer.LOST): _AGAIN,
+    (_At.CREATE, Answer.SILENT): _AGAIN,
     # A publisher may have been here before: the first number always comes from the server.
-    (Stage.ASK, Answer.OK): Rule(Action.GO_ON, "the first POST there resets what was left open"),
-    (Stage.ASK, Answer.TERMINATED): _CLOSED,
-    (Stage.ASK, Answer.NOT_FOUND): Rule(Action.CREATE, "the channel is missing", ChannelNotFound),
-    (Stage.ASK, Answer.RESYNC): _REJECTED,
-    (Stage.ASK, Answer.REFUSED): _REFUSED,
-    (Stage.ASK, Answer.REJECTED): _REJECTED,
-    (Stage.ASK, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.ASK, Answer.LOST): _AGAIN,
-    (Stage.ASK, Answer.SILENT): _AGAIN,
+    (_At.ASK, Answer.OK): Rule(_Do.GO_ON, "the first POST there resets what was left open"),
+    (_At.ASK, Answer.TERMINATED): _CLOSED,
+    (_At.ASK, Answer.NOT_FOUND): Rule(_Do.CREATE, "the channel is missing", ChannelNotFound),
+    (_At.ASK, Answer.RESYNC): _REJECTED,
+    (_At.ASK, Answer.REFUSED): _REFUSED,
+    (_At.ASK, Answer.REJECTED): _REJECTED,
+    (_At.ASK, Answer.SERVER_ERROR): _AGAIN,
+    (_At.ASK, Answer.LOST): _AGAIN,
+    (_At.ASK, Answer.SILENT): _AGAIN,
     # An idle POST is answered when somebody else closed its segment: 200, without a byte read.
-    (Stage.IDLE, Answer.OK): Rule(Action.ASK, "this number is closed; its body would be lost"),
-    (Stage.IDLE, Answer.TERMINATED): _CLOSED,
-    (Stage.IDLE, Answer.NOT_FOUND): Rule(Action.CREATE, "the channel is gone", ChannelClosed),
-    (Stage.IDLE, Answer.RESYNC): Rule(Action.ASK, "this number is not to be had"),
-    (Stage.IDLE, Answer.REFUSED): _REFUSED,
-    (Stage.IDLE, Answer.REJECTED): _REJECTED,
-    (Stage.IDLE, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.IDLE, Answer.LOST): _AGAIN,
-    (Stage.IDLE, Answer.SILENT): _AGAIN,
+    (_At.IDLE, Answer.OK): Rule(_Do.ASK, "this number is closed; its body would be lost"),
+    (_At.IDLE, Answer.TERMINATED): _CLOSED,
+    (_At.IDLE, Answer.NOT_FOUND): Rule(_Do.CREATE, "the channel is gone", ChannelClosed),
+    (_At.IDLE, Answer.RESYNC): Rule(_Do.ASK, "this number is not to be had"),
+    (_At.IDLE, Answer.REFUSED): _REFUSED,
+    (_At.IDLE, Answer.REJECTED): _REJECTED,
+    (_At.IDLE, Answer.SERVER_ERROR): _AGAIN,
+    (_At.IDLE, Answer.LOST): _AGAIN,
+    (_At.IDLE, Answer.SILENT): _AGAIN,
     # Once a byte has left, only a 200 after the end of the body says that it arrived.
-    (Stage.FLOWING, Answer.OK): Rule(Action.SKIP, "the server closed the segment under way"),
-    (Stage.FLOWING, Answer.TERMINATED): _CLOSED,
-    (Stage.FLOWING, Answer.NOT_FOUND): Rule(Action.SKIP, "the channel is gone"),
-    (Stage.FLOWING, Answer.RESYNC): _SKIP,
-    (Stage.FLOWING, Answer.REFUSED): _REFUSED,
-    (Stage.FLOWING, Answer.REJECTED): _SKIP,
-    (Stage.FLOWING, Answer.SERVER_ERROR): _SKIP,
-    (Stage.FLOWING, Answer.LOST): _SKIP,
-    (Stage.FLOWING, Answer.SILENT): _SKIP,
-    (Stage.ENDED, Answer.OK): Rule(Action.ACKNOWLEDGED, "the server has the whole segment"),
-    (Stage.ENDED, Answer.TERMINATED): _CLOSED,
-    (Stage.ENDED, Answer.NOT_FOUND): Rule(Action.SKIP, "the channel is gone"),
-    (Stage.ENDED, Answer.RESYNC): _SKIP,
-    (Stage.ENDED, Answer.REFUSED): _REFUSED,
-    (Stage.ENDED, Answer.REJECTED): _SKIP,
-    (Stage.ENDED, Answer.SERVER_ERROR): _SKIP,
-    (Stage.ENDED, Answer.LOST): _SKIP,
-    (Stage.ENDED, Answer.SILENT): _SKIP,
+    (_At.FLOWING, Answer.OK): Rule(_Do.SKIP, "the server closed the segment under way"),
+    (_At.FLOWING, Answer.TERMINATED): _CLOSED,
+    (_At.FLOWING, Answer.NOT_FOUND): Rule(_Do.SKIP, "the channel is gone"),
+    (_At.FLOWING, Answer.RESYNC): _SKIP,
+    (_At.FLOWING, Answer.REFUSED): _REFUSED,
+    (_At.FLOWING, Answer.REJECTED): _SKIP,
+    (_At.FLOWING, Answer.SERVER_ERROR): _SKIP,
+    (_At.FLOWING, Answer.LOST): _SKIP,
+    (_At.FLOWING, Answer.SILENT): _SKIP,
+    (_At.ENDED, Answer.OK): Rule(_Do.ACKNOWLEDGED, "the server has the whole segment"),
+    (_At.ENDED, Answer.TERMINATED): _CLOSED,
+    (_At.ENDED, Answer.NOT_FOUND): Rule(_Do.SKIP, "the channel is gone"),
+    (_At.ENDED, Answer.RESYNC): _SKIP,
+    (_At.ENDED, Answer.REFUSED): _REFUSED,
+    (_At.ENDED, Answer.REJECTED): _SKIP,
+    (_At.ENDED, Answer.SERVER_ERROR): _SKIP,
+    (_At.ENDED, Answer.LOST): _SKIP,
+    (_At.ENDED, Answer.SILENT): _SKIP,
     # Deleting a channel that is missing answers 400.
-    (Stage.DELETE, Answer.OK): _GO_ON,
-    (Stage.DELETE, Answer.TERMINATED): _GONE,
-    (Stage.DELETE, Answer.NOT_FOUND): _GONE,
-    (Stage.DELETE, Answer.RESYNC): _GONE,
-    (Stage.DELETE, Answer.REFUSED): _REFUSED,
-    (Stage.DELETE, Answer.REJECTED): _GONE,
-    (Stage.DELETE, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.DELETE, Answer.LOST): _AGAIN,
-    (Stage.DELETE, Answer.SILENT): _AGAIN,
+    (_At.DELETE, Answer.OK): _GO_ON,
+    (_At.DELETE, Answer.TERMINATED): _GONE,
+    (_At.DELETE, Answer.NOT_FOUND): _GONE,
+    (_At.DELETE, Answer.RESYNC): _GONE,
+    (_At.DELETE, Answer.REFUSED): _REFUSED,
+    (_At.DELETE, Answer.REJECTED): _GONE,
+    (_At.DELETE, Answer.SERVER_ERROR): _AGAIN,
+    (_At.DELETE, Answer.LOST): _AGAIN,
+    (_At.DELETE, Answer.SILENT): _AGAIN,
 }
 
 
@@ -143,7 +166,7 @@ class PublishState:
 
     def __init__(self, *, create: bool = False) -> None:
         self.create = create
-        self.stage: Stage | None = Stage.CREATE if create else Stage.ASK
+        self.stage: PublishStage | None = _At.CREATE if create else _At.ASK
         """The request that has to succeed before a segment can be opened; None when one can."""
         self.seq = 0
         """The number of the next segment to open."""
@@ -167,11 +190,16 @@ class PublishState:
         self.reset = True
 
     def answered(
-        self, stage: Stage, answer: Answer, *, seq: int | None = None, next_seq: int | None = None
-    ) -> Rule:
+        self,
+        stage: PublishStage,
+        answer: Answer,
+        *,
+        seq: int | None = None,
+        next_seq: int | None = None,
+    ) -> PublishRule:
         """What to do about `answer`; `seq` is the segment's number, `next_seq` what ASK told."""
         rule = RULES[stage, answer]
-        if stage is Stage.ASK and answer is Answer.OK:
+        if stage is _At.ASK and answer is Answer.OK:
             if next_seq is None:
                 return _REJECTED
             # A number that was answered as closed stays closed, whatever the server tells next.
@@ -180,27 +208,27 @@ class PublishState:
             self.stage = None
             return rule
         match rule.action:
-            case Action.CREATE:
+            case _Do.CREATE:
                 if not self.create:
                     self.closed = self._met or rule.error is ChannelClosed
                     error = ChannelClosed if self.closed else rule.error
-                    return Rule(Action.FAIL, rule.why, error)
-                self.stage = Stage.CREATE
+                    return Rule(_Do.FAIL, rule.why, error)
+                self.stage = _At.CREATE
                 self._floor = 0
-            case Action.ASK:
-                self.stage = Stage.ASK
+            case _Do.ASK:
+                self.stage = _At.ASK
                 if seq is not None:
                     self._floor = max(self._floor, seq + 1)
-            case Action.AGAIN if stage is Stage.IDLE and seq is not None:
+            case _Do.AGAIN if stage is _At.IDLE and seq is not None:
                 self.withdraw(seq)
-            case Action.SKIP if seq is not None:
+            case _Do.SKIP if seq is not None:
                 self._floor = max(self._floor, seq + 1)
                 self.seq = max(self.seq, self._floor)
                 self.reset = True
                 if answer is Answer.NOT_FOUND:
                     # One who writes at once would never see the 404 before its first byte.
-                    self.stage = Stage.ASK
-            case Action.FAIL:
+                    self.stage = _At.ASK
+            case _Do.FAIL:
                 self.closed = self.closed or answer is Answer.TERMINATED
             case _:
                 pass

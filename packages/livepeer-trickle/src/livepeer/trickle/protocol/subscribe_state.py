@@ -8,22 +8,21 @@ contract in `specs/trickle.md`: nothing doubled, what is skipped is counted, 470
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from livepeer.trickle.exceptions import (
     ChannelNotFound,
     ChannelRefused,
     ProtocolError,
-    TrickleError,
 )
 from livepeer.trickle.protocol import wire
+from livepeer.trickle.protocol.rule import Rule
 from livepeer.trickle.protocol.wire import Answer
 from livepeer.trickle.types import GapPolicy, Start
 
 
-class Stage(Enum):
+class SubscribeStage(Enum):
     """Where a request stands when its answer (or the loss of it) comes."""
 
     WAITING = "a segment was asked for"
@@ -32,7 +31,7 @@ class Stage(Enum):
     PROBING = "it was silent, so the next number was asked for"
 
 
-class Action(Enum):
+class SubscribeAction(Enum):
     """What the subscriber does about it."""
 
     DELIVER = "hand out its bytes, ask for the next segment meanwhile"
@@ -48,60 +47,58 @@ class Action(Enum):
     FAIL = "raise"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    action: Action
-    why: str
-    error: type[TrickleError] | None = None
+SubscribeRule: TypeAlias = Rule[SubscribeAction]
 
+_At = SubscribeStage
+_Do = SubscribeAction
 
-_REFUSED: Final = Rule(Action.FAIL, "the server refused: check the credentials", ChannelRefused)
+_REFUSED: Final = Rule(_Do.FAIL, "the server refused: check the credentials", ChannelRefused)
 _REJECTED: Final = Rule(
-    Action.FAIL, "the server rejected the request: is this a trickle channel?", ProtocolError
+    _Do.FAIL, "the server rejected the request: is this a trickle channel?", ProtocolError
 )
-_AGAIN: Final = Rule(Action.AGAIN, "reading changes nothing, so it is safe to repeat")
-_CUT: Final = Rule(Action.CUT, "the rest of this segment is not to be had any more")
-_END: Final = Rule(Action.END, "the channel was closed")
-_RESUME: Final = Rule(Action.RESUME, "the ring still has it, from its first byte")
-_HOLD: Final = Rule(Action.HOLD, "the ring may have older ones")
-_HELD: Final = Rule(Action.RESYNC, "the channel was closed, one of its segments is in hand")
+_AGAIN: Final = Rule(_Do.AGAIN, "reading changes nothing, so it is safe to repeat")
+_CUT: Final = Rule(_Do.CUT, "the rest of this segment is not to be had any more")
+_END: Final = Rule(_Do.END, "the channel was closed")
+_RESUME: Final = Rule(_Do.RESUME, "the ring still has it, from its first byte")
+_HOLD: Final = Rule(_Do.HOLD, "the ring may have older ones")
+_HELD: Final = Rule(_Do.RESYNC, "the channel was closed, one of its segments is in hand")
 
-RULES: Final[dict[tuple[Stage, Answer], Rule]] = {
+RULES: Final[dict[tuple[SubscribeStage, Answer], SubscribeRule]] = {
     # An empty 200 without the mark of the end is a skipped segment: DELIVER hands out no bytes.
-    (Stage.WAITING, Answer.OK): Rule(Action.DELIVER, ""),
-    (Stage.WAITING, Answer.TERMINATED): _END,
+    (_At.WAITING, Answer.OK): Rule(_Do.DELIVER, ""),
+    (_At.WAITING, Answer.TERMINATED): _END,
     # A reader that had bytes can't see the end of the channel: the next GET is 404.
-    (Stage.WAITING, Answer.NOT_FOUND): Rule(Action.END, "the channel is missing", ChannelNotFound),
-    (Stage.WAITING, Answer.RESYNC): Rule(Action.RESYNC, "the channel lives, this number does not"),
-    (Stage.WAITING, Answer.REFUSED): _REFUSED,
-    (Stage.WAITING, Answer.REJECTED): _REJECTED,
-    (Stage.WAITING, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.WAITING, Answer.LOST): _AGAIN,
+    (_At.WAITING, Answer.NOT_FOUND): Rule(_Do.END, "the channel is missing", ChannelNotFound),
+    (_At.WAITING, Answer.RESYNC): Rule(_Do.RESYNC, "the channel lives, this number does not"),
+    (_At.WAITING, Answer.REFUSED): _REFUSED,
+    (_At.WAITING, Answer.REJECTED): _REJECTED,
+    (_At.WAITING, Answer.SERVER_ERROR): _AGAIN,
+    (_At.WAITING, Answer.LOST): _AGAIN,
     # A waiting GET hears nothing until the first byte, for ever: a quiet channel is no failure.
-    (Stage.WAITING, Answer.SILENT): Rule(Action.REPEAT, "the connection may be dead"),
-    (Stage.READING, Answer.OK): Rule(Action.NEXT, "the body ended"),
-    (Stage.READING, Answer.LOST): _RESUME,
+    (_At.WAITING, Answer.SILENT): Rule(_Do.REPEAT, "the connection may be dead"),
+    (_At.READING, Answer.OK): Rule(_Do.NEXT, "the body ended"),
+    (_At.READING, Answer.LOST): _RESUME,
     # A publisher that drops leaves its segment open: its readers would wait for ever.
-    (Stage.READING, Answer.SILENT): Rule(Action.PROBE, "slow, or left by its publisher?"),
-    (Stage.RESUMING, Answer.OK): Rule(Action.DELIVER, "the rest of it"),
-    (Stage.RESUMING, Answer.TERMINATED): _CUT,
-    (Stage.RESUMING, Answer.NOT_FOUND): _CUT,
-    (Stage.RESUMING, Answer.RESYNC): _CUT,
-    (Stage.RESUMING, Answer.REFUSED): _CUT,
-    (Stage.RESUMING, Answer.REJECTED): _CUT,
-    (Stage.RESUMING, Answer.SERVER_ERROR): _AGAIN,
-    (Stage.RESUMING, Answer.LOST): _AGAIN,
-    (Stage.RESUMING, Answer.SILENT): _AGAIN,
+    (_At.READING, Answer.SILENT): Rule(_Do.PROBE, "slow, or left by its publisher?"),
+    (_At.RESUMING, Answer.OK): Rule(_Do.DELIVER, "the rest of it"),
+    (_At.RESUMING, Answer.TERMINATED): _CUT,
+    (_At.RESUMING, Answer.NOT_FOUND): _CUT,
+    (_At.RESUMING, Answer.RESYNC): _CUT,
+    (_At.RESUMING, Answer.REFUSED): _CUT,
+    (_At.RESUMING, Answer.REJECTED): _CUT,
+    (_At.RESUMING, Answer.SERVER_ERROR): _AGAIN,
+    (_At.RESUMING, Answer.LOST): _AGAIN,
+    (_At.RESUMING, Answer.SILENT): _AGAIN,
     # `passed` in SubscribeState.answered turns DELIVER into CUT where a later segment has begun.
-    (Stage.PROBING, Answer.OK): Rule(Action.DELIVER, "the channel lives: wait on"),
-    (Stage.PROBING, Answer.TERMINATED): _CUT,
-    (Stage.PROBING, Answer.NOT_FOUND): _CUT,
-    (Stage.PROBING, Answer.RESYNC): _CUT,
-    (Stage.PROBING, Answer.REFUSED): _CUT,
-    (Stage.PROBING, Answer.REJECTED): _CUT,
-    (Stage.PROBING, Answer.SERVER_ERROR): _RESUME,
-    (Stage.PROBING, Answer.LOST): _RESUME,
-    (Stage.PROBING, Answer.SILENT): _RESUME,
+    (_At.PROBING, Answer.OK): Rule(_Do.DELIVER, "the channel lives: wait on"),
+    (_At.PROBING, Answer.TERMINATED): _CUT,
+    (_At.PROBING, Answer.NOT_FOUND): _CUT,
+    (_At.PROBING, Answer.RESYNC): _CUT,
+    (_At.PROBING, Answer.REFUSED): _CUT,
+    (_At.PROBING, Answer.REJECTED): _CUT,
+    (_At.PROBING, Answer.SERVER_ERROR): _RESUME,
+    (_At.PROBING, Answer.LOST): _RESUME,
+    (_At.PROBING, Answer.SILENT): _RESUME,
 }
 
 
@@ -146,31 +143,31 @@ class SubscribeState:
 
     def answered(
         self,
-        stage: Stage,
+        stage: SubscribeStage,
         answer: Answer,
         *,
         seq: int | None = None,
         latest: int | None = None,
-    ) -> Rule:
+    ) -> SubscribeRule:
         """What to do about `answer`, whose headers told `seq` and `latest`; moves the cursor."""
         rule = RULES[stage, answer]
         match stage, rule.action:
-            case Stage.WAITING, Action.DELIVER:
+            case _At.WAITING, _Do.DELIVER:
                 return self._arrived(rule, seq, latest)
-            case Stage.WAITING, Action.RESYNC:
+            case _At.WAITING, _Do.RESYNC:
                 self._resync(latest)
-            case Stage.WAITING, Action.END if rule.error is not None and not self.seen:
-                return Rule(Action.FAIL, rule.why, rule.error)
-            case Stage.WAITING, Action.END if self.held is not None:
+            case _At.WAITING, _Do.END if rule.error is not None and not self.seen:
+                return Rule(_Do.FAIL, rule.why, rule.error)
+            case _At.WAITING, _Do.END if self.held is not None:
                 self._skip(self.held)
                 self.ask = self.held
                 return _HELD
-            case Stage.WAITING, Action.END:
+            case _At.WAITING, _Do.END:
                 self._ended(seq, latest)
-            case Stage.RESUMING, Action.DELIVER if seq is not None and seq != self.current:
+            case _At.RESUMING, _Do.DELIVER if seq is not None and seq != self.current:
                 return _CUT
-            case Stage.PROBING, Action.DELIVER if self._passed(latest):
-                return Rule(Action.CUT, "its publisher left it and began a later one")
+            case _At.PROBING, _Do.DELIVER if self._passed(latest):
+                return Rule(_Do.CUT, "its publisher left it and began a later one")
             case _:
                 pass
         return rule
@@ -180,7 +177,7 @@ class SubscribeState:
         """The number of the segment that was handed out last."""
         return self.ask - 1
 
-    def _arrived(self, rule: Rule, seq: int | None, latest: int | None) -> Rule:
+    def _arrived(self, rule: SubscribeRule, seq: int | None, latest: int | None) -> SubscribeRule:
         if seq is None or seq < 0:
             # Where a number was asked for, the answer is that segment; else it can't be known.
             if self.ask < 0:
