@@ -140,6 +140,8 @@ def test_a_batch_class_is_called_by_each_of_the_printed_lines(
         assert paste(f"{sys.executable} call.py", elsewhere) == "Hello, Ada!\n"
         if shutil.which("curl"):
             assert json.loads(paste(block(text, "curl"), elsewhere)) == "Hello, Ada!"
+            told = paste(block(text, "curl, as a live runner"), elsewhere)
+            assert '"app":"greeter"' in told and told.rstrip().endswith('"Hello, Ada!"')
         it.wait_for("greeting Ada")
         it.wait_for("for greeter: the container answered 200")
         assert re.search(r"\d\d:\d\d:\d\d registered capability greeter", it.text)
@@ -178,6 +180,8 @@ def test_a_live_class_is_called_by_each_of_the_printed_lines(
         if shutil.which("curl"):
             printed = paste(block(text, "curl"), elsewhere)
             assert "X-Publish-Url: https://127.0.0.1" in printed
+            told = paste(block(text, "curl, as a live runner"), elsewhere)
+            assert '"app":"tint"' in told and '"stream_id"' in told
         it.wait_for("of tint started")
         it.wait_for("ended")
 
@@ -369,7 +373,7 @@ def test_another_networks_settings_do_not_lead_it_astray(folder: Folder) -> None
                 health = json.load(answer)
         except URLError as error:
             pytest.fail(str(error))
-        assert [one["status"] for one in health["registration"]] == ["registered"]
+        assert [one["status"] for one in health["registration"]] == ["registered"] * 2
         assert it.interrupt() == 0
 
 

@@ -134,11 +134,12 @@ class Look:
             health = await self._health(http)
             if health.get("status") == "ERROR":
                 return str(health.get("reason", "setup failed"))
-            for state in health.get("registration", ()):
-                if state.get("status") == "registered":
-                    return None
+            states = health.get("registration", ())
+            for state in states:
                 if state.get("status") == "refused":
                     return f"the orchestrator refused it: {state.get('reason')}"
+            if states and all(state.get("status") == "registered" for state in states):
+                return None
             await asyncio.sleep(LOOK_SECONDS)
         return STARTED_AGAIN
 
@@ -198,7 +199,7 @@ def _pipeline(
         "LIVEPEER_ORCH_URL": orchestrator.url,
         "LIVEPEER_ORCH_SECRET": orchestrator.secret,
         "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{reloader.port}",
-        "LIVEPEER_REGISTRATION": "byoc",
+        "LIVEPEER_REGISTRATION": "both",
         "LIVEPEER_CURRENCY": "wei",
         "LIVEPEER_TLS": "pin",
         "LIVEPEER_DEV": "1",
