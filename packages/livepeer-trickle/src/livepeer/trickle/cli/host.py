@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "livepeer.commands"
 DISTRIBUTIONS = ("livepeer-trickle", "livepeer-runner", "livepeer-client")
-PANELS = ("Author", "Operate", "Call", "Transport")
+PANELS = ("Author", "Publish", "Operate", "Call", "Transport")
 """The order of the panels in `livepeer --help`; others come last."""
 ABOUT = "Run AI on the Livepeer network: write a pipeline, serve it, call it."
 EPILOG = "Each command explains itself: livepeer COMMAND --help"
