@@ -14,7 +14,10 @@ from aiohttp import web
 
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.devnet.live_runners import proxy, static
+from livepeer.runner.devnet.live_runners.channels import RunnerChannels
+from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.trickle import TrickleSubscriber
+from livepeer.trickle.server import ServerLimits, TrickleServer
 
 from .live_runners import ScriptedRunner, registered, serving, until
 
@@ -227,6 +230,41 @@ async def test_a_runner_follows_its_sessions_on_its_channel() -> None:
         await asyncio.wait_for(following, 30)
         assert [event["event"] for event in events] == ["reserved", "released"]
         assert {event["session"] for event in events} == {session["session_id"]}
+
+
+async def test_a_runners_channel_is_kept_alive_until_it_is_gone() -> None:
+    async with TrickleServer() as server:
+        channels = RunnerChannels(server, public="p", internal="i", keepalive=0.02)
+        try:
+            for name in ("kept", "deleted"):
+                channels.create_o2r(name)
+            deleted, kept = server.get("deleted"), server.get("kept")
+            assert deleted is not None and kept is not None
+            deleted.close()  # by somebody who knows its URL
+            await until(lambda: kept.next_seq > 3)
+            channels.tell("deleted", "reserved", "session")
+            channels.close("deleted")
+            channels.close("kept")
+            written = kept.next_seq
+            await asyncio.sleep(0.1)
+            assert kept.next_seq == written
+        finally:
+            channels.aclose()
+
+
+async def test_a_trickle_server_without_room_is_told_to_the_runner() -> None:
+    async with TrickleServer(limits=ServerLimits(channels=1, name_length=8)) as server:
+        channels = RunnerChannels(server, public="p", internal="i")
+        with pytest.raises(RunnerRefusal) as refusal:
+            channels.create_o2r("a-name-that-is-long")
+        assert refusal.value.status == 414
+        channels.create("out", "out", "video/MP2T")
+        with pytest.raises(RunnerRefusal) as refusal:
+            channels.create("more", "more", "video/MP2T")
+        assert refusal.value.status == 429
+        with pytest.raises(RunnerRefusal) as refusal:
+            channels.create("..", "..", "video/MP2T")
+        assert refusal.value.status == 400
 
 
 async def test_a_runner_has_addresses_of_its_own_where_it_sits_in_another_network() -> None:

@@ -37,6 +37,35 @@ async def test_a_websocket_passes_both_ways_in_pieces_of_any_size() -> None:
         assert status == 200
 
 
+async def test_a_websocket_whose_other_side_reads_nothing_is_not_read_either() -> None:
+    go_on, received = asyncio.Event(), 0
+
+    async def late(request: web.Request) -> web.StreamResponse:
+        nonlocal received
+        websocket = web.WebSocketResponse(max_msg_size=0)
+        await websocket.prepare(request)
+        await go_on.wait()
+        async for message in websocket:
+            received += len(message.data)
+        return websocket
+
+    async with LocalOrchestrator(tls=False) as orchestrator, registered(orchestrator, late) as one:
+        app_url, _ = await session_of(one)
+        async with one.http.ws_connect(app_url + "ws") as websocket:
+            piece = os.urandom(1 << 20)
+
+            async def send() -> None:
+                for _ in range(64):
+                    await websocket.send_bytes(piece)
+
+            sending = asyncio.create_task(send())
+            done, _ = await asyncio.wait([sending], timeout=1)
+            assert not done  # 64 MiB are in nobody's memory
+            go_on.set()
+            await asyncio.wait_for(sending, 30)
+        await until(lambda: received == 64 << 20)
+
+
 async def test_a_websocket_that_the_runner_refuses_is_an_answer_like_others() -> None:
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=403, text="not you")

@@ -72,8 +72,8 @@ class Capabilities:
         """Takes a registration's JSON; raises `GoJSONError`, or `PriceFeedMissing`."""
         values = go_json.decode(go_json.parse(body), _FIELDS, "ExternalCapability", "core")
         load = values.pop("Load", 0)
+        values["price_scaling"] = values.get("price_scaling") or 1
         capability = CapabilityRecord(**values, load=load)
-        capability.price_scaling = capability.price_scaling or 1
         if capability.currency.lower() not in ("", "wei"):
             raise PriceFeedMissing(capability.currency)
         self._by_name[capability.name] = capability

@@ -15,7 +15,7 @@ from livepeer.runner.devnet.gateway.jobs import GatewayJobs
 from livepeer.runner.devnet.gateway.orders import Wallet
 from livepeer.runner.devnet.gateway.search import Orchestrators
 from livepeer.runner.devnet.gateway.streams import GatewayStreams
-from livepeer.runner.devnet.go_http import Handler, error, reply
+from livepeer.runner.devnet.go_http import Handler, error, redirect, reply
 from livepeer.runner.devnet.upstream import UpstreamClient
 from livepeer.runner.devnet.urls import clean_path
 
@@ -53,8 +53,6 @@ class LocalGateway:
         self._known = tuple(orchestrators)
         self._host, self._port = host, port
         self._address = ""
-        self._jobs: GatewayJobs | None = None
-        self._streams: GatewayStreams | None = None
         self._stack = contextlib.AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -75,11 +73,10 @@ class LocalGateway:
             stack.callback(listening.close)
             host = f"[{self._host}]" if ":" in self._host else self._host
             authority = f"{host}:{listening.getsockname()[1]}"
-            self._jobs = GatewayJobs(orchestrators)
-            self._streams = GatewayStreams(orchestrators, authority)
-            stack.push_async_callback(self._streams.aclose)
+            streams = GatewayStreams(orchestrators, authority)
+            stack.push_async_callback(streams.aclose)
             app = listener.application()
-            listener.handle(app, self._route)
+            listener.handle(app, _GatewayRoutes(GatewayJobs(orchestrators), streams))
             await stack.enter_async_context(listener.serve(app, listening))
             self._stack, self._address = stack.pop_all(), f"http://{authority}"
         logger.info("local gateway listens on %s", self._address)
@@ -94,14 +91,21 @@ class LocalGateway:
         await self._stack.aclose()
         self._address = ""
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
-        assert self._jobs is not None
+
+class _GatewayRoutes:
+    """Leads a request to jobs or streams."""
+
+    def __init__(self, jobs: GatewayJobs, streams: GatewayStreams) -> None:
+        self._jobs = jobs
+        self._streams = streams
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         cleaned = clean_path(path)
         if cleaned == _JOBS.rstrip("/"):
             cleaned = _JOBS
         if cleaned != path:
-            return reply(307, headers={"Location": cleaned})
+            return redirect(request, cleaned)
         if path.startswith(_JOBS):
             return await self._jobs.run(request)
         if path.startswith(_STREAMS):
@@ -109,7 +113,6 @@ class LocalGateway:
         return error(404, "404 page not found")
 
     async def _stream_route(self, request: web.Request, path: str) -> web.StreamResponse:
-        assert self._streams is not None
         if request.method == "OPTIONS":
             return reply(204)
         if path == "start":

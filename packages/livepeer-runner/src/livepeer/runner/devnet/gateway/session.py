@@ -53,7 +53,7 @@ class GatewaySession:
         self.capability = order.capability
         self.data = data
         self.current: JobToken | None = None
-        self.last_update: bytes | None = None
+        self._last_update: bytes | None = None
         self._order = order
         self._request_id = request_id
         self._body = body
@@ -71,6 +71,10 @@ class GatewaySession:
                 self.data.close()
             if self.current is not None:
                 await self._tell(self.current, "stream ended")
+
+    def remember(self, update: bytes) -> None:
+        """Another orchestrator that takes the stream over is told this first."""
+        self._last_update = update
 
     async def stop(self, body: bytes) -> bytes:
         """Passes a caller's stop on; what the orchestrator said, nothing where it failed."""
@@ -148,7 +152,7 @@ class GatewaySession:
     async def _keep_alive(self, url: str) -> str:
         async with contextlib.AsyncExitStack() as stack:
             publisher: TricklePublisher | None = None
-            message = self.last_update
+            message = self._last_update
             while True:
                 if message is None:
                     await asyncio.sleep(_KEEPALIVE)

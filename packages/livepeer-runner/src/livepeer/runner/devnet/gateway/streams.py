@@ -110,7 +110,7 @@ class GatewayStreams:
         body = await read_body(request)
         if len(body) > _LARGEST_BODY:
             return _too_large()
-        session.last_update = body
+        session.remember(body)
         return await self._pass_update(session, order, body, request)
 
     async def _pass_update(

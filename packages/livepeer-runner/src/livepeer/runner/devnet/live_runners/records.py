@@ -34,6 +34,21 @@ def _base32(data: bytes) -> str:
     return base64.b32encode(data).decode().rstrip("=").lower()
 
 
+def new_seed() -> bytes:
+    """What all secrets of one registration are made of."""
+    return secrets.token_bytes(32)
+
+
+def derived(seed: bytes, label: str) -> str:
+    """A secret of one registration for one purpose."""
+    return _base32(hmac.digest(seed, label.encode(), hashlib.sha256))
+
+
+def o2r_name(runner_id: str, seed: bytes) -> str:
+    """The name of the channel to a runner; whoever knows it can read and write it."""
+    return f"{runner_id}-{derived(seed, 'trickle:o2r')[:16]}-o2r"
+
+
 def same_secret(shown: str, known: str) -> bool:
     """Compared in a time that tells nothing of where they differ."""
     return secrets.compare_digest(
@@ -54,20 +69,23 @@ class RunnerSession:
 
 
 class RegisteredRunner:
-    """One registered runner. `says` is its last heartbeat, or its entry in `runners.json`."""
+    """One registered runner. `says` is its last heartbeat, or its entry in `runners.json`.
 
-    def __init__(self, runner_id: str, says: Announcement, now: float) -> None:
-        self.id = runner_id
-        self.route = runner_id
-        """What callers and the runner name it by in paths; a static one may use its label."""
+    `o2r` is the descriptor of the channel to the runner, whose name is `o2r_name`; a static runner
+    has none.
+    """
+
+    def __init__(
+        self, says: Announcement, seed: bytes, o2r: dict[str, str] | None, now: float
+    ) -> None:
+        self.id = self.route = says.runner_id
         self.says = says
         self.seen = now
         """When the last heartbeat came."""
         self.state = RunnerState.READY if says.ready else RunnerState.HIDDEN
-        self.o2r: dict[str, str] | None = None
-        """The descriptor of the channel to the runner; static ones have none."""
+        self.o2r = o2r
         self.sessions: dict[str, RunnerSession] = {}
-        self._seed = secrets.token_bytes(32)
+        self._seed = seed
 
     def __repr__(self) -> str:
         return f"RegisteredRunner({self.id!r}, {self.says.app!r}, {self.state.name})"
@@ -79,11 +97,15 @@ class RegisteredRunner:
     @property
     def heartbeat_secret(self) -> str:
         """What its heartbeats have to show; a static one has none."""
-        return "" if self.static else self.derived("heartbeat")
+        return "" if self.static else derived(self._seed, "heartbeat")
 
-    def derived(self, label: str) -> str:
-        """A secret of this registration for one purpose."""
-        return _base32(hmac.digest(self._seed, label.encode(), hashlib.sha256))
+    def session_token(self, session_id: str) -> str:
+        """What it has to show to act for a session."""
+        return derived(self._seed, f"session:{session_id}")
+
+    def reach_by(self, route: str) -> None:
+        """Callers and the runner name it so in paths: a static one may use its label."""
+        self.route = route
 
     def move(self, event: RunnerEvent) -> None:
         """To the next state; an event that its state does not know is a mistake of ours."""

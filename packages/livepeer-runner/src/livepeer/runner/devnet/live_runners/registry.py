@@ -17,6 +17,8 @@ from livepeer.runner.devnet.live_runners.records import (
     RegisteredRunner,
     RunnerSession,
     channel_name,
+    new_seed,
+    o2r_name,
     proxy_target,
     random_name,
     same_secret,
@@ -126,9 +128,9 @@ class RunnerRegistry:
             raise RunnerRefusal(400, f"runner_id must be at most {LONGEST_ID} letters")
         if len(self._runners) >= MOST_RUNNERS:
             raise RunnerRefusal(503, f"over {MOST_RUNNERS} live runners")
-        runner = RegisteredRunner(says.runner_id, says, self._clock())
-        key = runner.derived("trickle:o2r")[:16]
-        runner.o2r = self._channels.create_o2r(f"{runner.id}-{key}-o2r")
+        seed = new_seed()
+        o2r = self._channels.create_o2r(o2r_name(says.runner_id, seed))
+        runner = RegisteredRunner(says, seed, o2r, self._clock())
         self._runners[runner.route] = runner
         logger.info("live runner %s registered for %s", ascii(runner.id), ascii(says.app))
         return runner
@@ -180,11 +182,12 @@ class RunnerRegistry:
         label = entry.says.label
         runner = next((each for each in self if each.static and each.says.label == label), None)
         if runner is None:
-            runner = RegisteredRunner(f"runner_{random_name(5)}", entry.says, self._clock())
+            says = replace(entry.says, runner_id=f"runner_{random_name(5)}")
+            runner = RegisteredRunner(says, new_seed(), None, self._clock())
             logger.info("static live runner %s registered", ascii(label))
         else:
             del self._runners[runner.route]
-        runner.route = label if entry.by_label else runner.id
+        runner.reach_by(label if entry.by_label else runner.id)
         self._runners[runner.route] = runner
         self.checked(runner, entry, healthy=healthy)
         return runner
@@ -211,7 +214,7 @@ class RunnerRegistry:
         session_id = f"session_{random_name(5)}"
         while session_id in runner.sessions:
             session_id = f"session_{random_name(5)}"
-        session = RunnerSession(session_id, runner.derived(f"session:{session_id}"))
+        session = RunnerSession(session_id, runner.session_token(session_id))
         runner.sessions[session_id] = session
         self._tell(runner, "reserved", session_id)
         return session
