@@ -56,9 +56,9 @@ class Reader:
         """One that the server knows of, so that what is written from now on comes to it."""
         channel = server.get(name)
         assert channel is not None
-        before = sum(channel._readers.values())
+        before = channel.readers
         reader = cls(server.channel_url(name), **options)
-        await until(lambda: sum(channel._readers.values()) > before)
+        await until(lambda: channel.readers > before)
         return reader
 
     async def _read(self) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from livepeer.trickle.http.buffer import PIECE
-from livepeer.trickle.server.channel import Channel, ReadTurn
+from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
 from livepeer.trickle.server.registry import Registry
 from livepeer.trickle.server.segment import BLOCK, Cursor, Segment
-from livepeer.trickle.server.turn import WriteTurn
+from livepeer.trickle.server.turn import ReadTurn, WriteTurn
 
 NUMBERS = st.integers(0, 12)
 DATA = st.binary(min_size=1, max_size=12)
@@ -171,9 +171,9 @@ class ChannelAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def the_size_is_what_is_held(self) -> None:
-        ring = [segment for segment in self.channel._ring if segment is not None]
-        held = sum(segment.size for segment in [*ring, *self.channel._retired])
-        assert self.channel.size == self.channel._stock.size == held
+        ring = [segment for segment in self.channel._ring.slots if segment is not None]
+        held = sum(segment.size for segment in [*ring, *self.channel._ring.retired])
+        assert self.channel.size == self.channel._ring.stock.size == held
 
 
 TestChannelAgainstModel = ChannelAgainstModel.TestCase
@@ -263,9 +263,9 @@ class ChannelInLittleMemory(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_held_than_allowed(self) -> None:
-        ring = [segment for segment in self.channel._ring if segment is not None]
-        held = sum(len(chunk) for s in [*ring, *self.channel._retired] for chunk in s.chunks)
-        assert held == self.channel.size == self.channel._stock.size <= SMALL.channel_bytes
+        ring = [segment for segment in self.channel._ring.slots if segment is not None]
+        held = sum(len(chunk) for s in [*ring, *self.channel._ring.retired] for chunk in s.chunks)
+        assert held == self.channel.size == self.channel._ring.stock.size <= SMALL.channel_bytes
 
 
 TestChannelInLittleMemory = ChannelInLittleMemory.TestCase
@@ -281,10 +281,10 @@ def test_a_channel_that_ended_holds_only_what_is_still_read() -> None:
     reader = channel.open_read(1)
     assert reader is not None
     channel.close()
-    assert channel._stock.size == channel.size == 20
+    assert channel._ring.stock.size == channel.size == 20
     assert reader.take() == b"b" * 20
     reader.close()
-    assert channel._stock.size == channel.size == 0
+    assert channel._ring.stock.size == channel.size == 0
 
 
 def test_the_change_feed_tells_all_where_the_server_is_full() -> None:

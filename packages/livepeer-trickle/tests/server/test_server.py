@@ -323,7 +323,7 @@ async def test_a_reader_that_takes_nothing_is_cut() -> None:
         reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
         writer.write(b"GET /camera/0 HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        await until(lambda: not channel._readers)
+        await until(lambda: not channel.readers)
         writer.close()
 
 
@@ -335,7 +335,7 @@ async def test_over_the_limits_of_clients_they_get_429(
         channel = server.create("camera")
         waiting = await client.get(server, "/camera/0")
         posting = await client.post(server, "/camera/0")
-        await until(lambda: channel._readers and channel._writers)
+        await until(lambda: channel.readers and channel.writers)
         for method, path, status in (
             ("GET", "/camera/0", 429),
             ("POST", "/camera/1", 429),
@@ -347,7 +347,7 @@ async def test_over_the_limits_of_clients_they_get_429(
                 assert (method, path, response.status) == (method, path, status)
         await waiting.close()
         await posting.close()
-        await until(lambda: not channel._readers and not channel._writers)
+        await until(lambda: not channel.readers and not channel.writers)
         async with http.post(server.url + "/camera/0", data=b"now") as response:
             assert response.status == 200
 
@@ -374,9 +374,9 @@ async def test_a_waiting_reader_that_leaves_is_forgotten(client: RawClient) -> N
     async with TrickleServer() as server:
         channel = server.create("camera")
         waiting = await client.get(server, "/camera/0")
-        await until(lambda: channel._readers)
+        await until(lambda: channel.readers)
         await waiting.close()
-        await until(lambda: not channel._readers)
+        await until(lambda: not channel.readers)
 
 
 async def test_a_publisher_that_leaves_gives_the_segment_free(client: RawClient) -> None:
@@ -385,7 +385,7 @@ async def test_a_publisher_that_leaves_gives_the_segment_free(client: RawClient)
         post = await client.post(server, "/camera/0", b"half")
         await until(lambda: channel.next_seq == 1)
         await post.close()
-        await until(lambda: not channel._writers)
+        await until(lambda: not channel.writers)
         segment = channel.get(0)
         assert segment is not None
         assert (segment.closed, segment.owner) == (False, 0)
@@ -574,7 +574,7 @@ async def test_nothing_is_left_after_it_stopped(
             async with http.post(server.url + "/camera/0", data=b"x") as response:
                 assert response.status == 200
             waiting = await client.get(server, "/camera/1")
-            await until(lambda s=server: s.channels[0]._readers)  # type: ignore[misc]
+            await until(lambda s=server: s.channels[0].readers)  # type: ignore[misc]
         await waiting.close()
     await until(lambda: not asyncio.all_tasks() - before)
 
@@ -611,7 +611,7 @@ async def test_it_can_be_mounted_beside_other_routes(http: aiohttp.ClientSession
     waiting = asyncio.create_task(http.get(base + "/ai/trickle/a%2Fb/1"))
     channel = server.get("a/b")
     assert channel is not None
-    await until(lambda: channel._readers)
+    await until(lambda: channel.readers)
     async with asyncio.timeout(LIMIT / 2):
         await runner.cleanup()
         response = await waiting
@@ -681,7 +681,7 @@ async def test_a_thousand_idle_channels_cost_little(client: RawClient) -> None:
             connections.append(await client.get(server, f"/channel-{number}/0"))
             connections.append(await client.post(server, f"/channel-{number}/1"))
         last = server.create("channel-990")
-        await until(lambda: last._readers and last._writers)
+        await until(lambda: last.readers and last.writers)
         assert process.memory_info().rss - memory < 50_000_000
         busy = process.cpu_times()
         await asyncio.sleep(1)
@@ -698,7 +698,7 @@ async def test_clients_that_come_and_go_leave_nothing(client: RawClient) -> None
             path = f"/camera/{number % 7}"
             reading = await client.get(server, path)
             posting = await client.post(server, path, *([b"half"] if number % 2 else []))
-            await until(lambda r=reading: channel._readers or r.answer.head)
+            await until(lambda r=reading: channel.readers or r.answer.head)
             for connection in (reading, posting):
                 await connection.close()
             client.connections.clear()
@@ -706,10 +706,10 @@ async def test_clients_that_come_and_go_leave_nothing(client: RawClient) -> None
     async with TrickleServer() as server:
         channel = server.create("camera")
         await cycle(server, channel, 20)
-        await until(lambda: not channel._readers and not channel._writers)
+        await until(lambda: not channel.readers and not channel.writers)
         tasks, files = len(asyncio.all_tasks()), process.num_fds()
         await cycle(server, channel, 200)
-        await until(lambda: not channel._readers and not channel._writers)
+        await until(lambda: not channel.readers and not channel.writers)
         await until(lambda: len(asyncio.all_tasks()) <= tasks)
         assert process.num_fds() <= files
         assert channel.next_seq > 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from livepeer.trickle.server.access import Access, Authorize
-from livepeer.trickle.server.channel import Channel, SegmentWriter
+from livepeer.trickle.server.channel import Channel, LocalSegmentWriter
+from livepeer.trickle.server.handlers import Access, Authorize
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken, ServerLimits
 from livepeer.trickle.server.server import TrickleServer
 
@@ -12,8 +12,8 @@ __all__ = [
     "Authorize",
     "Channel",
     "LimitExceeded",
+    "LocalSegmentWriter",
     "SegmentTaken",
-    "SegmentWriter",
     "ServerLimits",
     "TrickleServer",
 ]

@@ -1,14 +1,16 @@
-"""One request in, one answer out: paths and methods of the protocol."""
+"""One request in, one answer out: paths and methods of the protocol, and who may use them."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Literal
 
 from aiohttp import web
 
 from livepeer.trickle.protocol import wire
-from livepeer.trickle.server.access import Access, Action, Authorize, cross_origin, is_allowed
 from livepeer.trickle.server.answers import answer, drain
 from livepeer.trickle.server.limits import LimitExceeded
 from livepeer.trickle.server.listener import begin
@@ -16,15 +18,34 @@ from livepeer.trickle.server.publish import publish
 from livepeer.trickle.server.registry import Registry
 from livepeer.trickle.server.subscribe import subscribe
 
+AccessKind = Literal["create", "publish", "subscribe", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client is about to do; a hook looks at it before anything is done or disclosed."""
+
+    action: AccessKind
+    """`create` a channel, `publish` a segment, `subscribe` (read, and the next write number),
+    `delete` a segment or a channel. Publishing where the server auto-creates is only `publish`."""
+    channel: str
+    request: web.BaseRequest = field(repr=False)  # its headers may hold secrets
+    """The request: headers, peer address, TLS. Its body must be left alone."""
+
+
+Authorize = Callable[[Access], bool | Awaitable[bool]]
+"""Returns whether it may happen; the client is told 403 where it may not."""
+
+
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FEED = "The change feed is the server's own\n"
-_SEGMENT_METHODS: dict[str, Action] = {
+_SEGMENT_METHODS: dict[str, AccessKind] = {
     "GET": "subscribe",
     "HEAD": "subscribe",
     "POST": "publish",
     "DELETE": "delete",
 }
-_CHANNEL_METHODS: dict[str, Action] = {"POST": "create", "DELETE": "delete"}
+_CHANNEL_METHODS: dict[str, AccessKind] = {"POST": "create", "DELETE": "delete"}
 
 
 class TrickleHandler:
@@ -57,7 +78,7 @@ class TrickleHandler:
             return web.Response()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = cross_origin(self._cors, request) if self._cors is not None else {}
+        headers = _cross_origin(self._cors, request) if self._cors is not None else {}
         path = _path(request)
         target = None if _bad_escape(path) else wire.parse_path(path, self._base_path)
         if target is None or target.channel in (".", ".."):
@@ -76,7 +97,7 @@ class TrickleHandler:
             headers["Allow"] = ", ".join(sorted(methods))
             return answer(405, "Method Not Allowed\n", headers)
         try:
-            if self._authorize is not None and not await is_allowed(
+            if self._authorize is not None and not await _is_allowed(
                 self._authorize, Access(action, target.channel, request)
             ):
                 return answer(403, "Forbidden\n", headers, close=True)
@@ -166,3 +187,35 @@ def _path(request: web.BaseRequest) -> str:
     if path.startswith(("http://", "https://")):
         path = "/" + path.split("/", 3)[3] if path.count("/") > 2 else "/"
     return path
+
+
+async def _is_allowed(authorize: Authorize, access: Access) -> bool:
+    """Ask the hook, which may be a plain or an async function."""
+    verdict = authorize(access)
+    if inspect.isawaitable(verdict):
+        verdict = await verdict
+    return bool(verdict)
+
+
+def _cross_origin(
+    origins: str | Collection[str] | None, request: web.BaseRequest
+) -> dict[str, str]:
+    """The headers that let a page of an allowed origin read the answer; none without `Origin`."""
+    origin = request.headers.get("Origin")
+    if origins is None or origin is None:
+        return {}
+    if origins != "*" and origin not in ((origins,) if isinstance(origins, str) else origins):
+        return {"Vary": "Origin"}
+    headers = {
+        "Access-Control-Allow-Origin": "*" if origins == "*" else origin,
+        "Access-Control-Expose-Headers": ", ".join((wire.SEQ, wire.LATEST, wire.CLOSED)),
+    }
+    if origins != "*":
+        headers["Vary"] = "Origin"
+    if "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = "GET, HEAD, POST, DELETE"
+        headers["Access-Control-Allow-Headers"] = ", ".join(
+            ("Authorization", wire.CONTENT_TYPE, wire.EXPECT_CONTENT, wire.RESET)
+        )
+        headers["Access-Control-Max-Age"] = "600"
+    return headers

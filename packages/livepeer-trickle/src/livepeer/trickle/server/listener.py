@@ -43,7 +43,7 @@ class ServerStops(ConnectionError):
     """The server stops, and does not wait for the end of a body that may stay open for long."""
 
 
-class Connection(web.RequestHandler, asyncio.BufferedProtocol):
+class ServerConnection(web.RequestHandler, asyncio.BufferedProtocol):
     """One connection. While a segment's body is received, its handler hears of a body that breaks:
     aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
     half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
@@ -143,7 +143,7 @@ class Listener(web.Server):
     def __call__(self) -> web.RequestHandler:
         if len(self._open) >= self._most:
             return cast("web.RequestHandler", Refusal())
-        return Connection(self, loop=self._loop, **self._options)
+        return ServerConnection(self, loop=self._loop, **self._options)
 
     def opened(self, transport: asyncio.Transport) -> None:
         self._open.add(transport)
@@ -165,14 +165,14 @@ class Listener(web.Server):
     def interrupt(self) -> None:
         """Take no more bodies; who still sends one is answered."""
         for connection in self.connections:
-            if isinstance(connection, Connection):
+            if isinstance(connection, ServerConnection):
                 connection.interrupt()
 
 
 def begin(request: web.BaseRequest) -> None:
     """A handler begins with a request. In somebody's application this is nothing."""
     protocol = request.protocol
-    if isinstance(protocol, Connection):
+    if isinstance(protocol, ServerConnection):
         protocol.began(request.content)
 
 
@@ -183,7 +183,7 @@ class receive:
 
     def __init__(self, request: web.BaseRequest) -> None:
         protocol = request.protocol
-        self._connection = protocol if isinstance(protocol, Connection) else None
+        self._connection = protocol if isinstance(protocol, ServerConnection) else None
         self._content = request.content
 
     def __enter__(self) -> None:

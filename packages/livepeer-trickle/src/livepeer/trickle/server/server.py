@@ -1,5 +1,5 @@
-"""The trickle server as an object: in front a listener or somebody's application, behind it the
-channels, and the sweep that ends idle ones."""
+"""The trickle server as an object: a listener or an application in front, the channels behind it,
+and the sweep that ends idle ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from livepeer.trickle.protocol import wire
-from livepeer.trickle.server.access import Authorize
 from livepeer.trickle.server.channel import Channel
-from livepeer.trickle.server.handlers import TrickleHandler
+from livepeer.trickle.server.handlers import Authorize, TrickleHandler
 from livepeer.trickle.server.limits import ServerLimits
 from livepeer.trickle.server.listener import Listener
 from livepeer.trickle.server.registry import Registry
@@ -43,17 +42,17 @@ class TrickleServer:
     It listens by itself as an async context manager, or answers below `base_path` in an aiohttp
     application (`server.mount(app)`). Defaults of the times are go-livepeer's.
 
-    :param host: address to listen on. Others than loopback need `authorize`, or a trusted network.
-    :param port: 0 takes a free one; `url` tells it.
-    :param base_path: where the channels are, such as `/ai/trickle`.
-    :param autocreate: a POST makes a missing channel. An orchestrator says no.
-    :param changefeed: tell of channels that come and go, in the channel `_changes`.
-    :param idle_timeout: seconds without a byte after which a channel is ended.
-    :param sweep_interval: seconds between looks for idle channels.
-    :param limits: bounds on memory and waits.
-    :param authorize: asked before each request, see `Access`; every client may do all without it.
-    :param ssl_context: serve TLS.
-    :param cors: origins whose pages may read the answers, or `"*"`.
+    - `host`: address to listen on. Others than loopback need `authorize`, or a trusted network.
+    - `port`: 0 takes a free one; `url` tells it.
+    - `base_path`: path of the channels, such as `/ai/trickle`.
+    - `autocreate`: a POST makes a missing channel. An orchestrator says no.
+    - `changefeed`: announce channels that come and go in the channel `_changes`.
+    - `idle_timeout`: seconds without a byte after which a channel is ended.
+    - `sweep_interval`: seconds between two looks for idle channels.
+    - `limits`: bounds on memory and waits.
+    - `authorize`: asked before each request, see `Access`; without it every client may do all.
+    - `ssl_context`: serve TLS.
+    - `cors`: origins whose pages may read the answers, or `"*"`.
     """
 
     def __init__(
@@ -119,11 +118,11 @@ class TrickleServer:
         return self._registry.create(name, mime_type)
 
     def get(self, name: str) -> Channel | None:
-        """The channel, None where there is none."""
+        """The channel of that name, or None."""
         return self._registry.get(name)
 
     async def close_channel(self, name: str) -> bool:
-        """End a channel and let its readers know; False where there is none."""
+        """End a channel and let its readers know; False if there is none."""
         closed = self._registry.close(name)
         await asyncio.sleep(0)
         return closed

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.answers import answer
-from livepeer.trickle.server.channel import Channel, ReadTurn
+from livepeer.trickle.server.channel import Channel
+from livepeer.trickle.server.turn import ReadTurn
 
 logger = logging.getLogger(__name__)
 

@@ -3,38 +3,35 @@ moves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from livepeer.trickle.server.limits import LimitExceeded, SegmentTaken
+from livepeer.trickle.server.ring import Ring
 from livepeer.trickle.server.segment import Cursor, Segment
-
-if TYPE_CHECKING:
-    from livepeer.trickle.server.channel import Channel
 
 
 class ReadTurn(Cursor):
     """One reader's turn at one segment; close it when the reader is done or gone."""
 
-    __slots__ = ("_channel", "latest")
+    __slots__ = ("_ring", "latest")
 
-    def __init__(self, channel: Channel, segment: Segment, latest: int) -> None:
+    def __init__(self, ring: Ring, segment: Segment) -> None:
         super().__init__(segment)
-        self._channel = channel
-        self.latest = latest
+        self._ring = ring
+        self.latest = ring.next_seq
         """The next write number when the reader came."""
+        ring.reader_came(segment)
 
     @property
     def terminated(self) -> bool:
         """Whether the channel has ended."""
-        return self._channel.closed
+        return self._ring.closed
 
     @property
     def latest_now(self) -> int:
         """The next write number now; what an empty answer tells."""
-        return self._channel.next_seq
+        return self._ring.next_seq
 
     def close(self) -> None:
-        self._channel._reader_left(self)
+        self._ring.reader_left(self.segment)
 
 
 class WriteTurn:
@@ -45,15 +42,16 @@ class WriteTurn:
     lets their bytes mix.) An owner that dropped leaves the segment open for the next one.
     """
 
-    __slots__ = ("_channel", "_left", "number", "segment", "wrote")
+    __slots__ = ("_left", "_ring", "number", "segment", "wrote")
 
-    def __init__(self, channel: Channel, segment: Segment, number: int) -> None:
-        self._channel = channel
+    def __init__(self, ring: Ring, segment: Segment, number: int) -> None:
+        self._ring = ring
         self._left = False
         self.number = number
         """Counts from 1 in the order in which the writers of a channel came."""
         self.segment = segment
         self.wrote = False
+        ring.writer_came()
 
     @property
     def seq(self) -> int:
@@ -63,7 +61,7 @@ class WriteTurn:
     @property
     def terminated(self) -> bool:
         """Whether the channel has ended."""
-        return self._channel.closed
+        return self._ring.closed
 
     def write(self, data: bytes) -> None:
         """Add bytes; those for a segment that somebody closed are dropped.
@@ -77,11 +75,11 @@ class WriteTurn:
             segment.owner = self.number
             self.wrote = True
             if not segment.closed:
-                self._channel._move_next(segment.seq + 1)
+                self._ring.move_next(segment.seq + 1)
         if segment.closed:
             return
         try:
-            self._channel._store(segment, data)
+            self._ring.store(segment, data)
         except LimitExceeded:
             segment.close()
             raise
@@ -95,7 +93,7 @@ class WriteTurn:
             elif self.wrote:
                 raise self._taken()
             elif segment.owner == 0 and not segment.closed:
-                self._channel._move_next(segment.seq + 1)
+                self._ring.move_next(segment.seq + 1)
                 segment.close()
         finally:
             self.leave()
@@ -103,14 +101,14 @@ class WriteTurn:
     def too_late(self) -> None:
         """The segment was closed before this turn began. The next write moves behind it, also
         backwards, as in the reference."""
-        self._channel._move_next(self.seq + 1)
+        self._ring.move_next(self.seq + 1)
         self.leave()
 
     def passed_over(self) -> None:
         """The segment was closed while this turn waited with its first byte. The next write moves
         behind it, but not backwards: the reference then hands out old segments."""
-        if self._channel.next_seq <= self.seq:
-            self._channel._move_next(self.seq + 1)
+        if self._ring.next_seq <= self.seq:
+            self._ring.move_next(self.seq + 1)
         self.leave()
 
     def leave(self) -> None:
@@ -120,7 +118,7 @@ class WriteTurn:
         self._left = True
         if self.segment.owner == self.number:
             self.segment.owner = 0
-        self._channel._writer_left()
+        self._ring.writer_left()
 
     def _taken(self) -> SegmentTaken:
         return SegmentTaken("a later POST writes this segment", seq=self.seq)
