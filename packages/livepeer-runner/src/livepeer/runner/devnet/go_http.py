@@ -103,20 +103,20 @@ def expects_continue(request: web.Request) -> bool:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body; only now is a caller that asked told to send it."""
+    """The whole body; a caller that waits for 100 gets it first."""
     _go_on(request)
     return await request.read()
 
 
 async def read_on(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it comes, likewise."""
+    """The body in pieces, as they arrive; a caller that waits for 100 gets it first."""
     _go_on(request)
     async for data in request.content.iter_any():
         yield data
 
 
 async def read_small(request: web.Request, most: int) -> bytes | None:
-    """The whole body, None where it has over `most` bytes."""
+    """The whole body, or None if it has over `most` bytes."""
     body = bytearray()
     async for data in read_on(request):
         body += data

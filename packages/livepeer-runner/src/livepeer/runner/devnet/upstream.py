@@ -163,7 +163,7 @@ class UpstreamAnswer:
         return b"".join([data async for data in self.chunks()])
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes; raises `AnswerBrokeOff` where it is cut."""
+        """The body in pieces, as they arrive; raises `AnswerBrokeOff` if it is cut off."""
         if self.status == 101:
             await self._until_closed()
             return

@@ -23,7 +23,7 @@ livepeer dev live.py --input clip.mp4 --output out.mp4 -p u=90
 
 livepeer dev sentiment.py tint.py
 
-The network is local, free, in memory, and for nobody but this machine. With --input, the exit code
+The network is local, free, in memory, and open to this machine only. With --input, the exit code
 is that of the call (see `livepeer run --help`); else 0 after Ctrl-C."""
 
 

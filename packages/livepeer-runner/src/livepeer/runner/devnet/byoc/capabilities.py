@@ -97,8 +97,8 @@ class Capabilities:
         return 0 if capability is None else max(0, capability.capacity - capability.load)
 
     def tell_why_none(self, name: str) -> None:
-        """Log why nobody can be had for it. A caller is told the same whether it is full or not
-        known, as by the reference; whoever runs this network wants to know which."""
+        """Logs why a capability has no free place. Callers are told the same whether it is full or
+        unknown, as in the reference; the log says which."""
         capability = self._by_name.get(name)
         shown = ascii(name[:_SHOWN])
         if capability is None:

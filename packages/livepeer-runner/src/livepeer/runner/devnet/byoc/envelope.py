@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class NoCapacity(Refused):
-    """Nobody offers the capability. A full one is never refused."""
+    """The capability is not registered. A full one is never refused."""
 
     def __init__(self) -> None:
         super().__init__("No capacity available for capability")

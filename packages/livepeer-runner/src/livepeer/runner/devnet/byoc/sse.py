@@ -1,4 +1,4 @@
-"""Server-sent events on their way through an orchestrator, line by line, oddities included.
+"""Server-sent events through an orchestrator, line by line, with the quirks of the reference.
 
 - A line over 65,535 bytes ends the reading without a sign; CRLF becomes LF.
 - A balance goes before every line that contains `[DONE]`, and nothing ends there.
@@ -73,7 +73,7 @@ async def lines(answer: UpstreamAnswer) -> AsyncGenerator[bytes, None]:
 
 
 async def flood(request: web.Request, response: web.StreamResponse) -> None:
-    """Blank lines until somebody ends it."""
+    """Writes blank lines until it is cancelled."""
     while True:
         await write(request, response, _FLOOD)
         await asyncio.sleep(_FLOOD_PAUSE)

@@ -64,7 +64,7 @@ class _Stream:
 class Streams:
     """The streams of one orchestrator.
 
-    It watches nothing: a stream that nobody stops keeps its place, and its channels go one by one
+    It watches nothing: a stream that is not stopped keeps its place, and its channels go one by one
     when they are idle. A failed start leaves nothing behind, but the container is not told.
     """
 

@@ -1,4 +1,4 @@
-"""What a gateway keeps of a stream for its callers: the last status, and the data as it comes."""
+"""What a gateway keeps of a stream for its callers: the last status, and a feed of its data."""
 
 from __future__ import annotations
 

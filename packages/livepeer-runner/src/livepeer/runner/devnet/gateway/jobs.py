@@ -27,7 +27,7 @@ _GRACE = 10
 
 
 class GatewayJobs:
-    """Passes jobs to orchestrators, with the reference's oddities.
+    """Forwards jobs to orchestrators, with the reference's quirks.
 
     A 4xx is final. After a 5xx or a lost connection the next orchestrator is asked, and where none
     is left the caller gets 200 without a body. A stream goes to every orchestrator, one after the

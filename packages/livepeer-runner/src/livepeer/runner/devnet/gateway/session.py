@@ -171,7 +171,7 @@ class GatewaySession:
                 message = None
 
     async def _watch_events(self, url: str, token: JobToken) -> str | None:
-        """None once the channel is over: nobody watches it any more then."""
+        """Why the stream has to end; None after the end of the channel, which ends no stream."""
         reading = asyncio.create_task(self._read_events(url, token))
         try:
             while True:

@@ -27,7 +27,7 @@ _START = {
 }
 _JSON = {"Content-Type": "application/json"}
 _END_OF_DATA = b'data: \n\nevent: end\\ndata: {"type":"stream_ended"}\\n\\n'
-"""As ill-formed as it comes from the reference: backslashes where line ends were meant."""
+"""Ill-formed, as the reference sends it: backslashes in place of line ends."""
 _FAREWELL = 5.0
 """Seconds that orchestrators get to hear of the end when the gateway ends."""
 

@@ -12,7 +12,11 @@ from aiohttp import web
 from livepeer.runner.devnet.go_http import json_reply, redirect, reply
 from livepeer.runner.devnet.live_runners.announcement import PERSISTENT, SINGLE_SHOT
 from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
-from livepeer.runner.devnet.live_runners.records import RegisteredRunner, RunnerSession, public_url
+from livepeer.runner.devnet.live_runners.records import (
+    RegisteredRunner,
+    ReservedSession,
+    public_url,
+)
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
 from livepeer.runner.devnet.live_runners.states import Ask, RunnerRefusal
 from livepeer.runner.devnet.urls import (
@@ -56,7 +60,7 @@ class CallerRoutes:
         return json_reply(told)
 
     def stop(self, route: str, session_id: str) -> web.StreamResponse:
-        """Gives a place back, also one that nobody holds."""
+        """Gives a place back; 204 for an unknown session too."""
         self._registry.release(route, session_id)
         return reply(_NO_CONTENT)
 
@@ -112,7 +116,7 @@ class CallerRoutes:
         self,
         request: web.Request,
         runner: RegisteredRunner,
-        session: RunnerSession,
+        session: ReservedSession,
         base: GoURL,
         name: str,
     ) -> web.StreamResponse:

@@ -69,7 +69,7 @@ class RunnerChannels:
         }
 
     def tell(self, channel_name: str, event: str, session_id: str) -> None:
-        """Writes a session event; nobody has to read it."""
+        """Writes a session event; it is lost if the runner does not read it in time."""
         now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
         document = {"event": event, "session": session_id, "timestamp": now}
         if (channel := self._trickle.get(channel_name)) is not None:

@@ -40,7 +40,7 @@ _TOKENS = re.compile(r"[^,\s][^,]*")
 
 
 class _GoRequest(aiohttp.ClientRequest):
-    """A request that says nothing of a body that it has not, but for methods that have one."""
+    """A request without a body says `Content-Length: 0` only where Go's client does."""
 
     def update_body_from_data(self, body: Any, *args: Any, **options: Any) -> None:
         super().update_body_from_data(body, *args, **options)
@@ -49,8 +49,8 @@ class _GoRequest(aiohttp.ClientRequest):
 
 
 class RunnerProxy:
-    """The connections to all runners. There is no limit on time: a caller that leaves ends its
-    request, and nothing else does."""
+    """The connections to all runners. Requests have no time limit: one ends with its answer or when
+    its caller leaves."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -82,9 +82,9 @@ class RunnerProxy:
     async def pass_on(
         self, request: web.Request, url: GoURL, added: Mapping[str, str]
     ) -> web.StreamResponse:
-        """The runner's answer as it comes; 502 where there is none.
+        """Forwards a request and streams the answer back; 502 if the runner gives none.
 
-        `added` are the headers that tell the runner of the session: a caller cannot set them.
+        `added` are the headers that tell the runner of the session; a caller cannot set them.
         """
         assert self._session is not None, "used outside of its context"
         if self._passing >= MOST_REQUESTS:

@@ -45,7 +45,7 @@ def derived(seed: bytes, label: str) -> str:
 
 
 def o2r_name(runner_id: str, seed: bytes) -> str:
-    """The name of the channel to a runner; whoever knows it can read and write it."""
+    """The name of the channel to a runner. It is a credential: it is all a reader needs."""
     return f"{runner_id}-{derived(seed, 'trickle:o2r')[:16]}-o2r"
 
 
@@ -57,8 +57,8 @@ def same_secret(shown: str, known: str) -> bool:
 
 
 @dataclass
-class RunnerSession:
-    """A place at a runner that somebody holds. Its id and token are credentials."""
+class ReservedSession:
+    """A reserved place at a runner. Its id and its token are credentials."""
 
     id: str = field(repr=False)
     token: str = field(repr=False)
@@ -84,7 +84,7 @@ class RegisteredRunner:
         """When the last heartbeat came."""
         self.state = RunnerState.READY if says.ready else RunnerState.HIDDEN
         self.o2r = o2r
-        self.sessions: dict[str, RunnerSession] = {}
+        self.sessions: dict[str, ReservedSession] = {}
         self._seed = seed
 
     def __repr__(self) -> str:

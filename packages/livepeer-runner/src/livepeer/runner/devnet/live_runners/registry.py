@@ -15,7 +15,7 @@ from livepeer.runner.devnet.live_runners.announcement import (
 )
 from livepeer.runner.devnet.live_runners.records import (
     RegisteredRunner,
-    RunnerSession,
+    ReservedSession,
     channel_name,
     new_seed,
     o2r_name,
@@ -136,7 +136,7 @@ class RunnerRegistry:
         return runner
 
     def unregister(self, route: str, shown: str) -> None:
-        """A runner's farewell; raises `RunnerRefusal`."""
+        """Removes a runner at its own request; raises `RunnerRefusal`."""
         runner = self.find(route, Ask.UNREGISTER)
         if runner.static:
             raise RunnerRefusal(400, "static runner cannot unregister with heartbeat credentials")
@@ -205,7 +205,7 @@ class RunnerRegistry:
 
     # --- sessions --------------------------------------------------------------------------------
 
-    def reserve(self, route: str) -> RunnerSession:
+    def reserve(self, route: str) -> ReservedSession:
         """Takes a place; raises `RunnerRefusal`."""
         runner = self.find(route, Ask.RESERVE)
         held = sum(len(each.sessions) for each in self._runners.values())
@@ -214,14 +214,14 @@ class RunnerRegistry:
         session_id = f"session_{random_name(5)}"
         while session_id in runner.sessions:
             session_id = f"session_{random_name(5)}"
-        session = RunnerSession(session_id, runner.session_token(session_id))
+        session = ReservedSession(session_id, runner.session_token(session_id))
         runner.sessions[session_id] = session
         self._tell(runner, "reserved", session_id)
         return session
 
     def session(
         self, route: str, session_id: str, *, token: str | None = None
-    ) -> tuple[RegisteredRunner, RunnerSession]:
+    ) -> tuple[RegisteredRunner, ReservedSession]:
         """A session that runs; the runner itself has to show its token. Raises `RunnerRefusal`."""
         runner = self.find(route, Ask.USE)
         session = runner.sessions.get(session_id)
@@ -232,13 +232,13 @@ class RunnerRegistry:
         return runner, session
 
     def release(self, route: str, session_id: str) -> None:
-        """Gives a place back. One that nobody holds is no error; raises `RunnerRefusal`."""
+        """Gives a place back; an unknown session is no error. Raises `RunnerRefusal`."""
         runner = self.find(route, Ask.RELEASE)
         session = runner.sessions.get(session_id)
         if session is not None:
             self._release(runner, session, told=True)
 
-    def _release(self, runner: RegisteredRunner, session: RunnerSession, *, told: bool) -> None:
+    def _release(self, runner: RegisteredRunner, session: ReservedSession, *, told: bool) -> None:
         del runner.sessions[session.id]
         if told:
             self._tell(runner, "released", session.id)
@@ -258,7 +258,7 @@ class RunnerRegistry:
 
     # --- what a session may have -----------------------------------------------------------------
 
-    def open_channel(self, session: RunnerSession, name: str, mime_type: str) -> dict[str, str]:
+    def open_channel(self, session: ReservedSession, name: str, mime_type: str) -> dict[str, str]:
         """The descriptor of a channel; one that is there keeps its type. Raises `RunnerRefusal`."""
         name = channel_name(name)
         if name not in session.channels:
@@ -269,14 +269,14 @@ class RunnerRegistry:
             )
         return session.channels[name]
 
-    def close_channel(self, session: RunnerSession, name: str) -> None:
+    def close_channel(self, session: ReservedSession, name: str) -> None:
         """Ends a channel; raises `RunnerRefusal`."""
         descriptor = session.channels.pop(channel_name(name), None)
         if descriptor is None:
             raise RunnerRefusal(404, "trickle channel not found")
         self._channels.close(descriptor["channel_name"])
 
-    def open_proxy(self, runner: RegisteredRunner, session: RunnerSession, target: str) -> str:
+    def open_proxy(self, runner: RegisteredRunner, session: ReservedSession, target: str) -> str:
         """A public id for the runner, or for another URL on its host. Raises `RunnerRefusal`."""
         if len(session.proxies) >= MOST_CHANNELS:
             raise RunnerRefusal(429, f"over {MOST_CHANNELS} proxies in one session")
@@ -284,7 +284,7 @@ class RunnerRegistry:
         session.proxies[proxy_id] = proxy_target(runner, target)
         return proxy_id
 
-    def proxied(self, proxy_id: str) -> tuple[RegisteredRunner, RunnerSession, str] | None:
+    def proxied(self, proxy_id: str) -> tuple[RegisteredRunner, ReservedSession, str] | None:
         """The session behind a public id and the URL it stands for; None for an unknown one."""
         for runner in self:
             if runner.state is RunnerState.READY:

@@ -9,7 +9,11 @@ from aiohttp import web
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.go_http import json_reply, read_small, reply
 from livepeer.runner.devnet.live_runners.announcement import heartbeat as read_heartbeat
-from livepeer.runner.devnet.live_runners.records import RegisteredRunner, RunnerSession, public_url
+from livepeer.runner.devnet.live_runners.records import (
+    RegisteredRunner,
+    ReservedSession,
+    public_url,
+)
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 
@@ -102,7 +106,7 @@ class RunnerRoutes:
 
     def _of_runner(
         self, request: web.Request, route: str, session_id: str
-    ) -> tuple[RegisteredRunner, RunnerSession]:
+    ) -> tuple[RegisteredRunner, ReservedSession]:
         token = _shown(request, "Livepeer-Session-Token")
         return self._registry.session(route, session_id, token=token)
 

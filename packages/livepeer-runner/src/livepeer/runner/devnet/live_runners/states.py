@@ -11,8 +11,8 @@ class RunnerState(Enum):
     READY = auto()
     """Its status is `ready` (or empty): it is found and called."""
     HIDDEN = auto()
-    """Its status is anything else, or its health check failed: nobody finds it, and requests of
-    sessions that run are answered 404."""
+    """Its status is anything else, or its health check failed: discovery does not show it, and
+    requests of running sessions are answered 404."""
     SILENT = auto()
     """No heartbeat for the TTL, and not swept yet: its id is held, even against itself."""
     GONE = auto()
@@ -32,7 +32,7 @@ class RunnerEvent(Enum):
 
 
 class Ask(Enum):
-    """What somebody wants of a runner."""
+    """What is asked of a runner."""
 
     HEARTBEAT = auto()
     UNREGISTER = auto()
