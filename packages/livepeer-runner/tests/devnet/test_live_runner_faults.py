@@ -307,6 +307,23 @@ async def test_an_orchestrator_without_live_runners_says_so() -> None:
             _ = orchestrator.runners
 
 
+async def test_a_free_runner_cannot_register_where_prices_are_checked(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with LocalOrchestrator(check_prices=True) as orchestrator:
+        runner = ScriptedRunner(orchestrator, http)
+        runner.url = "http://127.0.0.1:1"
+        assert await runner.heartbeat() == (400, "price_info.price is required")
+        priced = {"price": "0", "currency": "usd", "unit": "hour"}
+        assert await runner.heartbeat(price_info=priced) == (
+            400,
+            "price_info.price must be a positive decimal",
+        )
+        assert (await runner.heartbeat(price_info={**priced, "price": 1.5}))[0] == 200
+        (entry,) = await runner.discovered()
+        assert "price_info" not in entry
+
+
 async def test_a_peer_that_sends_too_much_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "MOST_REQUESTS", 1)
     began, go_on = asyncio.Event(), asyncio.Event()

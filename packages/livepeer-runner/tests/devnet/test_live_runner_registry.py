@@ -54,7 +54,7 @@ def make(**options: Any) -> tuple[RunnerRegistry, Channels]:
 
 def says(runner_id: str, **more: Any) -> Any:
     document = {"runner_id": runner_id, "runner_url": "http://r.test", "app": "a/b", **more}
-    return heartbeat(json.dumps(document).encode(), offchain=True)
+    return heartbeat(json.dumps(document).encode(), check_prices=False)
 
 
 class Model:
@@ -257,7 +257,7 @@ def test_one_missed_check_releases_every_session_of_a_static_runner() -> None:
             }
         ]
     }
-    (entry,) = static_entries(json.dumps(document).encode(), offchain=True)
+    (entry,) = static_entries(json.dumps(document).encode(), check_prices=False)
     assert entry.health_url == "http://r.test/base/ready"
     runner = registry.register_static(entry, healthy=True)
     session = registry.reserve("static")
@@ -303,7 +303,7 @@ def test_an_entry_of_a_static_file_that_is_wrong_is_named(
     good = {"label": "l", "runner_url": "http://r.test", "health_url": "/ready", "app": "a"}
     document = {"runners": [good, {**good, "label": "m", **change}]}
     with pytest.raises(RunnerRefusal) as refusal:
-        static_entries(json.dumps(document).encode(), offchain=True)
+        static_entries(json.dumps(document).encode(), check_prices=False)
     assert str(refusal.value) == f"runners[1]: {text}"
 
 
@@ -322,12 +322,12 @@ def test_a_price_is_checked_on_a_chain_and_nowhere_else(
 ) -> None:
     document = {"runner_url": "http://r.test", "app": "a", "price_info": price_info}
     body = json.dumps(document).encode()
-    heartbeat(body, offchain=True)
+    heartbeat(body, check_prices=False)
     with pytest.raises(RunnerRefusal) as refusal:
-        heartbeat(body, offchain=False)
+        heartbeat(body, check_prices=True)
     assert (refusal.value.status, str(refusal.value)) == (400, text)
     good = {**document, "price_info": {"price": "0.5", "currency": " USD "}}
-    checked = heartbeat(json.dumps(good).encode(), offchain=False).price_info
+    checked = heartbeat(json.dumps(good).encode(), check_prices=True).price_info
     assert (checked.price, checked.currency, checked.unit) == ("0.5", "usd", "hour")
 
 
@@ -419,11 +419,11 @@ def test_a_heartbeat_that_is_wrong_is_400_in_the_words_of_the_reference(
     body: bytes, text: str
 ) -> None:
     with pytest.raises(RunnerRefusal) as refusal:
-        heartbeat(body, offchain=True)
+        heartbeat(body, check_prices=False)
     assert refusal.value.status == 400
     assert text in str(refusal.value)
 
 
 def test_what_follows_the_first_value_of_a_heartbeat_does_not_matter() -> None:
-    said = heartbeat(b'{"runner_url": "http://x", "APP": "a"} garbage', offchain=True)
+    said = heartbeat(b'{"runner_url": "http://x", "APP": "a"} garbage', check_prices=False)
     assert said.app == "a"

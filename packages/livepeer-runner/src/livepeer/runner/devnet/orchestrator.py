@@ -55,6 +55,8 @@ class LocalOrchestrator:
         runner_address: Its URL for live runners (`-liveRunnerAddr`); the default is `url`.
         heartbeat_interval: Seconds between two heartbeats, as live runners are told.
         heartbeat_ttl: Seconds without one after which a live runner is gone.
+        check_prices: Refuse the `price_info` of live runners that an orchestrator on a chain
+            refuses, such as a price of 0. Nothing has to be paid all the same.
 
     Example:
         ```python
@@ -76,6 +78,7 @@ class LocalOrchestrator:
         runner_address: str | None = None,
         heartbeat_interval: float = HEARTBEAT_SECONDS,
         heartbeat_ttl: float = TTL_SECONDS,
+        check_prices: bool = False,
     ) -> None:
         self.capabilities = Capabilities()
         self.secret = secrets.token_urlsafe(24) if secret is None else secret
@@ -89,6 +92,7 @@ class LocalOrchestrator:
         self._live_runners = live_runners
         self._runner_address = runner_address
         self._interval, self._ttl = heartbeat_interval, heartbeat_ttl
+        self._check_prices = check_prices
         self._running: _Running | None = None
 
     def __repr__(self) -> str:
@@ -178,6 +182,7 @@ class LocalOrchestrator:
             address=address,
             runner_address=runner_address,
             channels=channels,
+            check_prices=self._check_prices,
             ttl=self._ttl,
         )
         static = StaticRunners(registry, upstream)

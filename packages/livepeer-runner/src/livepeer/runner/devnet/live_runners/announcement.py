@@ -85,7 +85,7 @@ class StaticEntry:
         return f"StaticEntry({self.says.label!r}, {self.says.app!r})"
 
 
-def heartbeat(body: bytes, *, offchain: bool) -> Announcement:
+def heartbeat(body: bytes, *, check_prices: bool) -> Announcement:
     """Reads a heartbeat; its `runner_id` may be empty. Raises `RunnerRefusal`."""
     try:
         fields = go_json.decode(
@@ -93,10 +93,10 @@ def heartbeat(body: bytes, *, offchain: bool) -> Announcement:
         )
     except go_json.GoJSONError as error:
         raise RunnerRefusal(400, str(error)) from None
-    return _announcement(fields, offchain=offchain)
+    return _announcement(fields, check_prices=check_prices)
 
 
-def static_entries(data: bytes, *, offchain: bool) -> list[StaticEntry]:
+def static_entries(data: bytes, *, check_prices: bool) -> list[StaticEntry]:
     """Reads the content of a `runners.json`; raises `RunnerRefusal`."""
     try:
         document = go_json.decode(
@@ -107,7 +107,7 @@ def static_entries(data: bytes, *, offchain: bool) -> list[StaticEntry]:
     entries: list[StaticEntry] = []
     for number, fields in enumerate(document.get("runners", ())):
         try:
-            entry = _static_entry(fields, offchain=offchain)
+            entry = _static_entry(fields, check_prices=check_prices)
             if entry.says.label in {each.says.label for each in entries}:
                 raise RunnerRefusal(400, f'duplicate label "{entry.says.label}"')
         except RunnerRefusal as refusal:
@@ -116,7 +116,7 @@ def static_entries(data: bytes, *, offchain: bool) -> list[StaticEntry]:
     return entries
 
 
-def _announcement(fields: dict[str, Any], *, offchain: bool) -> Announcement:
+def _announcement(fields: dict[str, Any], *, check_prices: bool) -> Announcement:
     try:
         url = parse_http_url(fields.get("runner_url", ""))
     except BadURL:
@@ -148,7 +148,7 @@ def _announcement(fields: dict[str, Any], *, offchain: bool) -> Announcement:
         mode=mode,
         gpu=fields.get("gpu"),
         capacity=capacity or 1,
-        price_info=price if offchain else price.checked(),
+        price_info=price.checked() if check_prices else price,
     )
 
 
@@ -159,7 +159,7 @@ def _check_metadata(metadata: str) -> None:
         raise RunnerRefusal(400, "metadata must not contain Unicode replacement character U+FFFD")
 
 
-def _static_entry(fields: dict[str, Any], *, offchain: bool) -> StaticEntry:
+def _static_entry(fields: dict[str, Any], *, check_prices: bool) -> StaticEntry:
     routing = fields.get("routing", "").strip() or "runner-id"
     if routing not in ("runner-id", "label"):
         raise RunnerRefusal(400, 'routing must be "runner-id" or "label"')
@@ -176,7 +176,7 @@ def _static_entry(fields: dict[str, Any], *, offchain: bool) -> StaticEntry:
         raise RunnerRefusal(400, "invalid health_url") from None
     if not 100 <= healthy_status <= 599:
         raise RunnerRefusal(400, "healthy_status_code must be a valid HTTP status code")
-    says = _announcement(fields, offchain=offchain)
+    says = _announcement(fields, check_prices=check_prices)
     if routing == "label" and "/" in label:
         raise RunnerRefusal(400, 'label cannot contain / when routing is "label"')
     return StaticEntry(says, health_url, healthy_status, by_label=routing == "label")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from livepeer.runner.devnet.go_http import UntypedStream, error, read_on, sniff
+from livepeer.runner.devnet.go_http import Untyped, UntypedStream, error, read_on, sniff
 from livepeer.runner.devnet.listener import end_connection
 from livepeer.runner.devnet.live_runners.upgrade import relay, switching_head
 from livepeer.runner.devnet.urls import GoURL
@@ -102,7 +102,7 @@ class RunnerProxy:
                 request.method,
                 URL(str(url), encoded=True),
                 headers=headers,
-                data=read_on(request) if request.body_exists else None,
+                data=await _body(request),
                 allow_redirects=False,
             ) as answer:
                 return await _pass_back(request, answer, unzips=unzips)
@@ -110,6 +110,13 @@ class RunnerProxy:
             return error(502, _reason(failure))
         finally:
             self._passing -= 1
+
+
+async def _body(request: web.Request) -> AsyncIterator[bytes] | bytes | None:
+    """The body to pass on: at once if it is all there, else in pieces, as it arrives."""
+    if not request.body_exists:
+        return None
+    return await request.read() if request.content.is_eof() else read_on(request)
 
 
 async def _pass_back(
@@ -126,6 +133,8 @@ async def _pass_back(
         headers.popall(hdrs.CONTENT_ENCODING)
         headers.popall(hdrs.CONTENT_LENGTH, None)
     try:
+        if unzip is None and _is_short(request, headers) and answer.content.is_eof():
+            return _whole(request, answer.status, headers, await answer.read())
         chunks = answer.content.iter_any()
         first = b""
         if hdrs.CONTENT_TYPE not in headers and hdrs.CONTENT_LENGTH in headers:
@@ -135,7 +144,7 @@ async def _pass_back(
                 headers[hdrs.CONTENT_TYPE] = sniff(first)
         kind = web.StreamResponse if hdrs.CONTENT_TYPE in headers else UntypedStream
         response = kind(status=answer.status, headers=headers)
-        if request.headers.get(hdrs.UPGRADE):
+        if hdrs.UPGRADE in request.headers:
             response.force_close()  # the connection is not read as HTTP any more
         await response.prepare(request)
         if first:
@@ -147,6 +156,24 @@ async def _pass_back(
     except (aiohttp.ClientError, zlib.error):
         # Once it has begun, the caller can only be told by a broken connection.
         return end_connection(request)
+    return response
+
+
+def _is_short(request: web.Request, headers: CIMultiDict[str]) -> bool:
+    """Whether the answer's length is known and its body is one that is sent."""
+    return hdrs.CONTENT_LENGTH in headers and request.method != "HEAD"
+
+
+def _whole(
+    request: web.Request, status: int, headers: CIMultiDict[str], body: bytes
+) -> web.Response:
+    """An answer that has arrived already: it leaves in one piece."""
+    if body and hdrs.CONTENT_TYPE not in headers:
+        headers[hdrs.CONTENT_TYPE] = sniff(body)
+    kind = web.Response if hdrs.CONTENT_TYPE in headers else Untyped
+    response = kind(status=status, headers=headers, body=body)
+    if hdrs.UPGRADE in request.headers:
+        response.force_close()
     return response
 
 

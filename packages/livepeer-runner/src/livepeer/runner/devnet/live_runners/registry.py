@@ -70,7 +70,7 @@ class RunnerRegistry:
         address: The orchestrator's own URL, for callers.
         runner_address: Its URL for runners.
         channels: Where channels are made.
-        offchain: Prices are neither checked nor shown.
+        check_prices: Refuse prices that an orchestrator on a chain refuses. None is ever shown.
         ttl: Seconds after which a runner without a heartbeat is silent.
         clock: Seconds that never go back.
     """
@@ -82,11 +82,11 @@ class RunnerRegistry:
         address: str,
         runner_address: str,
         channels: ChannelHost,
-        offchain: bool = True,
+        check_prices: bool = False,
         ttl: float = TTL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.offchain = offchain
+        self.check_prices = check_prices
         self.address = address
         self.runner_address = runner_address
         self.ttl = ttl

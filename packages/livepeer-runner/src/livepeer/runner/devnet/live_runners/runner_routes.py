@@ -36,7 +36,7 @@ class RunnerRoutes:
         self._interval = interval
 
     async def heartbeat(self, request: web.Request) -> web.StreamResponse:
-        says = read_heartbeat(await _body(request), offchain=self._registry.offchain)
+        says = read_heartbeat(await _body(request), check_prices=self._registry.check_prices)
         runner, first = self._registry.heartbeat(says, _shown(request, "Authorization"))
         told: dict[str, Any] = {
             "runner_id": runner.id,

@@ -29,7 +29,7 @@ class StaticRunners:
         """Takes the content of a `runners.json`, as `-liveRunnerConfig` and the command line's
         `/registerLiveRunners` do; entries of labels that are known replace those. What became of
         each. Raises `RunnerRefusal`."""
-        entries = static_entries(data, offchain=self._registry.offchain)
+        entries = static_entries(data, check_prices=self._registry.check_prices)
         healthy = [await self._is_healthy(entry) for entry in entries]
         return [
             self._take(entry, healthy=well) for entry, well in zip(entries, healthy, strict=True)
