@@ -18,6 +18,7 @@ commands = (
         "Author",
     ),
     Command("build", "Make a container image of a pipeline.", f"{__name__}.build:app", "Publish"),
+    Command("push", "Publish a pipeline's image.", f"{__name__}.push:app", "Publish"),
     Command(
         "inspect", "Show what a registry says of an image.", f"{__name__}.inspect:app", "Publish"
     ),

@@ -168,7 +168,7 @@ def run(
         values[name] = os.environ[name]
     if (why := engine.reproducible) is not None:
         note(f"not reproducible with this builder: {why}")
-    with _shown(tag, verbose) as say:
+    with shown(tag, verbose) as say:
         result = packaging.build(
             project,
             engine,
@@ -185,7 +185,8 @@ def run(
 
 
 @contextmanager
-def _shown(tag: str, verbose: bool) -> Iterator[Callable[[str], None]]:
+def shown(tag: str, verbose: bool) -> Iterator[Callable[[str], None]]:
+    """Where an engine's lines go: to the terminal, or one by one onto a line of progress."""
     if verbose:
         yield note
         return

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from livepeer.runner.packaging.registry.reference import is_here
+
 Name = Literal["docker", "podman", "buildah"]
 NAMES: tuple[Name, ...] = ("docker", "podman", "buildah")
 QUICK_SECONDS = 20.0
@@ -22,6 +24,9 @@ TAIL = 40
 _STEP = re.compile(
     r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )?\d+/\d+\] (?P<two>.+)$"
 )
+
+
+_DIGEST_OF = "{{.FromImageDigest}}"
 
 
 class EngineError(Exception):
@@ -144,7 +149,7 @@ class Engine:
         """Push with the user's own login. Raises `EngineError` with the engine's last words."""
         command = [self.name, "push"]
         if self.name != "docker":
-            if plain_http:
+            if plain_http or is_here(tag.partition("/")[0]):
                 command.append("--tls-verify=false")
             if self.name == "buildah":
                 command += [tag, f"docker://{tag}"]
@@ -164,6 +169,16 @@ class Engine:
     def tag(self, image: str, tag: str) -> None:
         """Give an image another name. Raises `EngineError`."""
         self._checked([self.name, "tag", image, tag], QUICK_SECONDS)
+
+    def digest(self, image: str) -> str | None:
+        """The digest that an image was pulled by; None for one that was made here."""
+        if self.name == "buildah":
+            done = _quick(["buildah", "inspect", "--type", "image", "--format", _DIGEST_OF, image])
+        else:
+            wanted = "{{range .RepoDigests}}{{.}} {{end}}"
+            done = _quick([self.name, "image", "inspect", "--format", wanted, image])
+        found = re.search(r"sha256:[0-9a-f]{64}", done.stdout)
+        return found[0] if done.returncode == 0 and found else None
 
     def _build_command(self, epoch: int | None, cache: bool) -> list[str]:
         if self.name == "docker":

@@ -20,7 +20,12 @@ import aiohttp
 
 from livepeer.runner.logs import shown
 from livepeer.runner.packaging.registry import credentials
-from livepeer.runner.packaging.registry.reference import HUB, ImageReference, is_digest
+from livepeer.runner.packaging.registry.reference import (
+    HUB,
+    ImageReference,
+    is_digest,
+    is_here,
+)
 from livepeer.runner.secret import Secret
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
@@ -40,7 +45,6 @@ MANIFEST_TYPES = (
 )
 
 _CHALLENGE = re.compile(r'([A-Za-z]+)="((?:[^"\\]|\\.)*)"')
-_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
 
 
 class RegistryError(Exception):
@@ -289,7 +293,7 @@ class ImageRegistry:
         candidates = [secure]
         if self._plain_http:
             candidates = [plain]
-        elif _LOOPBACK.fullmatch(host):  # as engines do
+        elif is_here(host):  # as engines do
             candidates = [plain, secure]
         failure: Exception | None = None
         assert self._http is not None

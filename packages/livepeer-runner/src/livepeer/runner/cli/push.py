@@ -1,0 +1,131 @@
+"""`livepeer push`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from livepeer.runner.cli import build as building
+from livepeer.runner.cli import options
+from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note
+
+if TYPE_CHECKING:
+    from livepeer.runner.packaging.push import Published
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer push
+
+livepeer push --tag ghcr.io/me/sentiment-livepeer-runner
+
+livepeer push --print kubernetes > sentiment.yaml"""
+
+
+@app.command(epilog=EPILOG)
+def push(
+    pipeline: options.Target = None,
+    tag: building.Tag = None,
+    engine: building.EngineName = None,
+    platform: building.Platform = "linux/amd64",
+    sdk: building.Sdk = None,
+    secret: building.Secret = None,
+    no_cache: building.NoCache = False,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
+    ] = False,
+    print_: Annotated[
+        str | None,
+        typer.Option("--print", help="Print how it is run: docker, compose or kubernetes."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
+    ] = False,
+) -> None:
+    """Build a pipeline's image and publish it, with your own `docker login`.
+
+    The digest is read back from the registry; livepeer.lock keeps it. A version that would break
+    those who call the last one is refused, unless its major version is a new one.
+    """
+    from livepeer.runner.packaging import push as pushing
+    from livepeer.runner.packaging.deploy import FORMS
+    from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.lockfile import LockError
+    from livepeer.runner.packaging.registry.client import NotAllowed, RegistryError
+
+    if print_ is not None and print_ not in FORMS:
+        raise typer.BadParameter(f"say {', '.join(FORMS)}", param_hint="--print")
+    with building.explained():
+        project = building.find(pipeline)
+        try:
+            reference = pushing.target(project, tag)
+            found = Engine.find(engine)
+            # Before the build, which takes long: whether the registry would have it at all.
+            old = asyncio.run(pushing.last_published(reference, platform, plain_http=plain_http))
+            built = building.run(
+                project,
+                found,
+                str(reference),
+                platform=platform,
+                sdk=sdk,
+                secrets=secret,
+                cache=not no_cache,
+                verbose=verbose,
+            )
+            for change in pushing.check_evolution(old, built.schema):
+                note(f"{change}")
+            named = tag or project.manifest.image or ""
+            version = str(built.schema.get("version") or "0")
+            tags = (reference.tag or "",) if pushing.has_tag(named) else (version, "latest")
+            with building.shown(str(reference), verbose) as say:
+                published = asyncio.run(
+                    pushing.publish(
+                        project,
+                        found,
+                        built,
+                        reference,
+                        tags,
+                        platform=platform,
+                        plain_http=plain_http,
+                        say=say,
+                    )
+                )
+        except pushing.PushRefused as error:
+            fail(str(error), code=2)
+        except NotAllowed as error:
+            fail(str(error), code=4)
+        except (RegistryError, LockError) as error:
+            fail(str(error))
+    _show(published, print_)
+
+
+def _show(published: Published, form: str | None) -> None:
+    from livepeer.runner.packaging.deploy import Deployment
+
+    image = published.image
+    name = (image.pipeline and image.pipeline.id) or image.reference.repository.rpartition("/")[2]
+    gpu = bool(image.pipeline and image.pipeline.gpu == "true")
+    deployment = Deployment(str(published.reference), name, gpu)
+    for line in published.changed:
+        note(f"livepeer.lock: {line}")
+    if form is not None:
+        emit_text(deployment.text(form), end="")  # type: ignore[arg-type]
+    elif is_terminal():
+        note(f"{published.reference} is published as {', '.join(published.tags)}")
+        note(f"-> capability {image.pinned}")
+        emit_text(deployment.text("docker"), end="")
+    else:
+        emit(_document(published))
+
+
+def _document(published: Published) -> dict[str, Any]:
+    return {
+        "reference": str(published.reference),
+        "pinned": published.image.pinned,
+        "digest": published.image.digest,
+        "tags": list(published.tags),
+        "changed": list(published.changed),
+    }
