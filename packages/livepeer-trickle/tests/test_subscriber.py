@@ -441,8 +441,8 @@ async def test_a_wait_cancelled_as_its_answer_comes_loses_nothing(
     scripted: ScriptedServer, goes_on: bool
 ) -> None:
     class Cancelling(TrickleSubscriber):
-        def _headers_came(self) -> None:
-            super()._headers_came()
+        def _head_came(self) -> None:
+            super()._head_came()
             waiting.cancel()
 
     async with Transport() as session:

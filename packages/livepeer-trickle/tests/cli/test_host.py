@@ -113,19 +113,25 @@ def test_version_lists_every_livepeer_distribution(install: Install) -> None:
         assert name in result.stdout
 
 
-def test_help_pulls_in_no_network_or_media_library(install: Install) -> None:
+def test_help_pulls_in_no_library_at_all(install: Install) -> None:
     script = (
         "import sys\n"
         "from livepeer.trickle.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'aiohttp', 'av', 'numpy', 'fastapi', 'pydantic'} & set(sys.modules)\n"
+        "heavy = {'aiohttp', 'asyncio', 'typer', 'rich', 'av', 'numpy', 'fastapi', 'pydantic'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=200
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_without_a_command_it_prints_its_help_and_is_wrong_usage(install: Install) -> None:
+    result = install.livepeer()
+    assert (result.returncode, result.stdout) == (2, install.livepeer("--help").stdout)
 
 
 def test_a_mistyped_command_gets_the_one_that_was_meant(install: Install) -> None:

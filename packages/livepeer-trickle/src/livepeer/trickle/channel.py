@@ -96,6 +96,25 @@ class ChannelClient:
             return Answer.LOST, None, error
         return reply.answer, reply, None
 
+    def failure(
+        self,
+        kind: type[TrickleError] | None,
+        why: str,
+        told: object,
+        cause: TrickleError | None,
+        *,
+        seq: int | None,
+        attempt: int,
+    ) -> TrickleError:
+        """The error to raise: `why`, with the server's words (`told`) or the `cause`."""
+        told = told or (cause and cause.message)
+        text = f"{why}: {told}" if told else why
+        failure = (kind or TrickleConnectionError)(
+            text, url=self.url, seq=seq, attempt=attempt or 1
+        )
+        failure.__cause__ = cause
+        return failure
+
 
 class PublishedChannel(ChannelClient):
     """Makes the channel, learns its next number, opens the POSTs of segments, deletes the channel.
@@ -211,12 +230,9 @@ class PublishedChannel(ChannelClient):
         seq: int | None,
     ) -> TrickleError:
         why = rule.why
-        kind = rule.error or TrickleConnectionError
         if rule.action is not PublishAction.FAIL:
             why = f"no segment could be opened for {self.timeouts.outage:g} s"
         elif reply is not None and reply.answer is Answer.NOT_FOUND and not self.state.create:
             why += "; make it on the server, or with TricklePublisher(url, create=True)"
-        told = f": {reply}" if reply else f": {error.message}" if error else ""
-        failure = kind(why + told, url=self.url, seq=seq, attempt=self.backoff.attempt or 1)
-        failure.__cause__ = error
-        return failure
+        attempt = self.backoff.attempt
+        return self.failure(rule.error, why, reply, error, seq=seq, attempt=attempt)

@@ -52,13 +52,11 @@ class JSONLPublisher:
     channels; it is acknowledged before `write` returns, and writes are paced, because a ring of
     five segments forgets what comes too fast.
 
-    Args: as for `TricklePublisher`.
+    Parameters are those of `TricklePublisher`.
 
-    Raises, from `write`:
-        RecordTooLarge: nothing was sent.
-        TrickleError: no further record can be sent, and this one was not: `ChannelClosed`,
-            `TrickleConnectionError` and what else `TricklePublisher` raises.
-        SegmentFailed: with `one_per_segment`, the record may not have arrived.
+    `write` raises `RecordTooLarge` if the record is over 64 KiB (nothing was sent); with
+    `one_per_segment`, `SegmentFailed` if the record may not have arrived; and the errors of
+    `TricklePublisher` if no further record can be sent, and this one was not.
     """
 
     def __init__(
@@ -126,7 +124,7 @@ class JSONLPublisher:
         self._lines.append(line)
         self._size += len(line)
         self.stats.records += 1
-        # Always: whatever else sends now, the flusher is who ends the segment in time.
+        # Always: the flusher ends the segment in time, also if something else sends now.
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush_soon())
         self._wake.set()
@@ -160,7 +158,7 @@ class JSONLPublisher:
     async def aclose(self) -> None:
         """Send what is left, then close as `TricklePublisher` does. Safe to call again.
 
-        Raises nothing: what could not be sent is logged, and is in `unsent`.
+        Raises nothing: records that could not be sent are logged, and are in `unsent`.
         """
         if self._closed:
             return
@@ -302,5 +300,5 @@ class JSONLPublisher:
             self.stats.uncertain += 1
             if isinstance(error, SegmentFailed):
                 raise
-            # Whoever sends the record again, on another channel, might send it twice.
+            # Sent again, on another channel, the record might arrive twice.
             raise SegmentFailed(error.message, url=error.url, seq=error.seq) from error

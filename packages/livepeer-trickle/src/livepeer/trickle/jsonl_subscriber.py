@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TELL_EVERY: Final = 10.0
-"""Seconds between two warnings about what came. The rest is in `stats`."""
+"""Seconds between two warnings about bad records. The rest is in `stats`."""
 
 
 class JSONLSubscriber:
@@ -37,12 +37,12 @@ class JSONLSubscriber:
     Takes both forms of channels (lines, or one record for each segment), passes over keepalives
     and over lines that are no record; both are counted in `stats`, `transport.stats` has the rest.
 
-    Args:
-        start: "current" by default: the open segment of a channel of lines is read from its
-            beginning, so records of the last second or so come first.
-        on_gap: "oldest" by default.
-        keepalives: hand out `{"keep": "alive"}` too.
-        Others as for `TrickleSubscriber`.
+    - `start`: "current" by default: the open segment of a channel of lines is read from its
+      beginning, so records of the last second or so come first.
+    - `on_gap`: "oldest" by default.
+    - `keepalives`: hand out `{"keep": "alive"}` too.
+
+    Other parameters are those of `TrickleSubscriber`.
     """
 
     def __init__(

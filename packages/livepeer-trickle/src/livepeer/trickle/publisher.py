@@ -32,24 +32,21 @@ class TricklePublisher:
     never sent again; the publisher goes on with a new one. Numbers go on where an earlier publisher
     of the channel left them, and what that one left open is ended.
 
-    Args:
-        url: of the channel.
-        mime_type: of the content.
-        create: make the channel first. go-livepeer's orchestrators make their channels themselves
-            and refuse.
-        delete_on_close: end the channel on close, so that its readers end. Without it they wait for
-            another publisher.
-        linger: seconds between the last byte and the deletion, for readers one segment behind.
-        timeouts: limits of the single waits.
-        session: a pool of connections to use; one is shared for each event loop if None.
-        tls: True verifies, False does not, or a context, or a `Pin`.
+    - `url`: of the channel.
+    - `mime_type`: of the content.
+    - `create`: make the channel first. go-livepeer's orchestrators make their channels themselves
+      and refuse.
+    - `delete_on_close`: end the channel on close, so that its readers end. Without it they wait for
+      another publisher.
+    - `linger`: seconds between the last byte and the deletion, for readers one segment behind.
+    - `timeouts`: limits of the single waits.
+    - `session`: a pool of connections to use; by default one is shared for each event loop.
+    - `tls`: True verifies, False does not, or a context, or a `Pin`.
 
-    Raises, when it connects and when a segment is opened:
-        ChannelNotFound: there is no such channel, and `create` is off.
-        ChannelClosed: it was deleted.
-        ChannelRefused: the server does not let this client write it, or make it.
-        ProtocolError: what answers is no trickle channel.
-        TrickleConnectionError: the server was away for longer than `timeouts.outage`.
+    Connecting and opening a segment raise `ChannelNotFound` if there is no such channel and
+    `create` is off; `ChannelClosed` if it was deleted; `ChannelRefused` if this client may not
+    write it, or make it; `ProtocolError` if the server speaks no trickle; `TrickleConnectionError`
+    if it was away for longer than `timeouts.outage`.
     """
 
     def __init__(
@@ -105,7 +102,7 @@ class TricklePublisher:
     async def write(self, data: bytes | bytearray | memoryview) -> SegmentWriter:
         """Write `data` as one whole segment, which is returned: `acknowledged()` waits for it.
 
-        Raises: as `SegmentWriter.write`.
+        Raises the errors of `SegmentWriter.write`.
         """
         async with self.segment() as segment:
             await write_whole(segment, data)
@@ -207,11 +204,9 @@ class SegmentWriter:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` now.
 
-        Raises:
-            SegmentFailed: the segment was cut (it counts as uncertain); go on with a new one.
-            ChannelClosed: the channel was deleted.
-            TrickleError: with the first bytes, the errors of opening a segment
-                (`TricklePublisher`); none of the bytes has left then.
+        Raises `SegmentFailed` if the segment was cut (it counts as uncertain): go on with a new
+        one; `ChannelClosed` if the channel was deleted; with the first bytes also the errors of
+        opening a segment (`TricklePublisher`): none of the bytes has left then.
         """
         await self._write(data)
 
@@ -230,8 +225,7 @@ class SegmentWriter:
     async def acknowledged(self) -> None:
         """Wait until the server has the whole segment.
 
-        Raises:
-            SegmentFailed: it may have arrived, whole or short, or not at all.
+        Raises `SegmentFailed`: it may have arrived, whole or short, or not at all.
         """
         if not self._closed:
             raise RuntimeError("end the segment before waiting for its acknowledgement")

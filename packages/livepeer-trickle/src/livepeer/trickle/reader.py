@@ -90,8 +90,8 @@ class SegmentReader:
         self.mime_type = download.mime_type
         """The type of the channel, as its creator named it; may be empty."""
         self.latest = download.trickle.latest
-        """The next number of the channel when this segment was asked for; None where the answer did
-        not tell, which is so for a reader that keeps up."""
+        """The next number of the channel when this segment was asked for; None if the answer did
+        not tell, as for a reader that keeps up."""
 
     def __repr__(self) -> str:
         return f"<SegmentReader seq={self.seq} {self.mime_type!r}, {self._size} bytes read>"
@@ -116,8 +116,7 @@ class SegmentReader:
 
         A connection that breaks is opened again and read from where it broke.
 
-        Raises:
-            SegmentFailed: the rest is not to be had. The subscriber goes on with the next segment.
+        Raises `SegmentFailed` if the rest is lost. The subscriber goes on with the next segment.
         """
         while not self._done:
             try:
@@ -143,11 +142,10 @@ class SegmentReader:
         return b""
 
     async def read(self, *, limit: int = MAX_READ) -> bytes:
-        """All of it that has not been read, when it has ended.
+        """The rest of the segment, when it has ended.
 
-        Raises:
-            SegmentFailed: as `receive`, and where it is longer than `limit` bytes: its writer
-                decides how long it is. Iterating takes one of any length.
+        Raises `SegmentFailed` as `receive` does, and if it is longer than `limit` bytes: its writer
+        decides how long it is. Iterating takes one of any length.
         """
         chunks, size = [], 0
         async for chunk in self:

@@ -22,7 +22,7 @@ from livepeer.trickle.types import (
 
 @dataclass(frozen=True, slots=True)
 class RelayStats:
-    """What a relay has seen on its two sides."""
+    """Counters of the two sides of a relay."""
 
     source: SubscriberStats
     sink: PublisherStats
@@ -41,12 +41,11 @@ async def relay(
 ) -> RelayStats:
     """Copy every segment of `source_url` to `sink_url` until the source ends; then end the sink.
 
-    Each segment becomes one segment, each chunk is passed on when it comes; nothing is looked into.
-    A segment that breaks on either side stays short on the other, and the relay goes on. Cancelling
-    it ends both sides.
+    Each segment becomes one segment, each chunk is passed on when it comes; the bytes are not
+    looked into. A segment that breaks on either side stays short on the other, and the relay goes
+    on. Cancelling it ends both sides.
 
-    Raises:
-        TrickleError: what `TrickleSubscriber` and `TricklePublisher` raise; `SegmentFailed` never.
+    Raises the errors of `TrickleSubscriber` and `TricklePublisher`, but never `SegmentFailed`.
     """
     async with (
         TrickleSubscriber(

@@ -18,6 +18,7 @@ from livepeer.trickle.exceptions import (
     TrickleError,
     TrickleTimeout,
 )
+from livepeer.trickle.http.exchange import ShortReply
 from livepeer.trickle.http.upload import Upload
 from livepeer.trickle.protocol.publish_state import (
     SEGMENT,
@@ -129,9 +130,9 @@ class SegmentPost:
         except TrickleError as error:
             self._settle(Answer.LOST, None, error)
         else:
-            self._settle(reply.answer, str(reply), None)
+            self._settle(reply.answer, reply, None)
 
-    def _settle(self, answer: Answer, told: str | None, cause: TrickleError | None) -> None:
+    def _settle(self, answer: Answer, reply: ShortReply | None, cause: TrickleError | None) -> None:
         if self.done:
             return
         if self._timer is not None:
@@ -145,7 +146,7 @@ class SegmentPost:
         else:
             idle = self.stage is PublishStage.IDLE
             self._move(SegmentEvent.GIVE_UP if idle else SegmentEvent.CUT)
-            told = told or (cause.message if cause else answer.value)
+            told = str(reply) if reply else cause.message if cause else answer.value
             kind = rule.error or SegmentFailed
             self.error = kind(f"{rule.why}: {told}", url=self.upload.url, seq=self.seq)
             self.error.__cause__ = cause

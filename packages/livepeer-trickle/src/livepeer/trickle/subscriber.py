@@ -10,7 +10,6 @@ from livepeer.trickle.exceptions import (
     CertificateError,
     ChannelClosed,
     ProtocolError,
-    TrickleConnectionError,
     TrickleError,
     public_url,
 )
@@ -50,23 +49,21 @@ class TrickleSubscriber:
 
     The loop ends when the channel does. While a segment is read the next one is already asked for.
     Lost connections are mended without losing or doubling a byte where the ring still has them;
-    what it has not is counted in `stats.gaps`.
+    segments that it has lost are counted in `stats.gaps`.
 
-    Args:
-        url: of the channel.
-        start: "next" (what comes), "current" (the segment begun last) or a number from 0.
-        on_gap: where to go on after falling out of the ring of five: "latest" is the live edge,
-            "oldest" the oldest segment there.
-        timeouts: limits of the single waits.
-        session: a pool of connections to use; one is shared for each event loop if None.
-        tls: True verifies, False does not, or a context, or a `Pin`.
+    - `url`: of the channel.
+    - `start`: "next" (the segment written next), "current" (the segment begun last) or a number
+      from 0.
+    - `on_gap`: where to go on after falling out of the ring of five: "latest" is the live edge,
+      "oldest" the oldest segment there.
+    - `timeouts`: limits of the single waits.
+    - `session`: a pool of connections to use; by default one is shared for each event loop.
+    - `tls`: True verifies, False does not, or a context, or a `Pin`.
 
-    Raises, while iterating:
-        ChannelNotFound: there is no such channel.
-        ChannelRefused: the server does not let this client read it.
-        ProtocolError: what answers is no trickle channel.
-        SegmentFailed: from reading a segment, whose rest is lost; the loop may go on.
-        TrickleConnectionError: the server was away for longer than `timeouts.outage`.
+    Raises, while iterating, `ChannelNotFound`; `ChannelRefused` if this client may not read it;
+    `ProtocolError` if the server speaks no trickle; `TrickleConnectionError` if it was away for
+    longer than `timeouts.outage`. Reading a segment raises `SegmentFailed` if its rest is lost; the
+    loop may go on.
     """
 
     def __init__(
@@ -82,12 +79,7 @@ class TrickleSubscriber:
         self.url = wire.check_channel_url(url)
         self.timeouts = timeouts
         self._channel = SubscribedChannel(
-            self.url,
-            start=start,
-            on_gap=on_gap,
-            timeouts=timeouts,
-            transport=session,
-            tls=tls,
+            self.url, start=start, on_gap=on_gap, timeouts=timeouts, transport=session, tls=tls
         )
         self._state = self._channel.state
         self.stats = self._channel.stats
@@ -147,9 +139,8 @@ class TrickleSubscriber:
             if self._segment is not None:
                 await self._segment.aclose()
         finally:
-            arrived, self._arrived = self._arrived, None
-            held, self._held = self._held, None
-            pending, self._pending = self._pending, None
+            arrived, held, pending = self._arrived, self._held, self._pending
+            self._arrived = self._held = self._pending = None
             try:
                 for download in (held, arrived and arrived[0]):
                     if download is not None:
@@ -177,12 +168,12 @@ class TrickleSubscriber:
             if self._state.held is not None:
                 self._pending = held
                 return
-            held.abort()  # what came since makes no use of it
+            held.abort()  # the cursor has moved past it
         self._channel.lease()
         self._pending = self._channel.download(self._state.ask)
 
-    def _headers_came(self) -> None:
-        """Take the pending answer, whose headers are there; called for a reader that waits for it.
+    def _head_came(self) -> None:
+        """Take the pending answer, whose head is there; called for a reader that waits for it.
 
         The next segment is asked for at once rather than when that reader wakes.
         """
@@ -208,12 +199,12 @@ class TrickleSubscriber:
             await asyncio.sleep(self._pace.next(0.0) or 0.0)
         download, rule, error = await self._answer()
         self.stats.gaps = self._state.gaps
+        if rule.action is SubscribeAction.DELIVER:
+            assert download is not None
+            self._backoff.reset()
+            return self._delivered(download)
         try:
             match rule.action:
-                case SubscribeAction.DELIVER:
-                    assert download is not None
-                    self._backoff.reset()
-                    return self._delivered(download)
                 case SubscribeAction.RESYNC | SubscribeAction.HOLD:
                     self.stats.resyncs += rule.action is SubscribeAction.RESYNC
                     self._backoff.reset()
@@ -225,12 +216,9 @@ class TrickleSubscriber:
                     self._ended = True
                 case _:
                     raise await self._failure(rule, download, error)
-        except BaseException:
+        finally:
             if download is not None:
                 download.abort()
-            raise
-        if download is not None:
-            download.abort()
         return None
 
     def _delivered(self, download: Download) -> SegmentReader | None:
@@ -258,28 +246,25 @@ class TrickleSubscriber:
 
         Cancelled, the request stays pending, and an answer that has come waits for the next call.
         """
+        answer, error = Answer.LOST, None
         if self._arrived is None:
             self._ask_ahead()
             pending = self._pending
             assert pending is not None
-            if not await pending.wait(self.timeouts.silence, self._headers_came):
+            if not await pending.wait(self.timeouts.silence, self._head_came):
                 if self._state.ask == wire.NEXT_WRITE:
                     await self._pin_down(pending)
-                if not await pending.wait(0.0, self._headers_came):
-                    self._pending = None
+                if not await pending.wait(0.0, self._head_came):
+                    answer = Answer.SILENT
                     pending.abort()
-                    return None, self._state.answered(SubscribeStage.WAITING, Answer.SILENT), None
-            if self._arrived is None:
-                self._pending = None
-                if isinstance(pending.error, CertificateError | ProtocolError):
-                    raise pending.error
-                return (
-                    None,
-                    self._state.answered(SubscribeStage.WAITING, Answer.LOST),
-                    pending.error,
-                )
-        (download, rule), self._arrived = self._arrived, None
-        return download, rule, None
+            error = pending.error
+        if self._arrived is not None:
+            (download, rule), self._arrived = self._arrived, None
+            return download, rule, None
+        self._pending = None
+        if isinstance(error, CertificateError | ProtocolError):
+            raise error
+        return None, self._state.answered(SubscribeStage.WAITING, answer), error
 
     async def _pin_down(self, pending: Download) -> None:
         """Give "next" its number before it is asked for again: a segment that begins between the
@@ -305,18 +290,11 @@ class TrickleSubscriber:
         told = ""
         if download is not None:
             text = await download.text(min(1.0, self.timeouts.answer))
-            told = f": {download.status} {shown(text)}".rstrip()
-        elif error is not None:
-            told = f": {error.message}"
-        kind = rule.error or TrickleConnectionError
-        message = rule.why + told
+            told = f"{download.status} {shown(text)}".rstrip()
+        why = rule.why
         if rule.action is SubscribeAction.AGAIN:
-            message = f"the server was away for {self.timeouts.outage:g} s{told}"
-        failure = kind(
-            message,
-            url=self.url,
-            seq=self._state.ask if self._state.ask >= 0 else None,
-            attempt=self._backoff.attempt or 1,
+            why = f"the server was away for {self.timeouts.outage:g} s"
+        seq = self._state.ask if self._state.ask >= 0 else None
+        return self._channel.failure(
+            rule.error, why, told, error, seq=seq, attempt=self._backoff.attempt
         )
-        failure.__cause__ = error
-        return failure

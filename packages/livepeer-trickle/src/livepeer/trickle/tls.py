@@ -63,7 +63,7 @@ def pins_path() -> Path:
 
 
 class PinStore:
-    """Fingerprints by `host:port`, in memory, or in a JSON file of mode 0600 where `path` is given.
+    """Fingerprints by `host:port`, in memory, or in the JSON file `path`, of mode 0600.
 
     The file may be shared by processes: each change reads it again and replaces it whole.
     """
@@ -113,7 +113,7 @@ class PinStore:
         """The file for this process and thread alone, while it is read and replaced.
 
         The lock is on a file beside it, since the file itself is replaced, and lasts no longer than
-        its holder. It is held for milliseconds; whoever finds it held for a second says so.
+        its holder. It is held for milliseconds; finding it held for a second is an error.
         """
         if self.path is None:
             with self._lock:
@@ -209,12 +209,11 @@ class _Changed(ServerFingerprintMismatch):
 class Pin(Fingerprint):
     """Trust the certificate met first, and no other afterwards. Pass it as `tls=`.
 
-    Args:
-        store: where the pins are kept; a store in memory if None.
-        renew: accept a changed certificate of a loopback or private address, with a warning, where
-            the last connection to it was lost before (`lost()`): go-livepeer makes a new one at
-            each start. Elsewhere a change is refused, also where the first certificate was met at
-            a public address and the name leads to a private one since.
+    - `store`: where the pins are kept; by default a store in memory.
+    - `renew`: accept a changed certificate of a loopback or private address, with a warning, if the
+      last connection to it was lost before (`lost()`): go-livepeer makes a new one at each start.
+      Elsewhere a change is refused, also if the first certificate was met at a public address and
+      the name leads to a private one since.
 
     aiohttp calls `check` between the TLS handshake and the first header, so nothing is told to a
     server whose certificate is refused.

@@ -23,7 +23,7 @@ _FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r\n\0]*)")
 
 
 class MalformedAnswer(ValueError):
-    """What came is not HTTP/1.1."""
+    """The bytes are not HTTP/1.1."""
 
 
 class Fields(dict[str, str]):
@@ -71,7 +71,7 @@ class ResponseParser:
         self._rest = b""
 
     def take(self) -> bytes:
-        """Body bytes that have come and were not taken yet; b"" where there are none.
+        """Body bytes that have come and were not taken yet; b"" if there are none.
 
         A large piece comes alone, since joining would copy it once more.
         """
@@ -199,7 +199,7 @@ class ResponseParser:
         connection = fields.get("connection", "").lower()
         keep = "close" not in connection if modern else "keep-alive" in connection
         if self._part is _Part.UNTIL_CLOSE or (coding is not None and (told or not modern)):
-            # Whoever sent two lengths, or chunks before HTTP/1.1, may see its end elsewhere.
+            # A sender of two lengths, or of chunks before HTTP/1.1, may see its end elsewhere.
             keep = False
         self.head = Head(status, Fields(fields), keep, length)
         if self._part is _Part.HEAD:

@@ -11,6 +11,8 @@ from typing import Final
 
 
 class ExchangeState(Enum):
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
+
     CONNECTING = "waits for a connection: nothing has left"
     SENT = "its head has left, no byte of a body, and no byte has come back"
     COMMITTED = "bytes of its body have left, or bytes have come: it can't be sent again unseen"
@@ -20,6 +22,8 @@ class ExchangeState(Enum):
 
 
 class ExchangeEvent(Enum):
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
+
     CONNECTED = "a connection took its head"
     STALE = "the connection had been used before, and was closed meanwhile"
     BODY = "bytes or the end of its body leave"

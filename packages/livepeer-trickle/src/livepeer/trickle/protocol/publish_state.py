@@ -35,6 +35,8 @@ or was begun this long ago: a short segment costs one round trip, a live one non
 class PublishStage(Enum):
     """Where a request stands: the first six wait for an answer, or for the loss of it."""
 
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
+
     CREATE = "creating the channel"
     ASK = "asking for the next number"
     IDLE = "segment opened, no byte sent"
@@ -48,6 +50,8 @@ class PublishStage(Enum):
 
 class SegmentEvent(Enum):
     """What moves a segment from one stage to the next."""
+
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
 
     BYTES = "its first byte leaves"
     END = "the end of its body leaves"

@@ -23,10 +23,9 @@ _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=Fa
 def encode(record: Record) -> bytes:
     """One line of UTF-8 JSON with its line feed.
 
-    Raises:
-        TypeError: it is not a dict, or holds what JSON has no form for.
-        ValueError: it holds NaN or an infinity, which are no JSON.
-        RecordTooLarge: it is longer than the 64 KiB that go-livepeer's line readers take.
+    Raises `TypeError` if it is not a dict, or holds a value without a form in JSON; `ValueError` if
+    it holds NaN or an infinity; `RecordTooLarge` if it is longer than the 64 KiB that go-livepeer's
+    line readers take.
     """
     if not isinstance(record, dict):
         raise TypeError(f"a record is a dict, not {type(record).__name__}")

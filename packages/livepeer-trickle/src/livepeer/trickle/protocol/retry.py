@@ -1,6 +1,6 @@
 """When to try again: the decision only, nothing here sleeps or reads a clock.
 
-`Backoff` says how long to wait before the next try; whoever asks does the waiting. Delays grow
+`Backoff` says how long to wait before the next try; the caller does the waiting. Delays grow
 by doubling and are spread ("full jitter" above a floor) so that the clients of a server that comes
 back do not come back in step.
 """

@@ -25,6 +25,8 @@ from livepeer.trickle.types import GapPolicy, Start
 class SubscribeStage(Enum):
     """Where a request stands when its answer (or the loss of it) comes."""
 
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
+
     WAITING = "a segment was asked for"
     READING = "its bytes are coming"
     RESUMING = "it was asked for again, to read the rest"

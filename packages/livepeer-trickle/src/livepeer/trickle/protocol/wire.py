@@ -83,6 +83,8 @@ TEXT_SERVER_ERROR: Final = "Server error\n"
 class Answer(Enum):
     """What an answer means, whatever was asked. The last two never come from the server."""
 
+    __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
+
     OK = "ok"
     TERMINATED = "terminated"
     NOT_FOUND = "not found"

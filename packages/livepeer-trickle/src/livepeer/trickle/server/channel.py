@@ -56,7 +56,7 @@ class LocalSegmentWriter:
 
 
 class Channel:
-    """A named sequence of segments of which the newest five can be read."""
+    """A named sequence of segments; the newest five can be read."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Channel:
     # --- readers ---------------------------------------------------------------------------------
 
     def open_read(self, seq: int) -> ReadTurn | None:
-        """Begin to read a segment, None where it is not to be had (470).
+        """Begin to read a segment; None if the ring does not have it (470).
 
         `seq` may be -1 or -2. Asking for the next write (and for 1 while next is 0) makes it.
         """
@@ -191,7 +191,7 @@ class Channel:
         return WriteTurn(self._ring, segment, self._turns)
 
     def delete_segment(self, seq: int) -> bool:
-        """Close one segment; False where it is not there."""
+        """Close one segment; False if it is not there."""
         segment = self.get(seq)
         if segment is None:
             return False

@@ -11,7 +11,7 @@ from livepeer.trickle.server.limits import LimitExceeded, ServerLimits, Stock
 
 
 class Registry:
-    """Channels by name. No I/O and no task: who owns it calls `sweep` from time to time."""
+    """Channels by name. No I/O and no task: its owner calls `sweep` from time to time."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Registry:
         return iter(list(self._channels.values()))
 
     def get(self, name: str) -> Channel | None:
-        """The channel, None where there is none."""
+        """The channel of that name, or None."""
         return self._channels.get(name)
 
     def is_feed(self, channel: Channel | None) -> bool:
@@ -68,7 +68,7 @@ class Registry:
         return channel
 
     def close(self, name: str) -> bool:
-        """End a channel; False where there is none."""
+        """End a channel; False if there is none."""
         channel = self._channels.get(name)
         if channel is None:
             return False
