@@ -9,7 +9,7 @@ import pytest
 
 from livepeer.client.config import Config
 from livepeer.client.http.pools import Pools
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.schemas import Schemas
@@ -123,7 +123,7 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
                 orch_url=None if by_gateway else url,
                 max_retries=0,
             )
-            trust = Trust(config.tls)
+            trust = TlsPolicy(config.tls)
             dispatcher = Dispatcher(config, trust, signer_for(config, trust))
             pools = Pools()
             hosts = frozenset({"orch"})  # where the recorded channels are

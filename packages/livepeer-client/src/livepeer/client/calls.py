@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    Input = Mapping[str, Any] | BaseModel | bytes | os.PathLike[str] | list[Any] | None
+    CallInput = Mapping[str, Any] | BaseModel | bytes | os.PathLike[str] | list[Any] | None
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """What the caller said, as it was said."""
+    """The arguments of `Gateway.run`, as they were given."""
 
     capability: str
-    input: Input = None
+    input: CallInput = None
     model: str | None = None
     timeout: float | None = None
     route: str = "predict"

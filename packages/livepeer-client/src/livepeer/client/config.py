@@ -27,9 +27,9 @@ SIGNER: Final = "the signer"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A shareable set of settings: standard base64 of a JSON object (see `parse`).
+    """Settings that can be shared as one string: standard base64 of a JSON object (see `parse`).
 
-    The headers are secrets of the signer and of the discovery service: those alone get them.
+    `signer_headers` and `discovery_headers` are secrets, sent to those two services alone.
     """
 
     orchestrators: tuple[str, ...] = ()
@@ -40,8 +40,8 @@ class Token:
 
     @classmethod
     def parse(cls, text: str) -> Token:
-        """Read standard base64 of `{"orchestrators": [], "signer": "", "signer_headers": {},
-        "discovery": "", "discovery_headers": {}}`.
+        """The settings in `text`: standard base64 of `{"orchestrators": [], "signer": "",
+        "signer_headers": {}, "discovery": "", "discovery_headers": {}}`.
 
         Unknown fields are ignored. Raises `ConfigurationError`, which never quotes the token.
         """

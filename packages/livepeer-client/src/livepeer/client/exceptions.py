@@ -1,27 +1,29 @@
 """Everything that a call can raise.
 
     LivepeerError
-    ├── ConfigurationError              the gateway was set up wrongly (a ValueError)
+    ├── ConfigurationError              a setting or argument is wrong (a ValueError)
     ├── NoOrchestratorError             nobody to ask: none known, reachable, or fit
-    │   └── NoCapacityError             full right now: `.retry_after` seconds, where told
+    │   └── NoCapacityError             full right now: `.retry_after` seconds, if known
     ├── PaymentRequiredError            it has a price, and there are no means to pay
     │   └── InsufficientBalanceError    there were means, and they are used up
     ├── InvalidInputError               refused, so it did not run: `.fields` (a ValueError)
     ├── PipelineError                   it ran and failed: `.type`
     ├── CallTimeoutError                the deadline passed: `.phase` (a TimeoutError)
-    ├── ConnectionFailedError           none, or it broke (a ConnectionError)
+    ├── ConnectionFailedError           no connection, or it broke (a ConnectionError)
     │   ├── CertificateError            the certificate could not be verified
-    │   │   └── CertificateChangedError it is another one than the pinned one
+    │   │   └── CertificateChangedError it is not the pinned one
     │   ├── StreamInterruptedError      a stream ended without its end mark
     │   └── SessionEndedError           a live session is over, though nobody ended it
-    └── ProtocolError                   no answer at all: wrong JSON, an empty body
+    └── ProtocolError                   the answer breaks the protocol: wrong JSON, an empty body
 
-Each has `.capability`, `.orchestrator`, `.job_id`, `.status`, `.may_have_run`, `.rejections` and
-`.received`. `may_have_run` is the question that matters before calling again: False means that the
-pipeline has certainly not run for this call. `rejections` lists every attempt in order, with the
-orchestrator, the reason, the status and how far it came. `received` are the values of a stream that
-came before the error: all of them where `run` collected it, the last ones (4,096 at most, within
-4 Mi characters) where it was iterated.
+Each has these attributes, None or empty if not known:
+
+- `capability`, `orchestrator` (its URL, or the gateway's), `job_id`, `status` (of HTTP).
+- `may_have_run`: False means that the pipeline has certainly not run for this call, so that calling
+  again does no harm.
+- `rejections`: every attempt in order (`Rejection`).
+- `received`: the values of a stream before the error: all of them if `run` collected it, else the
+  last 4,096 within 4 Mi characters.
 """
 
 from __future__ import annotations
@@ -57,9 +59,9 @@ _MESSAGE_LIMIT = 4_000
 
 
 class LivepeerError(Exception):
-    """The root: whatever a call raises on purpose is one of these.
+    """The root of all errors of a call.
 
-    Its message is one line that a terminal and a log print as it is, whoever wrote parts of it.
+    `message` is one line of at most 4,000 characters, without control characters.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ def is_passing(error: LivepeerError) -> bool:
 
 
 class ConfigurationError(LivepeerError, ValueError):
-    """The gateway cannot work as it was set up; the message names the argument or variable."""
+    """A setting is wrong or missing; the message names the argument or variable."""
 
 
 class NoOrchestratorError(LivepeerError):
@@ -112,7 +114,7 @@ class NoOrchestratorError(LivepeerError):
 
 
 class NoCapacityError(NoOrchestratorError):
-    """Known, but nobody has room at this moment. `retry_after`: seconds, where somebody said so."""
+    """Nobody has room at this moment. `retry_after`: seconds to wait, None if nobody said."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
         super().__init__(message, passing=True, **where)
@@ -128,7 +130,7 @@ class InsufficientBalanceError(PaymentRequiredError):
 
 
 class InvalidInputError(LivepeerError, ValueError):
-    """The input was refused, here or by the pipeline; `fields` says what and why."""
+    """The input was refused, by its schema or by the pipeline; `fields` says what and why."""
 
     def __init__(self, message: str, *, fields: Sequence[FieldError] = (), **where: Any) -> None:
         super().__init__(message, **where)
@@ -136,7 +138,7 @@ class InvalidInputError(LivepeerError, ValueError):
 
 
 class PipelineError(LivepeerError):
-    """The pipeline failed. `type` is its own name for the failure."""
+    """The pipeline failed. `type` is its own name for the failure, or None."""
 
     def __init__(self, message: str, *, type: str | None = None, **where: Any) -> None:
         super().__init__(message, **where)
@@ -144,7 +146,8 @@ class PipelineError(LivepeerError):
 
 
 class CallTimeoutError(LivepeerError, TimeoutError):
-    """The one deadline of the call passed; `phase` says what it was waiting for."""
+    """The deadline of the call passed; `phase` is what it was waiting for (`connect`, `token`,
+    `answer`, `stream`), or `pipeline` if the pipeline overran a limit of its own."""
 
     def __init__(self, message: str, *, phase: str = "", **where: Any) -> None:
         super().__init__(message, **where)
@@ -152,7 +155,7 @@ class CallTimeoutError(LivepeerError, TimeoutError):
 
 
 class ConnectionFailedError(LivepeerError, ConnectionError):
-    """No connection could be made (`may_have_run` is False), or it broke later on."""
+    """No connection could be made (`may_have_run` is False), or it broke later."""
 
 
 class CertificateError(ConnectionFailedError):
@@ -164,7 +167,7 @@ class CertificateChangedError(CertificateError):
 
 
 class StreamInterruptedError(ConnectionFailedError):
-    """A stream ended without `[DONE]`: what came is not known to be all."""
+    """A stream ended without `[DONE]`: `received` may not be all of it."""
 
 
 class SessionEndedError(ConnectionFailedError):
@@ -172,4 +175,4 @@ class SessionEndedError(ConnectionFailedError):
 
 
 class ProtocolError(LivepeerError):
-    """The answer breaks the protocol, so there is no result to give."""
+    """The answer breaks the protocol, so that there is no result."""

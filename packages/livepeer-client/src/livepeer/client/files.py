@@ -30,8 +30,8 @@ attack."""
 class FileOutput:
     """A file that a pipeline returned, in memory.
 
-    `data` are its bytes, `media_type` says what they are (`image/png`), where anybody said so.
-    `bytes(f)`, `len(f)` and `f.save(path)` do what they say.
+    `data` are its bytes. `media_type` is what they are (`image/png`), as the answer or else their
+    first bytes say; `application/octet-stream` if neither does. `bytes(file)` and `len(file)` work.
     """
 
     __slots__ = ("data", "media_type")
@@ -42,11 +42,11 @@ class FileOutput:
 
     @property
     def suffix(self) -> str:
-        """A file name's ending for this type (`.png`), `.bin` where none is known."""
+        """The ending of a file name for this type (`.png`); `.bin` if none is known."""
         return mimetypes.guess_extension(self.media_type) or ".bin"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to `path`; a folder gets a file `output` with the right ending."""
+        """Write the bytes to `path`, in a folder to `output` and `suffix`; returns the path."""
         target = Path(path)
         if target.is_dir():
             target = target / f"output{self.suffix}"
@@ -54,6 +54,7 @@ class FileOutput:
         return target
 
     def data_uri(self) -> str:
+        """`data:image/png;base64,...`"""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode('ascii')}"
 
     def __bytes__(self) -> bytes:

@@ -14,7 +14,7 @@ from livepeer.client.calls import CallArguments, Calls, parsed
 from livepeer.client.config import Config, Token
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.network.schemas import Schemas
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     # Its default makes one signature do what two overloads would: without `output` it is Any.
     from typing_extensions import TypeVar
 
-    from livepeer.client.calls import Input
+    from livepeer.client.calls import CallInput
     from livepeer.client.live.session import LiveSession
     from livepeer.trickle.media import AudioOutput, VideoOutput
 
@@ -39,7 +39,7 @@ else:
     T = TypeVar("T")
 
 _DEFAULT: Any = object()
-""""As `MediaPublisher` does it": its defaults cost an import of PyAV to name."""
+"""Stands for the defaults of `MediaPublisher`: to name them would import PyAV."""
 
 
 class Gateway:
@@ -48,26 +48,28 @@ class Gateway:
         gw = Gateway(orch_url="https://orch:8935", tls="pin")
         gw.run("sentiment", input={"text": "hello"})
 
-    Every setting comes from an argument, else from `token`, else from the environment
-    (`LIVEPEER_ORCH_URL`, `LIVEPEER_GATEWAY_URL`, `LIVEPEER_DISCOVERY_URL`, `LIVEPEER_SIGNER_URL`,
-    `LIVEPEER_TOKEN`, `LIVEPEER_ETH_KEY`, `LIVEPEER_TLS`).
+    A setting comes from its argument, else from `token`, else from the environment. Named at one of
+    these levels, `orch_url`, `gateway_url` and `discovery_url` hide those of the levels below.
 
-    Args:
-        orch_url: one orchestrator or several (a list, or separated by commas).
-        gateway_url: a go-livepeer gateway instead, which chooses and pays by itself.
-        discovery_url: a service that lists orchestrators.
-        signer_url: a remote signer.
-        token: settings in one string, see `Token`.
-        eth_key: a private key to sign with (extra `eth`).
-        tls: `"verify"` (default), `"pin"` (trust the certificate shown first, refuse a change),
-            `"insecure"`, or an `ssl.SSLContext`.
-        max_price: the most to pay, in wei per second of compute.
-        timeout: seconds for a whole call, all tries included, where the call does not say.
-        trickle_hosts: `host` or `host:port` where the channels of a live session may be, beside
-            those of the orchestrator that was asked for it (`LIVEPEER_TRICKLE_HOSTS`).
-        max_retries: tries after the first one, with pauses that grow, where nobody has room or is
-            ready yet (5); never where something may have run. A name that nobody is known to have
-            had room for is tried twice more at most.
+    - `orch_url`: one orchestrator, or several (a list, or separated by commas);
+      `LIVEPEER_ORCH_URL`.
+    - `gateway_url`: a go-livepeer gateway instead, which chooses and pays by itself;
+      `LIVEPEER_GATEWAY_URL`.
+    - `discovery_url`: a service that lists orchestrators; `LIVEPEER_DISCOVERY_URL`.
+    - `signer_url`: a remote signer; `LIVEPEER_SIGNER_URL`.
+    - `token`: these settings in one string, see `Token`; `LIVEPEER_TOKEN`.
+    - `eth_key`: a private key in hex to sign jobs with (extra `eth`); `LIVEPEER_ETH_KEY`.
+    - `tls`: `"verify"` (default), `"pin"` (trust the certificate shown first, refuse another one
+      later), `"insecure"`, or an `ssl.SSLContext`; `LIVEPEER_TLS`.
+    - `max_price`: the most to pay, in wei per second of compute; no limit by default.
+    - `timeout`: seconds for a whole call, all tries together, unless the call has its own (120).
+    - `trickle_hosts`: `host` or `host:port` where the channels of a live session may be, in
+      addition to the orchestrator's own; `LIVEPEER_TRICKLE_HOSTS`.
+    - `max_retries`: tries after the first one, with growing pauses, while nobody has room or is
+      ready (5). A job that may have run is never tried again this way. A capability that no
+      orchestrator is known to have had room for is tried twice more at most.
+
+    Raises `ConfigurationError` for a setting that is wrong.
 
     One gateway serves any number of calls, threads and event loops. Leaving it (`with`,
     `async with`, `close`, `aclose`) closes its connections; so does dropping it.
@@ -101,7 +103,7 @@ class Gateway:
             trickle_hosts=trickle_hosts,
             max_retries=max_retries,
         )
-        self._trust = trust = Trust(self._config.tls)
+        self._trust = trust = TlsPolicy(self._config.tls)
         signer = signer_for(self._config, trust)
         self._dispatcher = Dispatcher(self._config, trust, signer)
         self._schemas = Schemas(self._dispatcher)
@@ -125,7 +127,7 @@ class Gateway:
         self,
         capability: str,
         *,
-        input: Input = None,
+        input: CallInput = None,
         output: type[T] | None = None,
         model: str | None = None,
         timeout: float | None = None,
@@ -136,22 +138,22 @@ class Gateway:
     ) -> T:
         """Run a capability and return its value. `run_async` is the same for async code.
 
-        Args:
-            capability: its name.
-            input: what the pipeline takes: a dict or a Pydantic model. Bytes, paths, open files,
-                numpy and PIL pictures in it are encoded; bytes or a path alone are the whole body.
-            output: a type to parse the value into (a Pydantic model, a dataclass, `list[int]`).
-            model: narrows the choice to orchestrators that offer this model.
-            timeout: seconds for everything together.
-            route: the path at the container.
-            idempotent: running it twice does no harm, so after a lost connection or a 5xx the next
-                orchestrator may be tried.
-            validate: check the input against the capability's schema first. By default that is done
-                where the schema is known or can be had for free.
-            max_retries: in place of the gateway's.
+        - `capability`: its name.
+        - `input`: what the pipeline takes: a dict, a list or a Pydantic model; an empty object by
+          default. Bytes, paths, open files, numpy arrays and PIL images in it are encoded. Bytes or
+          a path alone are sent as the whole body.
+        - `output`: a type to parse the value into (a Pydantic model, a dataclass, `list[int]`).
+        - `model`: choose only orchestrators that offer this model.
+        - `timeout`: seconds for everything together; the gateway's by default.
+        - `route`: the path at the container.
+        - `idempotent`: running it twice does no harm, so after a lost connection or a status of 500
+          or above the next orchestrator may be tried.
+        - `validate`: check the input against the capability's schema before sending. By default
+          this is done if the schema is known, or the capability is free and can be asked for it.
+        - `max_retries`: in place of the gateway's.
 
-        Returns the JSON value, text, `FileOutput` for a file, a list of the values of a stream, or
-        None for an empty answer. Raises a `LivepeerError`, see `livepeer.client.exceptions`.
+        Returns the JSON value, text, a `FileOutput` for a file, a list of the values of a stream,
+        or None for an empty answer. Raises a `LivepeerError`: see `livepeer.client.exceptions`.
         """
         call = CallArguments(
             capability, input, model, timeout, route, idempotent, validate, max_retries
@@ -162,7 +164,7 @@ class Gateway:
         self,
         capability: str,
         *,
-        input: Input = None,
+        input: CallInput = None,
         output: type[T] | None = None,
         model: str | None = None,
         timeout: float | None = None,
@@ -181,7 +183,7 @@ class Gateway:
         self,
         capability: str,
         *,
-        input: Input = None,
+        input: CallInput = None,
         model: str | None = None,
         timeout: float | None = None,
         route: str = "predict",
@@ -195,9 +197,10 @@ class Gateway:
                 for event in events:
                     print(event.json()["token"], end="")
 
-        The loop gives the pipeline's values; `events.progress` and `events.all()` give the rest. A
-        pipeline that does not stream gives one event. An error in the middle is raised by the
-        iteration, after the events that came before it, which its `received` holds.
+        The loop gives the pipeline's values, `events.progress` its last report of progress,
+        `events.all()` every event. A pipeline that does not stream gives one event. An error in the
+        middle is raised by the loop after the events that came before it; its `received` holds
+        their values. Raises what `run` raises.
         """
         call = CallArguments(
             capability, input, model, timeout, route, idempotent, validate, max_retries
@@ -208,7 +211,7 @@ class Gateway:
         self,
         capability: str,
         *,
-        input: Input = None,
+        input: CallInput = None,
         model: str | None = None,
         timeout: float | None = None,
         route: str = "predict",
@@ -252,14 +255,17 @@ class Gateway:
     ) -> LiveSession:
         """A live session with a pipeline: `async with gw.live(...) as session`.
 
-        Args:
-            params: live parameters to begin with.
-            publish, subscribe, data: the channels that are wanted: into the pipeline, out of it,
-                and its records.
-            output, audio: how published frames are encoded; None leaves the track out.
-            timeout: seconds that the start may take, a cold container included (120).
+        - `params`: the live parameters to begin with.
+        - `model`: choose only orchestrators that offer this model.
+        - `publish`, `subscribe`, `data`: the channels to open: into the pipeline, out of it, and
+          its records.
+        - `output`, `audio`: how published frames are encoded (`livepeer.trickle.media`); None
+          leaves that track out.
+        - `timeout`: seconds that the start may take, with that of a container (120).
+
+        Nothing is sent before the session is entered; that raises what `run` raises.
         """
-        # Whoever never goes live does not pay for importing the transport.
+        # The transport is imported by those who go live alone.
         from livepeer.client.live.calls import LiveCalls
         from livepeer.client.live.session import LiveSession
         from livepeer.client.live.stream import Wanted
@@ -282,10 +288,10 @@ class Gateway:
     # -- what there is --------------------------------------------------------------------------
 
     def schema(self, capability: str, *, timeout: float | None = None) -> Schema | None:
-        """What a capability takes and gives, asked of the capability itself and kept.
+        """What a capability takes and returns: asked of the capability itself, then kept for 300 s.
 
-        None where it does not say, as containers that are not made with this SDK may not. Asking
-        is a job of the capability, and counts as one where it has a price.
+        None if it does not tell, which containers made without this SDK may not. The request is a
+        job, and paid for as one. `timeout` in seconds; raises what `run` raises.
         """
         return self._portal.call(self.schema_async(capability, timeout=timeout))
 
@@ -297,10 +303,11 @@ class Gateway:
     def capabilities(
         self, names: Iterable[str] | None = None, *, timeout: float | None = None
     ) -> list[CapabilityInfo]:
-        """Price and free places of the named capabilities, freshly asked of every orchestrator.
+        """Price and free places of the named capabilities, asked of every orchestrator now.
 
-        go-livepeer lists BYOC capabilities nowhere, so they are asked for by name. Without names:
-        what discovery lists.
+        go-livepeer lists BYOC capabilities nowhere, so they are asked for by name; without names,
+        those that a discovery service lists. An orchestrator that did not answer is in
+        `rejections`. Raises `ConfigurationError` with a `gateway_url`: a gateway tells nothing.
         """
         return self._portal.call(self.capabilities_async(names, timeout=timeout))
 
@@ -317,7 +324,7 @@ class Gateway:
     # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the connections of the sync methods. A call after it opens new ones."""
+        """Close the connections of the sync methods. A later call opens new ones."""
         if self._portal.started:
             self._portal.call(self._pools.aclose())
             self._portal.close()

@@ -1,9 +1,9 @@
 """Who signs a job, and with what. Offchain nobody has to.
 
 Paying on chain fits behind `Signer.can_pay` and `Signer.payment`: the headers that come from there
-go out with a job, and for a live stream again and again (`live_payments`). No signer of this
-version can pay: a payment is go-livepeer's protobuf `net.Payment`, and the reference signer's
-`/generate-live-payment` makes it from a `net.OrchestratorInfo`, which a BYOC token is not.
+go out with a job, and for a live stream again and again (`livepeer.client.live.payments`). No
+signer of this version can pay: a payment is go-livepeer's protobuf `net.Payment`, and the reference
+signer's `/generate-live-payment` makes it from a `net.OrchestratorInfo`, which a BYOC token is not.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
+from livepeer.client.config import Config
 from livepeer.client.exceptions import (
     ConfigurationError,
     ConnectionFailedError,
@@ -22,15 +23,12 @@ from livepeer.client.exceptions import (
     PaymentRequiredError,
     ProtocolError,
 )
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.requests import Http
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.protocol.wire import JobHeader, compact_json
+from livepeer.client.types import Offer
 from livepeer.client.untrusted import loads, shown_url
-
-if TYPE_CHECKING:
-    from livepeer.client.config import Config
-    from livepeer.client.http.deadline import Deadline
-    from livepeer.client.http.requests import Http
-    from livepeer.client.http.tls import Trust
-    from livepeer.client.types import Offer
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +148,7 @@ class RemoteSigner:
 
     can_pay = False
 
-    def __init__(self, url: str, headers: Mapping[str, str], trust: Trust) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], trust: TlsPolicy) -> None:
         self._url, self._headers, self._trust = url, dict(headers), trust
         self._identity: Identity | None = None
         self._signs_jobs = True
@@ -250,7 +248,7 @@ def _text(answer: Any, key: str) -> str:
     return value
 
 
-def signer_for(config: Config, trust: Trust) -> Signer:
+def signer_for(config: Config, trust: TlsPolicy) -> Signer:
     """The signer that the settings ask for: a local key, a remote signer, or none."""
     if config.eth_key:
         return LocalKey(config.eth_key)

@@ -27,10 +27,12 @@ class AsyncStreamResponse:
             async for event in events:
                 print(event.json()["token"], end="")
 
-    The loop gives the pipeline's values; `progress` is the last report of how far it is, and
-    `all()` gives every event, progress too. The call is made on entering it, or with the first
-    event. Leaving it early, by `break`, `aclose` or an exception, closes the connection, which
-    stops the pipeline. Nothing is read ahead of the reader but what the socket and one buffer hold.
+    The loop gives the pipeline's values, `progress` the last report of progress, `all()` every
+    event. The call is made on entering, or with the first event. Leaving the `async with` block
+    early, or `aclose`, closes the connection, which stops the pipeline. Nothing is read ahead of
+    the loop except what the socket and one buffer hold.
+
+    Raises what `Gateway.run` raises; the values before an error are its `received`.
     """
 
     def __init__(self, start: Callable[[], Awaitable[RunningJob]]) -> None:
@@ -43,26 +45,28 @@ class AsyncStreamResponse:
 
     @property
     def orchestrator(self) -> str | None:
-        """Who runs it (or the gateway that was called), once it is open."""
+        """The URL of the orchestrator that runs it, or of the gateway; None before the call."""
         return self._source.running.where.get("orchestrator") if self._source else None
 
     @property
     def job_id(self) -> str | None:
+        """The id that the job was sent with; None before the call."""
         return self._source.running.where.get("job_id") if self._source else None
 
     @property
     def balance(self) -> str | None:
-        """The balance that the orchestrator told at the end of the stream."""
+        """The balance that the orchestrator reported at the end of the stream, in its own words
+        (`0.000`); None before that, or if it reported none."""
         return self._source.balance if self._source else None
 
     @property
     def progress(self) -> StreamEvent | None:
-        """The last progress that was passed on the way to where the loop is, None before the first.
-        Its `json()` is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
+        """The last progress event before the loop's position, None before the first. Its `json()`
+        is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
         return self._progress
 
     async def open(self) -> Self:
-        """Make the call, where that has not been done. Raises what `run` would."""
+        """Make the call, if that has not been done. Raises what `Gateway.run` raises."""
         if self._start is not None:
             start, self._start = self._start, None
             running = await start()
@@ -93,11 +97,11 @@ class AsyncStreamResponse:
         return event
 
     def all(self) -> AsyncIterator[StreamEvent]:
-        """Every event from here on, progress too: `event.event` is its name."""
+        """All further events, progress too; `event.event` is the name."""
         return _All(self)
 
     async def batch(self) -> list[StreamEvent]:
-        """All events that are there, of every name, at least one; an empty list at the end."""
+        """Wait for events and return all that have arrived, of every name; empty at the end."""
         try:
             if not self._ready:
                 await self._fill()
@@ -108,7 +112,7 @@ class AsyncStreamResponse:
         return events
 
     async def aclose(self) -> None:
-        """Stop. Harmless at any time, also twice."""
+        """Stop. Safe at any time, also twice."""
         self.leave()
 
     def leave(self) -> None:
@@ -164,9 +168,11 @@ class StreamResponse:
             for event in events:
                 print(event.json()["token"], end="")
 
-    The loop gives the pipeline's values; `progress` is the last report of how far it is, and
-    `all()` gives every event, progress too. The call has been made when this exists. Leaving it
-    early stops the pipeline.
+    The loop gives the pipeline's values, `progress` the last report of progress, `all()` every
+    event. The call has been made when `Gateway.stream` returns. Leaving the `with` block early, or
+    `close`, stops the pipeline.
+
+    Raises what `Gateway.run` raises; the values before an error are its `received`.
     """
 
     def __init__(self, portal: Portal, stream: AsyncStreamResponse) -> None:
@@ -179,22 +185,24 @@ class StreamResponse:
 
     @property
     def orchestrator(self) -> str | None:
-        """Who runs it, or the gateway that was called."""
+        """The URL of the orchestrator that runs it, or of the gateway."""
         return self._stream.orchestrator
 
     @property
     def job_id(self) -> str | None:
+        """The id that the job was sent with; None before the call."""
         return self._stream.job_id
 
     @property
     def balance(self) -> str | None:
-        """The balance that the orchestrator told at the end of the stream."""
+        """The balance that the orchestrator reported at the end of the stream, in its own words
+        (`0.000`); None before that, or if it reported none."""
         return self._stream.balance
 
     @property
     def progress(self) -> StreamEvent | None:
-        """The last progress that was passed on the way to where the loop is, None before the first.
-        Its `json()` is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
+        """The last progress event before the loop's position, None before the first. Its `json()`
+        is `{"progress": 0.5, "message": "..."}`, a fraction of 1."""
         return self._progress
 
     def __iter__(self) -> Self:
@@ -206,7 +214,7 @@ class StreamResponse:
         return event
 
     def all(self) -> Iterator[StreamEvent]:
-        """Every event from here on, progress too: `event.event` is its name."""
+        """All further events, progress too; `event.event` is the name."""
         return iter(self._next_or_none, None)
 
     def _next_or_none(self) -> StreamEvent | None:
@@ -240,7 +248,7 @@ class StreamResponse:
         self.close()
 
     def close(self) -> None:
-        """Stop. Harmless at any time, also twice."""
+        """Stop. Safe at any time, also twice."""
         self._ready.clear()
         self._leave()
 

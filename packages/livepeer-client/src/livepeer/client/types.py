@@ -17,9 +17,9 @@ Phase = Literal["discovery", "token", "payment", "connect", "request", "response
 class Rejection:
     """Why one attempt did not give the result.
 
-    `phase` says how far it came: up to `connect` nothing was sent to the pipeline; at `request` the
-    job was sent and nothing came back; at `response` an answer came. `status` is the HTTP status,
-    where there was one.
+    `phase` is how far it came. Up to `connect` (`discovery`, `token`, `payment`) nothing was sent
+    to the pipeline; at `request` the job was sent and nothing came back; at `response` there was an
+    answer. `status` is its HTTP status, None without an answer.
     """
 
     orchestrator: str
@@ -34,7 +34,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field that a pipeline (or its schema) refused: where, and what is wrong with it."""
+    """One field of the input that was refused: its path (`a.b.0`) and what is wrong with it."""
 
     field: str
     message: str
@@ -47,10 +47,9 @@ class FieldError:
 class StreamEvent:
     """One server-sent event, with the names of the HTML standard.
 
-    `data` is its text, which `json()` parses. `event` is its name: `"message"` where it has none,
-    as the values of a pipeline have; `"progress"` tells how far the job is, as
-    `{"progress": 0.5, "message": "..."}`; any other name is the pipeline's own. `id` is the last
-    one that was told, `retry` is in milliseconds.
+    `data` is its text, which `json()` parses. `event` is its name: `"message"` for the values of a
+    pipeline, `"progress"` for `{"progress": 0.5, "message": "..."}` (a fraction of 1), any other
+    name is the pipeline's own. `id` is the last one sent, `retry` is in milliseconds.
     """
 
     data: str
@@ -59,7 +58,7 @@ class StreamEvent:
     retry: int | None = None
 
     def json(self) -> Any:
-        """`data` parsed as JSON. Raises `ValueError` where it is none.
+        """`data` parsed as JSON. Raises `ValueError` if it is not JSON.
 
         A payload over the 65,535 bytes that go-livepeer reads as one line comes folded over
         several, perhaps in the middle of a text; compact JSON holds no line end that could be
@@ -75,11 +74,12 @@ class StreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an orchestrator answers when asked for a capability.
+    """What an orchestrator offers for a capability.
 
-    `capacity` is how many more jobs it says it would take (0: full, or the capability is unknown to
-    it; go-livepeer does not tell which). `price` is in wei per unit, for a BYOC capability per
-    second of compute; 0 is free. `latency` is the seconds that the answer took.
+    `capacity` is how many more jobs it would take; 0 means that it is full or does not know the
+    capability, which go-livepeer does not tell apart. `price` is in wei per second of compute, 0 is
+    free. `latency` is how long the answer took, in seconds. `token` is the answer itself
+    (go-livepeer's `GET /process/token`).
     """
 
     orchestrator: str
@@ -91,12 +91,14 @@ class Offer:
 
     @property
     def free(self) -> bool:
+        """Whether it costs nothing."""
         return self.price == 0
 
 
 @dataclass(frozen=True, slots=True)
 class CapabilityInfo:
-    """One capability as the orchestrators that were asked know it (see `Gateway.capabilities`)."""
+    """One capability, as `Gateway.capabilities` found it: the offers of those orchestrators that
+    answered, and why the others did not."""
 
     name: str
     offers: tuple[Offer, ...] = ()
@@ -104,14 +106,15 @@ class CapabilityInfo:
 
     @property
     def available(self) -> bool:
-        """Does any orchestrator have room for a job right now?"""
+        """Whether any orchestrator had room for a job."""
         return any(offer.capacity > 0 for offer in self.offers)
 
     @property
     def capacity(self) -> int:
+        """Free places of all orchestrators together."""
         return sum(max(offer.capacity, 0) for offer in self.offers)
 
     @property
     def price(self) -> Fraction | None:
-        """The lowest price among those with room, wei per second; None where there is none."""
+        """The lowest price among those with room, in wei per second; None if nobody has room."""
         return min((offer.price for offer in self.offers if offer.capacity > 0), default=None)

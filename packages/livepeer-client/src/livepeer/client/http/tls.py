@@ -51,7 +51,7 @@ def _warn_once() -> None:
     logger.warning("tls='insecure': certificates are not checked, anybody may listen or answer")
 
 
-class Trust:
+class TlsPolicy:
     """A gateway's `tls` setting, as the `ssl` argument that aiohttp wants for a URL."""
 
     def __init__(self, mode: TlsMode | ssl.SSLContext) -> None:

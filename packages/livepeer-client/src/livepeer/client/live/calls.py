@@ -19,7 +19,7 @@ from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.live import by_gateway, byoc
 from livepeer.client.live.stream import Live, LiveRoad, Wanted
 from livepeer.client.network.dispatch import Dispatcher
@@ -61,7 +61,7 @@ class LiveCalls:
         dispatcher: Dispatcher,
         schemas: Schemas,
         pools: Pools,
-        trust: Trust,
+        trust: TlsPolicy,
         hosts: Collection[str],
     ) -> None:
         self._dispatcher, self._schemas = dispatcher, schemas

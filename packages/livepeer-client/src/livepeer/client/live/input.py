@@ -5,25 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import time
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable, Mapping
 from fractions import Fraction
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from livepeer.client.exceptions import SessionEndedError
 from livepeer.client.live.ending import Ending
-from livepeer.client.live.media import Returned, media
+from livepeer.client.live.media import Returned, as_frame, each_of, media
 from livepeer.client.live.outage import GONE, Outage, Seldom
 from livepeer.trickle.exceptions import (
     CertificateError,
@@ -37,9 +26,9 @@ from livepeer.trickle.publisher import TricklePublisher
 from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
-    from livepeer.trickle.media import AudioFrame, MediaPublisher, MediaPublisherStats, VideoFrame
-
-    Frame = VideoFrame | AudioFrame
+    # What comes with PyAV.
+    from livepeer.client.live.media import Frame
+    from livepeer.trickle.media import MediaPublisher, MediaPublisherStats
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +40,7 @@ tells that it has been read."""
 
 
 class Publication:
-    """Something that is being published in the background. `await` it to wait for its end."""
+    """Something that is being published in the background. Await it to wait until it is sent."""
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self._task = task
@@ -99,9 +88,9 @@ class Input:
     async def send_frames(self, frames: AsyncIterable[Any] | Iterable[Any], *, end: bool) -> None:
         """Send all of them; `end` ends the channel after them."""
         with self._telling():
-            async with contextlib.aclosing(_each(frames)) as items:
+            async with contextlib.aclosing(each_of(frames)) as items:
                 async for item in items:
-                    await self._write(_as_frame(item))
+                    await self._write(as_frame(item))
             if end:
                 await self._end()
 
@@ -110,7 +99,7 @@ class Input:
     ) -> None:
         """The same for whole segments of MPEG-TS."""
         with self._telling():
-            async with contextlib.aclosing(_each(segments)) as items:
+            async with contextlib.aclosing(each_of(segments)) as items:
                 async for segment in items:
                     await self._write_segment(segment)
             if end:
@@ -198,51 +187,3 @@ class Input:
                 self._transport, self._media = transport, publisher
             assert self._media is not None
             return self._media
-
-
-async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncGenerator[Frame]:
-    """The frames of a media file, decoded on a thread; `realtime`: as fast as they are shown."""
-    frames = media().decode(path)
-    begun: float | None = None
-    first: Any = None
-    try:
-        while (frame := await _on_a_thread(partial(next, frames, None))) is not None:
-            if realtime:
-                now = time.monotonic()
-                if begun is None:
-                    begun, first = now, frame.time
-                wait = begun + float(frame.time - first) - now
-                if wait > 0:
-                    await asyncio.sleep(wait)
-            yield frame
-    finally:
-        frames.close()
-
-
-async def _on_a_thread(work: Callable[[], T]) -> T:
-    """`work`'s result; whoever is cancelled leaves when the thread has, which nothing can stop."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    finally:
-        if not running.done():
-            await asyncio.wait((running,))
-
-
-async def _each(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
-    """Either kind of iterable, as an asynchronous one."""
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
-            await asyncio.sleep(0)  # a long list must not hold the loop up
-
-
-def _as_frame(item: Any) -> Frame:
-    """A frame, also from a numpy picture (H, W, 3) RGB, which is given its time when it is sent."""
-    if hasattr(item, "dtype") and hasattr(item, "ndim"):
-        frame: Frame = media().VideoFrame.from_ndarray(item)
-        return frame
-    return item  # type: ignore[no-any-return]

@@ -1,13 +1,25 @@
-"""What media into and out of a live session have in common."""
+"""Frames on their way into and out of a live session, without a network."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from fractions import Fraction
+from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepeer.client.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    # What comes with PyAV.
+    from livepeer.trickle.media import AudioFrame, VideoFrame
+
+    Frame = VideoFrame | AudioFrame
+
+T = TypeVar("T")
 
 
 def media() -> Any:
@@ -20,6 +32,54 @@ def media() -> Any:
     from livepeer.trickle import media
 
     return media
+
+
+async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncGenerator[Frame]:
+    """The frames of a media file, decoded on a thread; `realtime`: as fast as they are shown."""
+    frames = media().decode(path)
+    begun: float | None = None
+    first: Any = None
+    try:
+        while (frame := await _on_a_thread(partial(next, frames, None))) is not None:
+            if realtime:
+                now = time.monotonic()
+                if begun is None:
+                    begun, first = now, frame.time
+                wait = begun + float(frame.time - first) - now
+                if wait > 0:
+                    await asyncio.sleep(wait)
+            yield frame
+    finally:
+        frames.close()
+
+
+async def _on_a_thread(work: Callable[[], T]) -> T:
+    """`work`'s result; whoever is cancelled leaves when the thread has, which nothing can stop."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        if not running.done():
+            await asyncio.wait((running,))
+
+
+async def each_of(items: AsyncIterable[T] | Iterable[T]) -> AsyncGenerator[T]:
+    """Either kind of iterable, as an asynchronous one."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+            await asyncio.sleep(0)  # a long list must not hold the loop up
+
+
+def as_frame(item: Any) -> Frame:
+    """A frame, also from a numpy picture (H, W, 3) RGB, which is given its time when it is sent."""
+    if hasattr(item, "dtype") and hasattr(item, "ndim"):
+        frame: Frame = media().VideoFrame.from_ndarray(item)
+        return frame
+    return item  # type: ignore[no-any-return]
 
 
 class Returned:

@@ -29,7 +29,7 @@ its end before that is told, unless it was lost, or is kept open."""
 
 
 class Frames(Generic[F_co]):
-    """Frames that come out of the pipeline: an asynchronous iterator with `aclose()`."""
+    """The frames of `LiveSession.subscribe`: an asynchronous iterator with `aclose()`."""
 
     def __init__(
         self, url: str, tls: TLS, ending: Ending, returned: Returned, **options: Any

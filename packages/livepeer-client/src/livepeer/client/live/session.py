@@ -19,8 +19,8 @@ from livepeer.client.live.calls import START_LIMIT, LiveCalls
 from livepeer.client.live.channels import control_message, records, records_by_gateway
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.events import EventReader
-from livepeer.client.live.input import Input, Publication, frames_of_file
-from livepeer.client.live.media import media
+from livepeer.client.live.input import Input, Publication
+from livepeer.client.live.media import frames_of_file, media
 from livepeer.client.live.output import Frames
 from livepeer.client.live.started import LiveStats, Started
 from livepeer.client.live.stream import Wanted
@@ -41,12 +41,13 @@ class LiveSession:
             async for frame in session.subscribe(): ...
             await session.update({"u": 200})
 
-    Entering starts the stream, leaving ends it. Each channel is opened at first use, and opened
-    again when its connection is lost; the session outlives that. When it is over although this side
-    did not end it, `ended` says why, and the iterators and methods raise `SessionEndedError`.
+    Entering starts the stream, leaving ends it. A channel is opened when it is first used, and
+    again after its connection was lost, for up to 60 s. If the session ends without this side
+    having ended it, `ended` says why, and the iterators and methods raise `SessionEndedError`.
 
-    Straight to an orchestrator everything works. By a gateway media goes by WHIP or RTMP (`urls`),
-    there is no control channel, and `status()` takes the place of `events()`.
+    Directly with an orchestrator everything works. Through a gateway, media goes by WHIP or RTMP
+    (`urls`), there is no control channel, and `status()` takes the place of `events()`: methods
+    that do not work there raise `ConfigurationError`. Before entering, they raise `RuntimeError`.
     """
 
     def __init__(
@@ -69,21 +70,23 @@ class LiveSession:
 
     @property
     def stream_id(self) -> str | None:
+        """The id of the stream, None before it is started."""
         return self._started.live.stream_id if self._started else None
 
     @property
     def orchestrator(self) -> str | None:
-        """Who runs it, or the gateway that was called."""
+        """The URL of the orchestrator that runs it, or of the gateway; None before the start."""
         return self._started.live.base if self._started else None
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """By a gateway: where other programs send and watch the video (WHIP, WHEP, RTMP)."""
+        """Through a gateway: where other programs send and watch the video, by name: `whip_url`,
+        `whep_url`, `rtmp_url`, `rtmp_output_url`. Empty with an orchestrator."""
         return self._running().live.urls
 
     @property
     def ended(self) -> str | None:
-        """Why the session is over, None while it runs."""
+        """Why the session is over; None while it runs."""
         return self._ending.why
 
     async def wait(self) -> str:
@@ -119,10 +122,14 @@ class LiveSession:
     def publish(
         self, frames: AsyncIterable[Any] | Iterable[Any], *, end: bool = True
     ) -> Publication:
-        """Send frames in the background: `VideoFrame`, `AudioFrame`, or numpy pictures (H, W, 3).
+        """Send frames in the background: `VideoFrame`, `AudioFrame`, or uint8 numpy arrays
+        (height, width, 3), RGB.
 
-        Frames without a time are paced. `end`: the input is over with the last one, which lets
-        the pipeline finish; without it something else may be published afterwards.
+        A frame with a time is sent at once; one without is sent when it is due, at the frame rate
+        of the output. `end`: the input ends after the last frame, which lets the pipeline finish;
+        with False something else may be published afterwards. Needs the extra `media`
+        (`ConfigurationError`). Await the `Publication` to wait until all is sent; it raises
+        `SessionEndedError` if it could not be.
         """
         media()
         return self._publish(lambda given: given.send_frames(frames, end=end))
@@ -130,7 +137,8 @@ class LiveSession:
     def publish_file(
         self, path: str | os.PathLike[str], *, realtime: bool = True, end: bool = True
     ) -> Publication:
-        """Send a media file in the background, as fast as it is shown, or as fast as it can."""
+        """Send a media file in the background, in real time or, with `realtime=False`, as fast as
+        possible; `end` as for `publish`. Raises `FileNotFoundError` if there is no such file."""
         if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {os.fspath(path)!r} to publish")
         media()
@@ -140,8 +148,8 @@ class LiveSession:
     def publish_segments(
         self, segments: AsyncIterable[bytes] | Iterable[bytes], *, end: bool = True
     ) -> Publication:
-        """Send segments of MPEG-TS as they are, each whole and beginning with a keyframe: nothing
-        is decoded or encoded, and the extra `media` is not needed."""
+        """Send complete MPEG-TS segments unchanged, each beginning with a keyframe; `end` as for
+        `publish`. Nothing is decoded or encoded, and the extra `media` is not needed."""
         return self._publish(lambda given: given.send_segments(segments, end=end))
 
     @overload
@@ -170,11 +178,13 @@ class LiveSession:
     def subscribe(
         self, *, policy: Policy = "latest", video: bool = True, audio: bool = True
     ) -> Frames[Any]:
-        """The frames that come out, as an asynchronous iterator: pictures and sound, or one of
-        them where the other is turned off.
+        """The frames that come out, as an asynchronous iterator of `VideoFrame` and `AudioFrame`;
+        `video=False` or `audio=False` leaves one kind out.
 
-        `"latest"` is real time: what is read too slowly is dropped, oldest video first; `"all"`
-        drops nothing and slows the stream down instead.
+        `policy="latest"` is real time: frames that are read too slowly are dropped, the oldest
+        video first; `"all"` drops nothing and slows the stream down instead. The iterator ends with
+        the stream, and raises `SessionEndedError` if that was lost. Needs the extra `media`
+        (`ConfigurationError`).
         """
         media()
         url = self._channel("subscribe_url", "subscribe")
@@ -193,9 +203,10 @@ class LiveSession:
     # -- everything else --------------------------------------------------------------------------
 
     async def update(self, params: Mapping[str, Any]) -> Any:
-        """Change live parameters, some or all; returns what the pipeline answers.
+        """Change live parameters, some or all, and return the pipeline's answer.
 
-        Raises `InvalidInputError` with its fields where it refuses them; they are unchanged then.
+        Raises `InvalidInputError`, with the fields, if the pipeline refuses them; then none is
+        changed. Raises `SessionEndedError` if the stream is over.
         """
         live = self._running().live
         self._ending.check()
@@ -206,11 +217,12 @@ class LiveSession:
             raise
 
     async def control(self, message: Mapping[str, Any], *, raw: bool = False) -> None:
-        """Send a message of the caller's own to the pipeline's `on_control`. Not by a gateway.
+        """Send a JSON object to the pipeline's `on_control`. Not through a gateway.
 
-        Nothing answers it. A pipeline without that hook reports an error of type `no_control_hook`
-        (`events()`). `raw`: the message as it stands, for a container that is not made with this
-        SDK; one that is takes such a message for parameters, without the answer of `update`.
+        There is no answer. A pipeline without that hook reports an error of type `no_control_hook`
+        in `events()`. `raw` sends the message unwrapped, for containers made without this SDK; one
+        made with it reads such a message as parameters. Raises `ConnectionFailedError` if it may
+        not have arrived.
         """
         channel = self._running().control
         self._ending.check()
@@ -224,7 +236,8 @@ class LiveSession:
             ) from error
 
     def data(self) -> AsyncGenerator[dict[str, Any]]:
-        """The records that the pipeline emits, as an asynchronous iterator."""
+        """The records (JSON objects) that the pipeline emits, as an asynchronous iterator that ends
+        with the session; raises `SessionEndedError` if that was lost."""
         url = self._channel("data_url", "data")
         live = self._running().live
         if not live.direct:
@@ -232,21 +245,24 @@ class LiveSession:
         return records(url, self._calls.tls, self._ending)
 
     def events(self) -> EventReader:
-        """What the pipeline reports about itself (status, errors), from the beginning of the
-        session, 1,000 at most. An asynchronous iterator that ends with the session."""
+        """What the pipeline reports about itself (status, errors), as an asynchronous iterator that
+        ends with the session.
+
+        It begins with the events so far. A reader keeps the newest 1,000 that it has not read.
+        """
         if (events := self._running().events) is None:
             raise ConfigurationError("a gateway keeps the events to itself: use status()")
         return events.reader()
 
     async def status(self) -> dict[str, Any]:
-        """The last status that the pipeline reported; empty before the first."""
+        """The last status that the pipeline reported (specs/live.md); empty before the first."""
         started = self._running()
         if started.events is not None:
             return dict(started.events.status)
         return await self._calls.status(started.live)
 
     def stats(self) -> LiveStats:
-        """Counters of this side."""
+        """Counters of this side at this moment."""
         return self._started.stats() if self._started else LiveStats()
 
     # -- inside -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.selection import Attempt
@@ -20,7 +20,7 @@ class ByGateway:
     name = "gateway"
     gateway = True
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: TlsPolicy) -> None:
         self._trust = trust
 
     async def offer(

@@ -12,7 +12,7 @@ from typing import Final
 from livepeer.client.exceptions import CallTimeoutError, NoOrchestratorError, ProtocolError
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.selection import Attempt
@@ -34,7 +34,7 @@ class Byoc:
     name = "byoc"
     gateway = False
 
-    def __init__(self, trust: Trust, signer: Signer) -> None:
+    def __init__(self, trust: TlsPolicy, signer: Signer) -> None:
         self._trust, self._signer = trust, signer
 
     async def offer(

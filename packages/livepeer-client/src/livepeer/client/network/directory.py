@@ -18,7 +18,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.selection import Attempt
 from livepeer.client.untrusted import loads, shown_url
 from livepeer.trickle.text import printable
@@ -38,7 +38,7 @@ LISTINGS: Final = 256
 class Directory:
     """The sources of a gateway, in their order. Plain dicts with single operations: thread-safe."""
 
-    def __init__(self, config: Config, trust: Trust) -> None:
+    def __init__(self, config: Config, trust: TlsPolicy) -> None:
         self._config, self._trust = config, trust
         self._listings: dict[tuple[str, str], tuple[tuple[str, ...], float]] = {}
 

@@ -20,7 +20,7 @@ from livepeer.client.exceptions import (
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.retries import Retries
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.by_gateway import ByGateway
 from livepeer.client.network.byoc import Byoc
 from livepeer.client.network.directory import Directory
@@ -67,7 +67,7 @@ class Choice:
 class Dispatcher:
     """Sends jobs: chooses, fails over where nothing can have run, and tries again."""
 
-    def __init__(self, config: Config, trust: Trust, signer: Signer) -> None:
+    def __init__(self, config: Config, trust: TlsPolicy, signer: Signer) -> None:
         self._config, self._can_pay = config, signer.can_pay
         by_gateway = ByGateway(trust)
         # The order in which an orchestrator is asked for a capability.

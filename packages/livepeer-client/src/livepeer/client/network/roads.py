@@ -14,7 +14,7 @@ from typing import Protocol
 from livepeer.client.exceptions import CallTimeoutError
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import SMALL, Http, read
-from livepeer.client.http.tls import Trust
+from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.selection import Attempt
 from livepeer.client.protocol.results import error_of
@@ -69,7 +69,7 @@ class Candidate:
 
 async def post(
     http: Http,
-    trust: Trust,
+    trust: TlsPolicy,
     task: Task,
     job: JobHeader,
     to: Candidate,

@@ -30,10 +30,10 @@ _LIMITS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a capability takes and gives: JSON Schemas of its input and its output.
+    """What a capability takes and returns, as JSON Schemas.
 
-    Of a live one `input` are the parameters of a stream, and `output` says nothing. `document` is
-    all that `POST /schema` answered (id, version, description, and so on).
+    `input` describes its input, or the parameters of a live one; `output` the result, empty if that
+    is not known. `document` is the whole answer to `POST /schema` (id, version, description, ...).
     """
 
     document: Mapping[str, Any] = field(repr=False)
@@ -43,7 +43,7 @@ class Schema:
 
     @classmethod
     def read(cls, document: Any) -> Schema | None:
-        """From a runner's schema document, or None for something that is none."""
+        """The schema in a runner's answer to `POST /schema`, None if there is none."""
         if not isinstance(document, Mapping):
             return None
         wanted = document.get("params" if document.get("type") == "live" else "input")
@@ -53,10 +53,11 @@ class Schema:
         return cls(document, wanted, output if isinstance(output, Mapping) else {})
 
     def check(self, value: Any, *, capability: str) -> None:
-        """Raise `InvalidInputError` with the fields that do not fit, before anything is sent.
+        """Raise `InvalidInputError` with the fields of `value` that do not fit; `capability` is the
+        name that the error gives.
 
-        A schema that is none, or that costs too much to follow, refuses nobody: the pipeline
-        decides. This takes 0.5 s of CPU at most, and usually a hundred microseconds.
+        A schema that is not one, or that costs too much to follow, refuses nothing: the pipeline
+        decides. Takes 0.5 s of CPU time at most, and usually 100 microseconds.
         """
         if not self._sound:
             self._sound.append(validation.is_schema(self.input))
