@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
@@ -34,9 +34,6 @@ class ChannelUrls:
 
 
 URLS = tuple(ChannelUrls.__dataclass_fields__)
-
-ChannelSource = Callable[[str, dict[str, Any]], ChannelUrls]
-"""Gives a stream's channels, from its owner and the body of its start. Raises `InvalidInput`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from livepeer.runner.http.asgi import (
 from livepeer.runner.http.json_bounds import check_values
 from livepeer.runner.live.params import ParamsType
 from livepeer.runner.live.request import (
-    ChannelSource,
+    ChannelUrls,
     StartRequest,
     checked_id,
     id_in_body,
@@ -69,6 +69,8 @@ class StreamCall:
 
 
 Answer = Callable[[StreamCall], Awaitable[bytes]]
+ChannelSource = Callable[[StreamCall, dict[str, Any]], Awaitable[ChannelUrls]]
+"""Gives the channels of a stream that `call` starts, with its body. Raises `InvalidInput`."""
 OpenStream = Callable[[StartRequest, ExitStack, Slot | None], Session]
 """Starts a stream: `LiveWork.open`."""
 
@@ -105,7 +107,7 @@ class StreamRoutes:
         refusal = self._service.lifecycle.refusal()
         if isinstance(refusal, NotReady):
             raise refusal
-        request = self._request(call)
+        request = await self._request(call)
         slot = None
         if request.key not in self._sessions:
             self._params_type.first(request.params)  # an error in them is told before the wait
@@ -118,9 +120,9 @@ class StreamRoutes:
             raise
         return _ok(stream_id=session.id)
 
-    def _request(self, call: StreamCall) -> StartRequest:
+    async def _request(self, call: StreamCall) -> StartRequest:
         content = parse_object(call.body)
-        urls = self._channels(call.owner, content)
+        urls = await self._channels(call, content)
         name = checked_id(call.stream_id or id_in_body(content) or uuid.uuid4().hex)
         if not call.stream_id and key_of(call.owner, name) in self._sessions:
             # A body is the caller's own: it may name a stream, but never take one over.

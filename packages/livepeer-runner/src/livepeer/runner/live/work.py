@@ -19,7 +19,7 @@ from livepeer.runner.live.hooks import Hooks, is_async, listed
 from livepeer.runner.live.metrics import StreamMetrics
 from livepeer.runner.live.params import ParamsType
 from livepeer.runner.live.request import Allowed, ChannelUrls, StartRequest, urls_in_body
-from livepeer.runner.live.routes import StreamRoutes
+from livepeer.runner.live.routes import StreamCall, StreamRoutes
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.sessions import Sessions
 from livepeer.runner.live.shared import load_media
@@ -140,12 +140,12 @@ class LiveWork:
     def queued(self) -> int:
         return self.service.threads.queued
 
-    def _channels(self, owner: str, content: dict[str, Any]) -> ChannelUrls:
+    async def _channels(self, call: StreamCall, content: dict[str, Any]) -> ChannelUrls:
         """The channels that a start's body names, at its orchestrator if we are registered."""
         settings = self.service.settings
         if settings.registration is None:
             return urls_in_body(content, None)
-        return urls_in_body(content, Allowed.at(owner, settings.trickle_hosts))
+        return urls_in_body(content, Allowed.at(call.owner, settings.trickle_hosts))
 
 
 def _tls(service: Service) -> TLS:
