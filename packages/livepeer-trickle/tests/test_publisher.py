@@ -3,6 +3,7 @@ import contextlib
 import gc
 import logging
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -711,6 +712,21 @@ async def test_a_pool_that_was_passed_in_stays_the_callers(server: TrickleServer
                     await segment.write(b"x")
             assert pool.connections > 0
     assert pool.connections == 0
+
+
+async def test_a_segment_that_was_acknowledged_is_freed_without_the_garbage_collector(
+    server: TrickleServer,
+) -> None:
+    async with TricklePublisher(server.channel_url("cam"), linger=0) as publisher:
+        gc.disable()
+        try:
+            segment = await publisher.write(b"x")
+            await segment.acknowledged()
+            freed = weakref.ref(segment)
+            del segment
+            assert freed() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("linger", [-1, float("nan")])

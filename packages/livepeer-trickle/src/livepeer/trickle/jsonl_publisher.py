@@ -156,7 +156,7 @@ class JSONLPublisher:
         return [json.loads(line) for line in self._lines]
 
     async def aclose(self) -> None:
-        """Send what is left, then close as `TricklePublisher` does. Safe to call again.
+        """Send the records that are left, then close as `TricklePublisher` does. Safe to repeat.
 
         Raises nothing: records that could not be sent are logged, and are in `unsent`.
         """
@@ -180,7 +180,7 @@ class JSONLPublisher:
     # --- one segment of lines --------------------------------------------------------------------
 
     async def _flush_soon(self) -> None:
-        """Sends what is gathered in one turn of the loop, and ends the segment when it is time.
+        """Sends the records gathered in one turn of the loop, and ends the segment in time.
 
         It lives no longer than a segment is open, so a publisher that is forgotten is noticed.
         """

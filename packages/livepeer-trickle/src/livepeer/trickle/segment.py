@@ -104,6 +104,7 @@ class SegmentPost:
 
     def give_up(self) -> None:
         """Its number was lost, or is not wanted, before its first byte."""
+        self._on_done = None
         self._move(SegmentEvent.GIVE_UP)
 
     async def settled(self) -> None:
@@ -152,8 +153,9 @@ class SegmentPost:
             self.error.__cause__ = cause
             if self.ended_at and not isinstance(self.error, ChannelClosed):
                 logger.warning("segment %s of %s is uncertain: %s", self.seq, self.upload.url, told)
-        if self._on_done is not None:
-            self._on_done()
+        on_done, self._on_done = self._on_done, None  # or writer and post would hold each other
+        if on_done is not None:
+            on_done()
 
 
 class SegmentQueue:
@@ -265,7 +267,7 @@ class SegmentQueue:
             await post.settled()
 
     async def aclose(self) -> None:
-        """Give up what is open or not answered, and the connections."""
+        """Give up the segments that are open or not answered, and the connections."""
         ahead, self.ahead = self.ahead, None
         if ahead is not None:
             ahead.upload.abort()

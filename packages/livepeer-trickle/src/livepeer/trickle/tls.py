@@ -88,7 +88,7 @@ class PinStore:
             self._save(pins)
 
     def meet(self, host: str, port: int, value: str) -> str:
-        """Remember `value` for `host:port` unless something is known; what is known now.
+        """Remember `value` for `host:port` unless another is known; returns the one known now.
 
         Of two processes that meet a server at once one is first, and its word holds for both.
         """

@@ -10,16 +10,16 @@ __all__ = [
     "DEFAULT_TIMEOUTS",
     "TLS",
     "GapPolicy",
+    "PeerTrust",
     "PublisherStats",
     "RecordStats",
     "Start",
     "SubscriberStats",
     "Timeouts",
-    "Trust",
 ]
 
 
-class Trust(Protocol):
+class PeerTrust(Protocol):
     """Decides whether a server is trusted by its certificate; `Pin` is one."""
 
     def trust(
@@ -31,7 +31,7 @@ class Trust(Protocol):
         """The server was away."""
 
 
-TLS: TypeAlias = ssl.SSLContext | bool | Trust
+TLS: TypeAlias = ssl.SSLContext | bool | PeerTrust
 """How to trust an https server: True = by the system's store, False = not at all, a context, or a
 `Pin` that knows the certificate."""
 

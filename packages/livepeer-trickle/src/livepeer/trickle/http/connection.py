@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from livepeer.trickle.exceptions import public_url
 from livepeer.trickle.http.buffer import PIECE, ReadBuffer
 from livepeer.trickle.http.http1 import ResponseParser
-from livepeer.trickle.types import TLS, Trust
+from livepeer.trickle.types import TLS, PeerTrust
 
 _FIRST: Final = 64 * 1024
 """Bytes read at a time until the headers of an answer are there. With more, those of a small
@@ -56,7 +56,7 @@ def parse_origin(text: str) -> Origin:
 
 
 def split_url(url: str) -> tuple[Origin, str]:
-    """The origin and the request target of `url`; a fragment is nobody's business but the caller's.
+    """The origin and the request target of `url`; a fragment is not sent.
 
     Raises ValueError.
     """
@@ -151,7 +151,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def abort(self) -> None:
         self._io.abort()
 
-    def check(self, trust: Trust, origin: Origin) -> None:
+    def check(self, trust: PeerTrust, origin: Origin) -> None:
         """Raise `CertificateError` unless `trust` knows the peer."""
         certificate = self._io.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
         address = (self._io.get_extra_info("peername") or (None,))[0]

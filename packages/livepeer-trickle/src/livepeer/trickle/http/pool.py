@@ -104,7 +104,7 @@ class Pool:
         return connection
 
     def abort(self) -> list[asyncio.Future[None]]:
-        """Drop every connection; gives what is done when its socket is closed."""
+        """Drop every connection; returns a future for each, done when its socket is closed."""
         self._idle.clear()
         dropped = list(self._all)
         for connection in dropped:

@@ -59,4 +59,4 @@ TRANSITIONS: Final[dict[ExchangeState, dict[ExchangeEvent, ExchangeState]]] = {
     ExchangeState.DONE: {},
     ExchangeState.LOST: {},
 }
-"""What is not listed can't happen; an event that would change nothing is none."""
+"""A pair that is not listed can't happen; an event that would change nothing is none."""

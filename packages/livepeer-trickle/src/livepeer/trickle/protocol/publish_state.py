@@ -69,7 +69,7 @@ SEGMENT: Final[dict[tuple[PublishStage, SegmentEvent], PublishStage]] = {
     (PublishStage.ENDED, SegmentEvent.ACKNOWLEDGE): PublishStage.ACKNOWLEDGED,
     (PublishStage.ENDED, SegmentEvent.CUT): PublishStage.CUT,
 }
-"""Every way of a segment from one stage to another; what is not listed can't happen."""
+"""Every way of a segment from one stage to another; a pair that is not listed can't happen."""
 
 
 class PublishAction(Enum):

@@ -76,7 +76,7 @@ class RecordReader:
         return records
 
     def end(self) -> list[Record]:
-        """What is left when the segment has ended."""
+        """The records that are left when the segment has ended."""
         rest, self._rest = self._rest, b""
         records = self._parse([rest]) if rest and not self._skipping else []
         odd = b"\n".join(self._odd or ())

@@ -21,7 +21,7 @@ from livepeer.trickle.exceptions import public_url
 SEQ: Final = "Lp-Trickle-Seq"
 """On answers: the real number of the segment."""
 LATEST: Final = "Lp-Trickle-Latest"
-"""On answers: the next write number when the request came; absent where it equals the segment's."""
+"""On answers: the next write number when the request came; absent if it equals the segment's."""
 CLOSED: Final = "Lp-Trickle-Closed"
 """On answers: the channel has ended. Any value counts; the server writes `TERMINATED`."""
 RESET: Final = "Lp-Trickle-Reset"
@@ -63,25 +63,25 @@ CHANGES_CHANNEL: Final = "_changes"
 # --- statuses and their texts --------------------------------------------------------------------
 
 STATUS_RESYNC: Final = 470
-"""The channel lives, this segment is not to be had; `LATEST` says where the server stands."""
+"""The channel lives, but its ring does not have this segment; `LATEST` is the next write number."""
 TEXT_NO_SEGMENT: Final = "Entry not found"
 """Body of a 470 (no line feed)."""
 TEXT_NO_CHANNEL: Final = "Stream not found\n"
 """Body of a 404 for a missing channel."""
 TEXT_BAD_SEQUENCE: Final = "Invalid idx\n"
-"""Body of a 400 for what is not a number."""
+"""Body of a 400 for a path part that is not a number."""
 TEXT_MISSING_SEGMENT: Final = "Nonexistent segment\n"
 """Body of a 400 for deleting a segment that is not there."""
 TEXT_BAD_CHANNEL: Final = "Invalid stream\n"
 """Body of a 400 for deleting a missing channel."""
 TEXT_NOT_FOUND: Final = "404 page not found\n"
-"""Body of a 404 for a path that is none of ours."""
+"""Body of a 404 for a path that names no channel."""
 TEXT_SERVER_ERROR: Final = "Server error\n"
 """Body of a 500: the publisher's body broke."""
 
 
 class Answer(Enum):
-    """What an answer means, whatever was asked. The last two never come from the server."""
+    """What an answer means, for any request. The last two never come from the server."""
 
     __hash__ = object.__hash__  # by identity, as they compare: tables are asked often
 
@@ -120,7 +120,7 @@ _NUMBER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def parse_sequence(text: str | None) -> int | None:
-    """Read a number as the server does (Go's `strconv.Atoi`), None where it is none.
+    """Read a number as the server does (Go's `strconv.Atoi`); None if it is none.
 
     `+1`, `01` and `-0` are numbers; `1.0`, `1_0`, ` 1`, `-` and what does not fit into 64 bits
     are not. Percent escapes have to be decoded before (`%31` is 1).
@@ -142,7 +142,7 @@ class Headers:
 
     @classmethod
     def parse(cls, headers: Mapping[str, str]) -> Headers:
-        """Read them; what is no number counts as absent. `headers` is case-insensitive."""
+        """Read them; a value that is no number counts as absent. `headers` is case-insensitive."""
         get = headers.get
         return cls(parse_sequence(get(SEQ)), parse_sequence(get(LATEST)), bool(get(CLOSED)))
 
@@ -184,7 +184,7 @@ def _below(channel: str, last: str) -> str:
 
 
 def check_channel_url(url: str) -> str:
-    """Return `url` without a trailing slash, or raise ValueError that says what is wrong."""
+    """Return `url` without a trailing slash, or raise `ValueError` with the reason."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"a channel URL begins with http:// or https://, not {public_url(url)!r}")
@@ -212,12 +212,12 @@ class Target:
 
     @property
     def seq(self) -> int | None:
-        """The number of the segment, None where it is no number."""
+        """The number of the segment; None if the text is no number."""
         return parse_sequence(self.segment)
 
 
 def parse_path(raw_path: str, base_path: str = "/") -> Target | None:
-    """Read the path of a request (percent escapes in place, no query); None if it is none of ours.
+    """Read the path of a request (percent escapes in place, no query); None if it names no channel.
 
     One segment below the base path is a channel, two are a channel and a number. `%2F` is a letter
     of a name. An empty part (a trailing or double slash) names nothing.
@@ -252,7 +252,7 @@ class Changes:
 
     @classmethod
     def parse(cls, data: bytes) -> Changes:
-        """Read it; raises ValueError where it is none."""
+        """Read it. Raises `ValueError` if it is none."""
         try:
             entry = json.loads(data)
         except RecursionError:

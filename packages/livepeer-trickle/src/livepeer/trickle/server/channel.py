@@ -1,4 +1,4 @@
-"""A channel: what is read and written by number, and the rules that move the next write number.
+"""A channel: segments read and written by number, and the rules that move the next write number.
 
 No HTTP and no task: the server's handlers, the embedding program and the tests drive the same
 object. The rules are go-livepeer's, seen on a running server, except where `specs/trickle.md` says

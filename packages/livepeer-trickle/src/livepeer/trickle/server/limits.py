@@ -32,7 +32,7 @@ class ServerLimits:
     name_length: int = 1_024
     """Longest name of a channel, in letters. Over it a request is 414."""
     stall: float = 60.0
-    """Seconds in which a reader has to take what is written to it (120 KiB at most); then it is
+    """Seconds in which a reader has to take a piece (120 KiB at most); then it is
     cut, so that it can't hold memory for ever."""
 
     def __post_init__(self) -> None:

@@ -123,7 +123,7 @@ class Ring:
             self._hold(-segment.size)
 
     def _finished(self, writing: Segment) -> list[Segment]:
-        """Those that could make room for `writing`, the oldest first."""
+        """Segments that could make room for `writing`, the oldest first."""
         found = [s for s in self.slots if s is not None and s.closed and s is not writing]
         return sorted(found, key=lambda segment: segment.seq)
 
@@ -146,7 +146,7 @@ class Ring:
             raise LimitExceeded(f"the channel may hold {limit} bytes", status=413, seq=writing.seq)
 
     def _give_back(self, count: int, writing: Segment) -> None:
-        """Room in the server, at nobody's cost."""
+        """Room in the server, without cutting a reader."""
         for segment in self._finished(writing):
             if self.stock.size + count <= self.stock.limit:
                 return

@@ -46,7 +46,7 @@ class FaultProxy:
         self._host = host
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._pairs: set[_Pair] = set()
+        self._pairs: set[_Tunnel] = set()
         self._flow = asyncio.Event()
         self._flow.set()
         self._answers: list[tuple[bytes, Callable[[str, str], bool]]] = []
@@ -141,7 +141,7 @@ class FaultProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        pair = _Pair(task, writer)
+        pair = _Tunnel(task, writer)
         self._pairs.add(pair)
         self.accepted += 1
         try:
@@ -156,7 +156,7 @@ class FaultProxy:
             pair.close()
 
     async def _run(
-        self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, pair: _Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         parts = urlsplit(self.upstream)
         up_reader, up_writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
@@ -215,7 +215,7 @@ class FaultProxy:
         return None
 
 
-class _Pair:
+class _Tunnel:
     """One connection of a client, and the one that was made to the server for it."""
 
     def __init__(self, task: asyncio.Task[object], client: asyncio.StreamWriter) -> None:
