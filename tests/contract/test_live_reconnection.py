@@ -12,6 +12,7 @@ import pytest
 
 from livepeer.client import Gateway, LiveSession
 from livepeer.client.live import calls as live_calls
+from livepeer.client.live.stream import Live
 from livepeer.trickle.testing import FaultProxy
 
 from .live import LIMIT, endless, take, u_of
@@ -26,7 +27,7 @@ async def wires(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Faul
     start = live_calls.LiveCalls.start
     async with contextlib.AsyncExitStack() as stack:
 
-        async def through_proxies(self: Any, *arguments: Any) -> live_calls.Live:
+        async def through_proxies(self: Any, *arguments: Any) -> Live:
             live = await start(self, *arguments)
             for name in CHANNELS:
                 found[name] = await stack.enter_async_context(FaultProxy(live.base))
