@@ -238,30 +238,111 @@ async def test_a_caller_that_leaves_a_single_shot_ends_it_and_frees_its_place() 
         await until(lambda: not one.sessions)
 
 
+async def answer_to(orchestrator: LocalOrchestrator, target: str, method: str = "GET") -> bytes:
+    """The whole answer to a request line that no client would send as it stands."""
+    host, _, port = orchestrator.url.rpartition("//")[2].partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode())
+    answer = await asyncio.wait_for(reader.read(), 30)
+    writer.close()
+    return answer
+
+
+#: Below the app, and what the runner was asked for by a Go 1.26 program with the reference's
+#: `http.ServeMux` patterns, `url.JoinPath` and `httputil.ReverseProxy`.
+ARRIVALS = {
+    "a%20b": "/base%2520c/a%2520b",
+    "a%2Fb": "/base%2520c/a/b",
+    "%FF": "/base%2520c/%25FF",
+    "%C3%A9[.@$": "/base%2520c/%25C3%25A9%255B.@$",
+    "a[.@$": "/base%2520c/a%255B.@$",
+    "a;b=c": "/base%2520c/a;b=c",
+    "%3F": "/base%2520c/%253F",
+    "%2520": "/base%2520c/%2520",
+    "a%2F%2e%2e%2Fb%2F": "/base%2520c/b/",
+    "": "/base%2520c",
+}
+
+
+@pytest.mark.parametrize(("path", "arrives"), ARRIVALS.items())
+async def test_a_path_reaches_the_runner_escaped_twice(path: str, arrives: str) -> None:
+    async with (
+        LocalOrchestrator(tls=False) as orchestrator,
+        registered(orchestrator, proxy=True, mode="single-shot") as once,
+    ):
+        once.url += "/base%20c"
+        await once.heartbeat()
+        apps = ("/apps/runner-1/app/", "/run/runner-1/")
+        for app in apps if path else apps[:1]:
+            answer = await answer_to(orchestrator, f"{app}{path}?q=%2F+")
+            assert f'"path": "{arrives}?q=%2F+"'.encode() in answer, answer
+
+
+async def test_a_caller_can_leave_the_path_of_the_runners_url() -> None:
+    async with (
+        LocalOrchestrator(tls=False) as orchestrator,
+        registered(orchestrator, mode="single-shot") as once,
+    ):
+        once.url += "/r/secret"
+        await once.heartbeat()
+        answer = await answer_to(orchestrator, "/apps/runner-1/app/..%2F..%2Fx")
+        assert b'"path": "/x"' in answer, answer
+
+
 @pytest.mark.parametrize(
-    ("path", "arrives"),
+    ("target", "location"),
     [
-        ("a%20b", "/base%2520c/a%2520b"),
-        ("a%2Fb", "/base%2520c/a/b"),
-        ("%FF", "/base%2520c/%25FF"),
-        ("a;b=c", "/base%2520c/a;b=c"),
-        ("%3F", "/base%2520c/%253F"),
-        ("..%2Felsewhere", "/elsewhere"),
-        ("", "/base%2520c"),
+        ("/apps/r/session/s/app?x=1&y", "/apps/r/session/s/app/?x=1&y"),
+        ("/apps/r/app", "/apps/r/app/"),
+        ("/apps/r/app/.?x", "/apps/r/app/?x"),
+        ("/apps/r/app//a%20b", "/apps/r/app/a%2520b"),
+        ("/apps/r/app/(//", "/apps/r/app/%28/"),
+        ("/apps/r/app/%2f^", "/apps/r/app/%255E"),
+        ("/apps//session", "/apps/session"),
+        ("/run/runner-1", "/apps/runner-1/app/"),
+        ("/run/runner-1/?q='", "/apps/runner-1/app/?q='"),
     ],
 )
-async def test_a_path_reaches_the_runner_escaped_twice(path: str, arrives: str) -> None:
-    async with LocalOrchestrator(tls=False) as orchestrator, registered(orchestrator) as runner:
-        runner.url += "/base%20c"
-        await runner.heartbeat()
-        app_url, _ = await session_of(runner)
-        host, _, port = orchestrator.url.rpartition("//")[2].partition(":")
-        line = f"GET {app_url.removeprefix(orchestrator.url)}{path} HTTP/1.1\r\n"
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write((line + f"Host: {host}:{port}\r\nConnection: close\r\n\r\n").encode())
-        answer = await reader.read()
-        writer.close()
-        assert f'"path": "{arrives}"'.encode() in answer, answer
+async def test_a_path_that_is_not_clean_is_redirected(target: str, location: str) -> None:
+    async with (
+        LocalOrchestrator(tls=False) as orchestrator,
+        registered(orchestrator, proxy=True, mode="single-shot"),
+    ):
+        answer = await answer_to(orchestrator, target)
+        assert answer.startswith(b"HTTP/1.1 307 Temporary Redirect\r\n")
+        assert f"\r\nLocation: {location}\r\n".encode() in answer, answer
+        assert b'">Temporary Redirect</a>.\n\n' in answer
+        answer = await answer_to(orchestrator, target, "DELETE")
+        assert answer.endswith(b"\r\n\r\n")  # without a body
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "allow"),
+    [
+        ("GET", "/apps/r/session", 405, "POST"),
+        ("POST", "/discovery", 405, "GET, HEAD"),
+        ("PUT", "/runner/r/session/s/channels", 405, "DELETE, POST"),
+        ("GET", "/discovery/", 404, ""),
+        ("POST", "/runners/heartbeat/", 404, ""),
+        ("GET", "/run/..%2Fsession", 404, ""),
+        ("GET", "/run/runner-1/..%2Fsession", 405, "POST"),
+        ("GET", "/run/", 404, ""),
+        ("GET", "/apps/r/app/%zz", 400, ""),
+        ("GET", "/apps/r/app//%zz", 400, ""),
+        ("GET", "/run/runner-1/%25zz", 502, ""),
+    ],
+)
+async def test_a_path_or_method_that_is_none_is_refused(
+    method: str, target: str, status: int, allow: str
+) -> None:
+    async with (
+        LocalOrchestrator(tls=False) as orchestrator,
+        registered(orchestrator, proxy=True, mode="single-shot"),
+    ):
+        answer = await answer_to(orchestrator, target, method)
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+        assert (f"\r\nAllow: {allow}\r\n".encode() in answer) is bool(allow)
 
 
 async def test_a_path_with_a_broken_escape_below_the_escape_is_502() -> None:

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
@@ -427,3 +427,41 @@ def test_a_heartbeat_that_is_wrong_is_400_in_the_words_of_the_reference(
 def test_what_follows_the_first_value_of_a_heartbeat_does_not_matter() -> None:
     said = heartbeat(b'{"runner_url": "http://x", "APP": "a"} garbage', check_prices=False)
     assert said.app == "a"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+FIELDS = (
+    "runner_id label proxy runner_url version metadata status mode gpu app capacity price_info "
+    "session_ids price currency unit routing health_url healthy_status_code runners"
+).split()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    document=st.dictionaries(st.sampled_from(FIELDS), VALUES),
+    sound=st.booleans(),
+    check_prices=st.booleans(),
+)
+def test_any_document_is_an_announcement_or_refused(
+    document: dict[str, Any], sound: bool, check_prices: bool
+) -> None:
+    if sound:
+        document = {**document, "runner_url": "http://r.test/x", "app": "a"}
+    body = json.dumps(document).encode()
+    for read in (heartbeat, static_entries):
+        try:
+            read(body, check_prices=check_prices)
+        except RunnerRefusal as refusal:
+            assert refusal.status == 400
+            assert str(refusal)
+
+
+@settings(max_examples=200, deadline=None)
+@given(body=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_are_refused_in_words(body: bytes) -> None:
+    with pytest.raises(RunnerRefusal):
+        heartbeat(body, check_prices=False)

@@ -127,11 +127,13 @@ async def read_small(request: web.Request, most: int) -> bytes | None:
 
 def redirect(request: web.Request, path: str) -> web.Response:
     """To another path, with the query of this one; method and body are to be kept."""
-    location = path + ("?" + request.rel_url.raw_query_string if "?" in request.raw_path else "")
+    query = request.raw_path.partition("?")[2]
+    location = f"{path}?{query}" if query else path
     headers = {"Location": location}
     if request.method not in ("GET", "HEAD"):
         return reply(307, headers=headers)
-    body = f'<a href="{html.escape(location)}">Temporary Redirect</a>.\n\n'.encode()
+    shown = html.escape(location, quote=False).replace('"', "&#34;").replace("'", "&#39;")
+    body = f'<a href="{shown}">Temporary Redirect</a>.\n\n'.encode()
     return reply(307, body, {**headers, "Content-Type": "text/html; charset=utf-8"})
 
 

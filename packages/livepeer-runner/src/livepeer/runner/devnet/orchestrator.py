@@ -228,12 +228,12 @@ class _Dispatch:
                 return response
         path = request.raw_path.partition("?")[0]
         cleaned = clean_path(path)
+        if LiveRunnerDoor.takes(cleaned):
+            if self._live is None:
+                return error(404, "live runners are not supported")
+            return await self._live.answer(request)
         if cleaned == PREFIX.rstrip("/"):
             cleaned = PREFIX
         if cleaned != path:
             return redirect(request, cleaned)
-        if LiveRunnerDoor.takes(path):
-            if self._live is None:
-                return error(404, "live runners are not supported")
-            return await self._live.answer(request)
         return await self._byoc.answer(request)

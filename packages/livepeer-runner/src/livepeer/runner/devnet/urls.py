@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from dataclasses import dataclass
@@ -84,24 +85,35 @@ def parse_http_url(raw: str) -> GoURL:
     return url
 
 
-def runner_path(base: str, name: str) -> str:
-    """The path on which a runner is asked for `name` below the path of its URL.
+def join_names(*names: str) -> str:
+    """A path from the root, cleaned and escaped, as `url.JoinPath` makes it of (latin-1) names.
 
-    It is escaped twice: Go's `url.JoinPath` gives an escaped path, which the reference takes for
-    one that is not. Raises `BadURL`.
+    Escapes in the names are those of the path: raises `BadURL` for a broken one.
     """
-    path = posixpath.normpath(f"/{base}/{name}")
-    if name.endswith("/") and not path.endswith("/"):
+    path = "/" + posixpath.normpath("/" + "/".join(filter(None, names))).lstrip("/")
+    if names[-1].endswith("/") and not path.endswith("/"):
         path += "/"
-    path = "/" + path.lstrip("/")
     if broken := _ESCAPE.search(path):
-        raise BadURL(f'invalid URL escape "{path[broken.start() : broken.start() + 3]}"')
-    return quote(escape_path(path), safe=_UNESCAPED)
+        text = path[broken.start() : broken.start() + 3]
+        raise BadURL(f"invalid URL escape {json.dumps(text, ensure_ascii=False)}")
+    if _ENCODED.fullmatch(path):
+        return path
+    return quote(unquote_to_bytes(path.encode("latin-1")), safe=_UNESCAPED)
+
+
+def escaped_again(path: str) -> str:
+    """An escaped path that was taken for one that is not, as the reference does in places."""
+    return quote(path, safe=_UNESCAPED)
+
+
+def has_broken_escape(path: str) -> bool:
+    """Whether Go's server refuses the request line."""
+    return _ESCAPE.search(path) is not None
 
 
 def unescaped(path: str) -> str:
-    """With escapes of ASCII undone; bytes that are none keep theirs, whatever they mean."""
-    return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in unquote_to_bytes(path))
+    """With its escapes undone; each letter is one byte (latin-1), for it need not be UTF-8."""
+    return unquote_to_bytes(path).decode("latin-1")
 
 
 def escape_path(path: str) -> str:

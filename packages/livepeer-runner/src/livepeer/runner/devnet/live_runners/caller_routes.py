@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from livepeer.runner.devnet.go_http import json_reply, redirect, reply
+from livepeer.runner.devnet.go_http import json_reply, reply
 from livepeer.runner.devnet.live_runners.announcement import PERSISTENT, SINGLE_SHOT
 from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
 from livepeer.runner.devnet.live_runners.records import (
@@ -23,8 +23,9 @@ from livepeer.runner.devnet.urls import (
     BadURL,
     GoURL,
     escape_path,
+    escaped_again,
+    join_names,
     parse_http_url,
-    runner_path,
     unescaped,
 )
 
@@ -94,16 +95,20 @@ class CallerRoutes:
             with contextlib.suppress(RunnerRefusal):
                 self._registry.release(route, session.id)
 
-    async def public(self, request: web.Request, proxy_id: str, name: str) -> web.StreamResponse:
-        """A request to a public proxy: of a session, or of a single-shot runner."""
+    async def public(
+        self, request: web.Request, proxy_id: str, name: str
+    ) -> web.StreamResponse | str:
+        """A request to a public proxy: its answer, or the path behind it (of a single-shot
+        runner), escaped."""
         if (found := self._registry.proxied(proxy_id)) is not None:
             runner, session, target = found
             return await self._call(request, runner, session, parse_http_url(target), name)
         if not self._registry.is_public(proxy_id):
             raise RunnerRefusal(404, "live runner proxy not found")
-        if not name:
-            return redirect(request, f"/apps/{proxy_id}/app/")
-        return await self.single_shot(request, proxy_id, escape_path(name))
+        try:
+            return escaped_again(join_names("apps", proxy_id, "app", name))
+        except BadURL as bad:
+            raise RunnerRefusal(502, str(bad)) from None
 
     async def call(
         self, request: web.Request, route: str, session_id: str, name: str
@@ -121,7 +126,8 @@ class CallerRoutes:
         name: str,
     ) -> web.StreamResponse:
         try:
-            path = runner_path(base.path, name)
+            # The reference takes the escaped path that it has joined for one that is not.
+            path = escaped_again(join_names(base.path, name))
         except BadURL as bad:
             raise RunnerRefusal(502, str(bad)) from None
         query = request.raw_path.partition("?")[1:]

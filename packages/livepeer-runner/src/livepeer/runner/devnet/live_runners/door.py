@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.go_http import error, only, redirect
+from livepeer.runner.devnet.go_http import error, only, redirect, reply
 from livepeer.runner.devnet.live_runners.caller_routes import CallerRoutes, public_request
 from livepeer.runner.devnet.live_runners.channels import RunnerChannels
 from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
@@ -19,7 +19,13 @@ from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
 from livepeer.runner.devnet.live_runners.runner_routes import RunnerRoutes
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.runner.devnet.live_runners.static import StaticRunners
-from livepeer.runner.devnet.urls import unescaped
+from livepeer.runner.devnet.urls import (
+    clean_path,
+    escape_path,
+    escaped_again,
+    has_broken_escape,
+    unescaped,
+)
 
 _ROOTS = ("runners", "runner", "apps", "discovery")
 
@@ -48,25 +54,44 @@ class LiveRunnerDoor:
         """A request to a public proxy, which goes before everything else; None for another."""
         if not request.raw_path.startswith(("/r", "/%")):
             return None
+        if has_broken_escape(request.raw_path.partition("?")[0]):
+            return _bad_request()
         wanted = public_request(request, self.registry.address)
         if wanted is None:
             return None
         try:
-            return await self._callers.public(request, *wanted)
+            answer = await self._callers.public(request, *wanted)
         except RunnerRefusal as refusal:
             return error(refusal.status, str(refusal))
+        if not isinstance(answer, str):
+            return answer
+        if _is_bare_app(answer):
+            return redirect(request, answer + "/")
+        return await self._answer(request, answer)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any request that `takes` says is for here."""
+        path = request.raw_path.partition("?")[0]
+        if has_broken_escape(path):
+            return _bad_request()
+        path = escape_path(path)
+        cleaned = clean_path(path)
+        if _is_bare_app(cleaned):
+            return redirect(request, cleaned + "/")
+        if cleaned != path:
+            # Go's router takes the escaped path for one that is not.
+            return redirect(request, escaped_again(cleaned))
+        return await self._answer(request, path)
+
+    async def _answer(self, request: web.Request, path: str) -> web.StreamResponse:
         try:
-            return await self._route(request)
+            return await self._route(request, path)
         except RunnerRefusal as refusal:
             return error(refusal.status, str(refusal))
         except go_json.GoJSONError as bad:
             return error(400, str(bad))
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
-        path = request.raw_path.partition("?")[0]
+    async def _route(self, request: web.Request, path: str) -> web.StreamResponse:
         raw = path.split("/")[1:]
         match [unquote(name) for name in raw]:
             case ["discovery"]:
@@ -83,8 +108,6 @@ class LiveRunnerDoor:
                 return only(request, "POST") or self._callers.stop(route, session_id)
             case ["apps", route, "session", session_id, "payment"]:
                 return only(request, "POST") or self._callers.pay(request, route, session_id)
-            case ["apps", _, "session", _, "app"] | ["apps", _, "app"]:
-                return redirect(request, path + "/")
             case ["apps", route, "session", session_id, "app", *_]:
                 name = unescaped("/".join(raw[5:]))
                 return await self._callers.call(request, route, session_id, name)
@@ -106,6 +129,21 @@ class LiveRunnerDoor:
             case "stop":
                 return only(request, "POST") or self._runners.stop(request, route, session_id)
         return error(404, "404 page not found")
+
+
+def _is_bare_app(path: str) -> bool:
+    """Whether it is an app without the slash that everything below it needs."""
+    match path.split("/")[1:]:
+        case ["apps", _, "session", _, "app"] | ["apps", _, "app"]:
+            return True
+    return False
+
+
+def _bad_request() -> web.Response:
+    """What Go's server says of a request line that it cannot read."""
+    response = reply(400, b"400 Bad Request", {"Content-Type": "text/plain; charset=utf-8"})
+    response.force_close()
+    return response
 
 
 @contextlib.asynccontextmanager
