@@ -26,8 +26,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: runs it last, with the machine to itself.
 REALTIME = (
     "packages/livepeer-runner/tests/live",
-    "packages/livepeer-trickle/tests/media/test_sink.py",
-    "packages/livepeer-trickle/tests/media/test_source.py",
+    "packages/livepeer-trickle/tests/media/test_publisher.py",
+    "packages/livepeer-trickle/tests/media/test_subscriber.py",
     "tests/contract/test_gateway_transcripts.py",
     "tests/contract/test_live_reconnection.py",
     "tests/contract/test_live_session.py",

@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from livepeer.trickle.media.codec.track_decoder import DecoderStats, open_audio
 from livepeer.trickle.media.frame import AudioFrame
+from livepeer.trickle.media.frame.audio import decoded
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock
 from livepeer.trickle.media.ts.codecs import framer_for
 from livepeer.trickle.media.ts.timeline import Timeline
@@ -136,12 +137,4 @@ class AudioDecoder:
 
     def _frame(self, sound: av.AudioFrame) -> AudioFrame:
         told = None if sound.pts is None else sound.pts * MPEG_TIME_BASE
-        pts, base = self._clock.place(told, sound.samples, sound.sample_rate)
-        return AudioFrame(
-            None,
-            rate=sound.sample_rate,
-            layout=sound.layout.name,
-            pts=pts,
-            time_base=base,
-            source=sound,
-        )
+        return decoded(sound, told, self._clock)

@@ -10,6 +10,7 @@ from av.error import FFmpegError
 
 from livepeer.trickle.media.file.clock import PictureClock
 from livepeer.trickle.media.frame import AudioFrame, Frame, VideoFrame
+from livepeer.trickle.media.frame.audio import decoded
 from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock
 from livepeer.trickle.media.frame.pixels import allowance
 from livepeer.trickle.media.frame.upright import Upright
@@ -141,15 +142,7 @@ class SoundTrack:
 
     def _frame(self, sound: Any) -> AudioFrame:
         told = None if sound.pts is None else sound.pts * sound.time_base
-        pts, base = self._clock.place(told, sound.samples, sound.sample_rate)
-        return AudioFrame(
-            None,
-            rate=sound.sample_rate,
-            layout=sound.layout.name,
-            pts=pts,
-            time_base=base,
-            source=sound,
-        )
+        return decoded(sound, told, self._clock)
 
 
 def _rate(stream: Any) -> Fraction:

@@ -6,7 +6,7 @@ import operator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, exact
+from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, SampleClock, Time, in_ticks, untimed
 from livepeer.trickle.media.frame.samples import (
     LAYOUTS,
     as_float,
@@ -84,7 +84,7 @@ class AudioFrame:
             _check_channels(samples, layout)
         frame = cls(samples, rate=rate, layout=layout)
         if time is not None:
-            frame.time = exact(time)
+            frame.time = time
         return frame
 
     @property
@@ -133,20 +133,12 @@ class AudioFrame:
     def time(self) -> Fraction:
         """Seconds of the first sample, exact. Assigning any number sets it."""
         if self.pts is None:
-            raise ValueError(
-                "this frame has no time yet: give one to from_ndarray(..., time=...), "
-                "or let the publisher pace it"
-            )
+            raise untimed()
         return self.pts * self._timebase
 
     @time.setter
     def time(self, value: Time) -> None:
-        seconds = exact(value)
-        if 90_000 % seconds.denominator == 0:
-            self._timebase = MPEG_TIME_BASE
-        else:
-            self._timebase = Fraction(1, seconds.denominator)
-        self.pts = int(seconds / self._timebase)
+        self.pts, self._timebase = in_ticks(value)
 
     @property
     def duration(self) -> Fraction:
@@ -291,6 +283,19 @@ class AudioResampler:
             frame.time = self._start + Fraction(self._made, self.rate)
         self._made += samples.shape[1]
         return frame
+
+
+def decoded(sound: av.AudioFrame, told: Fraction | None, clock: SampleClock) -> AudioFrame:
+    """The frame of a decoder's sound, placed by `clock`; `told`: seconds, as the stream says."""
+    pts, base = clock.place(told, sound.samples, sound.sample_rate)
+    return AudioFrame(
+        None,
+        rate=sound.sample_rate,
+        layout=sound.layout.name,
+        pts=pts,
+        time_base=base,
+        source=sound,
+    )
 
 
 def _whole_rate(rate: int) -> int:

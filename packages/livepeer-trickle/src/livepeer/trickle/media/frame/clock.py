@@ -18,7 +18,6 @@ MPEG_WRAP = 1 << 33
 Time = Fraction | int | float
 """Seconds. A float is taken to the nearest tick of 1/90000 s, everything else is exact."""
 
-
 _BEYOND = (1 << 63) // 90_000
 """Seconds whose ticks FFmpeg's 64 bits cannot count."""
 
@@ -43,9 +42,20 @@ def _fraction(time: Time) -> Fraction:
         raise ValueError(f"a time has to be a finite number of seconds, not {time!r}") from None
 
 
-def ticks(time: Time, time_base: Fraction = MPEG_TIME_BASE) -> int:
-    """`time` in seconds as the nearest whole number of ticks of `time_base`."""
-    return round(exact(time) / time_base)
+def in_ticks(time: Time) -> tuple[int, Fraction]:
+    """`time` as ticks, and the time base in which it is exact: that of MPEG-TS where it can be."""
+    seconds = exact(time)
+    exact_in_mpeg = 90_000 % seconds.denominator == 0
+    base = MPEG_TIME_BASE if exact_in_mpeg else Fraction(1, seconds.denominator)
+    return int(seconds / base), base
+
+
+def untimed() -> ValueError:
+    """What is raised where the time of a frame is asked for that has none."""
+    return ValueError(
+        "this frame has no time yet: give one to from_ndarray(..., time=...), "
+        "or let the publisher pace it"
+    )
 
 
 def rescale(value: int, source: Fraction, target: Fraction) -> int:

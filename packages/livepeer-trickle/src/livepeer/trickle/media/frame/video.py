@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, exact
+from livepeer.trickle.media.frame.clock import MPEG_TIME_BASE, Time, in_ticks, untimed
 from livepeer.trickle.media.frame.pixels import (
     PLANAR,
     array_and_format,
@@ -95,7 +95,7 @@ class VideoFrame:
         """
         frame = cls(picture_from(array, format), owned=True)
         if time is not None:
-            frame.time = exact(time)
+            frame.time = time
         return frame
 
     @property
@@ -127,20 +127,12 @@ class VideoFrame:
         Raises `ValueError` on a generated frame that was given none (`pts` is `None` then).
         """
         if self.pts is None:
-            raise ValueError(
-                "this frame has no time yet: give one to from_ndarray(..., time=...), "
-                "or let the publisher pace it"
-            )
+            raise untimed()
         return self.pts * self.time_base
 
     @time.setter
     def time(self, value: Time) -> None:
-        seconds = exact(value)
-        if 90_000 % seconds.denominator == 0:
-            self.time_base = MPEG_TIME_BASE
-        else:
-            self.time_base = Fraction(1, seconds.denominator)
-        self.pts = int(seconds / self.time_base)
+        self.pts, self.time_base = in_ticks(value)
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:

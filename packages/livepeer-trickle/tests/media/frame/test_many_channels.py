@@ -11,7 +11,7 @@ import pytest
 
 from livepeer.trickle.media import AudioFrame, AudioResampler, decode, encode
 
-CASES = Path(__file__).parent / "differential" / "cases"
+CASES = Path(__file__).parents[1] / "differential" / "cases"
 
 DECODE = """
 import sys

@@ -25,7 +25,7 @@ from livepeer.trickle.media import (
 )
 from livepeer.trickle.media.file.clock import FileClock
 
-CASES = Path(__file__).parent / "differential" / "cases"
+CASES = Path(__file__).parents[1] / "differential" / "cases"
 STEP = Fraction(1, 25)
 
 

@@ -12,7 +12,7 @@ import pytest
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame import AudioFrame, VideoFrame
 
-RECORDED = Path(__file__).with_name("recorded")
+RECORDED = Path(__file__).parents[1] / "recorded"
 #: And the pictures in each: VLC leaves out some at the end.
 STREAMS = {
     "ffmpeg-segment": 45,

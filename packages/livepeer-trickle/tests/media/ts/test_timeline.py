@@ -1,4 +1,4 @@
-"""Exact media time."""
+"""One timeline out of a stream's clock, and times for pictures of which not each is told."""
 
 from fractions import Fraction
 from typing import Any
@@ -8,35 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer.trickle.media.frame.clock import (
-    MPEG_TIME_BASE,
     MPEG_WRAP,
-    SampleClock,
-    exact,
-    rescale,
-    ticks,
 )
 from livepeer.trickle.media.ts.picture_times import PictureTimes
 from livepeer.trickle.media.ts.timeline import Timeline
-
-
-def test_fractions_and_integers_stay_exact_and_floats_go_to_the_nearest_tick() -> None:
-    assert exact(Fraction(1, 3)) == Fraction(1, 3)
-    assert exact(7) == 7
-    assert exact(0.1) == Fraction(1, 10)
-    assert exact(1 / 30) == Fraction(1, 30)
-
-
-@pytest.mark.parametrize("time", [float("nan"), float("inf"), float("-inf")])
-def test_a_time_that_is_not_finite_is_refused(time: float) -> None:
-    with pytest.raises(ValueError, match="finite number of seconds"):
-        exact(time)
-
-
-def test_ticks_and_rescale_round_to_the_nearest_tick() -> None:
-    assert ticks(Fraction(1, 30)) == 3000
-    assert ticks(Fraction(1, 90_000) * Fraction(3, 5)) == 1
-    assert rescale(1024, Fraction(1, 44_100), MPEG_TIME_BASE) == 2090
-    assert rescale(5, MPEG_TIME_BASE, MPEG_TIME_BASE) == 5
 
 
 @given(
@@ -118,25 +93,6 @@ def test_a_pause_is_kept_as_a_pause(minutes: float) -> None:
     timeline.place(later)
     assert timeline.place(later + 3_000) == later + 3_000
     assert timeline.restarts == 0
-
-
-def test_rounded_audio_times_follow_the_count_of_samples() -> None:
-    clock = SampleClock()
-    times = []
-    for n in range(1000):
-        told = Fraction(round(n * 1024 * 90_000 / 44_100), 90_000)
-        pts, base = clock.place(told, 1024, 44_100)
-        times.append(pts * base)
-    assert times == [Fraction(n * 1024, 44_100) for n in range(1000)]
-
-
-def test_a_gap_in_audio_is_kept() -> None:
-    clock = SampleClock()
-    clock.place(Fraction(0), 960, 48_000)
-    pts, base = clock.place(Fraction(1), 960, 48_000)
-    assert pts * base == 1
-    pts, base = clock.place(None, 960, 48_000)
-    assert pts * base == 1 + Fraction(960, 48_000)
 
 
 def test_pictures_are_placed_by_their_dts_and_keep_their_distance() -> None:
