@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class MediaPublisherStats:
-    """What became of the frames. Counts since the publisher was opened, always current."""
+    """Counts of a publication since it was opened, from the frame to the socket."""
 
     frames: int = 0
     """Frames and packets that were written."""
@@ -52,11 +52,11 @@ class MediaPublisher:
             async for frame in frames:
                 await publisher.write(frame)
 
-    The channel has to be there; `publisher=TricklePublisher(url, create=True)` makes it.
+    The channel has to exist; `publisher=TricklePublisher(url, create=True)` creates it.
 
     A frame's bytes leave as soon as it is encoded, into the segment that is open; a new one begins
-    at each keyframe. Encoding has one thread of its own. `output` and `audio` say what is made
-    of each track, `None` leaves it out. `stats` counts what became of the frames.
+    at each keyframe. Encoding runs on one thread. `output` and `audio` say how each track is
+    encoded; `None` leaves the track out. `stats` counts frames, losses and time.
 
     Times go out as they are, modulo 26.5 hours: the clock of MPEG-TS has 33 bits of 1/90000 s.
     Pictures that come before the first sound do not wait for it; `expect={"video", "audio"}`
@@ -85,7 +85,7 @@ class MediaPublisher:
         not taken by then is lost, which is logged.
         `publisher`: one with options of its own (`create`, `timeouts`, `linger`,
         `session`), for the same `url`; it is closed with this one.
-        Raises `ValueError` or `TypeError` for an option that cannot be.
+        Raises `ValueError` or `TypeError` for an option that is out of range or of another type.
         """
         if on_stall not in ("wait", "drop"):
             raise ValueError(f"on_stall {on_stall!r}: expected 'wait' or 'drop'")
@@ -141,7 +141,7 @@ class MediaPublisher:
         self._encoder.expect(kind, codec, channels=channels, decoded=decoded)
 
     async def write(self, item: Item) -> None:
-        """Encode `item` and hand it to the network; then it is the caller's again.
+        """Encode `item` and hand it to the network; afterwards the caller may write into it.
 
         Frames come in the order of their times. One that is not later than the one before it of
         its track is left out and counted (`stats.encoder.late`); one that is a second or more
@@ -180,7 +180,7 @@ class MediaPublisher:
         await self._on_thread(self._encode, item, at)
 
     async def aclose(self) -> None:
-        """Send what is left, last frame included, then end the channel; a lost one is let go.
+        """Send all that was written, then end the channel; nothing raises where it is lost.
 
         Readers have a second to fetch the end: `linger` of `TricklePublisher`.
         """

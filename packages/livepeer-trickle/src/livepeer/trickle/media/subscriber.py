@@ -54,24 +54,25 @@ class MediaSubscriber:
             async for frame in frames:          # VideoFrame | AudioFrame
                 ...
 
-    `policy`: `latest` is real time: where frames are taken more slowly than they come, video
-    frames that have waited for 50 ms are dropped and counted, oldest first, audio never; each
-    track comes in presentation order, as early as it can. `all` loses nothing and holds back
-    the socket instead; all tracks come in one presentation order, for which a frame may wait a
-    second (not for a track of which nothing has come yet: at first they may be out of it).
+    `policy`: `latest`, the default, is real time: where frames are taken more slowly than they
+    arrive, video frames that have waited for 50 ms are dropped and counted, oldest first, audio
+    never; each track is in presentation order, as early as it can be. `all` loses nothing and
+    holds back the socket instead; all tracks are in one presentation order, for which a frame may
+    wait a second of media (a track that has not begun is not waited for).
     `start`: `"next"` (the next segment), `"current"`, or a sequence number.
     `video`, `audio`: `decode`, `packets` (undecoded `MediaPacket`), or `drop`.
-    `device`: `"cuda"` or `"cuda:N"` decodes there where it can; `"cpu"` is as `None`.
+    `device`: `"cuda"` or `"cuda:N"` decodes on that GPU where it can; `None` and `"cpu"` mean the
+    CPU.
     `threads`: slice threads of the video decoder, up to four by default; one is best where many
     streams share the cores.
     `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out, and a stream of them is an error.
 
-    Broken or lost parts never raise; they are counted in `stats`. Iteration ends with the
-    channel, and raises `livepeer.trickle.exceptions.TrickleError` where it cannot be read:
-    `PictureTooLarge` where its pictures are larger than `max_pixels`.
-    One task iterates; another one beside it is refused with `RuntimeError`.
-    Decoding runs on one thread, which ends with the context, within five seconds at the worst.
+    Broken or lost parts never raise; they are counted in `stats`. Iteration ends when the channel
+    does. Raises `livepeer.trickle.exceptions.TrickleError` where the channel cannot be read,
+    `PictureTooLarge` where its pictures are larger than `max_pixels`, and `RuntimeError` in a
+    second task that iterates at the same time.
+    Decoding runs on one thread, which ends with the context, within five seconds.
     """
 
     def __init__(

@@ -26,17 +26,17 @@ class StreamDecoder:
 
     `video`, `audio`: `decode` gives `VideoFrame` and `AudioFrame`; `packets`
     gives `MediaPacket`, undecoded, on the same timeline; `drop` leaves the track out.
-    `device`: `"cuda"` or `"cuda:N"` decodes there where it can and leaves the pictures there;
-    `"cpu"` is as `None`.
+    `device`: `"cuda"` or `"cuda:N"` decodes on that GPU, where the pictures stay; what the GPU
+    cannot decode is decoded on the CPU. `None` and `"cpu"` mean the CPU.
     `threads`: slice threads for video; by default up to four.
     `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out.
     `max_hold`: seconds of media that a frame may be held back to put the tracks into one order of
-    presentation. 0 holds nothing: each track is in order, and tracks come as they were muxed.
-    Never held for a track of which nothing has come yet.
+    presentation. The default is 0: each track is in order, and tracks come as they were muxed.
+    No frame is held for a track that has not begun.
 
-    Nothing raises for broken input: it is counted in `stats`, and decoding goes on at the
-    next keyframe. A stream of larger pictures than `max_pixels` raises
+    Broken input raises nothing: it is counted in `stats`, and decoding goes on at the next
+    keyframe. A stream of larger pictures than `max_pixels` raises
     `livepeer.trickle.exceptions.PictureTooLarge`.
     Calls never block. Not thread-safe: one owner, on any thread.
     """

@@ -27,9 +27,9 @@ class SegmentEncoder:
     encoded. Every segment begins with PAT, PMT and a keyframe and can be decoded alone. Timestamps
     are the input's, to the tick of 1/90000 s.
 
-    `video` or `audio` of `None` leaves that track out. Tables name the tracks that came so
-    far and those in `expect` (see `expect`); another one begins with a segment of its own,
-    for which pictures do not wait but its sound does, half a second at most.
+    `video` or `audio` of `None` leaves that track out. Tables name the tracks so far and those
+    in `expect`. A track that begins later begins a segment: pictures do not wait for it, sound
+    waits for the next picture, half a second at most.
     Not thread-safe.
     """
 
@@ -68,7 +68,7 @@ class SegmentEncoder:
         self._audio_end = Fraction(0)
 
     def encode(self, item: Item, time: Fraction | None = None) -> list[Piece]:
-        """What `item` brings out, in order; often one piece, sometimes none.
+        """The bytes that `item` completes, in order; often one piece, sometimes none.
 
         `time`: seconds, for a frame that has none; else such a frame follows the one before it.
 
@@ -109,7 +109,7 @@ class SegmentEncoder:
         return self._segments.tables
 
     def flush(self) -> list[Piece]:
-        """What the encoders still hold. More may follow; it begins a new segment."""
+        """The bytes that the encoders still hold. The next frame begins a new segment."""
         pieces: list[Piece] = []
         if self._video is not None:
             for frame in self._video.flush():

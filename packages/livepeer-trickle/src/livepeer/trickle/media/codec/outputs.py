@@ -31,12 +31,13 @@ class EncoderUnavailable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class VideoOutput:
-    """How video leaves: H.264 in MPEG-TS, one frame in, one frame out, no B-frames.
+    """How video is encoded: H.264 in MPEG-TS, one frame in, one frame out, no B-frames.
 
-    Nothing given, it follows its input: size, frame rate, colour, changes in mid-stream included.
+    By default size, frame rate and colour follow the input, also where they change in mid-stream.
 
     - `codec`: `"auto"` (a hardware encoder where one opens, else x264), `"libx264"`, or a
-      hardware encoder by FFmpeg's name (`"h264_nvenc"`); one that does not open is an error.
+      hardware encoder by FFmpeg's name (`"h264_nvenc"`). Where one that is named does not open,
+      the first frame raises `EncoderUnavailable`.
     - `bitrate`: bits per second, averaged over a second. `None`: constant quality; a stream
       that goes above 0.3 bits per pixel is held below that from its next keyframe on.
     - `gop_seconds`: distance of keyframes, and so the length of a segment.
@@ -78,7 +79,7 @@ class VideoOutput:
 
 @dataclass(frozen=True, slots=True)
 class AudioOutput:
-    """How audio leaves. Input of any rate and layout is resampled to what the stream began with.
+    """How audio is encoded. Frames of any rate and layout are resampled to those of the first.
 
     - `codec`: `"aac"` (AAC-LC in ADTS) or `"libopus"` (`"opus"` is the same), the two that
       go-livepeer's gateway takes in MPEG-TS. `"auto"`: Opus where the publisher was told that the

@@ -17,7 +17,7 @@ from livepeer.trickle.media.ts.units import AccessUnit, ElementaryPacket, Track
 
 @dataclass(slots=True)
 class DecoderStats:
-    """What became of a stream, all counted since its start."""
+    """Counts of a decoded stream since its start."""
 
     bytes: int = 0
     video_frames: int = 0
@@ -25,9 +25,9 @@ class DecoderStats:
     packets: int = 0
     """Units of a track that passes through undecoded."""
     lost_packets: int = 0
-    """Transport packets that never came, at least."""
+    """Transport packets that did not arrive (188 bytes each), at least."""
     damaged: int = 0
-    """Pictures and audio frames that came incomplete, or that the decoder refused or had to
+    """Pictures and audio frames that arrived incomplete, or that the decoder refused or had to
     patch."""
     skipped: int = 0
     """Pictures left out between a loss and the next keyframe."""

@@ -44,17 +44,16 @@ def decode(
 
     `source`: a path, the file's bytes, or an open binary file, in any container that FFmpeg
     reads. Nothing else is opened: a playlist does not reach the network or other files.
-    Pictures are upright, whichever way the file says that they are to be turned. What has no time
-    follows what is before it, at the file's rate. Where the clock of a transport stream starts
-    anew, times go on. Broken parts are left out, pictures until the next keyframe. Cover pictures
-    are no video.
+    Pictures are turned upright as the file says. A picture without a time follows the one before
+    it at the file's rate. Where the clock of a transport stream starts again, times go on. Broken
+    parts are left out, pictures until the next keyframe. Cover pictures are not decoded.
 
     `max_pixels`: width times height of the largest picture that is decoded; a dozen of them may
     be in memory at once. By default 4096×2304.
 
     Raises `OSError` where the file cannot be opened, `ValueError` where no frame of a wanted
-    track can be decoded or its pictures are too large, and `TypeError` for what is no source; all
-    at the first frame, but at the end where pictures became too large on the way.
+    track can be decoded or its pictures are too large, and `TypeError` for a source of another
+    type; all at the first frame, or at the end where pictures became too large on the way.
     """
     if not (video or audio):
         raise ValueError("nothing to decode: video and audio are both left out")

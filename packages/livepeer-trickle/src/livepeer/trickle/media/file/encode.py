@@ -44,16 +44,16 @@ def encode(
 
     `format`: `"mpegts"`, exactly as a publisher sends it, or a container by FFmpeg's name
     (`"mp4"`, `"matroska"`). Such a file has one picture size, that of the first picture, into
-    which later ones are scaled; its clock begins where the container's begins. Not given, a path
+    which later ones are scaled; its clock begins where the container's begins. By default a path
     that ends in `.mp4`, `.mov`, `.mkv` or the like becomes that, all else MPEG-TS. `"wav"`
     (`.wav`) is the sound alone, in 16-bit samples.
     `video` or `audio` of `None` leaves that track out. A frame without a time follows the one
-    before it; one that is not later than the one before it is left out, as in a stream. A file that
-    is there is replaced when all is written: frames may be read from it meanwhile.
+    before it; one that is not later than the one before it is left out, as in a stream. An existing
+    file is replaced once all is written: frames may be read from it meanwhile.
 
     Raises `ValueError` where no frame is left to encode, or the format is unknown or cannot hold
-    the tracks, `TypeError` for what is no frame, and `EncoderUnavailable` where a codec
-    does not open.
+    the tracks, `TypeError` for anything but frames, and `EncoderUnavailable` where a codec does
+    not open.
     """
     path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
     if format is None:

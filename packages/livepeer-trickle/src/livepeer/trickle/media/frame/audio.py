@@ -72,7 +72,8 @@ class AudioFrame:
 
         Floats are taken as they are (a `float32` array is not copied), `int16`, `int32` and
         `uint8` are scaled to -1..1. `layout` follows from the number of channels where it is
-        not given; `time` is seconds. Raises `ValueError` or `TypeError` for a misfit.
+        not given; `time` is seconds. Raises `ValueError` for a shape, rate, layout or time, and
+        `TypeError` for a dtype, that does not fit.
         """
         samples = as_float(array)
         rate = _whole_rate(rate)
@@ -112,6 +113,7 @@ class AudioFrame:
 
     @property
     def channels(self) -> int:
+        """Number of channels, by the layout."""
         return channels_of(self.layout)
 
     def __len__(self) -> int:
@@ -167,8 +169,8 @@ class AudioFrame:
     def resample(self, *, rate: int | None = None, layout: str | None = None) -> AudioFrame:
         """The same sound at another rate or in other channels, with the same time and duration.
 
-        This frame alone is looked at, which costs a little precision at its edges; for a gapless
-        stream keep one `AudioResampler` and give it every frame.
+        Each frame is filtered by itself, which costs a little precision at its edges; for a stream
+        without seams keep one `AudioResampler` and give it every frame.
         """
         rate = self.rate if rate is None else _whole_rate(rate)
         layout = layout or self.layout
@@ -234,7 +236,7 @@ class AudioResampler:
         self._made = 0
 
     def resample(self, frame: AudioFrame) -> list[AudioFrame]:
-        """What of the sound is ready, `frame` included; often one frame, sometimes none."""
+        """The frames that are ready after `frame`; often one, sometimes none."""
         if not isinstance(frame, AudioFrame):
             raise TypeError(f"an AudioResampler takes an AudioFrame, not {type(frame).__name__}")
         out: list[AudioFrame] = []
