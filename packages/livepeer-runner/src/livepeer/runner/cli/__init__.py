@@ -24,5 +24,8 @@ commands = (
     ),
     Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
     Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),
+    Command(
+        "attach", "Attach any HTTP service to the network.", f"{__name__}.attach:app", "Operate"
+    ),
     Command("prepare", "Fetch a pipeline's model weights.", f"{__name__}.prepare:app", "Operate"),
 )
