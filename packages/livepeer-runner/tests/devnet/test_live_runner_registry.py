@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from livepeer.runner.devnet.live_runners import registry as registry_module
-from livepeer.runner.devnet.live_runners.announcement import heartbeat, static_entries
+from livepeer.runner.devnet.live_runners.announcement import heartbeat
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
+from livepeer.runner.devnet.live_runners.runners_file import static_entries
 from livepeer.runner.devnet.live_runners.states import (
     LETS_IN,
     TRANSITIONS,
@@ -399,8 +400,14 @@ def test_credentials_are_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixture)
     [
         (b"[]", "json: cannot unmarshal array into Go value of type"),
         (b'{"proxy": 1}', "LiveRunnerHeartbeatRequest.proxy of type bool"),
-        (b'{"gpu": "x"}', "json: cannot unmarshal string into Go value of type runner.gpuAlias"),
-        (b'{"gpu": 1.5}', "json: cannot unmarshal number into Go value of type runner.gpuAlias"),
+        (b'{"gpu": "x"}', "into Go struct field LiveRunnerHeartbeatRequest.gpu of type runner."),
+        (b'{"gpu": {"id": 1}}', "number into Go struct field LiveRunnerHeartbeatRequest.gpu.id of"),
+        (b'{"gpu": 1.5}', "json: cannot unmarshal number into Go struct field"),
+        (
+            b'{"price_info": {"price": {}}}',
+            "object into Go struct field LiveRunnerPriceInfo.price_info.price of type json.Number",
+        ),
+        (b'{"app": "a" "b"}', "invalid character '\"' after object key:value pair"),
         (b'{"price_info": 1}', "price_info of type runner.LiveRunnerPriceInfo"),
         (b'{"session_ids": [1]}', "session_ids of type string"),
         (b'{"session_ids": {}}', "session_ids of type []string"),

@@ -7,6 +7,7 @@ free-form objects through a float.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -170,11 +171,21 @@ def text(value: Any, where: str) -> str:
 def items(value: Any, where: str, go_type: str, read: Callable[[Any], Item]) -> list[Item]:
     """The items of an array, each as `read` gives it; raises `GoJSONError`."""
     if not isinstance(value, list):
-        raise GoJSONError(
-            f"json: cannot unmarshal {kind_of(value)} into Go struct field {where}"
-            f" of type {go_type}"
-        )
+        raise mismatch(value, where, go_type)
     return [read(item) for item in value]
+
+
+def texts(value: Any, where: str) -> list[str]:
+    """A `FieldReader` of an array of strings; null is an empty one."""
+    read = functools.partial(text, where=where)
+    return items(value, where, "[]string", lambda item: "" if item is None else read(item))
+
+
+def mismatch(value: Any, where: str, go_type: str) -> GoJSONError:
+    """The error for a value that is not of the type of its field."""
+    return GoJSONError(
+        f"json: cannot unmarshal {kind_of(value)} into Go struct field {where} of type {go_type}"
+    )
 
 
 def kind_of(value: Any) -> str:
@@ -195,7 +206,8 @@ def _refuse_constant(name: str) -> None:
 def _syntax_error(error: json.JSONDecodeError, text: str) -> str:
     if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
         return _ENDS_EARLY
-    letter = json.dumps(text[error.pos], ensure_ascii=False)[1:-1].replace("'", "\\'")
+    letter = json.dumps(text[error.pos], ensure_ascii=False)[1:-1]
+    letter = letter.replace("'", "\\'").replace('\\"', '"').replace("\\u00", "\\x")
     after = next(
         (go for python, go in _EXPECTED.items() if error.msg.startswith(python)),
         "in string literal",

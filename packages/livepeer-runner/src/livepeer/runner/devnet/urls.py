@@ -10,7 +10,10 @@ from urllib.parse import quote, unquote_to_bytes
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"(?:[^@/\s]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
+_HOST = re.compile(
+    r"(?:[^@/\s]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=<>\"\x80-\U0010ffff-]+)(?::[0-9]*)?"
+)
+"""What Go's `url.Parse` takes for a host and a port."""
 _UNESCAPED = "$&+,/:;=@-_.~"
 _ENCODED = re.compile(r"(?:[A-Za-z0-9\-_.~!$&'()*+,;=:@/\[\]]|%[0-9A-Fa-f]{2})*")
 

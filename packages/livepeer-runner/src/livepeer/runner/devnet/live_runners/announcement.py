@@ -1,4 +1,4 @@
-"""What a runner says of itself: a heartbeat, or an entry of `runners.json`. No I/O."""
+"""What a runner says of itself in a heartbeat. No I/O."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
-from livepeer.runner.devnet.urls import BadURL, GoURL, parse_http_url, parse_url
+from livepeer.runner.devnet.urls import BadURL, GoURL, parse_http_url
 
 PERSISTENT, SINGLE_SHOT = "persistent", "single-shot"
 METADATA_BYTES = 1024
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_MOST_STATIC = 100
-"""Entries of one `runners.json`. The reference has no limit."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +69,6 @@ class Announcement:
         return self.status in ("", "ready")
 
 
-@dataclass(frozen=True)
-class StaticEntry:
-    """One entry of `runners.json`, checked."""
-
-    says: Announcement
-    health_url: str
-    healthy_status: int
-    by_label: bool
-    """Whether callers reach it by its label, and not by the id that the orchestrator makes."""
-
-    def __repr__(self) -> str:
-        return f"StaticEntry({self.says.label!r}, {self.says.app!r})"
-
-
 def heartbeat(body: bytes, *, check_prices: bool) -> Announcement:
     """Reads a heartbeat; its `runner_id` may be empty. Raises `RunnerRefusal`."""
     try:
@@ -93,30 +77,11 @@ def heartbeat(body: bytes, *, check_prices: bool) -> Announcement:
         )
     except go_json.GoJSONError as error:
         raise RunnerRefusal(400, str(error)) from None
-    return _announcement(fields, check_prices=check_prices)
+    return announcement(fields, check_prices=check_prices)
 
 
-def static_entries(data: bytes, *, check_prices: bool) -> list[StaticEntry]:
-    """Reads the content of a `runners.json`; raises `RunnerRefusal`."""
-    try:
-        document = go_json.decode(
-            go_json.parse(data), {"runners": _static_fields}, "StaticLiveRunnerConfig", "runner"
-        )
-    except go_json.GoJSONError as error:
-        raise RunnerRefusal(400, str(error)) from None
-    entries: list[StaticEntry] = []
-    for number, fields in enumerate(document.get("runners", ())):
-        try:
-            entry = _static_entry(fields, check_prices=check_prices)
-            if entry.says.label in {each.says.label for each in entries}:
-                raise RunnerRefusal(400, f'duplicate label "{entry.says.label}"')
-        except RunnerRefusal as refusal:
-            raise RunnerRefusal(400, f"runners[{number}]: {refusal}") from None
-        entries.append(entry)
-    return entries
-
-
-def _announcement(fields: dict[str, Any], *, check_prices: bool) -> Announcement:
+def announcement(fields: dict[str, Any], *, check_prices: bool) -> Announcement:
+    """What the fields say that heartbeats and files have in common. Raises `RunnerRefusal`."""
     try:
         url = parse_http_url(fields.get("runner_url", ""))
     except BadURL:
@@ -159,90 +124,38 @@ def _check_metadata(metadata: str) -> None:
         raise RunnerRefusal(400, "metadata must not contain Unicode replacement character U+FFFD")
 
 
-def _static_entry(fields: dict[str, Any], *, check_prices: bool) -> StaticEntry:
-    routing = fields.get("routing", "").strip() or "runner-id"
-    if routing not in ("runner-id", "label"):
-        raise RunnerRefusal(400, 'routing must be "runner-id" or "label"')
-    healthy_status = fields.get("healthy_status_code", 0) or 200
-    health_url = _health_url(fields.get("runner_url", ""), fields.get("health_url", ""))
-    label = fields.get("label", "")
-    if not label or label != label.strip():
-        raise RunnerRefusal(400, "label is required and must be trimmed")
-    if not health_url:
-        raise RunnerRefusal(400, "health_url is required")
-    try:
-        parse_http_url(health_url)
-    except BadURL:
-        raise RunnerRefusal(400, "invalid health_url") from None
-    if not 100 <= healthy_status <= 599:
-        raise RunnerRefusal(400, "healthy_status_code must be a valid HTTP status code")
-    says = _announcement(fields, check_prices=check_prices)
-    if routing == "label" and "/" in label:
-        raise RunnerRefusal(400, 'label cannot contain / when routing is "label"')
-    return StaticEntry(says, health_url, healthy_status, by_label=routing == "label")
-
-
-def _health_url(runner_url: str, health_url: str) -> str:
-    """A path alone is below the runner's URL."""
-    try:
-        url = parse_url(health_url)
-        if url.scheme or url.host or not url.target.startswith("/"):
-            return health_url
-    except BadURL:
-        raise RunnerRefusal(400, "invalid health_url") from None
-    try:
-        parse_http_url(runner_url)
-    except BadURL:
-        raise RunnerRefusal(400, "invalid runner_url") from None
-    return runner_url.rstrip("/") + health_url
-
-
 def _gpu(value: Any, where: str) -> dict[str, Any]:
     """An object, or the index of a device of the orchestrator (not looked up here)."""
     try:
         return {"id": str(go_json.scalar(value, "int", where))}
     except go_json.GoJSONError:
         pass
-    fields = go_json.decode(value, _GPU, "gpuAlias", "runner")
+    if not isinstance(value, dict):
+        raise go_json.mismatch(value, where, "runner.gpuAlias")
+    fields = go_json.decode(value, _GPU, where)
     return {name: fields[name] for name in _GPU if fields.get(name)}
 
 
 def _price_info(value: Any, where: str) -> PriceInfo:
     if not isinstance(value, dict):
-        raise go_json.GoJSONError(
-            f"json: cannot unmarshal {go_json.kind_of(value)} into Go struct field {where}"
-            " of type runner.LiveRunnerPriceInfo"
-        )
-    return PriceInfo(**go_json.decode(value, _PRICE_INFO, "LiveRunnerPriceInfo"))
+        raise go_json.mismatch(value, where, "runner.LiveRunnerPriceInfo")
+    path = where.partition(".")[2]
+    return PriceInfo(**go_json.decode(value, _PRICE_INFO, f"LiveRunnerPriceInfo.{path}"))
 
 
 def _number(value: Any, where: str) -> str:
     """A number, or a text that is one, as Go's `json.Number` takes it."""
     if isinstance(value, go_json.Number):
         return str(value)
-    text: str = go_json.scalar(value, "string", where)
+    if not isinstance(value, str):
+        raise go_json.mismatch(value, where, "json.Number")
+    text = str(value)
     if not _NUMBER.fullmatch(text):
         quoted = go_json.dumps(go_json.dumps(text).decode()).decode()
         raise go_json.GoJSONError(
             f"json: invalid number literal, trying to unmarshal {quoted} into Number"
         )
     return text
-
-
-def _strings(value: Any, where: str) -> list[str]:
-    return go_json.items(value, where, "[]string", lambda item: go_json.text(item, where))
-
-
-def _static_fields(value: Any, where: str) -> list[dict[str, Any]]:
-    entries = go_json.items(
-        value,
-        where,
-        "[]runner.StaticLiveRunnerConfigEntry",
-        lambda item: go_json.decode(item, _STATIC, "StaticLiveRunnerConfigEntry", "runner"),
-    )
-    if len(entries) > _MOST_STATIC:
-        raise go_json.GoJSONError(f"runners cannot contain more than {_MOST_STATIC} entries")
-    return entries
 
 
 _GPU: dict[str, str | go_json.FieldReader] = {
@@ -255,7 +168,7 @@ _PRICE_INFO: dict[str, str | go_json.FieldReader] = {
     "currency": go_json.text,
     "unit": go_json.text,
 }
-_BOTH: dict[str, str | go_json.FieldReader] = {
+FIELDS: dict[str, str | go_json.FieldReader] = {
     "label": go_json.text,
     "proxy": "bool",
     "runner_url": go_json.text,
@@ -268,14 +181,8 @@ _BOTH: dict[str, str | go_json.FieldReader] = {
     "price_info": _price_info,
 }
 _HEARTBEAT: dict[str, str | go_json.FieldReader] = {
-    **_BOTH,
+    **FIELDS,
     "runner_id": go_json.text,
     "status": go_json.text,
-    "session_ids": _strings,
-}
-_STATIC: dict[str, str | go_json.FieldReader] = {
-    **_BOTH,
-    "routing": go_json.text,
-    "health_url": go_json.text,
-    "healthy_status_code": "int",
+    "session_ids": go_json.texts,
 }

@@ -8,6 +8,7 @@ import logging
 
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
+from livepeer.runner.devnet.urls import BadURL, join_names
 from livepeer.trickle.exceptions import TrickleError
 from livepeer.trickle.server import Channel, LimitExceeded, TrickleServer
 
@@ -60,11 +61,16 @@ class RunnerChannels:
 
     def create_o2r(self, channel_name: str) -> dict[str, str]:
         """Makes the channel from the orchestrator to a runner. Raises `RunnerRefusal`."""
+        try:
+            # A runner names itself: its id may be anything.
+            path = join_names(channel_name.encode().decode("latin-1"))
+        except BadURL as bad:
+            raise RunnerRefusal(500, str(bad)) from None
         self._beat(self._make(channel_name, _O2R_TYPE))
         return {
             "name": "o2r",
             "channel_name": channel_name,
-            "url": f"{self._internal}/{channel_name}",
+            "url": self._internal + path,
             "mime_type": _O2R_TYPE,
         }
 

@@ -8,11 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from livepeer.runner.devnet.live_runners.announcement import (
-    SINGLE_SHOT,
-    Announcement,
-    StaticEntry,
-)
+from livepeer.runner.devnet.live_runners.announcement import SINGLE_SHOT, Announcement
 from livepeer.runner.devnet.live_runners.records import (
     RegisteredRunner,
     ReservedSession,
@@ -23,6 +19,7 @@ from livepeer.runner.devnet.live_runners.records import (
     random_name,
     same_secret,
 )
+from livepeer.runner.devnet.live_runners.runners_file import StaticEntry
 from livepeer.runner.devnet.live_runners.states import (
     Ask,
     RunnerEvent,

@@ -60,7 +60,7 @@ class RunnerRoutes:
         opens = request.method == "POST"
         asked = go_json.decode(
             go_json.parse_first(await _body(request)),
-            {"channels": _channel_requests if opens else _names},
+            {"channels": _channel_requests if opens else go_json.texts},
             "liveRunnerTrickleChannelsRequest"
             if opens
             else "deleteLiveRunnerTrickleChannelsRequest",
@@ -127,18 +127,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g}s" if seconds >= 1 else f"{seconds * 1000:g}ms"
 
 
-def _names(value: Any, where: str) -> list[str]:
-    return go_json.items(value, where, "[]string", lambda item: go_json.text(item, where))
-
-
 def _channel_requests(value: Any, where: str) -> list[dict[str, str]]:
     def one(item: Any) -> dict[str, str]:
-        if item is not None and not isinstance(item, dict):
-            raise go_json.GoJSONError(
-                f"json: cannot unmarshal {go_json.kind_of(item)} into Go struct field {where}"
-                " of type server.liveRunnerTrickleChannelRequest"
-            )
+        if not isinstance(item, dict | None):
+            raise go_json.mismatch(item, where, "server.liveRunnerTrickleChannelRequest")
+        path = where.partition(".")[2]
         fields = {"name": go_json.text, "mime_type": go_json.text}
-        return go_json.decode(item, fields, "liveRunnerTrickleChannelRequest", "server")
+        return go_json.decode(item, fields, f"liveRunnerTrickleChannelRequest.{path}")
 
     return go_json.items(value, where, "[]server.liveRunnerTrickleChannelRequest", one)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from livepeer.runner.devnet.live_runners.announcement import StaticEntry, static_entries
 from livepeer.runner.devnet.live_runners.records import RegisteredRunner
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
+from livepeer.runner.devnet.live_runners.runners_file import StaticEntry, static_entries
 from livepeer.runner.devnet.upstream import UpstreamClient, UpstreamUnreachable
 from livepeer.runner.devnet.urls import parse_http_url
 
@@ -44,7 +44,7 @@ class StaticRunners:
             told["proxy"] = True
         return {
             **told,
-            "runner_url": str(says.url),
+            "runner_url": entry.runner_url,
             "mode": says.mode,
             "health_url": entry.health_url,
             "healthy_status_code": entry.healthy_status,
