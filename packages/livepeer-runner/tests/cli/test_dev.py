@@ -12,7 +12,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -88,18 +90,22 @@ def block(text: str, title: str) -> str:
     return found[1]
 
 
-def paste(shell: str, cwd: Path) -> str:
-    """What a printed line prints, in a shell that has the `livepeer` command."""
+def with_command(cwd: Path) -> dict[str, str]:
+    """An environment that has the `livepeer` command, in `cwd`."""
     binary = cwd / "bin"
     binary.mkdir(exist_ok=True)
     command = binary / "livepeer"
     command.write_text(f"#!{sys.executable} -P\nfrom livepeer.trickle.cli import main\nmain()\n")
     command.chmod(0o755)
-    path = f"{binary}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": f"{binary}{os.pathsep}{os.environ['PATH']}"}
+
+
+def paste(shell: str, cwd: Path) -> str:
+    """What a printed line prints, in a shell that has the `livepeer` command."""
     done = subprocess.run(
         ["sh", "-c", shell],
         cwd=cwd,
-        env=os.environ | {"PATH": path},
+        env=with_command(cwd),
         capture_output=True,
         text=True,
         timeout=200,
@@ -186,24 +192,36 @@ def test_a_live_class_is_called_by_each_of_the_printed_lines(
         it.wait_for("ended")
 
 
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The URL of a service that knows nothing of all this."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    serving = Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    serving.join()
+
+
 def test_any_service_becomes_a_live_runner_by_the_printed_line(
-    folder: Folder, elsewhere: Path
+    folder: Folder, elsewhere: Path, service: str
 ) -> None:
-    if not shutil.which("curl"):
-        pytest.skip("needs curl")
     folder.write(pipeline=ONE)
     with dev(folder) as it:
-        text = overview(it)
-        line = block(text, "A service of yours as a live runner")
-        (path,) = map(Path, re.findall(r"\$\(cat ([^)]*)\)", line))
+        line = block(overview(it), "A service of yours, as a live runner")
+        (path,) = map(Path, re.findall(r"SECRET_FILE=(\S+)", line))
         assert path.stat().st_mode & 0o777 == 0o600
-        answer = json.loads(paste(line, elsewhere))
-        assert (answer["heartbeat_ttl"], answer["session_ids"]) == ("20s", [])
-        orchestrator = answer["orchestrator"]
-        (entry,) = json.loads(paste(f"curl -sk {orchestrator}/discovery", elsewhere))
-        apps = {runner["app"]: runner["url"] for runner in entry["runners"]}
-        assert apps["my/app"] == f"{orchestrator}/apps/{answer['runner_id']}/app"
-        it.wait_for("registered for 'my/app'")
+        line = line.replace("http://127.0.0.1:9000", service)
+        process = subprocess.Popen(
+            ["sh", "-c", line], cwd=elsewhere, env=with_command(elsewhere), start_new_session=True
+        )
+        try:
+            it.wait_for("registered for 'my/app'")
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+        it.wait_for("is gone: it unregistered")
         assert path.read_text() not in it.text
     assert not path.exists()
 

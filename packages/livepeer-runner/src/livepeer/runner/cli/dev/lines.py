@@ -72,7 +72,7 @@ def overview(network: Network) -> str:
         "Python (pip install livepeer-client)": python(network),
         "curl": curl(network),
         **({"curl, as a live runner": runner_curl(network)} if network.runner else {}),
-        "A service of yours as a live runner": registration(network),
+        "A service of yours, as a live runner": attaching(network),
     }
     calls = "\n\n".join(f"{title}:\n\n{text}" for title, text in blocks.items())
     return f"{network.id} runs on a local network:\n{runs}\n\n{calls}\n"
@@ -177,13 +177,15 @@ def runner_curl(network: Network) -> str:
     return "\n".join(lines)
 
 
-def registration(network: Network) -> str:
-    """The heartbeat that makes any HTTP service a live runner for 20 seconds, in any language."""
-    curl = ["curl", "-sk"] if network.tls else ["curl", "-s"]
-    says = {"runner_url": SERVICE, "app": "my/app", "mode": "single-shot"}
-    heartbeat = [*curl, f"{network.orchestrator}/runners/heartbeat", "-d", json.dumps(says)]
-    secret = f"Authorization: $(cat {shlex.quote(network.secret_file)})"
-    return f'{shlex.join(heartbeat)} -H "{secret}"'
+def attaching(network: Network) -> str:
+    """The command that makes any HTTP service, in any language, a live runner of this network."""
+    environment = {
+        "LIVEPEER_ORCH_URL": network.orchestrator,
+        "LIVEPEER_ORCH_SECRET_FILE": network.secret_file,
+        **({"LIVEPEER_TLS": network.tls} if network.tls else {}),
+    }
+    named = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    return " ".join((*named, f"livepeer attach --url {SERVICE} --app my/app"))
 
 
 def _envelope(network: Network) -> str:
