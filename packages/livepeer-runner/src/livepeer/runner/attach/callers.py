@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from livepeer.runner.settings import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChannel:
+    """A trickle channel: `url` is for the caller, `internal_url` for this service."""
+
+    url: str
+    internal_url: str
 
 
 class Caller:
@@ -20,6 +29,8 @@ class Caller:
 
     def __init__(self, url: str, token: Secret | None = None, *, session: str = "") -> None:
         self.url = url
+        self.session = session
+        """The session at a live runner's registry; empty where there are none."""
         self.owner = f"{url} {session}" if session else url
         """What its streams are known by: it can change and end no other's."""
         self.token = token or Secret(secrets.token_urlsafe(32))
@@ -46,6 +57,14 @@ class Caller:
         """The session is over at its orchestrator."""
         for call in list(self._when_ended):
             call()
+
+    async def open_channels(self, wanted: Mapping[str, str]) -> dict[str, OpenChannel] | None:
+        """Channels of the session, by name, for a MIME type each. None: this registry's callers
+        bring their own.
+
+        Raises `JobError` where the orchestrator opens none.
+        """
+        return None
 
     def __repr__(self) -> str:
         return f"Caller({self.url!r}, in_flight={self.in_flight})"

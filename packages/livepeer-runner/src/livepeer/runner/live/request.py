@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
 from livepeer.runner.errors import FieldError, InvalidInput
@@ -190,3 +190,37 @@ def problem(value: object, allowed: Allowed | None) -> str | None:
     if not parts.path.strip("/"):
         return "names no channel"
     return None if allowed is None else allowed.problem(parts)
+
+
+# --- channels that a session of a live runner has ------------------------------------------------
+
+
+class SessionChannel(NamedTuple):
+    """A channel by its field in `ChannelUrls`, and what it carries."""
+
+    field: str
+    mime_type: str
+
+
+SESSION_CHANNELS = {
+    "in": SessionChannel("subscribe_url", "video/MP2T"),
+    "out": SessionChannel("publish_url", "video/MP2T"),
+    "events": SessionChannel("events_url", "application/json"),
+    "data": SessionChannel("data_url", "application/jsonl"),
+    "control": SessionChannel("control_url", "application/json"),
+}
+"""By the name that callers of live runners know them by."""
+
+
+def channels_wanted(content: dict[str, Any]) -> dict[str, str]:
+    """The channels, each with its MIME type, that a start's `channels` lists; by default all of
+    them. Raises `InvalidInput`."""
+    listed = content.get("channels")
+    names = list(SESSION_CHANNELS) if listed is None else listed
+    if not isinstance(names, list) or not names:
+        raise InvalidInput("channels is a list of names, not empty")
+    for name in names:
+        if not isinstance(name, str) or name not in SESSION_CHANNELS:
+            known = ", ".join(SESSION_CHANNELS)
+            raise InvalidInput(f"channels has {str(name)[:40]!r}: there are {known}")
+    return {name: SESSION_CHANNELS[name].mime_type for name in names}

@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from livepeer.runner.attach.callers import Caller
 from livepeer.runner.errors import JobError, NotReady, RouteNotFound
 from livepeer.runner.http.asgi import (
     BodyBudget,
@@ -52,16 +53,22 @@ class StreamCall:
 
     scope: Scope
     receive: Receive
-    owner: str
-    """The address of the orchestrator that calls; empty if the container is open to all."""
+    caller: Caller | None
+    """None if the container is open to all."""
     body: bytes
     calling: ExitStack
     """Held as long as the work of this call goes on."""
 
     @property
+    def owner(self) -> str:
+        """Whose streams it reaches; empty if the container is open to all."""
+        return "" if self.caller is None else self.caller.owner
+
+    @property
     def stream_id(self) -> str:
-        """What `X-Stream-Id` says, or ""."""
-        return header(self.scope, b"x-stream-id").decode("latin-1")
+        """What `X-Stream-Id` says, else the session of a live runner, or ""."""
+        said = header(self.scope, b"x-stream-id").decode("latin-1")
+        return said or ("" if self.caller is None else self.caller.session)
 
     @property
     def key(self) -> str:
@@ -69,8 +76,11 @@ class StreamCall:
 
 
 Answer = Callable[[StreamCall], Awaitable[bytes]]
-ChannelSource = Callable[[StreamCall, dict[str, Any]], Awaitable[ChannelUrls]]
-"""Gives the channels of a stream that `call` starts, with its body. Raises `InvalidInput`."""
+ChannelSource = Callable[
+    [StreamCall, dict[str, Any]], Awaitable[tuple[ChannelUrls, dict[str, str]]]
+]
+"""Gives the channels of a stream that `call` starts, with its body, and by name the URLs that its
+caller has to be told. Raises `InvalidInput`."""
 OpenStream = Callable[[StartRequest, ExitStack, Slot | None], Session]
 """Starts a stream: `LiveWork.open`."""
 
@@ -107,27 +117,36 @@ class StreamRoutes:
         refusal = self._service.lifecycle.refusal()
         if isinstance(refusal, NotReady):
             raise refusal
-        request = await self._request(call)
+        request, told = await self._request(call)
         slot = None
         if request.key not in self._sessions:
             self._params_type.first(request.params)  # an error in them is told before the wait
             slot = await self._slot(call, request.key)
+        begun: list[Session] = []
+
+        def over() -> None:
+            for one in begun:
+                one.end("its session is over")
+
+        if call.caller is not None:
+            call.calling.callback(call.caller.when_ended(over))
         try:
             session = self._open(request, call.calling, slot)
         except BaseException:
             if slot is not None:
                 slot.release()
             raise
-        return _ok(stream_id=session.id)
+        begun.append(session)
+        return _ok(stream_id=session.id, **({"channels": told} if told else {}))
 
-    async def _request(self, call: StreamCall) -> StartRequest:
+    async def _request(self, call: StreamCall) -> tuple[StartRequest, dict[str, str]]:
         content = parse_object(call.body)
-        urls = await self._channels(call, content)
+        urls, told = await self._channels(call, content)
         name = checked_id(call.stream_id or id_in_body(content) or uuid.uuid4().hex)
         if not call.stream_id and key_of(call.owner, name) in self._sessions:
             # A body is the caller's own: it may name a stream, but never take one over.
             name = uuid.uuid4().hex
-        return StartRequest(name, content.get("params"), urls, call.owner)
+        return StartRequest(name, content.get("params"), urls, call.owner), told
 
     async def _slot(self, call: StreamCall, key: str) -> Slot:
         """Its turn, unless the caller leaves, or stops the stream, before that."""
@@ -195,9 +214,8 @@ class StreamRoute:
         try:
             with ExitStack() as calling:
                 caller = calling.enter_context(self._service.caller(scope))
-                owner = "" if caller is None else caller.url
                 body = await self._body(scope, receive)
-                call = StreamCall(scope, receive, owner, body, calling)
+                call = StreamCall(scope, receive, caller, body, calling)
                 content = await self._answer(call)
         except CallerLeft:
             return

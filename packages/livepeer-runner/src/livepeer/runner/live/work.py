@@ -18,7 +18,14 @@ from livepeer.runner.live.flow import Before
 from livepeer.runner.live.hooks import Hooks, is_async, listed
 from livepeer.runner.live.metrics import StreamMetrics
 from livepeer.runner.live.params import ParamsType
-from livepeer.runner.live.request import Allowed, ChannelUrls, StartRequest, urls_in_body
+from livepeer.runner.live.request import (
+    SESSION_CHANNELS,
+    Allowed,
+    ChannelUrls,
+    StartRequest,
+    channels_wanted,
+    urls_in_body,
+)
 from livepeer.runner.live.routes import StreamCall, StreamRoutes
 from livepeer.runner.live.session import Session
 from livepeer.runner.live.sessions import Sessions
@@ -140,12 +147,20 @@ class LiveWork:
     def queued(self) -> int:
         return self.service.threads.queued
 
-    async def _channels(self, call: StreamCall, content: dict[str, Any]) -> ChannelUrls:
-        """The channels that a start's body names, at its orchestrator if we are registered."""
-        settings = self.service.settings
-        if settings.registration is None:
-            return urls_in_body(content, None)
-        return urls_in_body(content, Allowed.at(call.owner, settings.trickle_hosts))
+    async def _channels(
+        self, call: StreamCall, content: dict[str, Any]
+    ) -> tuple[ChannelUrls, dict[str, str]]:
+        """The channels that a start's body names, at its orchestrator if we are registered; those
+        of a live runner's session are opened here, and told its caller."""
+        if call.caller is None:
+            return urls_in_body(content, None), {}
+        if not call.caller.session:
+            hosts = self.service.settings.trickle_hosts
+            return urls_in_body(content, Allowed.at(call.caller.url, hosts)), {}
+        opened = await call.caller.open_channels(channels_wanted(content))
+        assert opened is not None
+        urls = {SESSION_CHANNELS[name].field: one.internal_url for name, one in opened.items()}
+        return urls_in_body(urls, None), {name: one.url for name, one in opened.items()}
 
 
 def _tls(service: Service) -> TLS:

@@ -59,6 +59,7 @@ class LiveRunnerAttachment(Attachment):
         self._runner_url = ""
         self._gpus: list[gpu.GPU] | None = None
         self._metadata: str | None = None
+        self._sees_requests = listing.secret_path and listing.capability.mode == "persistent"
         self._draining = False
         self._pacemaker: Pacemaker | None = None
         self._plan = 0
@@ -182,6 +183,10 @@ class LiveRunnerAttachment(Attachment):
                     await self._unregister(lease)
                     self._change("unregistered")
                     self._left.set()
+                    return
+                if self._sees_requests and self._sessions.deserted:
+                    await self._unregister(lease)
+                    self._change("retrying", "those who reserved its places never came: anew")
                     return
                 continue
             reason, verdict = answers.later(answer)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
-from livepeer.runner.attach.callers import Caller
-from livepeer.runner.attach.client import RegistryClient, Unreachable
+from livepeer.runner.attach.callers import Caller, OpenChannel
+from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreachable
+from livepeer.runner.errors import PipelineError
 from livepeer.runner.http.asgi import Scope, header
 from livepeer.runner.settings import Secret
 
@@ -19,31 +22,61 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 60.0
 """A session without a request, and without work that one began, ends after this: go-livepeer keeps
 it for ever, and its place with it."""
+FIRST_REQUEST_SECONDS = 30.0
+"""What a caller gets between its reservation and its first request."""
 SETTLE_SECONDS = 15.0
 """What a session that is not listed yet gets: an answer may have been on its way when it began."""
 MOST_SESSIONS = 4096
 _LONGEST = 256
+_CONTROL = re.compile(r"/runner/[^/?#]+/session/[^/?#]+$")
 
 
-@dataclass(slots=True)
-class RunnerSession:
-    """One session: its caller, and what its first request carried, by which it can be ended."""
+class SessionCaller(Caller):
+    """One session as a caller, with what its first request carried: by that its channels are
+    opened, and it is ended. All of it goes to the orchestrator that we registered at, and to no
+    address that a request named."""
 
-    caller: Caller
-    control: str
-    token: Secret
-    began: float
-    used: float
+    def __init__(self, orchestrator: Caller, client: RegistryClient, scope: Scope) -> None:
+        session = header(scope, b"livepeer-session-id").decode("latin-1")
+        super().__init__(orchestrator.url, orchestrator.token, session=session)
+        self._client = client
+        control = _CONTROL.search(header(scope, b"livepeer-session-control").decode("latin-1"))
+        self._control = control[0] if control else ""
+        self._secret = Secret(header(scope, b"livepeer-session-token").decode("latin-1"))
+        self.began = self.used = time.monotonic()
+
+    async def release(self) -> None:
+        """Give its place back. It may be over already."""
+        if self._control:
+            with suppress(Unreachable):
+                await self._ask("stop")
+
+    async def open_channels(self, wanted: Mapping[str, str]) -> dict[str, OpenChannel] | None:
+        body = {"channels": [{"name": name, "mime_type": mime} for name, mime in wanted.items()]}
+        try:
+            answer = await self._ask("channels", json=body)
+        except Unreachable as error:
+            raise PipelineError(f"the orchestrator opens no channels: {error}") from error
+        found = _channels(answer.text) if answer.status == 200 else {}
+        if set(wanted) - set(found):
+            raise PipelineError(f"the orchestrator opens no channels: {answer.status}")
+        return found
+
+    async def _ask(self, what: str, **request: Any) -> RegistryAnswer:
+        headers = {"Livepeer-Session-Token": self._secret.reveal()}
+        return await self._client.ask("POST", f"{self._control}/{what}", headers=headers, **request)
 
 
 class RunnerSessions:
-    """Known by their requests; what the orchestrator lists is the truth about them."""
+    """The sessions of one runner, known by their requests; what is listed of them is the truth."""
 
     def __init__(self, orchestrator: Caller, client: RegistryClient) -> None:
         self._orchestrator = orchestrator
         self._client = client
-        self._known: dict[str, RunnerSession] = {}
+        self._known: dict[str, SessionCaller] = {}
         self.listed: frozenset[str] = frozenset()
+        self._silent: dict[str, float] = {}
+        """Sessions that are listed and sent nothing yet, each since when."""
 
     def caller(self, scope: Scope) -> Caller:
         """The session that a request is part of, as a caller of its own: it reaches no other's
@@ -56,24 +89,31 @@ class RunnerSessions:
         if session is None:
             if len(self._known) >= MOST_SESSIONS:
                 return self._orchestrator
-            session = self._known[name] = RunnerSession(
-                Caller(self._orchestrator.url, self._orchestrator.token, session=name),
-                header(scope, b"livepeer-session-control").decode("latin-1"),
-                Secret(header(scope, b"livepeer-session-token").decode("latin-1")),
-                now,
-                now,
-            )
+            session = self._known[name] = SessionCaller(self._orchestrator, self._client, scope)
         session.used = now
-        return session.caller
+        return session
 
     def are(self, listed: frozenset[str]) -> None:
         """What the orchestrator has: the others are over."""
         self.listed = listed
         now = time.monotonic()
+        self._silent = {
+            name: self._silent.get(name, now) for name in listed if name not in self._known
+        }
         for name, session in list(self._known.items()):
             if name not in listed and now - session.began > SETTLE_SECONDS:
                 del self._known[name]
-                session.caller.end()
+                session.end()
+
+    @property
+    def deserted(self) -> bool:
+        """Whether every session that there is was reserved by somebody who never came.
+
+        Only a request brings the token by which a session can be ended, so all of them have to be.
+        """
+        if not self.listed or len(self._silent) < len(self.listed):
+            return False
+        return time.monotonic() - max(self._silent.values()) > FIRST_REQUEST_SECONDS
 
     async def watch(self, every: float) -> None:
         """End what nobody uses, as long as this runs."""
@@ -81,28 +121,27 @@ class RunnerSessions:
             await asyncio.sleep(every)
             now = time.monotonic()
             for name, session in list(self._known.items()):
-                if session.caller.in_flight:
+                if session.in_flight:
                     session.used = now
                 elif now - session.used > IDLE_SECONDS:
                     del self._known[name]
                     if name in self.listed:
-                        await self._release(session)
+                        logger.info("a session that nobody uses is ended at %s", session.url)
+                        await session.release()
 
     async def release_all(self) -> None:
         """On the way out: no session is to wait for a runner that is gone."""
         known, self._known = self._known, {}
         for session in known.values():
-            session.caller.end()
+            session.end()
 
-    async def _release(self, session: RunnerSession) -> None:
-        """`POST {control}/stop` with the session's token, which goes to its orchestrator alone."""
-        parts, own = urlsplit(session.control), urlsplit(self._orchestrator.url)
-        if (parts.scheme, parts.netloc) != (own.scheme, own.netloc) or not session.token.reveal():
-            return
-        logger.info("a session that nobody uses has been ended at %s", self._orchestrator.url)
-        with suppress(Unreachable):
-            await self._client.ask(
-                "POST",
-                f"{parts.path}/stop",
-                headers={"Livepeer-Session-Token": session.token.reveal()},
-            )
+
+def _channels(text: str) -> dict[str, OpenChannel]:
+    try:
+        listed = json.loads(text)["channels"]
+        return {
+            each["name"]: OpenChannel(str(each["url"]), str(each["internal_url"]))
+            for each in listed
+        }
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return {}
