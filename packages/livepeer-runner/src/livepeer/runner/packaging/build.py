@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -137,7 +138,7 @@ def build(
             cache=cache,
             say=lambda line: None,
         )
-        engine.untag(unlabelled)
+        engine.rename(unlabelled, f"localhost/livepeer-build:{slug(project.folder.name)}")
         image = Built(labelled.id, built.seconds + labelled.seconds, built.reused, built.steps)
         return Result(tag, image, labels, schema, prepared.locked, prepared.warnings)
 
@@ -159,8 +160,13 @@ def image_name(project: Project, given: str | None = None) -> str:
         return given
     if project.manifest.image is not None:
         return project.manifest.image
-    name = "".join(c if c.isalnum() else "-" for c in project.folder.name.lower()).strip("-")
-    return f"{name or 'pipeline'}{SUFFIX}"
+    return f"{slug(project.folder.name)}{SUFFIX}"
+
+
+def slug(text: str) -> str:
+    """A text as part of an image's name."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())
+    return re.sub("-+", "-", kept).strip("-") or "pipeline"
 
 
 def image_labels(project: Project, schema: dict[str, Any]) -> dict[str, str]:

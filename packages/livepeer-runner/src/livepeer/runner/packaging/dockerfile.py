@@ -144,8 +144,9 @@ def _sdk(wheels: bool) -> str:
 def _prepare(target: str, secrets: Sequence[str]) -> str:
     mounts = "".join(f"--mount=type=secret,id={name} " for name in secrets)
     given = "".join(f'{name}="$(cat /run/secrets/{name})" ' for name in secrets)
+    there = "".join(f"test -s /run/secrets/{name} && " for name in secrets)
     return (
-        f"{mounts}mkdir -p /models && cd /opt/livepeer/prepare \\\n"
+        f"{mounts}{there}mkdir -p /models && cd /opt/livepeer/prepare \\\n"
         f" && {given}livepeer prepare {shlex.quote(target)} \\\n"
         " && chmod -R a+rX /models && rm -rf /tmp/.cache /tmp/.local"
     )

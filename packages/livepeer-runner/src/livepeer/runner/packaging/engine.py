@@ -126,7 +126,8 @@ class Engine:
                 file = Path(folder) / name
                 file.touch(0o600)
                 file.write_text(value)
-                command += ["--secret", f"id={name},src={file}"]
+                # Without the type, buildah takes one whose name is a variable here from there.
+                command += ["--secret", f"id={name},type=file,src={file}"]
             identity = Path(folder) / "iid"
             command += ["--iidfile", str(identity), str(context)]
             steps, reused = self._stream(command, environ, say)
@@ -162,9 +163,11 @@ class Engine:
         except StepFailed as error:
             raise EngineError(_explained(tag, error.output)) from error
 
-    def untag(self, tag: str) -> None:
-        """Take a name back; layers that others stand on stay. What fails is left as it is."""
-        _quick([self.name, "rmi", *(["--no-prune"] if self.name == "docker" else []), tag])
+    def rename(self, tag: str, name: str) -> None:
+        """Keep an image under another name: one that has none is removed with the layers that the
+        next build would reuse. What fails is left as it is."""
+        if _quick([self.name, "tag", tag, name]).returncode == 0:
+            _quick([self.name, "rmi", tag])
 
     def tag(self, image: str, tag: str) -> None:
         """Give an image another name. Raises `EngineError`."""
