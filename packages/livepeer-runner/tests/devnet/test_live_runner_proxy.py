@@ -328,6 +328,8 @@ async def test_a_path_that_is_not_clean_is_redirected(target: str, location: str
         ("GET", "/run/..%2Fsession", 404, ""),
         ("GET", "/run/runner-1/..%2Fsession", 405, "POST"),
         ("GET", "/run/", 404, ""),
+        ("OPTIONS", "*", 404, ""),
+        ("GET", "/", 404, ""),
         ("GET", "/apps/r/app/%zz", 400, ""),
         ("GET", "/apps/r/app//%zz", 400, ""),
         ("GET", "/run/runner-1/%25zz", 502, ""),

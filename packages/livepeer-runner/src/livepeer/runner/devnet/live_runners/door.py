@@ -48,7 +48,8 @@ class LiveRunnerDoor:
     @staticmethod
     def takes(path: str) -> bool:
         """Whether a clean path is one of this door's, if there is one."""
-        return path.split("/", 2)[1] in _ROOTS
+        names = path.split("/", 2)
+        return len(names) > 1 and names[1] in _ROOTS
 
     async def public(self, request: web.Request) -> web.StreamResponse | None:
         """A request to a public proxy, which goes before everything else; None for another."""
@@ -67,7 +68,7 @@ class LiveRunnerDoor:
             return answer
         if _is_bare_app(answer):
             return redirect(request, answer + "/")
-        return await self._answer(request, answer)
+        return await self._routed(request, answer)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any request that `takes` says is for here."""
@@ -81,9 +82,9 @@ class LiveRunnerDoor:
         if cleaned != path:
             # Go's router takes the escaped path for one that is not.
             return redirect(request, escaped_again(cleaned))
-        return await self._answer(request, path)
+        return await self._routed(request, path)
 
-    async def _answer(self, request: web.Request, path: str) -> web.StreamResponse:
+    async def _routed(self, request: web.Request, path: str) -> web.StreamResponse:
         try:
             return await self._route(request, path)
         except RunnerRefusal as refusal:
