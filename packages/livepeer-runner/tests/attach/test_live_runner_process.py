@@ -1,4 +1,5 @@
-"""The orchestrator as a process of its own, with the real interval (5 s) and limit (20 s)."""
+"""Real processes: an orchestrator with the real interval (5 s) and limit (20 s), and a runner that
+is killed."""
 
 import asyncio
 import ctypes
@@ -9,11 +10,24 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from livepeer.runner.registration import Capability, Registration
 
 LIMIT = 100.0
+RUNNER = """
+import asyncio, sys
+from livepeer.runner.registration import Capability, Registration
+async def main():
+    capability = Capability(name="a", app="org/a", url="http://127.0.0.1:9")
+    async with Registration(sys.argv[1], "s", capability=capability, kind="live-runner") as kept:
+        await kept.settled()
+        await asyncio.sleep(1)
+        print(kept.state[0].status, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
 PROGRAM = """
 import asyncio
 from livepeer.runner.devnet import LocalOrchestrator
@@ -37,6 +51,50 @@ async def orchestrator() -> AsyncIterator[str]:
     finally:
         process.kill()
         await process.wait()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def start(url: str) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUNNER, url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(LIMIT):
+        assert (await process.stdout.readline()).decode().strip() == "registered"
+    return process
+
+
+async def test_a_runner_that_is_killed_is_back_at_once_and_leaves_no_process() -> None:
+    """The dead one's record stays for 20 s; its successor waits for nothing."""
+    async with (
+        orchestrator() as url,
+        httpx.AsyncClient(verify=False, timeout=LIMIT, trust_env=False) as http,
+    ):
+
+        async def ids() -> set[str]:
+            (entry,) = (await http.get(f"{url}/discovery")).json()
+            return {runner["url"] for runner in entry.get("runners", [])}
+
+        first = await start(url)
+        (beating,) = psutil.Process(first.pid).children()
+        before = await ids()
+        first.kill()
+        await first.wait()
+        second = await start(url)
+        try:
+            assert len(await ids() - before) == 1
+            async with asyncio.timeout(LIMIT):
+                while _lives(beating):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        finally:
+            second.kill()
+            await second.wait()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import logging
 import secrets
 import socket
 import time
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from livepeer.runner.attach import gpu
@@ -152,10 +153,9 @@ class LiveRunnerAttachment(Attachment):
         """Returns when it is time to register anew, or nothing is to be done any more."""
         lease = self._lease
         assert lease is not None
-        redacted = Redactor([lease.secret, self.listing.address.secret, self.listing.caller.token])
         self._trust = await self._trusted(lease)
         self._say(first=lease.interval / 2)
-        silent_since = time.monotonic()
+        answered = time.monotonic()
         while True:
             try:
                 async with asyncio.timeout(lease.ttl):
@@ -164,39 +164,52 @@ class LiveRunnerAttachment(Attachment):
                 report = Report(self._plan, error="no heartbeat went out")
             if report.plan not in (0, self._plan):
                 continue
-            if report.error:
-                # The certificate may be another one, or the address: what we know it by decides.
-                answer = await self._beat(lease)
-                if answer is None:
-                    if time.monotonic() - silent_since > lease.ttl + lease.interval:
-                        return
-                    continue
-                self._trust = await self._trusted(lease)
-                self._say(first=lease.interval)
-            else:
-                assert report.status is not None
-                answer = RegistryAnswer(report.status, redacted(report.text))
-            silent_since = time.monotonic()
-            if answer.status == 200:
-                self._took(answer)
-                if self._draining and not self._sessions.listed:
-                    await self._unregister(lease)
-                    self._change("unregistered")
-                    self._left.set()
+            answer = await self._answer(lease, report)
+            now = time.monotonic()
+            if answer is not None:
+                answered = now
+                if await self._settles(lease, answer):
                     return
-                if self._sees_requests and self._sessions.deserted:
-                    await self._unregister(lease)
-                    self._change("retrying", "those who reserved its places never came: anew")
-                    return
-                continue
+            elif now - answered > lease.ttl + lease.interval:
+                return
+
+    async def _answer(self, lease: Lease, report: Report) -> RegistryAnswer | None:
+        """What the orchestrator said to a heartbeat; to one from here, if that from there did not
+        get through: the certificate or the address may be another one, and `tls` decides."""
+        redacted = Redactor([lease.secret, self.listing.address.secret, self.listing.caller.token])
+        if report.status is not None:
+            return RegistryAnswer(report.status, redacted(report.text))
+        headers = {"Authorization": lease.secret.reveal()}
+        try:
+            answer = await self._ask(self._body(lease.runner_id, self._capacity()), headers)
+        except (Unreachable, OSError) as error:
+            self._change("retrying", redacted(str(error)))
+            return None
+        self._trust = await self._trusted(lease)
+        self._say(first=lease.interval)
+        return replace(answer, text=redacted(answer.text))
+
+    async def _settles(self, lease: Lease, answer: RegistryAnswer) -> bool:
+        """Whether the answer ends this registration."""
+        if answer.status != 200:
             reason, verdict = answers.later(answer)
-            if verdict == "passing":
-                self._change("retrying", reason)
-                continue
             self._change("refused" if verdict == "final" else "retrying", reason)
+            if verdict == "passing":
+                return False
             self._lease = None
             self._sessions.are(frozenset())
-            return
+            return True
+        self._took(answer)
+        if self._draining and not self._sessions.listed:
+            await self._unregister(lease)
+            self._change("unregistered")
+            self._left.set()
+            return True
+        if self._sees_requests and self._sessions.deserted:
+            await self._unregister(lease)
+            self._change("retrying", "those who reserved its places never came: anew")
+            return True
+        return False
 
     def _took(self, answer: RegistryAnswer) -> None:
         try:
@@ -211,16 +224,6 @@ class LiveRunnerAttachment(Attachment):
                 self._say(first=0.0)
             elif self._sessions.listed:
                 self._left.set()  # as far as it can: `leave` does the rest
-
-    async def _beat(self, lease: Lease) -> RegistryAnswer | None:
-        """One heartbeat from here, after one that did not get through from there."""
-        headers = {"Authorization": lease.secret.reveal()}
-        body = self._body(lease.runner_id, self._capacity())
-        try:
-            return await self._ask(body, headers)
-        except (Unreachable, OSError) as error:
-            self._change("retrying", str(error))
-            return None
 
     async def _ask(self, body: dict[str, Any], headers: dict[str, str]) -> RegistryAnswer:
         return await self._client.ask("POST", HEARTBEAT, headers=headers, json=body)
