@@ -193,14 +193,16 @@ def test_the_base_and_the_name_come_from_the_file_or_are_sane(folder: Path) -> N
 
 
 def test_the_file_holds_nothing_that_a_builder_may_not_know_and_layers_in_their_order() -> None:
-    text = dockerfile.render(dockerfile.Plan("python:3.12-slim", "p:C", ("flite",), True, True))
+    text = dockerfile.render(
+        dockerfile.ImagePlan("python:3.12-slim", "p:C", ("flite",), True, True)
+    )
     assert not [word for word in ("# syntax", "<<", "--link", "--mount", "--chmod") if word in text]
     order = ["FROM", "apt-get", "requirements.txt", "sdk.txt", "prepare/", "COPY app/", "\nUSER"]
     assert [text.index(word) for word in order] == sorted(text.index(word) for word in order)
 
 
 def test_a_secret_is_mounted_and_stands_in_no_variable() -> None:
-    text = dockerfile.render(dockerfile.Plan("b", "p:C", prepare=True, secrets=("HF_TOKEN",)))
+    text = dockerfile.render(dockerfile.ImagePlan("b", "p:C", prepare=True, secrets=("HF_TOKEN",)))
     assert "RUN --mount=type=secret,id=HF_TOKEN " in text
     assert "ENV HF_TOKEN" not in text and "ARG HF_TOKEN" not in text
 
@@ -215,5 +217,5 @@ def test_a_secret_is_mounted_and_stands_in_no_variable() -> None:
     ],
 )
 def test_a_step_is_traced_to_the_line_that_caused_it(step: str, cause: str | None) -> None:
-    plan = dockerfile.Plan("python:3.12-slim", "p:C", ("flite",), True, True)
+    plan = dockerfile.ImagePlan("python:3.12-slim", "p:C", ("flite",), True, True)
     assert dockerfile.cause(dockerfile.render(plan), step) == cause

@@ -16,10 +16,10 @@ from livepeer.runner.packaging.inspect import inspect
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.registry import client as client_module
 from livepeer.runner.packaging.registry import credentials
-from livepeer.runner.packaging.registry.client import (
+from livepeer.runner.packaging.registry.access import Access
+from livepeer.runner.packaging.registry.answers import (
     DigestMismatch,
     ImageNotFound,
-    ImageRegistry,
     NotAllowed,
     RegistryError,
     RegistryUnreachable,
@@ -259,10 +259,11 @@ async def test_a_login_goes_to_no_token_service_that_is_not_https(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a registry with TLS; the challenge may name any address."""
-    async with ImageRegistry("registry.example") as registry:
-        registry._base = "https://registry.example"
+    async with aiohttp.ClientSession() as http:
         with pytest.raises(RegistryError, match="which is not https"):
-            await registry._answer_challenge('Bearer realm="http://evil.example/t"', "scope")
+            await Access("registry.example").answer(
+                http, 'Bearer realm="http://evil.example/t"', "scope", plain_http=False
+            )
 
 
 async def test_the_login_does_not_follow_a_redirect_of_a_blob(

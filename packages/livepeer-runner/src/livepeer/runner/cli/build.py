@@ -213,7 +213,7 @@ def explained() -> Iterator[None]:
         fail(f"the packages cannot be had: {error}", hint="See `python` in livepeer.yaml.")
     except StepFailed as error:
         note(error.output)
-        everything = dockerfile.Plan("x", "x", ("x",), True, True, True)
+        everything = dockerfile.ImagePlan("x", "x", ("x",), True, True, True)
         cause = dockerfile.cause(dockerfile.render(everything), error.step)
         fail(str(error), hint=f"It comes from {cause}." if cause else None)
     except EngineError as error:

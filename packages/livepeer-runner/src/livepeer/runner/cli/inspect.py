@@ -38,7 +38,7 @@ def inspect(
     The digest is checked against what came; your `docker login` is used where one is asked for.
     """
     from livepeer.runner.packaging.inspect import inspect as ask
-    from livepeer.runner.packaging.registry.client import ImageNotFound, NotAllowed, RegistryError
+    from livepeer.runner.packaging.registry.answers import ImageNotFound, NotAllowed, RegistryError
     from livepeer.runner.packaging.registry.reference import ImageReference, InvalidReference
 
     try:

@@ -73,7 +73,7 @@ def context(
         if wrong := requirements.contradictions(project, locked.versions):
             raise ProjectError("; ".join(wrong))
         manifest = project.manifest
-        plan = dockerfile.Plan(
+        plan = dockerfile.ImagePlan(
             base=base_image(project),
             target=project.target,
             system=manifest.system.packages,

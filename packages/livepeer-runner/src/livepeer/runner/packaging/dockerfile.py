@@ -30,7 +30,7 @@ _HEALTH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ImagePlan:
     """What a Dockerfile says; every field of `livepeer.yaml` that has a part in it."""
 
     base: str
@@ -44,7 +44,7 @@ class Plan:
     """Names of environment variables that `prepare_models` gets, and no layer keeps."""
 
 
-def render(plan: Plan) -> str:
+def render(plan: ImagePlan) -> str:
     """The Dockerfile; each step is preceded by the line of `livepeer.yaml` that caused it."""
     steps = [
         f"# livepeer.yaml: base\nFROM {plan.base}",

@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from livepeer.runner.packaging.labels import LabelError, PipelineLabels
-from livepeer.runner.packaging.registry.client import (
-    LARGEST_CONFIG,
-    ImageManifest,
-    ImageRegistry,
-    RegistryError,
-)
+from livepeer.runner.packaging.registry.answers import RegistryError
+from livepeer.runner.packaging.registry.client import LARGEST_CONFIG, ImageManifest, ImageRegistry
 from livepeer.runner.packaging.registry.reference import ImageReference, is_digest
 
 PLATFORM = "linux/amd64"

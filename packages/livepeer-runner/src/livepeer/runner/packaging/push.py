@@ -13,7 +13,7 @@ from livepeer.runner.packaging.engine import Engine
 from livepeer.runner.packaging.inspect import InspectedImage, inspect
 from livepeer.runner.packaging.labels import PREFIX, SCHEMA_SHA256
 from livepeer.runner.packaging.project import Project
-from livepeer.runner.packaging.registry.client import ImageNotFound, RegistryError
+from livepeer.runner.packaging.registry.answers import ImageNotFound, RegistryError
 from livepeer.runner.packaging.registry.reference import (
     HUB,
     ImageReference,

@@ -6,27 +6,35 @@ bounded, and believed only where its hash is the one that was asked for or told.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 
 from livepeer.runner.logs import shown
 from livepeer.runner.packaging.registry import credentials
+from livepeer.runner.packaging.registry.access import Access
+from livepeer.runner.packaging.registry.answers import (
+    DigestMismatch,
+    ImageNotFound,
+    NotAllowed,
+    RegistryError,
+    RegistryUnreachable,
+    check_address,
+    json_object,
+    read,
+    said,
+)
 from livepeer.runner.packaging.registry.reference import (
     HUB,
     ImageReference,
     is_digest,
     is_here,
 )
-from livepeer.runner.secret import Secret
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
 LARGEST_CONFIG = 8 * 1024 * 1024
@@ -43,28 +51,6 @@ MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-
-_CHALLENGE = re.compile(r'([A-Za-z]+)="((?:[^"\\]|\\.)*)"')
-
-
-class RegistryError(Exception):
-    """A registry did not do what was asked; the message says what, why, and what to do."""
-
-
-class ImageNotFound(RegistryError):
-    """The registry has no such image, or does not show it to this user."""
-
-
-class NotAllowed(RegistryError):
-    """The registry wants another login."""
-
-
-class RegistryUnreachable(RegistryError):
-    """No answer: a wrong host, a network that is down, or a registry that is."""
-
-
-class DigestMismatch(RegistryError):
-    """What came is not what its digest says: it was changed on the way, or is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +84,8 @@ class ImageRegistry:
     ) -> None:
         self.registry = registry
         self._plain_http = plain_http
-        self._login = login
-        self._asked_for_login = login is not None
+        self._access = Access(registry, login)
         self._base: str | None = None
-        self._tokens: dict[str, Secret] = {}
-        self._basic = False
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,7 +108,7 @@ class ImageRegistry:
         accept = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
         path = f"{image.repository}/manifests/{image.target}"
         async with self._get(path, image, headers={"Accept": accept}) as answer:
-            body = await _read(answer, LARGEST_MANIFEST, "the manifest")
+            body = await read(answer, LARGEST_MANIFEST, "the manifest")
             media_type = answer.content_type
             told = answer.headers.get("Docker-Content-Digest")
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
@@ -135,7 +118,7 @@ class ImageRegistry:
                     f"{self.registry} sent for {image.repository} a manifest with the digest "
                     f"{digest}, not {expected}"
                 )
-        content = _json(body, "the manifest", self.registry)
+        content = json_object(body, "the manifest", self.registry)
         if content.get("schemaVersion") != 2:
             raise RegistryError(
                 f"{image} has a manifest of another version than 2: push it anew with a present "
@@ -154,7 +137,7 @@ class ImageRegistry:
         if not is_digest(digest):
             raise RegistryError(f"{image} names a blob by {shown(digest)!r}, which is no digest")
         async with self._get(f"{image.repository}/blobs/{digest}", image) as answer:
-            body = await _read(answer, limit, "the blob")
+            body = await read(answer, limit, "the blob")
         found = f"sha256:{hashlib.sha256(body).hexdigest()}"
         if found != digest:
             raise DigestMismatch(
@@ -169,8 +152,8 @@ class ImageRegistry:
         """
         try:
             async with self._get(f"{image.repository}/referrers/{digest}", image) as answer:
-                body = await _read(answer, LARGEST_MANIFEST, "the list of referrers")
-            content = _json(body, "the list of referrers", self.registry)
+                body = await read(answer, LARGEST_MANIFEST, "the list of referrers")
+            content = json_object(body, "the list of referrers", self.registry)
         except ImageNotFound:
             try:
                 tag = ImageReference(image.registry, image.repository, digest.replace(":", "-"))
@@ -197,7 +180,7 @@ class ImageRegistry:
                     break
                 url = urljoin(url, answer.headers.get("Location", ""))
                 answer.release()
-                self._may_go(url)
+                check_address(url, self.registry, plain_http=self._speaks_plain)
                 answer = await self._http.get(url, headers=headers, allow_redirects=False)
             async with answer:
                 if answer.status != 200:
@@ -211,78 +194,18 @@ class ImageRegistry:
     ) -> aiohttp.ClientResponse:
         assert self._http is not None
         for last in (False, True):
-            sent = {**headers, **self._authorization(scope)}
+            sent = {**headers, **self._access.headers(scope)}
             answer = await self._http.get(url, headers=sent, allow_redirects=False)
             if answer.status != 401 or last:
                 return answer
             challenge = answer.headers.get("WWW-Authenticate", "")
             answer.release()
-            await self._answer_challenge(challenge, scope)
+            await self._access.answer(self._http, challenge, scope, plain_http=self._speaks_plain)
         raise AssertionError("unreachable")
 
-    def _authorization(self, scope: str) -> dict[str, str]:
-        if (token := self._tokens.get(scope)) is not None:
-            return {"Authorization": f"Bearer {token.reveal()}"}
-        if self._basic and self._login is not None:
-            return {"Authorization": _basic(self._login)}
-        return {}
-
-    async def _answer_challenge(self, challenge: str, scope: str) -> None:
-        """Get what a 401 asks for: a token of its token service, or the login itself."""
-        login = await self._get_login()
-        scheme, _, rest = challenge.partition(" ")
-        if scheme.lower() == "basic":
-            if login is None or login.is_token:
-                raise NotAllowed(self._log_in("wants a login"))
-            if self._basic:
-                raise NotAllowed(self._log_in("refused the login that is kept for it"))
-            self._basic = True
-        elif scheme.lower() == "bearer":
-            given = {name.lower(): value for name, value in _CHALLENGE.findall(rest)}
-            self._tokens[scope] = await self._fetch_token(given, scope, login)
-        else:
-            raise NotAllowed(f"{self.registry} asks for a login in a way that is unknown here")
-
-    async def _fetch_token(
-        self, given: dict[str, str], scope: str, login: credentials.Login | None
-    ) -> Secret:
-        assert self._http is not None
-        realm = given.get("realm", "")
-        self._may_go(realm)
-        query = {"scope": scope} | ({"service": given["service"]} if "service" in given else {})
-        if login is not None and login.is_token:
-            form = {
-                **query,
-                "grant_type": "refresh_token",
-                "client_id": "livepeer-runner",
-                "refresh_token": login.password.reveal(),
-            }
-            asked = self._http.post(realm, data=form, allow_redirects=False)
-        else:
-            headers = {} if login is None else {"Authorization": _basic(login)}
-            url = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
-            asked = self._http.get(url, headers=headers, allow_redirects=False)
-        async with asked as answer:
-            if answer.status in (400, 401, 403):
-                raise NotAllowed(self._log_in("refused the login that is kept for it"))
-            if answer.status != 200:
-                raise RegistryUnreachable(
-                    f"the token service of {self.registry} answered {answer.status}: try later"
-                )
-            content = _json(await _read(answer, LARGEST_ANSWER, "the token"), "the token", realm)
-        token = content.get("token") or content.get("access_token")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise RegistryError(f"the token service of {self.registry} gave no token")
-        return Secret(token)
-
-    async def _get_login(self) -> credentials.Login | None:
-        if not self._asked_for_login:
-            self._asked_for_login = True
-            try:
-                self._login = await credentials.login(self.registry)
-            except credentials.CredentialError as error:
-                raise NotAllowed(str(error)) from error
-        return self._login
+    @property
+    def _speaks_plain(self) -> bool:
+        return (self._base or "").startswith("http:")
 
     async def _find(self) -> str:
         """The address of the API: HTTPS, on this machine plain HTTP where that is spoken."""
@@ -311,30 +234,19 @@ class ImageRegistry:
         assert failure is not None
         raise failure
 
-    def _may_go(self, url: str) -> None:
-        """No login and no blob over plain HTTP, except where the registry itself speaks it."""
-        parts = urlsplit(url)
-        plain = parts.scheme == "http" and (self._base or "").startswith("http:")
-        if not parts.hostname or not (parts.scheme == "https" or plain):
-            raise RegistryError(f"{self.registry} leads to {shown(url)}, which is not https")
-
     async def _failure(
         self, answer: aiohttp.ClientResponse, image: ImageReference
     ) -> RegistryError:
-        said = _said(await _read(answer, LARGEST_ANSWER, "the error", cut=True))
+        told = said(await read(answer, LARGEST_ANSWER, "the error", cut=True))
         if answer.status == 404:
-            return ImageNotFound(f"{self.registry} has no {image.repository}:{image.target}{said}")
-        if answer.status == 401 and self._login is not None:
-            return NotAllowed(self._log_in("refused the login that is kept for it"))
+            return ImageNotFound(f"{self.registry} has no {image.repository}:{image.target}{told}")
+        if answer.status == 401 and self._access.has_login:
+            return NotAllowed(self._access.log_in("refused the login that is kept for it"))
         if answer.status in (401, 403):
-            return NotAllowed(self._log_in(f"does not show {image.repository}{said}"))
+            return NotAllowed(self._access.log_in(f"does not show {image.repository}{told}"))
         if answer.status == 429:
-            return RegistryUnreachable(f"{self.registry} wants a pause{said}: try again later")
-        return RegistryError(f"{self.registry} answered {answer.status} for {image}{said}")
-
-    def _log_in(self, what: str) -> str:
-        named = "" if self.registry == HUB else f" {self.registry}"
-        return f"{self.registry} {what}: run `docker login{named}`, and try again"
+            return RegistryUnreachable(f"{self.registry} wants a pause{told}: try again later")
+        return RegistryError(f"{self.registry} answered {answer.status} for {image}{told}")
 
     def _unreachable(self, error: Exception) -> RegistryUnreachable:
         if isinstance(error, TimeoutError):
@@ -346,42 +258,3 @@ class ImageRegistry:
                 f"the certificate of {self.registry} does not verify: {shown(str(error))}"
             )
         return RegistryUnreachable(f"{self.registry} cannot be reached: {shown(str(error))}")
-
-
-async def _read(
-    answer: aiohttp.ClientResponse, limit: int, what: str, *, cut: bool = False
-) -> bytes:
-    """The body; `cut`: only its beginning where it is too long, else `RegistryError`."""
-    body = bytearray()
-    async for chunk in answer.content.iter_chunked(64 * 1024):
-        body += chunk
-        if len(body) > limit:
-            if cut:
-                break
-            raise RegistryError(f"{what} is larger than {limit} bytes")
-    return bytes(body)
-
-
-def _json(body: bytes, what: str, source: str) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise RegistryError(f"{what} that {shown(source)} sent is no JSON object")
-    return content
-
-
-def _said(body: bytes) -> str:
-    """The first of a registry's own errors, for the end of a sentence."""
-    try:
-        first = json.loads(body)["errors"][0]
-        text = first.get("message") or first.get("code")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ""
-    return f" ({shown(text)})" if isinstance(text, str) and text else ""
-
-
-def _basic(login: credentials.Login) -> str:
-    pair = f"{login.username}:{login.password.reveal()}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
