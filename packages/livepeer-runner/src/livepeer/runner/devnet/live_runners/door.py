@@ -161,8 +161,11 @@ async def live_runner_door(
 
 
 async def _sweep(registry: RunnerRegistry, interval: float) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
     while True:
-        await asyncio.sleep(interval)
+        due = max(due + interval, loop.time())  # a ticker: what is late does not add up
+        await asyncio.sleep(due - loop.time())
         registry.sweep()
 
 
