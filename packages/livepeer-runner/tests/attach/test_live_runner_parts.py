@@ -11,7 +11,7 @@ import pytest
 
 from livepeer.runner.attach.client import RegistryAnswer
 from livepeer.runner.attach.live_runner import answers
-from livepeer.runner.attach.live_runner.metadata import metadata
+from livepeer.runner.attach.live_runner.record import metadata
 from livepeer.runner.registration import Capability, Registration, Timing
 
 from .runner_registry import SCENARIOS, RunnerRegistry, exchanges

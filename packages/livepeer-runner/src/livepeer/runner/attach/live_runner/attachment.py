@@ -8,18 +8,16 @@ import hmac
 import json
 import logging
 import secrets
-import socket
 import time
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from livepeer.runner.attach import gpu
 from livepeer.runner.attach.callers import Caller
 from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreachable
 from livepeer.runner.attach.live_runner import answers
 from livepeer.runner.attach.live_runner.answers import Lease
-from livepeer.runner.attach.live_runner.metadata import metadata
-from livepeer.runner.attach.live_runner.pacemaker import Pacemaker, Plan, Report, trust_in
+from livepeer.runner.attach.live_runner.pacemaker import HeartbeatPlan, Pacemaker, Report, trust_in
+from livepeer.runner.attach.live_runner.record import PATH, RunnerRecord
 from livepeer.runner.attach.live_runner.sessions import RunnerSessions
 from livepeer.runner.attach.seat import Attachment, Listing
 from livepeer.runner.exceptions import RegistrationError
@@ -29,8 +27,6 @@ from livepeer.runner.redaction import Redactor
 logger = logging.getLogger(__name__)
 
 HEARTBEAT = "/runners/heartbeat"
-PATH = "/r/"
-"""Before the secret in the path of what an orchestrator sends."""
 LOOK_SECONDS = 1.0
 """Between two looks at the sessions, whether one is used by nobody."""
 
@@ -54,12 +50,9 @@ class LiveRunnerAttachment(Attachment):
             token=listing.caller.token,
         )
         super().__init__(listing, self._client)
-        self._app = listing.capability.app or listing.capability.name
         self._sessions = RunnerSessions(listing.caller, self._client)
+        self._record = RunnerRecord(listing)
         self._lease: Lease | None = None
-        self._runner_url = ""
-        self._gpus: list[gpu.GPU] | None = None
-        self._metadata: str | None = None
         self._sees_requests = listing.secret_path and listing.capability.mode == "persistent"
         self._draining = False
         self._pacemaker: Pacemaker | None = None
@@ -127,8 +120,8 @@ class LiveRunnerAttachment(Attachment):
         self._lease = None
         runner_id = f"runner-{secrets.token_hex(8)}"
         try:
-            await self._describe()
-            body = self._body(runner_id, self.listing.capability.capacity)
+            self._service_url = await self._record.read()
+            body = self._record.body(runner_id, self.listing.capability.capacity)
             headers = {"Authorization": self.listing.address.secret.reveal()}
             answer = await self._ask(body, headers)
         except RegistrationError as error:
@@ -181,7 +174,7 @@ class LiveRunnerAttachment(Attachment):
             return RegistryAnswer(report.status, redacted(report.text))
         headers = {"Authorization": lease.secret.reveal()}
         try:
-            answer = await self._ask(self._body(lease.runner_id, self._capacity()), headers)
+            answer = await self._ask(self._record.body(lease.runner_id, self._capacity()), headers)
         except (Unreachable, OSError) as error:
             self._change("retrying", redacted(str(error)))
             return None
@@ -240,14 +233,14 @@ class LiveRunnerAttachment(Attachment):
             return
         self._told_capacity = self._capacity()
         self._plan = self._pacemaker.say(
-            Plan(
+            HeartbeatPlan(
                 url=f"{self.listing.address.url}{HEARTBEAT}",
                 headers={
                     "Authorization": lease.secret.reveal(),
                     "Content-Type": "application/json",
                     "User-Agent": "livepeer-runner",
                 },
-                body=json.dumps(self._body(lease.runner_id, self._told_capacity)),
+                body=json.dumps(self._record.body(lease.runner_id, self._told_capacity)),
                 interval=lease.interval,
                 first=first,
                 limit=max(1.0, min(self.listing.timing.request, lease.ttl / 4)),
@@ -260,45 +253,6 @@ class LiveRunnerAttachment(Attachment):
             return await trust_in(self.listing.tls, self.listing.address.url, lease.ttl / 4)
         except OSError:
             return "verify"  # it fails there, and is asked from here then
-
-    # --- what it is told -------------------------------------------------------------------------
-
-    async def _describe(self) -> None:
-        url = (await self.listing.url()).rstrip("/")
-        self._service_url = url
-        secret = self.listing.caller.token.reveal()
-        self._runner_url = f"{url}{PATH}{secret}" if self.listing.secret_path else url
-        if self._gpus is None:
-            self._gpus = await gpu.read_gpus()
-        if self._metadata is None:
-            self._metadata = metadata(self.listing.metadata())
-
-    def _body(self, runner_id: str, capacity: int) -> dict[str, Any]:
-        """Each heartbeat replaces the whole record, so each says everything."""
-        capability = self.listing.capability
-        body: dict[str, Any] = {
-            "runner_id": runner_id,
-            "label": socket.gethostname(),
-            "runner_url": self._runner_url,
-            "app": self._app,
-            "mode": capability.mode,
-            "capacity": capacity,
-            "status": "ready",
-        }
-        if capability.app_version:
-            body["version"] = capability.app_version
-        if self._metadata:
-            body["metadata"] = self._metadata
-        if self._gpus:
-            one = self._gpus[0]
-            body["gpu"] = {"id": "0", "name": one.name, "vram_mb": one.vram_mb}
-        if capability.price_usd > 0:
-            body["price_info"] = {
-                "price": capability.price_usd,
-                "currency": "usd",
-                "unit": capability.price_unit,
-            }
-        return body
 
     # --- how it ends -----------------------------------------------------------------------------
 

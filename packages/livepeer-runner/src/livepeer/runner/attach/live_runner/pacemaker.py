@@ -35,7 +35,7 @@ _KEPT = ("SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "TZ")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HeartbeatPlan:
     """What to send, and how often. `first`: seconds before the first one. `trust`: `verify`,
     `insecure`, or the SHA-256 of the only certificate that will do."""
 
@@ -81,7 +81,7 @@ class Pacemaker:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def say(self, plan: Plan | None) -> int:
+    def say(self, plan: HeartbeatPlan | None) -> int:
         """The plan from now on; None: a rest."""
         number = next(self._numbers)
         told = None
