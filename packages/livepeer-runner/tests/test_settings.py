@@ -99,6 +99,18 @@ def test_the_new_name_wins_over_the_old_one(new: str, old: str) -> None:
     assert "http://old" not in shown
 
 
+def test_a_live_runner_has_a_name_and_a_price_of_its_own() -> None:
+    found = registration(
+        LIVEPEER_REGISTRATION="both",
+        LIVEPEER_APP="org/echo",
+        LIVEPEER_APP_PRICE="0.25",
+        LIVEPEER_APP_PRICE_UNIT="fixed",
+        LIVEPEER_IMAGE="me/echo@sha256:0",
+    )
+    assert (found.kind, found.app, found.image) == ("both", "org/echo", "me/echo@sha256:0")
+    assert (found.app_price, found.app_price_unit) == (0.25, "fixed")
+
+
 def test_an_empty_variable_is_not_set() -> None:
     found = registration(LIVEPEER_CAPABILITY_NAME="", CAPABILITY_NAME=" old ")
     assert found.capability_name == "old"
@@ -180,7 +192,8 @@ class TestSecretFile:
         ({"LIVEPEER_PRICE_PER_UNIT": "0.5"}, "a fraction is written with LIVEPEER_PRICE_SCALING"),
         ({"LIVEPEER_PRICE_PER_UNIT": "-1"}, "write 0 or more"),
         ({"LIVEPEER_PRICE_SCALING": "0"}, "write 1 or more"),
-        ({"LIVEPEER_REGISTRATION": "none"}, "write one of byoc, live-runner"),
+        ({"LIVEPEER_REGISTRATION": "none"}, "write one of byoc, live-runner, both"),
+        ({"LIVEPEER_APP_PRICE": "-1"}, "write a number, 0 or more"),
     ],
 )
 def test_the_error_names_the_variable_and_says_what_to_write(

@@ -4,6 +4,7 @@ is killed."""
 import asyncio
 import ctypes
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,7 +63,12 @@ def _lives(process: psutil.Process) -> bool:
 
 async def start(url: str) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUNNER, url, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        RUNNER,
+        url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     assert process.stdout is not None
     async with asyncio.timeout(LIMIT):
@@ -95,6 +101,27 @@ async def test_a_runner_that_is_killed_is_back_at_once_and_leaves_no_process() -
         finally:
             second.kill()
             await second.wait()
+
+
+async def test_four_runners_of_one_app_are_four_and_one_that_ends_takes_no_other_along() -> None:
+    async with (
+        orchestrator() as url,
+        httpx.AsyncClient(verify=False, timeout=LIMIT, trust_env=False) as http,
+    ):
+        fleet = await asyncio.gather(*(start(url) for _ in range(4)))
+        try:
+            (entry,) = (await http.get(f"{url}/discovery")).json()
+            assert len({runner["url"] for runner in entry["runners"]}) == 4
+            assert {runner["app"] for runner in entry["runners"]} == {"org/a"}
+            fleet[0].send_signal(signal.SIGINT)  # its `asyncio.run` leaves the registration
+            await fleet[0].wait()
+            (entry,) = (await http.get(f"{url}/discovery")).json()
+            assert len(entry["runners"]) == 3
+        finally:
+            for process in fleet:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
 
 
 @pytest.mark.slow
