@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,6 +49,23 @@ def unused_tcp_port() -> int:
         port = random.SystemRandom().randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """What a `livepeer` command starts with that need not import by itself, and gets no signal."""
+    program = str(Path(__file__).parent / "tests" / "commands.py")
+    path = str(tmp_path_factory.mktemp("commands") / "socket")
+    with subprocess.Popen(
+        [sys.executable, "-P", program, "serve", path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline(), "the commands could not be imported"
+        yield (sys.executable, "-I", "-S", program, "run", path)
+        os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

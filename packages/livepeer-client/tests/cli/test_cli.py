@@ -22,13 +22,19 @@ from livepeer.trickle.text import printable
 Start = Callable[..., Any]
 
 
+LIVEPEER = [sys.executable, "-c", "from livepeer.trickle.cli import main; main()"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported(commands: tuple[str, ...]) -> None:
+    LIVEPEER[:] = commands
+
+
 async def livepeer(
     *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None
 ) -> tuple[int, bytes, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "from livepeer.trickle.cli import main; main()",
+        *LIVEPEER,
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

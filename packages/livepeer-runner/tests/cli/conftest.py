@@ -76,8 +76,9 @@ class Running:
 class Folder:
     """A folder, and `livepeer` in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, commands: tuple[str, ...]) -> None:
         self.path = path
+        self._commands = commands
 
     def write(self, **files: str) -> None:
         """`write(pipeline="...")` makes `pipeline.py`."""
@@ -88,7 +89,7 @@ class Folder:
         self, *arguments: str, input: str | None = None, **env: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*LIVEPEER, *arguments],
+            [*self._commands, *arguments],
             cwd=self.path,
             env=environment(**env),
             input=input,
@@ -120,8 +121,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
+def folder(tmp_path: Path, commands: tuple[str, ...]) -> Folder:
+    return Folder(tmp_path, commands)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,17 @@ import pytest
 LIVEPEER = [sys.executable, "-c", "from livepeer.trickle.cli import main; main()", "trickle"]
 
 
+FORKED = [*LIVEPEER]
+"""The same for a command that runs to its end."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported(commands: tuple[str, ...]) -> None:
+    FORKED[:] = [*commands, "trickle"]
+
+
 def run(*arguments: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*LIVEPEER, *arguments], input=input, capture_output=True, timeout=200)
+    return subprocess.run([*FORKED, *arguments], input=input, capture_output=True, timeout=200)
 
 
 @contextmanager
