@@ -81,6 +81,14 @@ def test_a_change_of_code_reuses_every_layer_below_it_and_the_weights(project: P
     assert "text.title()" in in_image("localhost/shout", "cat", "/app/pipeline.py")
 
 
+def test_two_builds_of_the_same_files_have_one_digest(project: Path, registry: str) -> None:
+    name = f"{registry}/me/twice-livepeer-runner"
+    arguments = ("push", "--engine", "buildah", "--no-cache", "--tag", name)
+    first = json.loads(livepeer(project, *arguments))
+    second = json.loads(livepeer(project, *arguments))
+    assert second["digest"] == first["digest"] and second["changed"] == []
+
+
 def test_no_layer_keeps_a_secret_and_prepare_had_it(project: Path) -> None:
     text = (project / "pipeline.py").read_text()
     (project / "pipeline.py").write_text(

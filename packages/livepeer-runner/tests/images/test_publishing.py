@@ -11,6 +11,7 @@ import yaml
 from livepeer.runner.packaging import lockfile
 from livepeer.runner.packaging.deploy import Deployment
 from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.normal import normal
 from livepeer.runner.packaging.project import Project
 from livepeer.runner.packaging.push import PushRefused, check_evolution, has_tag, target
 
@@ -108,3 +109,19 @@ def test_where_no_engine_works_each_one_is_named_with_its_reason(
     assert "docker: Cannot connect" in told and "podman is not installed" in told
     with pytest.raises(EngineError, match="no engine: say docker, podman, buildah"):
         Engine.find("kaniko")
+
+
+def test_what_only_the_build_knew_leaves_the_configuration_and_all_else_stays() -> None:
+    config = {
+        "os": "linux",
+        "container": "abc",
+        "parent": "sha256:1",
+        "config": {"Hostname": "abc", "Labels": {"a": "$ref"}, "User": "10001"},
+        "history": [{"created_by": "RUN x", "comment": "FROM here"}],
+    }
+    assert normal(config) == {
+        "os": "linux",
+        "config": {"Labels": {"a": "$ref"}, "User": "10001"},
+        "history": [{"created_by": "RUN x"}],
+    }
+    assert normal({"config": None, "history": 3}) == {"config": None, "history": 3}

@@ -12,8 +12,10 @@ from livepeer.runner.packaging.build import Result, base_image
 from livepeer.runner.packaging.engine import Engine
 from livepeer.runner.packaging.inspect import InspectedImage, inspect
 from livepeer.runner.packaging.labels import PREFIX, SCHEMA_SHA256
+from livepeer.runner.packaging.normal import normalise
 from livepeer.runner.packaging.project import Project
 from livepeer.runner.packaging.registry.answers import ImageNotFound, RegistryError
+from livepeer.runner.packaging.registry.client import ImageRegistry
 from livepeer.runner.packaging.registry.reference import (
     HUB,
     ImageReference,
@@ -106,16 +108,17 @@ async def publish(
     plain_http: bool,
     say: Callable[[str], None] = lambda line: None,
 ) -> Published:
-    """Push under each tag, read the digest back from the registry, and write `livepeer.lock`.
+    """Push, put the image's normal form under each tag, read the digest back from the registry,
+    and write `livepeer.lock`.
 
     Raises `EngineError`, `RegistryError`, `LockError`.
     """
-    for tag in tags:
-        named = str(ImageReference(reference.registry, reference.repository, tag))
-        if named != built.tag:
-            engine.tag(built.tag, named)
-        engine.push(named, plain_http=plain_http, say=say)
     first = ImageReference(reference.registry, reference.repository, tags[0])
+    if str(first) != built.tag:
+        engine.tag(built.tag, str(first))
+    engine.push(str(first), plain_http=plain_http, say=say)
+    async with ImageRegistry(first.registry, plain_http=plain_http) as registry:
+        await normalise(registry, first, tags)
     image = await inspect(first, platform=platform, plain_http=plain_http)
     if image.labels.get(SCHEMA_SHA256) != built.labels.get(SCHEMA_SHA256):
         raise RegistryError(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -127,11 +127,6 @@ class ImageRegistry:
         named = content.get("mediaType")
         return ImageManifest(digest, named if isinstance(named, str) else media_type, body, content)
 
-    async def digest(self, image: ImageReference) -> str:
-        """The digest that `image` has now. The manifest is read where the registry's word is not
-        enough: a tag is believed only by its content."""
-        return (await self.manifest(image)).digest
-
     async def blob(self, image: ImageReference, digest: str, *, limit: int) -> bytes:
         """A blob of at most `limit` bytes, checked against its digest. Raises `RegistryError`."""
         if not is_digest(digest):
@@ -163,6 +158,23 @@ class ImageRegistry:
         found = content.get("manifests")
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
+    async def store(self, image: ImageReference, body: bytes) -> str:
+        """Store a blob in the image's repository; its digest. Raises `RegistryError`."""
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        kind = {"Content-Type": "application/octet-stream"}
+        uploads = f"{await self._find()}/v2/{image.repository}/blobs/uploads/"
+        async with self._send("POST", uploads, image, b"", {}, 202) as opened:
+            place = urljoin(uploads, opened.headers.get("Location", ""))
+        place += f"{'&' if '?' in place else '?'}digest={digest}"
+        async with self._send("PUT", place, image, body, kind, 201):
+            return digest
+
+    async def tag(self, image: ImageReference, manifest: bytes, media_type: str) -> str:
+        """Store a manifest under the tag that `image` names; its digest. Raises `RegistryError`."""
+        url = f"{await self._find()}/v2/{image.repository}/manifests/{image.target}"
+        async with self._send("PUT", url, image, manifest, {"Content-Type": media_type}, 201):
+            return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
     # --- requests --------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -174,7 +186,7 @@ class ImageRegistry:
         url = f"{await self._find()}/v2/{path}"
         scope = f"repository:{image.repository}:pull"
         try:
-            answer = await self._authorized(url, scope, headers or {})
+            answer = await self._authorized("GET", url, scope, headers or {})
             for _ in range(REDIRECTS):
                 if answer.status not in (301, 302, 303, 307, 308):
                     break
@@ -189,13 +201,45 @@ class ImageRegistry:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        image: ImageReference,
+        body: bytes,
+        headers: dict[str, str],
+        wanted: int,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer with the status that is wanted; nothing is sent to another host."""
+        if urlsplit(url).netloc != urlsplit(await self._find()).netloc:
+            raise RegistryError(f"{self.registry} wants a blob at {shown(url)}, another host")
+        scope = f"repository:{image.repository}:pull,push"
+        try:
+            async with await self._authorized(method, url, scope, headers, body) as answer:
+                if answer.status != wanted:
+                    raise await self._failure(answer, image)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+
     async def _authorized(
-        self, url: str, scope: str, headers: dict[str, str]
+        self,
+        method: str,
+        url: str,
+        scope: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
     ) -> aiohttp.ClientResponse:
         assert self._http is not None
         for last in (False, True):
-            sent = {**headers, **self._access.headers(scope)}
-            answer = await self._http.get(url, headers=sent, allow_redirects=False)
+            answer = await self._http.request(
+                method,
+                url,
+                headers={**headers, **self._access.headers(scope)},
+                data=body,
+                allow_redirects=False,
+            )
             if answer.status != 401 or last:
                 return answer
             challenge = answer.headers.get("WWW-Authenticate", "")
