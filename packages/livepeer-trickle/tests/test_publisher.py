@@ -352,6 +352,33 @@ async def test_an_idle_segment_that_was_closed_by_somebody_else_is_opened_under_
     await _close(scripted, publisher)
 
 
+async def test_a_segment_that_is_withdrawn_while_it_connects_is_opened_anew(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a server dies: the segment before is lost while the next one is on its way."""
+    publisher = _publisher(scripted)
+    await (await _connected(scripted, publisher)).answer(200, {"Connection": "close"})
+    queue = publisher._queue
+    ahead = queue.ahead
+    assert ahead is not None
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def opened() -> None:
+        arrived.set()
+        await gone.wait()
+
+    monkeypatch.setattr(ahead.upload, "opened", opened)
+    connecting = asyncio.create_task(queue.connect())
+    await arrived.wait()
+    queue._withdraw()
+    gone.set()
+    again = await scripted.request("POST", "/cam/0")
+    await connecting
+    assert queue.ahead is not None and queue.ahead is not ahead
+    await again.answer()
+    await _close(scripted, publisher)
+
+
 async def test_an_idle_segment_whose_connection_broke_is_opened_again_without_loss(
     scripted: ScriptedServer,
 ) -> None:

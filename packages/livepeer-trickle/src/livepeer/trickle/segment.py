@@ -204,6 +204,8 @@ class SegmentQueue:
             if not post.upload.over:
                 self.connected = True
                 return
+            if self.ahead is not post:
+                continue  # withdrawn meanwhile: its number is to be had again
             self.ahead = None
             post.give_up()
             await channel.refused(post.seq, post.upload)
@@ -235,9 +237,9 @@ class SegmentQueue:
 
         Its number may have been closed, or its connection lost, while nothing was written.
         """
+        await post.upload.opened()
         if post.done:
             return False
-        await post.upload.opened()
         if post.upload.over:
             post.give_up()
             await self._channel.refused(post.seq, post.upload)
