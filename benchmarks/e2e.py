@@ -103,7 +103,7 @@ async def _client(url: str, pictures: list[Any], seconds: float) -> dict[str, An
         begin = glass.microseconds()
         async with gw.live("identity", data=False, audio=None) as session:
             started = glass.microseconds()
-            session.publish(_live(pictures, seconds))
+            session.publish(paced(pictures, seconds))
             async for frame in session.subscribe():
                 now = glass.microseconds()
                 luma = frame.planes[0]
@@ -125,7 +125,7 @@ async def _client(url: str, pictures: list[Any], seconds: float) -> dict[str, An
     }
 
 
-async def _live(pictures: list[Any], seconds: float) -> AsyncIterator[VideoFrame]:
+async def paced(pictures: list[Any], seconds: float) -> AsyncIterator[VideoFrame]:
     first = time.monotonic()
     for i in range(round(seconds * FPS)):
         await asyncio.sleep(max(0.0, first + i / FPS - time.monotonic()))
