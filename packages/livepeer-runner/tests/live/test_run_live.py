@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from livepeer.runner import AudioFrame, LivePipeline, VideoFrame
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live import control
-from livepeer.runner.local import live
+from livepeer.runner.local import stream
 from livepeer.runner.testing import run_live
 
 from .streams import clip
@@ -131,7 +131,7 @@ async def test_a_caller_of_run_live_is_there_however_long_nothing_comes(
     monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 1.0)
-    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(stream, "KEEP_ALIVE_SECONDS", 0.2)
 
     def slow() -> Iterator[Any]:
         time.sleep(2.5)  # a source that is slow to begin

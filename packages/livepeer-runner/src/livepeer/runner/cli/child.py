@@ -68,8 +68,12 @@ class Parent:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._says = int(os.environ.pop(SAYS))
-        self.service: Service | None = None
+        self._service: Service | None = None
         threading.Thread(target=self._listen, name="parent", daemon=True).start()
+
+    def serves(self, service: Service) -> None:
+        """`service` is what a `replaced` is meant for."""
+        self._service = service
 
     def say(self, event: str, **content: Any) -> None:
         line = json.dumps({"event": event, **content}) + "\n"
@@ -91,8 +95,8 @@ class Parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _replaced(self) -> None:
-        if self.service is not None:
-            self.service.hand_over()
+        if self._service is not None:
+            self._service.hand_over()
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -162,7 +166,7 @@ def main() -> None:
         quiet()
 
     def made(app: FastAPI) -> App:
-        parent.service = app.state.service
+        parent.serves(app.state.service)
         return Served(app, parent, files, successor)
 
     serve_on(listener, cls, settings, made)

@@ -15,14 +15,15 @@ from livepeer.runner.cli import inputs
 from livepeer.runner.cli.recording import Recording
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.hooks import Hooks
-from livepeer.runner.local.live import LiveResult, run_live
+from livepeer.runner.local.live import run_live
+from livepeer.runner.local.stream import LiveResult
 from livepeer.trickle import TrickleError
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note, progress
 from livepeer.trickle.media.file.endings import FORMATS
 
 if TYPE_CHECKING:
     from livepeer.runner.author.live_pipeline import LivePipeline
-    from livepeer.runner.local.live import Frame
+    from livepeer.runner.local.stream import Frame
 
 RECORDS = (".jsonl", ".json")
 ENDED_WELL = ("the input ended", "it has run as long as it should")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from livepeer.trickle.media.file.endings import SOUND
 
 if TYPE_CHECKING:
-    from livepeer.runner.local.live import Frame
+    from livepeer.runner.local.stream import Frame
 
 WAITING = 32
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from livepeer.runner.cli.process import Child
@@ -27,7 +27,7 @@ class Reloader:
     What serves goes on until its successor is set up, which then accepts on the same socket: no
     call is refused meanwhile. One that cannot be set up changes nothing. Files that the pipeline
     does not import, nor read while it was set up, are not looked at. Without `watch` it is started
-    once.
+    once. `environment` is what its processes are told besides, by the port.
     """
 
     def __init__(
@@ -36,11 +36,10 @@ class Reloader:
         host: str,
         port: int,
         *,
+        environment: Callable[[int], Mapping[str, str]] = lambda port: {},
         tell: Callable[[str], None] = note,
         watch: bool = True,
     ) -> None:
-        self.environment: dict[str, str] = {}
-        """What the process is told beside what is set here; read at each start."""
         self._reference = reference
         self._folder = os.path.realpath(reference.folder)
         self._tell = tell
@@ -49,6 +48,7 @@ class Reloader:
         self._host = host
         self._listener: socket.socket | None = bind(host, port)
         self.port: int = self._listener.getsockname()[1]
+        self._environment = environment(self.port)
         self._current: Child | None = None
         self._attempt: asyncio.Task[Child | None] | None = None
         self._broken = False
@@ -110,7 +110,7 @@ class Reloader:
             self._listener = bind(self._host, self.port)
         child = Child(
             str(self._reference),
-            {"HOST": self._host, "PORT": str(self.port), **self.environment},
+            {"HOST": self._host, "PORT": str(self.port), **self._environment},
             self._listener,
             self._token,
             successor=successor,

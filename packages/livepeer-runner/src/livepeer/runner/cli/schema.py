@@ -23,9 +23,9 @@ def schema(pipeline: options.Target = None) -> None:
     """Print what a pipeline takes and gives, as JSON: the document that POST /schema answers."""
     with results_only(), options.explained():
         cls = options.pipeline(pipeline)
-        from livepeer.runner.serving.app import create_app
+        from livepeer.runner.serving.kinds import make_service
         from livepeer.runner.settings import Settings
 
         settings = dataclasses.replace(Settings.from_env(), registration=None)
-        document = create_app(cls, settings).state.service.work.schema()
+        document = make_service(cls, settings).work.schema()
     emit(document)

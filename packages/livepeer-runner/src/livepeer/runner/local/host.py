@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from livepeer.runner.author.signature import Encoded, PredictSignature
     from livepeer.runner.batch.predictor import Predictor
-    from livepeer.runner.local.live import Frame, LiveResult, Source, Told
+    from livepeer.runner.local.stream import Frame, LiveResult, Source, Told
     from livepeer.runner.running.execution import Execution
 
 CLOSE_SECONDS = 2.0
@@ -207,7 +207,7 @@ class Hosted:
         The class is run as it is: one with `realtime` drops what it cannot keep up with.
         """
         from livepeer.runner.live.work import LiveWork
-        from livepeer.runner.local.live import run_stream
+        from livepeer.runner.local.stream import run_stream
 
         assert isinstance(self.service.work, LiveWork)
         return await run_stream(

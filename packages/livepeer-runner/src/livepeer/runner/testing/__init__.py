@@ -16,12 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepeer.runner.local.live import LiveResult, run_live
+    from livepeer.runner.local.live import run_live
+    from livepeer.runner.local.stream import LiveResult
     from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
 
 _HOMES = {
     "CallFailed": "livepeer.runner.testing.http",
-    "LiveResult": "livepeer.runner.local.live",
+    "LiveResult": "livepeer.runner.local.stream",
     "LocalServer": "livepeer.runner.testing.http",
     "PipelineClient": "livepeer.runner.testing.http",
     "client": "livepeer.runner.testing.http",

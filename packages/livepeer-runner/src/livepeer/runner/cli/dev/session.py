@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
 from livepeer.runner.cli.dev.call import ClientCall
-from livepeer.runner.cli.dev.journal import journal, tell
 from livepeer.runner.cli.dev.lines import Network, overview
 from livepeer.runner.cli.dev.trust import kept, pinned
 from livepeer.runner.cli.reload import Reloader, stopping
@@ -20,6 +22,9 @@ from livepeer.runner.packaging.load import Reference
 from livepeer.trickle.cli.console import note
 
 LOOPBACK = "127.0.0.1"
+NETWORK = "livepeer.runner.devnet"
+REPEATED = ("local orchestrator listens", "local gateway listens")
+"""Said by the overview already."""
 LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 5.0
 # Another network's settings would lead the pipeline astray.
@@ -193,15 +198,50 @@ def _pipeline(
     reference: Reference, port: int, orchestrator: LocalOrchestrator, *, watch: bool
 ) -> Reloader:
     """What keeps it served, and registered at the orchestrator."""
-    reloader = Reloader(reference, LOOPBACK, port, tell=tell, watch=watch)
-    reloader.environment = {
-        **dict.fromkeys((name for name in FOREIGN if name in os.environ), ""),
-        "LIVEPEER_ORCH_URL": orchestrator.url,
-        "LIVEPEER_ORCH_SECRET": orchestrator.secret,
-        "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{reloader.port}",
-        "LIVEPEER_REGISTRATION": "both",
-        "LIVEPEER_CURRENCY": "wei",
-        "LIVEPEER_TLS": "pin",
-        "LIVEPEER_DEV": "1",
-    }
-    return reloader
+
+    def environment(port: int) -> dict[str, str]:
+        return {
+            **dict.fromkeys((name for name in FOREIGN if name in os.environ), ""),
+            "LIVEPEER_ORCH_URL": orchestrator.url,
+            "LIVEPEER_ORCH_SECRET": orchestrator.secret,
+            "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{port}",
+            "LIVEPEER_REGISTRATION": "both",
+            "LIVEPEER_CURRENCY": "wei",
+            "LIVEPEER_TLS": "pin",
+            "LIVEPEER_DEV": "1",
+        }
+
+    return Reloader(reference, LOOPBACK, port, environment=environment, tell=tell, watch=watch)
+
+
+def tell(message: str) -> None:
+    """One event: the time in UTC, as the pipeline's own log has it, and what happened."""
+    note(f"{time.strftime('%H:%M:%S', time.gmtime())} {message}")
+
+
+class _Journal(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if not message.startswith(REPEATED):
+            tell(message)
+
+
+@contextmanager
+def journal() -> Iterator[None]:
+    """Prints what the network's parts log, as long as the block lasts."""
+    logger, handler = logging.getLogger(NETWORK), _Journal()
+    # A gateway passes on what an orchestrator does: only its failures are news.
+    levels = {NETWORK: logging.INFO, f"{NETWORK}.gateway": logging.WARNING}
+    before = {name: logging.getLogger(name).level for name in levels}
+    propagated = logger.propagate
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
