@@ -1,4 +1,4 @@
-"""Secrets taken out of texts that others see: whoever got one may send it back in any form."""
+"""Secrets taken out of texts that others see: a peer that has one may send it back in any form."""
 
 from __future__ import annotations
 

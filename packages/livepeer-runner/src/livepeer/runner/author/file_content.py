@@ -66,7 +66,7 @@ _SUFFIXES = {
 # One container format, two kinds of content: the declared type need not fit what the bytes say.
 _CONTAINERS = frozenset({"ogg", "webm", "mp4", "quicktime", "mpeg", "mp2t", "x-matroska", "3gpp"})
 
-# Types that say nothing, as form encoders and web servers send them for want of a better one.
+# Types that say nothing: the defaults of form encoders and web servers.
 _UNTOLD = frozenset({"", GENERIC, "binary/octet-stream", "text/plain"})
 
 

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
 MAX_PIXELS = 1 << 26
-"""Width times height of the largest picture that is decoded where nobody says: 67 million."""
+"""Default limit of a picture's width times height: 67 million pixels."""
 MAX_SAMPLES = 1 << 27
-"""Samples, of all channels together, of the longest sound that is decoded at once: 0.5 GB."""
+"""Default limit of a sound that is decoded at once: samples of all channels, 0.5 GB."""
 
 
 class File:
@@ -243,7 +243,7 @@ class Image(File):
 
     @classmethod
     def _validate(cls, value: object) -> Self:
-        # Whoever has made one has imported Pillow.
+        # An object of Pillow exists only where Pillow has been imported.
         pillow = sys.modules.get("PIL.Image")
         if pillow is not None and isinstance(value, pillow.Image):
             return cls.from_pil(value)

@@ -87,7 +87,7 @@ def check_finite(value: BaseModel) -> None:
 
 
 def infinite(value: Any) -> Unfit | None:
-    """The first number below that is infinite or nan; None where there is none."""
+    """The first number in a value that is infinite or nan; None if all are finite."""
     return _find(value, (), numbers=True)
 
 

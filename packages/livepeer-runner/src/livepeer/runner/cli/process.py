@@ -13,7 +13,7 @@ from typing import Any
 from livepeer.runner.cli import child
 
 DRAIN_SECONDS = 3.0
-"""What running jobs get when a file was saved: whoever saved it waits for that."""
+"""Seconds for running jobs to finish after a save; the author waits for them."""
 STOP_SECONDS = 20.0
 FILES_SECONDS = 5.0
 LINE_LIMIT = 1 << 22

@@ -56,7 +56,7 @@ class Recording:
         video = None if self._path.suffix.lower() in SOUND else VideoOutput()
         try:
             encode(self._frames(), self._path, video=video)
-        except BaseException as error:  # noqa: BLE001 — it belongs to the one who writes
+        except BaseException as error:  # noqa: BLE001 — `write` or `close` raises it
             self._error = error
 
     def _frames(self) -> Iterator[Frame]:

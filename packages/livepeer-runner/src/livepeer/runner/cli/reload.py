@@ -55,7 +55,7 @@ class Reloader:
         self._leaving: set[asyncio.Task[None]] = set()
         self.starts = 0
         self.started = asyncio.Event()
-        """Set each time that another process serves; for one who waits for the next."""
+        """Set each time that another process begins to serve; a waiter clears it."""
         self.exit_status: int | None = None
         """Of the process that served last, once it ended by itself."""
 

@@ -108,8 +108,8 @@ def header(scope: Scope, name: bytes) -> bytes:
 class BodyBudget:
     """Bytes that all bodies may hold together which have no slot: arriving, or waiting for one.
 
-    A slot for whoever only begins to send would be cheaper to block than this is to fill. What fits
-    into `BODY_FREE_BYTES` is always read, so that large bodies keep no small ones out.
+    A caller gets no slot before its body is here: slots would be cheaper to block than this is to
+    fill. What fits into `BODY_FREE_BYTES` is always read, so that small bodies are never kept out.
     """
 
     def __init__(self, most: int) -> None:

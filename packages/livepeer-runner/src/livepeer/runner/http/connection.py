@@ -1,6 +1,6 @@
 """A connection to the server, bounded where uvicorn sets no bounds.
 
-Whoever can reach the port can use these up before any token is looked at, so they are held here,
+Anybody who reaches the port can use these up before any token is looked at, so they are held here,
 below the app: the size of a head, the time that it takes, requests sent ahead, how long a reader
 may stand still, and how many connections there are. What a body may be is for the app to say.
 """

@@ -121,7 +121,7 @@ class PublicClient:
         raise AssertionError("a host has one address at least")
 
     async def _addresses(self, host: str, port: int) -> list[str]:
-        """Those that may be connected to. Raises `FileError` where there are none."""
+        """The addresses that may be connected to. Raises `FileError` if none may."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
                 host, port, type=socket.SOCK_STREAM

@@ -211,7 +211,7 @@ async def _feed(url: str, source: Source, session: Session, speed: float | None)
 
 
 async def _keep_near(publisher: MediaPublisher, session: Session, ahead: int) -> None:
-    """A trickle server has no back-pressure: who writes too far ahead overwrites the ring."""
+    """A trickle server has no back-pressure: a writer too far ahead overwrites its ring."""
     while not session.ending:
         read = session.flow.segments_in if session.flow is not None else 0
         if publisher.stats.encoder.segments - read <= ahead:

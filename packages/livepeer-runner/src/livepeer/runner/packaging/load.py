@@ -29,7 +29,7 @@ FILE = "pipeline.py"
 
 
 class LoadError(Exception):
-    """There is no pipeline to be had; the message says why and what to do.
+    """No pipeline can be loaded; the message says why and what to do.
 
     `trace` is the traceback of the author's own code, empty where that did not run. `usage`: it was
     asked for in the wrong way.

@@ -1,4 +1,4 @@
-"""The way to a slot: in the order of arrival, for a bounded time, for who is still there."""
+"""Waiting for a slot: in the order of arrival, for a bounded time, until the caller leaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Admission:
     async def slot(self, left: Left) -> Slot:
         """A slot, at once or in its turn; `left()` returns when the caller has gone.
 
-        Raises `OverCapacity`, `NotReady` (also where that comes while it waits), `CallerLeft`.
+        Raises `OverCapacity`, `NotReady` (also while it waits), `CallerLeft`.
         """
         if (slot := self._lifecycle.try_acquire()) is not None:
             return slot

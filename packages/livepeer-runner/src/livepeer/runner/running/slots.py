@@ -1,4 +1,4 @@
-"""The places of one pipeline for jobs and streams, and who waits for one."""
+"""The slots of one pipeline, each for one job or stream, and the queue for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Slot:
         slots._held.add(self)
 
     def limit(self, seconds: float | None) -> None:
-        """It is to be back after so many seconds from now. None: whenever."""
+        """The job has to end within `seconds` from now; None: no limit."""
         if seconds is not None:
             self._due = time.monotonic() + seconds
 
@@ -50,7 +50,7 @@ class Slot:
 
 
 class Slots:
-    """`capacity` places, and a queue for them: who came first is served first.
+    """`capacity` slots, and a queue for them in the order of arrival.
 
     `queue_size` is how many may wait; 0 gives a slot at once or refuses.
     """
@@ -113,7 +113,7 @@ class Slots:
         return turn
 
     def leave(self, turn: asyncio.Future[Slot]) -> None:
-        """Give a place in the queue back, and the slot that may have come meanwhile."""
+        """Give up a place in the queue, and the slot that it may have been given already."""
         if turn.done():
             if not turn.cancelled() and turn.exception() is None:
                 turn.result().release()
@@ -122,7 +122,7 @@ class Slots:
             turn.cancel()
 
     def turn_away(self, error: Exception) -> None:
-        """Nobody who waits will get one: there will be no more."""
+        """Fail all that wait in the queue with `error`: no slot will come free."""
         while self._waiting:
             self._waiting.popleft().set_exception(error)
 

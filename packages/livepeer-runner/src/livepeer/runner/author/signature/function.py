@@ -134,7 +134,7 @@ def shown(hint: Any) -> str:
 
 
 def summary_of(doc: str | None) -> str:
-    """The first paragraph on one line; empty where there is none."""
+    """The first paragraph on one line; empty without a docstring."""
     first = inspect.cleandoc(doc or "").split("\n\n")[0]
     lines = []
     for line in first.splitlines():

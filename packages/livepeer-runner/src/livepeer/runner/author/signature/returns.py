@@ -58,7 +58,7 @@ def shape_of(function: Callable[..., Any], hint: Any, where: str) -> CallShape:
     expected = "AsyncIterator" if is_async else "Iterator"
     if (is_sync and origin not in _SYNC) or (is_async and origin not in _ASYNC):
         arguments = typing.get_args(bare)
-        # Whoever yields the elements of a list has written the type of what they add up to.
+        # A common mistake: the type of the whole list, where single elements are yielded.
         whole = isinstance(origin, type) and issubclass(origin, (list, tuple, set, Sequence))
         one = arguments[0] if whole and arguments and bare is not str else bare
         raise SignatureError(

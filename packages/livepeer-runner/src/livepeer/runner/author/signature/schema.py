@@ -170,7 +170,7 @@ def _object(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: in
     properties = schema.get("properties", {})
     required = schema.get("required", [])
     # Of what may be left out only that whose value is written down: an invented one would be sent
-    # by whoever copies this. Deep down none: a tree of optional children would not end.
+    # by a caller who copies this. Deep down none: a tree of optional children would not end.
     names = [
         name
         for name, field in properties.items()
