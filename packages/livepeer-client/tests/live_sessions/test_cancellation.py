@@ -83,7 +83,8 @@ async def test_the_end_of_the_loop_or_of_the_gateway_waits_for_the_stop(
     await until(lambda: asked(orch, "start"))
     begun.set()
     await asyncio.wait_for(running, 30)
-    assert stopped_ids(orch) == [asked(orch, "start")[0].job["id"]]
+    # Twice where the end of the loop cancels a stop that was on its way: it is said again.
+    assert set(stopped_ids(orch)) == {asked(orch, "start")[0].job["id"]}
 
 
 async def test_a_stop_that_is_not_answered_holds_nobody_up_for_long(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,10 +48,10 @@ async def test_the_first_road_that_knows_a_capability_is_taken_and_kept() -> Non
         for _ in range(2):
             ((offer, found),), failed = await ask(offers, capability)
             assert (offer.capability, found, failed) == (capability, road, [])
-    assert (newer.asked, older.asked) == (2, 1)  # once for each capability
+    assert (newer.asked, older.asked) == (2, 2)  # at once, and once for each capability
     offers.forget(PLACE, "b")
     await ask(offers, "b")
-    assert (newer.asked, older.asked) == (3, 2)
+    assert (newer.asked, older.asked) == (3, 3)
 
 
 async def test_what_no_road_knows_is_nobodys_and_says_so() -> None:
@@ -58,3 +60,33 @@ async def test_what_no_road_knows_is_nobodys_and_says_so() -> None:
     assert attempt.rejection.orchestrator == PLACE
     with pytest.raises(NoOrchestratorError, match="known there by no road"):
         raise attempt.error
+
+
+class Slow(Registry):
+    """One that takes its time to say what it has."""
+
+    seconds = 30.0
+    left = False
+
+    async def offer(self, http: Any, place: str, capability: str, deadline: Any) -> Offer | None:
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.left = True
+            raise
+        return await super().offer(http, place, capability, deadline)
+
+
+async def test_a_road_that_hangs_costs_a_later_one_that_fits_no_wait() -> None:
+    slow, older = Slow("newer", "a"), Registry("older", "a")
+    begun = time.monotonic()
+    ((_, found),), _ = await ask(Offers([slow, older]), "a")
+    assert found is older and slow.left
+    assert time.monotonic() - begun < 5
+
+
+async def test_a_road_that_is_slow_is_waited_for_where_no_other_has_room() -> None:
+    slow, older = Slow("newer", "a"), Registry("older")
+    slow.seconds = 0.3
+    ((_, found),), _ = await ask(Offers([slow, older]), "a")
+    assert found is slow

@@ -79,7 +79,8 @@ class Offer:
     `capacity` is how many more jobs it would take; 0 means that it is full or does not know the
     capability, which go-livepeer does not tell apart. `price` is in wei per second of compute, 0 is
     free. `latency` is how long the answer took, in seconds. `token` is the answer itself
-    (go-livepeer's `GET /process/token`).
+    (go-livepeer's `GET /process/token`). `mode` is that of live runners, None for a BYOC
+    capability; their `token` is `{"runners": [...]}`, their entries in `GET /discovery`.
     """
 
     orchestrator: str
@@ -88,6 +89,7 @@ class Offer:
     price: Fraction = Fraction(0)
     latency: float = 0.0
     token: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    mode: Literal["single-shot", "persistent"] | None = None
 
     @property
     def free(self) -> bool:

@@ -20,10 +20,11 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
-from livepeer.client.live import by_gateway, byoc
+from livepeer.client.live import by_gateway, byoc, live_runner
 from livepeer.client.live.stream import Live, LiveRoad, Wanted
 from livepeer.client.network.dispatch import Dispatcher
-from livepeer.client.network.jobs import Task
+from livepeer.client.network.jobs import RunningJob, Task
+from livepeer.client.network.live_runner import LiveRunners
 from livepeer.client.network.schemas import Schemas
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
@@ -34,10 +35,17 @@ logger = logging.getLogger(__name__)
 START_LIMIT: Final = 120.0
 CALL_LIMIT: Final = 20.0
 STOP_LIMIT: Final = 10.0
+SESSION_STOP_LIMIT: Final = 1.0
+"""A live runner learns of its session's release anyway, which is not to wait long for its stop:
+both together have `farewells.LAST_CALL`."""
 KNOWN_LIMIT: Final = 2.0
 DATA_LIMIT: Final = 24 * 3600.0
 
-ROADS: Final[Mapping[str, LiveRoad]] = {"byoc": byoc, "gateway": by_gateway}
+ROADS: Final[Mapping[str, LiveRoad]] = {
+    "byoc": byoc,
+    "gateway": by_gateway,
+    LiveRunners.name: live_runner,
+}
 """By the name of the road by which it was started."""
 
 
@@ -89,6 +97,7 @@ class LiveCalls:
         choice = await self._dispatcher.choose(http, wanted.capability, wanted.model, deadline)
         if isinstance(params, Mapping):
             await self._schemas.check_params(http, wanted.capability, params, deadline, choice)
+        running: RunningJob | None = None
         try:
             running = await self._dispatcher.start(http, task, deadline, choice)
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
@@ -97,8 +106,11 @@ class LiveCalls:
         except BaseException as error:
             # Also of a start that its caller gave up nobody else would tell the one who was asked.
             refused = isinstance(error, LivepeerError) and not error.may_have_run
-            if asked and not refused:
-                live = Live(stream_id, wanted.capability, *asked[-1])
+            reserved = running.reserved if running else None
+            # By live runners, whoever reserves a session releases it until the start is answered.
+            theirs = bool(asked) and asked[-1][0] == LiveRunners.name and reserved is None
+            if asked and not theirs and (reserved or not refused):
+                live = Live(stream_id, wanted.capability, *asked[-1], reserved=reserved)
                 said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
                 if isinstance(error, LivepeerError):
                     await asyncio.shield(said)
@@ -138,13 +150,17 @@ class LiveCalls:
         `linger`: nobody on this side reads any more (specs/live.md).
         """
         body = {"reason": reason, "linger": 0}
+        limit = STOP_LIMIT if live.reserved is None else SESSION_STOP_LIMIT
         try:
-            await self._ask(http, live, "stop", body, STOP_LIMIT)
+            await self._ask(http, live, "stop", body, limit)
         except LivepeerError as error:
             if error.status == 404:
                 logger.debug("stream %s was over already", live.stream_id)
             else:
                 logger.warning("stream %s may go on: %s", live.stream_id, error)
+        finally:
+            if live.reserved is not None:
+                await self._dispatcher.release(http, live.base, live.reserved)
 
     async def status(self, live: Live) -> dict[str, Any]:
         """A gateway's view of the stream. An orchestrator has none: its events tell."""
@@ -201,7 +217,8 @@ class LiveCalls:
         task = Task(
             live.capability,
             compact_json(body).encode(),
-            path=ROADS[live.road].path(live.stream_id, verb),
+            path=(live.reserved.app if live.reserved else "")
+            + ROADS[live.road].path(live.stream_id, verb),
             request=compact_json({"stream_id": live.stream_id}),
         )
         running = await self._dispatcher.ask(http, task, live.road, live.base, deadline, pay=pay)

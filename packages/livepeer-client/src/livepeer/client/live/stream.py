@@ -6,9 +6,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
+from livepeer.client.http.tls import origin
 from livepeer.client.network.jobs import RunningJob
+from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import compact_json
 
 URL_LENGTH: Final = 2048
@@ -53,6 +56,8 @@ class Live:
     urls: Mapping[str, str] = field(default_factory=dict)
     priced: bool = False
     """It costs something, and it is this side that pays."""
+    reserved: ReservedPlace | None = field(default=None, repr=False)
+    """The session of a live runner that it runs in, which its stop releases."""
 
     @property
     def direct(self) -> bool:
@@ -95,3 +100,31 @@ def refused(running: RunningJob, told: str) -> LivepeerError:
 def is_plain(url: str) -> bool:
     """Is it one short word of ASCII, as a URL is once it is written out?"""
     return len(url) <= URL_LENGTH and bool(_URL.fullmatch(url))
+
+
+def channel_problem(url: str, base: str, hosts: Collection[str]) -> str | None:
+    """Why a channel at this URL is not used, None where it is: whoever is asked to run a stream
+    must not make its caller send its frames, or its requests, anywhere else."""
+    if not is_plain(url):
+        return "is no URL"
+    try:
+        parts = urlsplit(url)
+        host, place = parts.hostname, origin(url)
+    except ValueError:  # `ConfigurationError` is one
+        return "is no URL"
+    if parts.scheme not in ("http", "https") or not host:
+        return "is not an http(s) URL"
+    if "@" in parts.netloc:
+        return "carries a user name"
+    if not parts.path.strip("/"):
+        return "names no channel"
+    if host in hosts or place in hosts:
+        return None
+    if place != origin(base):
+        return (
+            f"is at {place}, and the orchestrator that was asked at {origin(base)}. If it is known"
+            f" to be its own, allow it: trickle_hosts={place!r} (LIVEPEER_TRICKLE_HOSTS)"
+        )
+    if base.startswith("https:") and parts.scheme != "https":
+        return "is plain http, though the orchestrator was asked by https"
+    return None

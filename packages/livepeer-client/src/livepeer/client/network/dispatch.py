@@ -25,6 +25,7 @@ from livepeer.client.network.by_gateway import ByGateway
 from livepeer.client.network.byoc import Byoc
 from livepeer.client.network.directory import Directory
 from livepeer.client.network.jobs import RunningJob, Task
+from livepeer.client.network.live_runner import LiveRunners
 from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.network.roads import Candidate, Road
 from livepeer.client.network.selection import (
@@ -36,6 +37,7 @@ from livepeer.client.network.selection import (
     unfit,
 )
 from livepeer.client.payments import Signer
+from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,8 @@ class Dispatcher:
         self._config, self._can_pay = config, signer.can_pay
         by_gateway = ByGateway(trust)
         # The order in which an orchestrator is asked for a capability.
-        direct: tuple[Road, ...] = (Byoc(trust, signer),)
+        self._runners = LiveRunners(trust)
+        direct: tuple[Road, ...] = (self._runners, Byoc(trust, signer))
         self._roads: dict[str, Road] = {road.name: road for road in (by_gateway, *direct)}
         self._gateway = Choice((Candidate(config.gateway, by_gateway),)) if config.gateway else None
         self._directory = Directory(config, trust)
@@ -165,6 +168,10 @@ class Dispatcher:
         way = self._roads[road]
         offer = await way.offer(http, place, task.capability, deadline) if pay else None
         return await way.send(http, task, Candidate(place, way, offer), deadline)
+
+    async def release(self, http: Http, place: str, reserved: ReservedPlace) -> None:
+        """Give the session of a live runner back."""
+        await self._runners.release(http, place, reserved)
 
     async def capabilities(
         self, http: Http, names: Iterable[str] | None, deadline: Deadline

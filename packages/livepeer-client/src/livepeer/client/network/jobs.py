@@ -14,6 +14,7 @@ from livepeer.client.exceptions import ConfigurationError, LivepeerError, redact
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import read
 from livepeer.client.network.selection import Attempt, located
+from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import JSON, JobHeader, compact_json
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class RunningJob:
     """It has a price, so that what goes on has to be paid for again and again."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """What of our headers nobody may read in an error, should the answer repeat it."""
+    reserved: ReservedPlace | None = field(default=None, repr=False)
+    """The session of a live runner that it runs in, to be released by whoever reads the answer."""
     output: Mapping[str, Any] | None = field(default=None, repr=False)
     """The JSON Schema of the result, where it is known."""
 

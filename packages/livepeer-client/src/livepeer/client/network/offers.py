@@ -31,6 +31,10 @@ AT_ONCE: Final = 32
 OFFERS: Final = 256
 """Offers that are kept."""
 
+ROAD_GRACE: Final = 0.1
+"""How long an earlier road may still answer once a later one has, which is to cost no wait."""
+
+Tasks = list[asyncio.Task[Offer | None]]
 Fits = Callable[[Offer], bool]
 Found = tuple[Offer, Road]
 """An offer, and the road by which it was made."""
@@ -97,17 +101,41 @@ class Offers:
         deadline: Deadline,
         fits: Fits | None,
     ) -> Found:
-        """By the first road that knows the capability there."""
-        for road in self._roads:
-            offer = await road.offer(http, orchestrator, capability, deadline)
-            if offer is None:
-                continue
-            found = (offer, road)
-            if fits is not None and fits(offer):
-                while len(self._kept) >= OFFERS:
-                    self._kept.pop(next(iter(self._kept)), None)
-                self._kept[orchestrator, capability] = (found, time.monotonic() + OFFER_SECONDS)
-            return found
+        """By the first road with an offer that fits, or else by the first that knows it there.
+
+        All roads are asked at once, so that one that is not there costs the others no wait.
+        """
+        tasks = [
+            asyncio.create_task(road.offer(http, orchestrator, capability, deadline))
+            for road in self._roads
+        ]
+        first: Found | None = None
+        failure: LivepeerError | None = None
+        try:
+            for road, task in zip(self._roads, tasks, strict=True):
+                await _wait(task, tasks, fits)
+                if not task.done():
+                    continue
+                try:
+                    offer = task.result()
+                except LivepeerError as error:
+                    failure = error
+                    continue
+                if offer is None:
+                    continue
+                if fits is not None and fits(offer):
+                    while len(self._kept) >= OFFERS:
+                        self._kept.pop(next(iter(self._kept)), None)
+                    found = (offer, road)
+                    self._kept[orchestrator, capability] = (found, time.monotonic() + OFFER_SECONDS)
+                    return found
+                first = first or (offer, road)
+        finally:
+            await _ended(tasks)
+        if first is not None:
+            return first
+        if failure is not None:
+            raise failure
         raise NoOrchestratorError(
             f"{capability!r} is known there by no road",
             orchestrator=orchestrator,
@@ -168,6 +196,37 @@ class Offers:
             )
             attempts.append(Attempt(late, "token"))
         return offers, attempts
+
+
+async def _wait(task: asyncio.Task[Offer | None], tasks: Tasks, fits: Fits | None) -> None:
+    """For this road, and only for `ROAD_GRACE` once a later one has an offer that fits."""
+    later = tasks[tasks.index(task) + 1 :]
+    while not task.done():
+        told = fits is not None and any(_fit(each, fits) for each in later)
+        await asyncio.wait(
+            [task, *(each for each in later if not told and not each.done())],
+            timeout=ROAD_GRACE if told else None,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if told:
+            return
+
+
+def _fit(task: asyncio.Task[Offer | None], fits: Fits) -> bool:
+    if not task.done() or task.exception() is not None:
+        return False
+    offer = task.result()
+    return offer is not None and fits(offer)
+
+
+async def _ended(tasks: Tasks) -> None:
+    """None of them is left behind, nor its error unread."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 def phase_of(error: LivepeerError) -> Phase:

@@ -96,6 +96,9 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
             ),
             "token",
         )
+    if offer.mode is not None and not offer.free:
+        told = f"{offer.capability!r} has a price there, and live runners cannot be paid yet"
+        return Attempt(PaymentRequiredError(told, **where), "payment")
     if max_price is not None and offer.price > max_price:
         told = f"{asks}, which is more than max_price {float(max_price):g}"
         return Attempt(NoOrchestratorError(told, **where), "token")

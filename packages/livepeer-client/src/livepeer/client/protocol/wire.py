@@ -109,10 +109,10 @@ def price_in(token: Mapping[str, Any]) -> Fraction:
         return Fraction(0)
     if not isinstance(price, Mapping):
         raise ValueError(f"its price is none: {_quoted(price)}")
-    return _amount(price.get("pricePerUnit")) / (_amount(price.get("pixelsPerUnit")) or 1)
+    return amount(price.get("pricePerUnit")) / (amount(price.get("pixelsPerUnit")) or 1)
 
 
-def _amount(value: Any) -> Fraction:
+def amount(value: Any) -> Fraction:
     """A number of a price: go-livepeer's are int64, as numbers or as text."""
     if value is None:
         return Fraction(0)

@@ -1,0 +1,68 @@
+"""Live streams in a session of a persistent live runner, by trickle channels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from livepeer.client.live.stream import Live, Wanted, channel_problem, refused
+from livepeer.client.network.jobs import RunningJob
+from livepeer.client.untrusted import loads
+
+ID_LENGTH: Final = 256
+_VERBS: Final = {"update": "params"}
+
+
+def start(stream_id: str, params: Any) -> tuple[str, Any]:
+    return "/stream/start", {"params": params}
+
+
+def path(stream_id: str, verb: str) -> str:
+    return f"/stream/{_VERBS.get(verb, verb)}"
+
+
+def started(
+    wanted: Wanted, stream_id: str, running: RunningJob, answer: bytes, hosts: Collection[str]
+) -> Live:
+    """By the body of the answer: `{"stream_id", "channels": {name: url}}`."""
+    try:
+        told = loads(answer)
+    except ValueError:
+        told = None
+    channels = told.get("channels") if isinstance(told, Mapping) else None
+    if not isinstance(told, Mapping) or not isinstance(channels, Mapping):
+        raise refused(running, "its answer to the start names no channels")
+    named = told.get("stream_id", stream_id)
+    if not isinstance(named, str) or not 0 < len(named) <= ID_LENGTH or not named.isprintable():
+        raise refused(running, "its answer to the start has no usable stream_id")
+    urls: dict[str, str | None] = {}
+    missing = []
+    for name, on in (
+        ("control", True),
+        ("events", True),
+        ("in", wanted.publish),
+        ("out", wanted.subscribe),
+        ("data", wanted.data),
+    ):
+        url = channels.get(name)
+        if url is not None and not isinstance(url, str):
+            raise refused(running, f"its channel {name!r} is no URL")
+        if url and (problem := channel_problem(url, running.place, hosts)):
+            raise refused(running, f"its channel {name!r} {problem}")
+        if on and not url:
+            missing.append(name)
+        urls[name] = url or None
+    if missing:
+        raise refused(running, f"the stream was started without {', '.join(missing)}")
+    return Live(
+        named,
+        wanted.capability,
+        running.road,
+        running.place,
+        publish_url=urls["in"],
+        subscribe_url=urls["out"],
+        control_url=urls["control"],
+        events_url=urls["events"],
+        data_url=urls["data"],
+        reserved=running.reserved,
+    )
