@@ -359,6 +359,8 @@ async def _calls(server: ScriptedServer, gateway: bool) -> AsyncIterator[_Calls]
                 if "/process/token" in exchange.request.start_line:
                     token = {"price": {"pixelsPerUnit": 1}, "available_capacity": 9, "LastNonce": 0}
                     await exchange.answer({"status": 200, "body": {"json": token}}, Values({}))
+                elif exchange.request.start_line.startswith("GET /discovery "):
+                    await exchange.answer({"status": 404, "body": "404"}, Values({}))
                 else:
                     calls.jobs.put_nowait(exchange)
 

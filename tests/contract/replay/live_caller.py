@@ -176,6 +176,8 @@ async def _request(server: ScriptedServer, path: str) -> Exchange:
         if "/process/token" in line:
             token = {"price": {"pixelsPerUnit": 1}, "available_capacity": 9, "LastNonce": 0}
             await exchange.answer({"status": 200, "body": {"json": token}}, Values({}))
+        elif line.startswith("GET /discovery "):  # no live runners here
+            await exchange.answer({"status": 404, "body": "404"}, Values({}))
         elif path in line:
             return exchange
         else:
