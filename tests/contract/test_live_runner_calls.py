@@ -250,7 +250,8 @@ class LiveApp(App):
             assert reply.status == 200, await reply.text()
             opened = (await reply.json())["channels"]
         urls = {each["name"]: each["url"] for each in opened}
-        return web.json_response({"stream_id": "s-1", "channels": urls})
+        name = request.headers["Livepeer-Session-Id"]
+        return web.json_response({"stream_id": name, "channels": urls})
 
 
 async def test_a_live_session_is_reserved_used_and_released() -> None:
@@ -258,7 +259,9 @@ async def test_a_live_session_is_reserved_used_and_released() -> None:
         await heartbeat(orchestrator, app, mode="persistent")
         async with gateway(orchestrator) as gw:
             async with gw.live("test/app", params={"x": 1}) as session:
-                assert session.stream_id == "s-1" and session.orchestrator == orchestrator.url
+                assert session.orchestrator == orchestrator.url
+                (name,) = orchestrator.runners[0].sessions
+                assert name not in repr(session) and name != session.stream_id
                 assert reserved(orchestrator) == 1
                 await session.update({"x": 2})
             assert not reserved(orchestrator)

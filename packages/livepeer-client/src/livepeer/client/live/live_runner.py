@@ -9,7 +9,6 @@ from livepeer.client.live.stream import Live, Wanted, channel_problem, refused
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.untrusted import loads
 
-ID_LENGTH: Final = 256
 _VERBS: Final = {"update": "params"}
 
 
@@ -24,7 +23,11 @@ def path(stream_id: str, verb: str) -> str:
 def started(
     wanted: Wanted, stream_id: str, running: RunningJob, answer: bytes, hosts: Collection[str]
 ) -> Live:
-    """By the body of the answer: `{"stream_id", "channels": {name: url}}`."""
+    """By the body of the answer: `{"stream_id", "channels": {name: url}}`.
+
+    The stream keeps the name that this side gave it: the app's own may be the session's id, which
+    is a credential, and names are shown.
+    """
     try:
         told = loads(answer)
     except ValueError:
@@ -32,9 +35,6 @@ def started(
     channels = told.get("channels") if isinstance(told, Mapping) else None
     if not isinstance(told, Mapping) or not isinstance(channels, Mapping):
         raise refused(running, "its answer to the start names no channels")
-    named = told.get("stream_id", stream_id)
-    if not isinstance(named, str) or not 0 < len(named) <= ID_LENGTH or not named.isprintable():
-        raise refused(running, "its answer to the start has no usable stream_id")
     urls: dict[str, str | None] = {}
     missing = []
     for name, on in (
@@ -55,7 +55,7 @@ def started(
     if missing:
         raise refused(running, f"the stream was started without {', '.join(missing)}")
     return Live(
-        named,
+        stream_id,
         wanted.capability,
         running.road,
         running.place,
