@@ -16,7 +16,7 @@ from livepeer.runner.packaging.inspect import inspect
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.registry import client as client_module
 from livepeer.runner.packaging.registry import credentials
-from livepeer.runner.packaging.registry.access import Access
+from livepeer.runner.packaging.registry.access import RegistryAccess
 from livepeer.runner.packaging.registry.answers import (
     DigestMismatch,
     ImageNotFound,
@@ -261,7 +261,7 @@ async def test_a_login_goes_to_no_token_service_that_is_not_https(
     """Of a registry with TLS; the challenge may name any address."""
     async with aiohttp.ClientSession() as http:
         with pytest.raises(RegistryError, match="which is not https"):
-            await Access("registry.example").answer(
+            await RegistryAccess("registry.example").answer(
                 http, 'Bearer realm="http://evil.example/t"', "scope", plain_http=False
             )
 

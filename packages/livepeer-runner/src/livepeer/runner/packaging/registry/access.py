@@ -1,4 +1,4 @@
-"""`Access`: the user's login at a registry, as what its requests carry."""
+"""`RegistryAccess`: the user's login at a registry, as what its requests carry."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST_TOKEN = 64 * 1024
 _CHALLENGE = re.compile(r'([A-Za-z]+)="((?:[^"\\]|\\.)*)"')
 
 
-class Access:
+class RegistryAccess:
     """Answers the challenges of one registry: by the login itself, or by a token that it buys, one
     for each scope. The login is looked up when it is first asked for.
     """

@@ -17,7 +17,7 @@ import aiohttp
 
 from livepeer.runner.logs import shown
 from livepeer.runner.packaging.registry import credentials
-from livepeer.runner.packaging.registry.access import Access
+from livepeer.runner.packaging.registry.access import RegistryAccess
 from livepeer.runner.packaging.registry.answers import (
     DigestMismatch,
     ImageNotFound,
@@ -84,7 +84,7 @@ class ImageRegistry:
     ) -> None:
         self.registry = registry
         self._plain_http = plain_http
-        self._access = Access(registry, login)
+        self._access = RegistryAccess(registry, login)
         self._base: str | None = None
         self._http: aiohttp.ClientSession | None = None
 
