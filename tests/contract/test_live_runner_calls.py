@@ -260,7 +260,7 @@ async def test_a_live_session_is_reserved_used_and_released() -> None:
         async with gateway(orchestrator) as gw:
             async with gw.live("test/app", params={"x": 1}) as session:
                 assert session.orchestrator == orchestrator.url
-                (name,) = orchestrator.runners[0].sessions
+                ((name,),) = (each.sessions for each in orchestrator.runners)
                 assert name not in repr(session) and name != session.stream_id
                 assert reserved(orchestrator) == 1
                 await session.update({"x": 2})

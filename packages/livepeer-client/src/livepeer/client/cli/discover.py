@@ -56,6 +56,7 @@ def _plain(info: CapabilityInfo) -> dict[str, Any]:
         "offers": [
             {
                 "orchestrator": offer.orchestrator,
+                "mode": offer.mode,
                 "capacity": offer.capacity,
                 "price_wei_per_second": float(offer.price),
                 "latency_s": round(offer.latency, 4),
@@ -77,18 +78,19 @@ def _table(found: list[CapabilityInfo]) -> None:
     def told(text: str, style: str = "") -> Text:
         return Text(printable(text, lines=True), style=style)  # no markup of others either
 
-    table = Table("Capability", "Orchestrator", "Free places", "Price (wei/s)", "Latency")
+    table = Table("Capability", "Orchestrator", "Mode", "Free places", "Price (wei/s)", "Latency")
     for info in found:
         for offer in sorted(info.offers, key=lambda each: -each.capacity):
             table.add_row(
                 told(info.name),
                 told(offer.orchestrator),
+                offer.mode or "BYOC",
                 str(offer.capacity) if offer.capacity > 0 else "none, or unknown there",
                 "free" if offer.free else f"{float(offer.price):g}",
                 f"{offer.latency * 1000:.0f} ms",
             )
         for each in info.rejections:
             table.add_row(
-                told(info.name), told(each.orchestrator), told(each.reason, "red"), "", ""
+                told(info.name), told(each.orchestrator), "", told(each.reason, "red"), "", ""
             )
     Console().print(table)
