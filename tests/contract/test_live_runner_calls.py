@@ -21,6 +21,7 @@ from livepeer.client import (
 )
 from livepeer.client.protocol.discovery import RUNNERS, place_in, runners_in
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.registration import Capability, Registration
 
 
 class App:
@@ -148,6 +149,21 @@ async def test_a_persistent_runner_is_no_place_for_run() -> None:
             with pytest.raises(InvalidInputError, match=r"call it with live\(\)"):
                 await gw.run_async("test/app", input={})
         assert not app.asked and not reserved(orchestrator)
+
+
+async def test_an_app_in_both_registries_is_called_through_the_one_that_takes_the_call() -> None:
+    async with LocalOrchestrator() as orchestrator, serving(LiveApp()) as app:
+        await heartbeat(orchestrator, app, mode="persistent")
+        capability = Capability(name="test/app", url=app.url, capacity=2)
+        async with Registration(
+            orchestrator.url, orchestrator.secret, capability=capability, tls="insecure"
+        ) as registration:
+            await registration.settled()
+            async with gateway(orchestrator) as gw:
+                assert (await gw.run_async("test/app", input={}))["path"] == "/base/predict"
+                async with gw.live("test/app"):
+                    assert reserved(orchestrator) == 1
+                assert (await gw.run_async("test/app", input={}))["path"] == "/base/predict"
 
 
 async def test_a_name_that_nobody_has_is_asked_of_both_registries() -> None:

@@ -55,6 +55,7 @@ class StreamStart(Task):
 
     job_id: str
     params: Any
+    session: bool = True
 
     def by(self, road: str) -> Task:
         path, body = ROADS[road].start(self.job_id, self.params)
@@ -94,7 +95,9 @@ class LiveCalls:
             parameters=wanted.parameters(),
             sending=lambda road, place: asked.append((road, place)),
         )
-        choice = await self._dispatcher.choose(http, wanted.capability, wanted.model, deadline)
+        choice = await self._dispatcher.choose(
+            http, wanted.capability, wanted.model, deadline, session=True
+        )
         if isinstance(params, Mapping):
             await self._schemas.check_params(http, wanted.capability, params, deadline, choice)
         running: RunningJob | None = None

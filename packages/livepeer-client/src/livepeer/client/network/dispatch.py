@@ -7,6 +7,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from livepeer.client.config import Config
@@ -37,7 +38,7 @@ from livepeer.client.network.selection import (
     unfit,
 )
 from livepeer.client.payments import Signer
-from livepeer.client.protocol.discovery import ReservedPlace
+from livepeer.client.protocol.discovery import PERSISTENT, SINGLE_SHOT, ReservedPlace
 from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,12 @@ class Dispatcher:
             try:
                 if choice is None:
                     choice = await self.choose(
-                        http, task.capability, task.model, deadline, again.done
+                        http,
+                        task.capability,
+                        task.model,
+                        deadline,
+                        again.done,
+                        session=task.session,
                     )
                 running = await self._once(http, task, deadline, choice, again)
                 self._remember(task.capability)
@@ -119,9 +125,20 @@ class Dispatcher:
             await asyncio.sleep(pause)
 
     async def choose(
-        self, http: Http, capability: str, model: str | None, deadline: Deadline, tries: int = 0
+        self,
+        http: Http,
+        capability: str,
+        model: str | None,
+        deadline: Deadline,
+        tries: int = 0,
+        *,
+        session: bool = False,
     ) -> Choice:
-        """Who could do it: a gateway, which nobody asks, or those who offer it."""
+        """Who could do it: a gateway, which nobody asks, or those who offer it.
+
+        `session`: for a session. An offer of the other kind is taken where there is no other, so
+        that it says so itself.
+        """
         if self._gateway is not None:
             return self._gateway
         known = await self._directory.orchestrators(http, capability, model, deadline)
@@ -131,8 +148,9 @@ class Dispatcher:
             capability,
             sorted(known, key=lambda each: round(weights.get(each, 0.0))),
             deadline,
-            self._fits,
+            partial(self._fits, session=session),
             TOKEN_PATIENCE if tries else TOKEN_GRACE,
+            session=session,
         )
         roads = {offer.orchestrator: road for offer, road in found}
         ranked, others = rank(
@@ -223,7 +241,9 @@ class Dispatcher:
             return running
         raise gather(task.capability, attempts)
 
-    def _fits(self, offer: Offer) -> bool:
+    def _fits(self, offer: Offer, *, session: bool) -> bool:
+        if offer.mode not in (None, PERSISTENT if session else SINGLE_SHOT):
+            return False
         return unfit(offer, max_price=self._config.max_price, can_pay=self._can_pay) is None
 
     def _remember(self, capability: str) -> None:

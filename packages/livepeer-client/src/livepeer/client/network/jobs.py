@@ -35,6 +35,8 @@ class Task:
     idempotent: bool = False
     max_retries: int | None = None
     """Tries after the first one where nobody had room; as the gateway says where this is None."""
+    session: bool = False
+    """Whether it begins a session, which apps of single requests do not have, and others want."""
     path: str | None = None
     """An endpoint of the road in place of that for jobs."""
     job_id: str | None = None

@@ -45,7 +45,7 @@ class Offers:
 
     def __init__(self, roads: Sequence[Road]) -> None:
         self._roads = roads
-        self._kept: dict[tuple[str, str], tuple[Found, float]] = {}
+        self._kept: dict[tuple[str, str, bool], tuple[Found, float]] = {}
 
     async def ask(
         self,
@@ -55,17 +55,20 @@ class Offers:
         deadline: Deadline,
         fits: Fits,
         grace: float = TOKEN_GRACE,
+        *,
+        session: bool = False,
     ) -> tuple[list[Found], list[Attempt]]:
         """Ask all; the offers that came in time, and why the others did not.
 
         Only an offer that `fits` ends the wait for others, or spares asking them for a while: one
-        that is too dear, or that nobody can pay, must not hide one that is free.
+        that is too dear, or that nobody can pay, must not hide one that is free. Those for a
+        `session` are kept apart: an app may take these by another road.
         """
         now = time.monotonic()
         offers: list[Found] = []
         ask: list[str] = []
         for orchestrator in orchestrators:
-            known = self._kept.get((orchestrator, capability))
+            known = self._kept.get((orchestrator, capability, session))
             if known and known[1] > now and fits(known[0][0]):
                 offers.append(known[0])
             else:
@@ -74,14 +77,14 @@ class Offers:
             return offers, []
         if len(ask) == 1:
             try:
-                return [await self._asked(http, ask[0], capability, deadline, fits)], []
+                return [await self._asked(http, ask[0], capability, deadline, fits, session)], []
             except CallTimeoutError as error:
                 if deadline.passed:
                     raise
                 return [], [Attempt(error, "token")]
             except LivepeerError as error:
                 return [], [Attempt(error, phase_of(error))]
-        return await self._ask_all(http, capability, ask, deadline, fits, grace)
+        return await self._ask_all(http, capability, ask, deadline, fits, grace, session)
 
     async def probe_all(
         self, http: Http, orchestrators: Iterable[str], capability: str, deadline: Deadline
@@ -91,7 +94,8 @@ class Offers:
 
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew next time: something went wrong there."""
-        self._kept.pop((orchestrator, capability), None)
+        for session in (False, True):
+            self._kept.pop((orchestrator, capability, session), None)
 
     async def _asked(
         self,
@@ -100,6 +104,7 @@ class Offers:
         capability: str,
         deadline: Deadline,
         fits: Fits | None,
+        session: bool,
     ) -> Found:
         """By the first road with an offer that fits, or else by the first that knows it there.
 
@@ -127,7 +132,8 @@ class Offers:
                     while len(self._kept) >= OFFERS:
                         self._kept.pop(next(iter(self._kept)), None)
                     found = (offer, road)
-                    self._kept[orchestrator, capability] = (found, time.monotonic() + OFFER_SECONDS)
+                    until = time.monotonic() + OFFER_SECONDS
+                    self._kept[orchestrator, capability, session] = (found, until)
                     return found
                 first = first or (offer, road)
         finally:
@@ -150,6 +156,7 @@ class Offers:
         deadline: Deadline,
         fits: Fits | None = None,
         grace: float = TOKEN_GRACE,
+        session: bool = False,
     ) -> tuple[list[Found], list[Attempt]]:
         waiting = iter(orchestrators)
         offers: list[Found] = []
@@ -162,7 +169,9 @@ class Offers:
                 # Nobody new is asked once somebody who fits has answered.
                 room = AT_ONCE - len(pending) if until is None else 0
                 for each in itertools.islice(waiting, room):
-                    task = asyncio.create_task(self._asked(http, each, capability, deadline, fits))
+                    task = asyncio.create_task(
+                        self._asked(http, each, capability, deadline, fits, session)
+                    )
                     asked[task] = each
                     pending.add(task)
                 if not pending:

@@ -14,6 +14,7 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.network.dispatch import Choice, Dispatcher
 from livepeer.client.network.jobs import Task, check_capability
+from livepeer.client.protocol.discovery import PERSISTENT
 from livepeer.client.protocol.results import EVENT_STREAM, media_type
 from livepeer.client.schema import params as live_params
 from livepeer.client.schema.schema import Schema
@@ -96,6 +97,10 @@ class Schemas:
         and a failure is not taken for there being none."""
         limit = Deadline(max(0.001, min(SCHEMA_LIMIT, deadline.remaining())))
         first = Choice(choice.candidates[:1], choice.attempts)
+        offer = choice.candidates[0].offer if choice.candidates else None
+        if offer is not None and offer.mode == PERSISTENT:
+            # It takes requests in sessions only: another road may tell.
+            first = await self._dispatcher.choose(http, capability, None, limit)
         try:
             return await self._fetch(http, capability, limit, first, 0)
         except LivepeerError as error:
