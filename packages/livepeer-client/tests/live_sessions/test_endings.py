@@ -114,8 +114,9 @@ async def test_errors_that_are_reported_without_end_are_told_seldom(
     with caplog.at_level(logging.WARNING):
         for i in range(1000):
             reader.take({"type": "error", "error": {"message": f"\x1b[2J{i}" + "x" * 9999}})
-    (told,) = caplog.records
-    assert "\x1b" not in told.getMessage() and len(told.getMessage()) < 1000
+    assert 1 <= len(caplog.records) < 10, "one each ten seconds, however long this takes"
+    for told in caplog.records:
+        assert "\x1b" not in told.getMessage() and len(told.getMessage()) < 1000
     assert reader.errors == 1000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import stat
@@ -183,21 +184,17 @@ async def test_a_registry_that_does_not_answer_is_given_up(
     scripted: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "REQUEST_SECONDS", 0.2)
-    scripted.image()
+    over = asyncio.Event()
 
     async def silent(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/v1"):
-            response = web.StreamResponse()
-            await response.prepare(request)
-            await response.write(b"{")
-            await request.content.wait_eof()
-            while request.transport is not None:
-                await response.write(b" ")
+            await over.wait()
         raise LookupError
 
     scripted.before = silent
-    with pytest.raises(RegistryError):
+    with pytest.raises(RegistryUnreachable, match="gave no answer within"):
         await inspect(ref(scripted))
+    over.set()
 
 
 def bearer(registry: ScriptedRegistry, accepts: str) -> None:
