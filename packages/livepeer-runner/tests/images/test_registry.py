@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import stat
 from pathlib import Path
@@ -350,6 +351,7 @@ async def test_a_broken_helper_is_an_error_that_names_it_and_leaves_no_process(
         assert await credentials.login("ghcr.io") is None and "None" in why
     except credentials.CredentialError as error:
         assert "docker-credential-test" in str(error)
+    gc.collect()  # a pipe that was left open warns here, and warnings are errors
     running = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
     assert not [one for one in running if str(home / "docker-credential-test") in one]
 

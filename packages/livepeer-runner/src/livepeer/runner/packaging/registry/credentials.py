@@ -205,9 +205,8 @@ async def _talk(process: asyncio.subprocess.Process, line: bytes) -> bytes:
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     """Whatever it does, nothing of it stays: no process, and no pipe."""
-    if process.returncode is not None:
-        return  # its output was read to the end
-    _kill(process)
+    if process.returncode is None:
+        _kill(process)
     assert process.stdout is not None
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
