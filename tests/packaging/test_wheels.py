@@ -99,17 +99,20 @@ def test_importing_trickle_imports_neither_av_nor_numpy(environment: Environment
     )
 
 
-def test_without_the_cli_extra_the_command_says_what_to_install(environment: Environments) -> None:
+def test_without_the_cli_extra_help_is_there_and_a_command_says_what_to_install(
+    environment: Environments,
+) -> None:
     alone = environment("livepeer-trickle")
     told = alone.check(
         "import contextlib, io, livepeer.trickle.cli as cli\n"
         "out = io.StringIO()\n"
-        "try:\n"
-        "    with contextlib.redirect_stderr(out): cli.main(['--help'])\n"
-        "except SystemExit as stop: assert stop.code == 1\n"
+        "for words, code in (['--help'], 0), (['trickle', 'serve'], 1):\n"
+        "    try:\n"
+        "        with contextlib.redirect_stderr(out): cli.main(words)\n"
+        "    except SystemExit as stop: assert stop.code == code, (words, stop.code)\n"
         "print(out.getvalue())\n"
     )
-    assert "livepeer-trickle[cli]" in told
+    assert "Usage: livepeer" in told and "livepeer-trickle[cli]" in told
 
 
 def test_a_command_of_a_distribution_that_is_missing_names_it(environment: Environments) -> None:
