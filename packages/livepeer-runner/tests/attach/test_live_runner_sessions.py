@@ -179,14 +179,21 @@ async def test_at_its_end_streams_end_and_then_it_unregisters(served: Serve) -> 
             session = await it.session()
             answer = await it.call(session, "start", {"channels": ["events"]})
             events = answer.json()["channels"]["events"]
-            reading = asyncio.create_task(_records(events))
-            await asyncio.sleep(0.5)
+            records: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+            reading = asyncio.create_task(_read(events, records))
+            async with asyncio.timeout(LIMIT):
+                await records.get()
         async with asyncio.timeout(LIMIT):
-            assert (await reading)[-1]["type"] == "stream_ended"
+            await reading
+        last = None
+        while not records.empty():
+            last = records.get_nowait()
+        assert last is not None and last["type"] == "stream_ended"
         (entry,) = (await http.get(f"{orchestrator.url}/discovery")).json()
         assert "runners" not in entry
 
 
-async def _records(url: str) -> list[dict[str, Any]]:
+async def _read(url: str, into: asyncio.Queue[dict[str, Any]]) -> None:
     async with JSONLSubscriber(url, start=0, tls=False) as records:
-        return [record async for record in records]
+        async for record in records:
+            into.put_nowait(record)

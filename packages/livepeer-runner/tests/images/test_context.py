@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from livepeer.runner.packaging import dockerfile
-from livepeer.runner.packaging.build import _snapshot, base_image, image_name
+from livepeer.runner.packaging.build import _snapshot, base_image, image_name, make_readable
 from livepeer.runner.packaging.ignore import Ignored
 from livepeer.runner.packaging.project import Project, ProjectError
 
@@ -179,6 +179,25 @@ def test_the_snapshot_keeps_the_old_code_until_the_weights_change(folder: Path) 
     (folder / "pipeline.py").write_text(text.replace("weights.bin", "more.bin"))
     assert "more.bin" in (_snapshot(Project.find(str(folder))) / "pipeline.py").read_text()
     assert (folder / ".livepeer" / ".gitignore").read_text() == "*\n"
+
+
+def test_no_folder_of_the_users_gets_another_mode(folder: Path) -> None:
+    folder.parent.chmod(0o1777)
+    folder.chmod(0o700)
+    _snapshot(Project.find(str(folder)))
+    assert folder.stat().st_mode & 0o7777 == 0o700
+    assert folder.parent.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_what_is_staged_can_be_read_by_every_user_and_run_where_it_could_be(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir(mode=0o700)
+    write(tmp_path, "deep/secret.py", "")
+    write(tmp_path, "deep/run.sh", "")
+    (tmp_path / "deep/secret.py").chmod(0o600)
+    (tmp_path / "deep/run.sh").chmod(0o700)
+    make_readable(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"deep": 0o755, "secret.py": 0o644, "run.sh": 0o755}
 
 
 def test_the_base_and_the_name_come_from_the_file_or_are_sane(folder: Path) -> None:

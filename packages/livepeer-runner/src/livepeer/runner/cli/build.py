@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from livepeer.runner.packaging.build import Result
+    from livepeer.runner.packaging.engine import Engine
     from livepeer.runner.packaging.project import Project
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -88,9 +89,10 @@ def build(
     """
     from livepeer.runner.packaging import build as packaging
     from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.project import Project
 
     with explained():
-        project = find(pipeline)
+        project = Project.find(pipeline)
         name = packaging.image_name(project, tag)
         if dry_run or eject is not None:
             with packaging.context(
@@ -138,16 +140,9 @@ def document(result: Result) -> dict[str, object]:
     }
 
 
-def find(pipeline: str | None) -> Project:
-    """The project that a command was given; `explained` says why there is none."""
-    from livepeer.runner.packaging.project import Project
-
-    return Project.find(pipeline)
-
-
 def run(
     project: Project,
-    engine: object,
+    engine: Engine,
     tag: str,
     *,
     platform: str,
@@ -158,9 +153,7 @@ def run(
 ) -> Result:
     """Build, with what is being done on the terminal."""
     from livepeer.runner.packaging import build as packaging
-    from livepeer.runner.packaging.engine import Engine
 
-    assert isinstance(engine, Engine)
     values = {}
     for name in secrets or ():
         if not os.environ.get(name):

@@ -54,12 +54,13 @@ def push(
     from livepeer.runner.packaging.deploy import FORMS
     from livepeer.runner.packaging.engine import Engine
     from livepeer.runner.packaging.lockfile import LockError
+    from livepeer.runner.packaging.project import Project
     from livepeer.runner.packaging.registry.answers import NotAllowed, RegistryError
 
     if print_ is not None and print_ not in FORMS:
         raise typer.BadParameter(f"say {', '.join(FORMS)}", param_hint="--print")
     with building.explained():
-        project = building.find(pipeline)
+        project = Project.find(pipeline)
         try:
             reference = pushing.target(project, tag)
             found = Engine.find(engine)

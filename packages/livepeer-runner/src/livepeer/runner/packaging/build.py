@@ -94,6 +94,7 @@ def context(
             ignored.unlink()
         if not wheels:
             folder.joinpath("wheels").rmdir()
+        make_readable(folder)
         warnings = requirements.warnings(project, locked.versions)
         yield Prepared(folder, text, locked, tuple(warnings))
 
@@ -229,12 +230,15 @@ def _hash(folder: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    for parent in (target.parent, *target.parent.parents):
-        if parent.stat().st_uid != os.getuid() or parent.name.startswith("livepeer-context-"):
-            break
-        parent.chmod(0o755)
-    shutil.copyfile(source, target)
-    target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+    shutil.copy(source, target)
+
+
+def make_readable(context: Path) -> None:
+    """Let every user read what is below a context, whatever the author's own modes are: an image
+    has them, and runs as another user."""
+    for path in context.rglob("*"):
+        runs = path.is_dir() or os.access(path, os.X_OK)
+        path.chmod(0o755 if runs else 0o644)
 
 
 def _epoch(folder: Path) -> int:

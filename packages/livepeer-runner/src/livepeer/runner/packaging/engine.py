@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,9 +106,6 @@ class Engine:
     ) -> Built:
         """Build `context/Dockerfile` as `tag`. `secrets`: values for `RUN --mount=type=secret`,
         handed over in files that only this user can read. Raises `StepFailed`, `EngineError`."""
-        import tempfile
-        import time
-
         if secrets and self.name == "docker" and not self.buildkit:
             raise EngineError(
                 "docker without buildx would keep a secret in a layer: install docker-buildx, or "
