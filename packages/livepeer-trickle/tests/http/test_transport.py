@@ -43,6 +43,45 @@ async def test_a_pooled_connection_that_died_costs_a_second_one_and_nothing_else
         assert scripted.connections == 2
 
 
+async def test_a_request_waits_for_a_connection_that_was_begun_ahead(
+    scripted: ScriptedServer,
+) -> None:
+    async with Transport() as transport:
+        transport.open_ahead(scripted.url)
+        await _ask(transport, scripted)
+        assert scripted.connections == transport.connections == 1
+
+
+async def test_connections_that_were_opened_ahead_are_used(scripted: ScriptedServer) -> None:
+    async with Transport() as transport:
+        transport.open_ahead(scripted.url, count=2)
+        await scripted.quiet(0.1)
+        for _ in range(3):
+            await _ask(transport, scripted)
+        assert scripted.connections == transport.connections == 2
+
+
+async def test_one_opened_ahead_is_given_up_with_its_transport(scripted: ScriptedServer) -> None:
+    before = asyncio.all_tasks()
+    async with Transport() as transport:
+        transport.open_ahead(scripted.url, count=3)
+    assert transport.connections == 0
+    assert asyncio.all_tasks() == before
+
+
+async def test_one_opened_ahead_in_vain_fails_its_request_and_no_other(
+    scripted: ScriptedServer,
+) -> None:
+    async with Transport() as transport:
+        transport.open_ahead("http://127.0.0.1:1", count=2)
+        with pytest.raises(TrickleConnectionError):
+            await transport.request("GET", "http://127.0.0.1:1/x")
+        with pytest.raises(ProtocolError):
+            transport.open_ahead("nowhere")
+        await _ask(transport, scripted)
+        assert transport.connections == 1
+
+
 async def test_a_new_connection_that_dies_is_an_error(scripted: ScriptedServer) -> None:
     async with Transport() as transport:
         asking = asyncio.create_task(transport.request("GET", scripted.url + "/x"))

@@ -21,6 +21,7 @@ from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.live import by_gateway, byoc, live_runner
+from livepeer.client.live.ahead import ConnectionsAhead
 from livepeer.client.live.stream import Live, LiveRoad, Wanted
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task
@@ -82,18 +83,28 @@ class LiveCalls:
         """For the channels of a stream."""
         return self._trust.for_peer()
 
-    async def start(self, wanted: Wanted, stream_id: str, deadline: Deadline) -> Live:
-        """Start a stream. Where it is not known whether it did start, it is told to stop."""
+    async def start(
+        self, wanted: Wanted, stream_id: str, deadline: Deadline, ahead: ConnectionsAhead
+    ) -> Live:
+        """Start a stream. Where it is not known whether it did start, it is told to stop.
+
+        `ahead` connects to whoever is asked, where the channels of the stream are to be there."""
         http = await self._pools.current()
         params = None if wanted.params is None else encode(wanted.params)
         asked: list[tuple[str, str]] = []
+
+        def sending(road: str, place: str) -> None:
+            asked.append((road, place))
+            if ROADS[road] is not by_gateway:  # which has no channels for its callers
+                ahead.open(place)
+
         task = StreamStart(
             capability=wanted.capability,
             model=wanted.model,
             job_id=stream_id,
             params=params,
             parameters=wanted.parameters(),
-            sending=lambda road, place: asked.append((road, place)),
+            sending=sending,
         )
         choice = await self._dispatcher.choose(
             http, wanted.capability, wanted.model, deadline, session=True

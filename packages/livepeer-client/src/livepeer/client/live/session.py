@@ -15,6 +15,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
+from livepeer.client.live.ahead import ConnectionsAhead
 from livepeer.client.live.calls import START_LIMIT, LiveCalls
 from livepeer.client.live.channels import control_message, records, records_by_gateway
 from livepeer.client.live.ending import Ending
@@ -99,9 +100,14 @@ class LiveSession:
         if self._started is not None:
             raise RuntimeError("a session is entered once: call live() again")
         deadline = Deadline(self._timeout or START_LIMIT)
-        live = await self._calls.start(self._wanted, uuid.uuid4().hex, deadline)
+        ahead = ConnectionsAhead(self._calls.tls, self._wanted.channels)
+        try:
+            live = await self._calls.start(self._wanted, uuid.uuid4().hex, deadline, ahead)
+        except BaseException:
+            await ahead.aclose()
+            raise
         self._ending.where |= {"orchestrator": live.base, "job_id": live.stream_id}
-        self._started = Started(self._calls, live, self._ending, self._outputs)
+        self._started = Started(self._calls, live, self._ending, self._outputs, ahead)
         return self
 
     async def __aexit__(

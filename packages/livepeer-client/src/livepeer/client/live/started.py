@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from livepeer.client.live.ahead import ConnectionsAhead
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.live.channels import Control
 from livepeer.client.live.ending import Ending
@@ -51,13 +52,19 @@ class Started:
     """Opens what it needs by itself, media at first use; `aclose` ends all of it."""
 
     def __init__(
-        self, calls: LiveCalls, live: Live, ending: Ending, outputs: Mapping[str, Any]
+        self,
+        calls: LiveCalls,
+        live: Live,
+        ending: Ending,
+        outputs: Mapping[str, Any],
+        ahead: ConnectionsAhead,
     ) -> None:
         self.live = live
         self.stopped = False
         self.control: Control | None = None
         self.events: Events | None = None
         self._calls, self._ending, self._outputs = calls, ending, outputs
+        self._ahead = ahead
         self._input: Input | None = None
         self._returned = Returned()
         self._frames: list[Frames[Any]] = []
@@ -126,7 +133,7 @@ class Started:
             # Readers first: nothing that is still being sent waits for them then. Nobody will take
             # what is left to send where the stream is lost.
             limit = LOST_DRAIN if self._ending.lost else LEAVE_LIMIT
-            for part in (*self._frames, self._input, self.control):
+            for part in (*self._frames, self._input, self.control, self._ahead):
                 if part is not None:
                     with contextlib.suppress(TrickleError, TimeoutError):
                         async with asyncio.timeout(limit):

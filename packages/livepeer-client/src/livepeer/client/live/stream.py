@@ -29,6 +29,11 @@ class Wanted:
     subscribe: bool = True
     data: bool = True
 
+    @property
+    def channels(self) -> int:
+        """How many are used from the first moment on: control and events always are."""
+        return 2 + self.publish + self.subscribe
+
     def parameters(self) -> str:
         """For the `Livepeer` header; what is off is left out."""
         flags = {

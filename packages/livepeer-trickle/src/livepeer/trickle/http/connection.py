@@ -93,7 +93,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     ) -> None:
         self.key = key
         self.used = False
-        """Whether it has carried an exchange to its end."""
+        """Whether it has been idle: its server may have closed it before the next request came."""
         self.idle_since = 0.0
         self.paused = False
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -124,7 +124,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._carried = None
 
     def rest(self, now: float) -> None:
-        """Its exchange is complete: be ready for another."""
+        """Its exchange is complete, or none has begun yet: be ready for one."""
         self.used = True
         self.idle_since = now
         if self.paused:

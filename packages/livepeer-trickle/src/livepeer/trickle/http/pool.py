@@ -34,6 +34,8 @@ class Pool:
     def __init__(self) -> None:
         self._all: set[ClientConnection] = set()
         self._idle: dict[Key, list[ClientConnection]] = {}
+        self._coming: dict[Key, list[asyncio.Task[ClientConnection]]] = {}
+        """Connections on their way that no request waits for yet."""
         self._buffer = ReadBuffer(PIECE)
 
     def __len__(self) -> int:
@@ -61,8 +63,39 @@ class Pool:
             if idle and idle[0].idle_since < now - _IDLE:
                 idle.pop(0).abort()
 
+    def open_ahead(self, origin: Origin, tls: TLS, limit: float, url: str) -> None:
+        """Begin a connection for the next request that finds none. A failure is that request's, or
+        nobody's."""
+        key = (origin, tls)
+        coming = self._coming.setdefault(key, [])
+        task = asyncio.create_task(self._connect(origin, tls, limit, url))
+        coming.append(task)
+
+        def done(task: asyncio.Task[ClientConnection]) -> None:
+            if task not in coming:
+                return  # a request waits for it
+            coming.remove(task)
+            if not coming and self._coming.get(key) is coming:
+                del self._coming[key]
+            if not task.cancelled() and task.exception() is None:
+                self.give(task.result())
+
+        task.add_done_callback(done)
+
     async def connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> ClientConnection:
-        """A new connection, whose server is trusted. Every foreign error ends here."""
+        """A connection that was opened ahead, or a new one. Every foreign error ends here."""
+        if coming := self._coming.get((origin, tls)):
+            task = coming.pop(0)
+            try:
+                return await task
+            except asyncio.CancelledError:
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    self.give(task.result())  # it came as the request was given up
+                raise
+        return await self._connect(origin, tls, limit, url)
+
+    async def _connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> ClientConnection:
+        """A new connection, whose server is trusted."""
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
         if origin.secure:
@@ -103,13 +136,16 @@ class Pool:
             raise
         return connection
 
-    def abort(self) -> list[asyncio.Future[None]]:
+    def abort(self) -> list[asyncio.Future[Any]]:
         """Drop every connection; returns a future for each, done when its socket is closed."""
         self._idle.clear()
+        coming = [task for tasks in self._coming.values() for task in tasks]
+        for task in coming:
+            task.cancel()
         dropped = list(self._all)
         for connection in dropped:
             connection.abort()
-        return [connection.lost for connection in dropped]
+        return [*coming, *(connection.lost for connection in dropped)]
 
     async def aclose(self) -> None:
         """Drop every connection and wait until its socket is closed."""

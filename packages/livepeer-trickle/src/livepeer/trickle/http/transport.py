@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from livepeer.trickle.exceptions import TrickleTimeout
+from livepeer.trickle.exceptions import ProtocolError, TrickleTimeout
+from livepeer.trickle.http.connection import split_url
 from livepeer.trickle.http.download import Download
 from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange, ShortReply, header_lines
 from livepeer.trickle.http.pool import Pool
@@ -77,6 +78,20 @@ class Transport:
         finally:
             exchange.abort()
         return exchange.reply()
+
+    def open_ahead(
+        self, url: str, *, count: int = 1, tls: TLS = True, connect: float = 10.0
+    ) -> None:
+        """Begin `count` connections to the server of `url`, for requests that are made soon.
+
+        Nothing is waited for. One that fails raises at the request that would have used it.
+        """
+        try:
+            origin, _ = split_url(url)
+        except ValueError as error:
+            raise ProtocolError(f"not a URL that can be asked: {error}", url=url) from error
+        for _ in range(count):
+            self._pool.open_ahead(origin, tls, connect, url)
 
     def upload(
         self, url: str, *, headers: Mapping[str, str], tls: TLS = True, connect: float = 10.0
