@@ -67,16 +67,12 @@ class Pool:
         """Begin a connection for the next request that finds none. A failure is that request's, or
         nobody's."""
         key = (origin, tls)
-        coming = self._coming.setdefault(key, [])
         task = asyncio.create_task(self._connect(origin, tls, limit, url))
-        coming.append(task)
+        self._coming.setdefault(key, []).append(task)
 
         def done(task: asyncio.Task[ClientConnection]) -> None:
-            if task not in coming:
+            if not self._take_coming(key, task):
                 return  # a request waits for it
-            coming.remove(task)
-            if not coming and self._coming.get(key) is coming:
-                del self._coming[key]
             if not task.cancelled() and task.exception() is None:
                 self.give(task.result())
 
@@ -85,7 +81,8 @@ class Pool:
     async def connect(self, origin: Origin, tls: TLS, limit: float, url: str) -> ClientConnection:
         """A connection that was opened ahead, or a new one. Every foreign error ends here."""
         if coming := self._coming.get((origin, tls)):
-            task = coming.pop(0)
+            task = coming[0]
+            self._take_coming((origin, tls), task)
             try:
                 return await task
             except asyncio.CancelledError:
@@ -135,6 +132,16 @@ class Pool:
             error.url = public_url(url)
             raise
         return connection
+
+    def _take_coming(self, key: Key, task: asyncio.Task[ClientConnection]) -> bool:
+        """Whether it was still nobody's; it is the caller's now."""
+        coming = self._coming.get(key, [])
+        if task not in coming:
+            return False
+        coming.remove(task)
+        if not coming:
+            del self._coming[key]
+        return True
 
     def abort(self) -> list[asyncio.Future[Any]]:
         """Drop every connection; returns a future for each, done when its socket is closed."""
