@@ -23,6 +23,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.farewells import Farewells
+from livepeer.client.http.in_flight import InFlight
 from livepeer.client.http.tls import origin
 from livepeer.client.untrusted import LARGE, shown_url
 from livepeer.trickle.text import printable
@@ -51,6 +52,7 @@ class Http:
 
     def __init__(self) -> None:
         self.farewells = Farewells()
+        self.in_flight = InFlight()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -147,7 +149,10 @@ class Http:
         try:
             await self.farewells.aclose()
         finally:
-            await self._session.close()
+            try:
+                await self.in_flight.aclose()
+            finally:
+                await self._session.close()
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

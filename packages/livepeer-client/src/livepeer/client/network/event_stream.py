@@ -107,6 +107,9 @@ class EventStream:
             # Only a caller that leaves frees the place at the orchestrator, so leave at once.
             running.close()
             self.ended = self._error is None
+        elif not chunk and not running.ends_with_done:
+            running.close()
+            self.ended = True
         elif not chunk or self._parser.flooded:
             running.close()
             self._error = running.failed(self._interrupted(None))

@@ -78,6 +78,8 @@ class RunningJob:
     """What of our headers nobody may read in an error, should the answer repeat it."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session of a live runner that it runs in, to be released by whoever reads the answer."""
+    ends_with_done: bool = True
+    """A stream of it is whole only with `[DONE]`; else the orderly end of its body is its end."""
     output: Mapping[str, Any] | None = field(default=None, repr=False)
     """The JSON Schema of the result, where it is known."""
 

@@ -1,98 +1,68 @@
 """The road by an orchestrator's live runners: its discovery tells, requests go through its proxy.
 
 A single-shot runner takes a request as it is. A persistent one takes it in a session, which is
-reserved for the start of a stream and released by whoever holds it (`release`).
+reserved for the start of a stream and released by whoever holds it (`Reservations`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any, Final, TypeVar
 
 from livepeer.client.exceptions import (
-    CallTimeoutError,
     InvalidInputError,
     LivepeerError,
     NoCapacityError,
     NoOrchestratorError,
     PaymentRequiredError,
-    PipelineError,
-    ProtocolError,
 )
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.requests import SMALL, Http, read
+from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
+from livepeer.client.network.reservations import Reservations, meant
 from livepeer.client.network.roads import Candidate, post
+from livepeer.client.network.runner_lists import RunnerLists
 from livepeer.client.network.selection import Attempt, FailureMemory
 from livepeer.client.protocol.discovery import (
-    DISCOVERY_BYTES,
-    DISCOVERY_PATH,
     PERSISTENT,
     SINGLE_SHOT,
+    OpenApp,
     ReservedPlace,
     RunnerEntry,
-    place_in,
-    runners_in,
 )
-from livepeer.client.protocol.results import error_of
+from livepeer.client.protocol.wire import path_of
 from livepeer.client.types import Offer
-from livepeer.client.untrusted import LARGE, loads
 
-logger = logging.getLogger(__name__)
-
-DISCOVERY_LIMIT: Final = 2.0
-"""Seconds that a discovery may take, as go-livepeer's own signer waits for one."""
-LISTED_SECONDS: Final = 5.0
-"""Free places change from call to call, so a list is good for calls in a row and no longer."""
-EMPTY_SECONDS: Final = 1.0
-"""One may register at any moment where there is none yet."""
-NONE_SECONDS: Final = 60.0
-"""An orchestrator that has no live runners, or does not tell, is asked again after this."""
-LISTS: Final = 256
-"""Orchestrators whose runners are remembered."""
-RESERVE_LIMIT: Final = 10.0
-RELEASE_LIMIT: Final = 1.5
-"""Seconds for a session to be reserved, and to be released."""
 TRIES: Final = 8
 """Runners of one orchestrator that are asked in turn where those before them have no room."""
 START: Final = "/stream/start"
 
-_GONE: Final = ("runner not found", "runner session not found", "live runners are not supported")
-"""The orchestrator's words for a runner that was there a moment ago (404)."""
-_WRONG_MODE: Final = ("runner is not single-shot", "only persistent runners have sessions")
+T = TypeVar("T")
 
 
 class LiveRunners:
-    """Offers by discovery; requests to single-shot runners, sessions with persistent ones.
-
-    Plain dicts with single operations: safe across threads.
-    """
+    """Offers by discovery; requests to single-shot runners, sessions with persistent ones."""
 
     name = "live-runner"
     gateway = False
 
     def __init__(self, trust: TlsPolicy) -> None:
         self._trust = trust
-        self._listed: dict[str, tuple[tuple[RunnerEntry, ...], float]] = {}
+        self._lists = RunnerLists(trust)
+        self._reservations = Reservations(trust)
         self._failures = FailureMemory()
 
     async def offer(
         self, http: Http, orchestrator: str, capability: str, deadline: Deadline
     ) -> Offer | None:
         begun = time.monotonic()
-        runners = [
-            each
-            for each in await self.runners(http, orchestrator, deadline)
-            if each.app == capability
-        ]
+        listed = await self._lists.get(http, orchestrator, deadline, capability)
+        runners = [each for each in listed if each.app == capability]
         if not runners:
             return None
         free = [each for each in runners if each.price == 0]
@@ -109,36 +79,6 @@ class LiveRunners:
             mode=best.mode,
         )
 
-    async def runners(
-        self, http: Http, orchestrator: str, deadline: Deadline
-    ) -> tuple[RunnerEntry, ...]:
-        """Those that it lists; none where it knows no live runners, or does not tell."""
-        known = self._listed.get(orchestrator)
-        if known is not None and known[1] > time.monotonic():
-            return known[0]
-        limit = Deadline(max(0.001, min(DISCOVERY_LIMIT, deadline.remaining())))
-        try:
-            reply = await http.fetch(
-                "GET",
-                orchestrator + DISCOVERY_PATH,
-                ssl=self._trust.for_peer(),
-                deadline=limit,
-                where={"orchestrator": orchestrator},
-                limit=DISCOVERY_BYTES,
-            )
-        except (CallTimeoutError, ProtocolError) as error:
-            logger.debug("%s tells no live runners: %s", orchestrator, error)
-            return self._keep(orchestrator, (), NONE_SECONDS)
-        except LivepeerError as error:
-            # It cannot be reached now: its other road says why.
-            logger.debug("%s tells no live runners: %s", orchestrator, error)
-            return ()
-        if reply.status != 200:
-            return self._keep(orchestrator, (), NONE_SECONDS)
-        body = reply.body
-        runners = await asyncio.to_thread(_read, body) if len(body) > LARGE else _read(body)
-        return self._keep(orchestrator, runners, LISTED_SECONDS if runners else EMPTY_SECONDS)
-
     async def send(
         self,
         http: Http,
@@ -151,26 +91,63 @@ class LiveRunners:
     ) -> RunningJob:
         if to.offer is None:  # in a session that is there
             return await self._post(http, task, to, deadline, attempts)
-        if not to.offer.free:
+        mode = PERSISTENT if task.path == START else SINGLE_SHOT
+        fit = await self._fit(http, task.capability, to, deadline, mode)
+
+        async def by(runner: RunnerEntry) -> RunningJob:
+            return await self._by(http, runner, task, to, deadline, attempts)
+
+        return await self._first(to, fit, by, deadline)
+
+    async def open(
+        self, http: Http, app: str, to: Candidate, deadline: Deadline, attempts: tuple[Attempt, ...]
+    ) -> OpenApp:
+        """An app to send requests to: in a session, or, of single-shot runners, one by one."""
+        fit = await self._fit(http, app, to, deadline, PERSISTENT, SINGLE_SHOT)
+
+        async def by(runner: RunnerEntry) -> OpenApp:
+            if runner.mode == SINGLE_SHOT:
+                return OpenApp(to.place, app, runner.mode, runner.path)
+            place = await self._reservations.reserve(http, runner, app, to, deadline)
+            return OpenApp(to.place, app, runner.mode, place.app, place)
+
+        return await self._first(to, fit, by, deadline)
+
+    async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
+        """Give a session back."""
+        await self._reservations.release(http, orchestrator, place)
+
+    async def _fit(
+        self, http: Http, app: str, to: Candidate, deadline: Deadline, *modes: str
+    ) -> list[RunnerEntry]:
+        """Its runners of the first of these modes that it has any of, best first."""
+        if to.offer is not None and not to.offer.free:
             # The seam of payments: an answer 402 is a challenge, which is to be answered here.
             raise PaymentRequiredError(
-                f"{task.capability!r} has a price there, and live runners cannot be paid yet",
-                capability=task.capability,
+                f"{app!r} has a price there, and live runners cannot be paid yet",
+                capability=app,
                 orchestrator=to.place,
             )
-        mode = PERSISTENT if task.path == START else SINGLE_SHOT
-        runners = [
-            each
-            for each in await self.runners(http, to.place, deadline)
-            if each.app == task.capability and each.price == 0
-        ]
-        fit = self._ranked(to.place, [each for each in runners if each.mode == mode])
-        if not fit:
-            raise _none_fits(task, to, bool(runners), mode)
+        listed = await self._lists.get(http, to.place, deadline, app)
+        runners = [each for each in listed if each.app == app and each.price == 0]
+        for mode in modes:
+            fit = self._ranked(to.place, [each for each in runners if each.mode == mode])
+            if fit:
+                return fit[:TRIES]
+        raise _none_fits(app, to, bool(runners), modes[0])
+
+    async def _first(
+        self,
+        to: Candidate,
+        runners: list[RunnerEntry],
+        by: Callable[[RunnerEntry], Awaitable[T]],
+        deadline: Deadline,
+    ) -> T:
+        """What the first of them gives that takes it; the error of the last where none does."""
         last: LivepeerError | None = None
-        for runner in fit[:TRIES]:
+        for runner in runners:
             try:
-                running = await self._by(http, runner, task, to, deadline, attempts)
+                result = await by(runner)
             except (NoCapacityError, NoOrchestratorError) as error:
                 self._failed(to.place, runner)
                 last = error
@@ -182,27 +159,9 @@ class LiveRunners:
                     self._failed(to.place, runner)
                 raise
             self._failures.succeeded(to.place + runner.path)
-            return running
+            return result
         assert last is not None
         raise last
-
-    async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
-        """Give a session back. A failure is logged: the runner ends what nobody uses."""
-        deadline = Deadline(RELEASE_LIMIT)
-        try:
-            response = await http.open(
-                "POST",
-                f"{orchestrator}{place.control}/stop",
-                ssl=self._trust.for_peer(),
-                deadline=deadline,
-                where={"orchestrator": orchestrator},
-            )
-            await read(response, deadline, limit=SMALL)
-        except LivepeerError as error:
-            logger.warning("a session at %s may stay reserved: %s", orchestrator, error)
-            return
-        if response.status not in (204, 404):
-            logger.warning("a session at %s may stay reserved: %d", orchestrator, response.status)
 
     async def _by(
         self,
@@ -214,9 +173,10 @@ class LiveRunners:
         attempts: tuple[Attempt, ...],
     ) -> RunningJob:
         if runner.mode == SINGLE_SHOT:
-            path = f"{runner.path}/{quote(task.route.lstrip('/'), safe='/')}"
-            return await self._post(http, replace(task, path=path), to, deadline, attempts)
-        place = await self._reserve(http, runner, task, to, deadline)
+            path = f"{runner.path}/{path_of(task.route.lstrip('/'))}"
+            running = await self._post(http, replace(task, path=path), to, deadline, attempts)
+            return replace(running, ends_with_done=runner.ours)
+        place = await self._reservations.reserve(http, runner, task.capability, to, deadline)
         try:
             running = await self._post(
                 http, replace(task, path=place.app + START), to, deadline, attempts
@@ -240,58 +200,7 @@ class LiveRunners:
         try:
             return await post(http, self._trust, task, job, to, {}, deadline, attempts)
         except LivepeerError as error:
-            raise _meant(error) from error.__cause__
-
-    async def _reserve(
-        self, http: Http, runner: RunnerEntry, task: Task, to: Candidate, deadline: Deadline
-    ) -> ReservedPlace:
-        """A session of the runner. One that comes after its caller has left is released."""
-        asked = asyncio.ensure_future(self._ask_for_place(http, runner, task, to))
-        try:
-            async with deadline.timeout():
-                return await asyncio.shield(asked)
-        except BaseException as error:
-            if not asked.done() or (not asked.cancelled() and asked.exception() is None):
-                http.farewells.say(partial(self._undo, http, to.place, asked))
-            if isinstance(error, TimeoutError) and not isinstance(error, LivepeerError):
-                raise CallTimeoutError(
-                    f"no session within the {deadline.seconds:g} s of this call",
-                    phase="answer",
-                    capability=task.capability,
-                    orchestrator=to.place,
-                ) from error
-            raise
-
-    async def _undo(
-        self, http: Http, orchestrator: str, asked: asyncio.Future[ReservedPlace]
-    ) -> None:
-        with suppress(LivepeerError):
-            await self.release(http, orchestrator, await asyncio.shield(asked))
-
-    async def _ask_for_place(
-        self, http: Http, runner: RunnerEntry, task: Task, to: Candidate
-    ) -> ReservedPlace:
-        where: dict[str, Any] = {"capability": task.capability, "orchestrator": to.place}
-        deadline = Deadline(RESERVE_LIMIT)
-        response = await http.open(
-            "POST",
-            to.place + runner.path,
-            ssl=self._trust.for_peer(),
-            deadline=deadline,
-            where=where,
-        )
-        body = await read(response, deadline, limit=SMALL, where=where)
-        if response.status != 200:
-            error = error_of(response.status, response.headers, body, gateway=False, where=where)
-            error.may_have_run = False
-            raise _meant(error)
-        try:
-            place = place_in(loads(body))
-        except ValueError:
-            place = None
-        if place is None:
-            raise ProtocolError("its answer to a reservation names no session", **where)
-        return place
+            raise meant(error) from error.__cause__
 
     def _ranked(self, orchestrator: str, runners: list[RunnerEntry]) -> list[RunnerEntry]:
         weights = self._failures.weights()
@@ -304,52 +213,15 @@ class LiveRunners:
 
     def _failed(self, orchestrator: str, runner: RunnerEntry) -> None:
         self._failures.failed(orchestrator + runner.path)
-        self._listed.pop(orchestrator, None)
-
-    def _keep(
-        self, orchestrator: str, runners: tuple[RunnerEntry, ...], seconds: float
-    ) -> tuple[RunnerEntry, ...]:
-        while len(self._listed) >= LISTS and orchestrator not in self._listed:
-            self._listed.pop(next(iter(self._listed)), None)
-        self._listed[orchestrator] = (runners, time.monotonic() + seconds)
-        return runners
+        self._lists.forget(orchestrator)
 
 
-def _read(body: bytes) -> tuple[RunnerEntry, ...]:
-    try:
-        return runners_in(loads(body))
-    except ValueError:
-        return ()
-
-
-def _none_fits(task: Task, to: Candidate, known: bool, mode: str) -> LivepeerError:
-    where: dict[str, Any] = {"capability": task.capability, "orchestrator": to.place}
+def _none_fits(app: str, to: Candidate, known: bool, mode: str) -> LivepeerError:
+    where: dict[str, Any] = {"capability": app, "orchestrator": to.place}
     if not known:
-        return NoOrchestratorError(f"{task.capability!r} is not listed there any more", **where)
+        return NoOrchestratorError(f"{app!r} is not listed there any more", **where)
     if mode == SINGLE_SHOT:
-        told = f"{task.capability!r} is a live runner with sessions: call it with live()"
+        told = f"{app!r} is a live runner with sessions: call it with live() or session()"
     else:
-        told = f"{task.capability!r} answers single requests: call it with run() or stream()"
+        told = f"{app!r} answers single requests: call it with run() or stream()"
     return InvalidInputError(told, **where)
-
-
-def _meant(error: LivepeerError) -> LivepeerError:
-    """The orchestrator's own refusals, which are no answers of an app."""
-    text = error.message.lower()
-    gone = isinstance(error, PipelineError) and error.status == 404
-    if gone and getattr(error, "type", None) is None and any(each in text for each in _GONE):
-        return NoOrchestratorError(
-            f"its runner is gone: {error.message}",
-            capability=error.capability,
-            orchestrator=error.orchestrator,
-            status=404,
-        )
-    if error.status == 400 and any(each in text for each in _WRONG_MODE):
-        return InvalidInputError(
-            f"{error.message} (run() and stream() are for single-shot runners, live() for"
-            " persistent ones)",
-            capability=error.capability,
-            orchestrator=error.orchestrator,
-            status=400,
-        )
-    return error

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, cast
 
 from livepeer.client.protocol.wire import INT64, amount
+from livepeer.client.untrusted import loads
 from livepeer.trickle.text import printable
 
 DISCOVERY_PATH: Final = "/discovery"
@@ -20,6 +21,9 @@ DISCOVERY_BYTES: Final = 1 << 20
 RUNNERS: Final = 1_000
 """Runners that one orchestrator may list, and entries of its answer; the rest is not looked at."""
 NAME_LENGTH: Final = 500
+METADATA_LENGTH: Final = 1_024
+"""go-livepeer takes as many bytes."""
+SDK: Final = "livepeer-runner/"
 
 SINGLE_SHOT: Final = "single-shot"
 PERSISTENT: Final = "persistent"
@@ -46,6 +50,23 @@ class RunnerEntry:
     told: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """The entry itself."""
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is made with this SDK, by what it tells the public."""
+        return str(self.metadata.get("sdk", "")).startswith(SDK)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What it tells the public beside go-livepeer's own fields: JSON by convention."""
+        text = self.told.get("metadata")
+        if not isinstance(text, str) or len(text) > METADATA_LENGTH:
+            return {}
+        try:
+            value = loads(text)
+        except ValueError:
+            return {}
+        return value if isinstance(value, Mapping) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class ReservedPlace:
@@ -53,6 +74,19 @@ class ReservedPlace:
 
     app: str = field(repr=False)
     control: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApp:
+    """An app that requests go to, at the orchestrator `place`."""
+
+    place: str
+    app: str
+    mode: Mode
+    path: str = field(repr=False)
+    """What its own paths follow; in a session a credential."""
+    reserved: ReservedPlace | None = field(default=None, repr=False)
+    """The session, None where each request is one by itself."""
 
 
 def runners_in(answer: Any) -> tuple[RunnerEntry, ...]:

@@ -23,6 +23,8 @@ INT64: Final = (1 << 63) - 1
 """go-livepeer's numbers are no larger."""
 _DECIMAL: Final = re.compile(r"[0-9]{1,19}(?:\.[0-9]{1,19})?")
 
+_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
 FIELDS: Final = 20
 """Fields named in one error, and letters in each of them."""
 FIELD_LENGTH: Final = 300
@@ -78,7 +80,12 @@ def job_url(base: str, route: str) -> str:
 
     The part behind the prefix is never left out: go-livepeer redirects a path without it.
     """
-    return f"{base}{JOB_PATH}{quote(route.lstrip('/'), safe='/')}"
+    return f"{base}{JOB_PATH}{path_of(route.lstrip('/'))}"
+
+
+def path_of(route: str) -> str:
+    """A route as it goes over the wire; what is escaped in it already stays as it is."""
+    return quote(_LONE_PERCENT.sub("%25", route), safe="/%")
 
 
 def token_headers(capability: str, address: str, signature: str) -> dict[str, str]:

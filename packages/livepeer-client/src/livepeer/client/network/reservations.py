@@ -1,0 +1,131 @@
+"""Sessions of persistent live runners: reserved, and given back by whoever holds them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    InvalidInputError,
+    LivepeerError,
+    NoOrchestratorError,
+    PipelineError,
+    ProtocolError,
+)
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.requests import SMALL, Http, read
+from livepeer.client.http.tls import TlsPolicy
+from livepeer.client.network.roads import Candidate
+from livepeer.client.protocol.discovery import ReservedPlace, RunnerEntry, place_in
+from livepeer.client.protocol.results import error_of
+from livepeer.client.untrusted import loads
+
+logger = logging.getLogger(__name__)
+
+RESERVE_LIMIT: Final = 10.0
+RELEASE_LIMIT: Final = 1.5
+"""Seconds for a session to be reserved, and to be released."""
+
+_GONE: Final = ("runner not found", "runner session not found", "live runners are not supported")
+"""The orchestrator's words for a runner that was there a moment ago (404)."""
+_WRONG_MODE: Final = ("runner is not single-shot", "only persistent runners have sessions")
+
+
+class Reservations:
+    """Reserves sessions and releases them, also those that came too late for their caller."""
+
+    def __init__(self, trust: TlsPolicy) -> None:
+        self._trust = trust
+
+    async def reserve(
+        self, http: Http, runner: RunnerEntry, app: str, to: Candidate, deadline: Deadline
+    ) -> ReservedPlace:
+        """A session of the runner. One that comes after its caller has left is released."""
+        asked = asyncio.ensure_future(self._ask(http, runner, app, to))
+        try:
+            async with deadline.timeout():
+                return await asyncio.shield(asked)
+        except BaseException as error:
+            if not asked.done() or (not asked.cancelled() and asked.exception() is None):
+                http.farewells.say(partial(self._undo, http, to.place, asked))
+            if isinstance(error, TimeoutError) and not isinstance(error, LivepeerError):
+                raise CallTimeoutError(
+                    f"no session within the {deadline.seconds:g} s of this call",
+                    phase="answer",
+                    capability=app,
+                    orchestrator=to.place,
+                ) from error
+            raise
+
+    async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
+        """Give a session back. A failure is logged: the runner ends what nobody uses."""
+        deadline = Deadline(RELEASE_LIMIT)
+        try:
+            response = await http.open(
+                "POST",
+                f"{orchestrator}{place.control}/stop",
+                ssl=self._trust.for_peer(),
+                deadline=deadline,
+                where={"orchestrator": orchestrator},
+            )
+            await read(response, deadline, limit=SMALL)
+        except LivepeerError as error:
+            logger.warning("a session at %s may stay reserved: %s", orchestrator, error)
+            return
+        if response.status not in (204, 404):
+            logger.warning("a session at %s may stay reserved: %d", orchestrator, response.status)
+
+    async def _undo(
+        self, http: Http, orchestrator: str, asked: asyncio.Future[ReservedPlace]
+    ) -> None:
+        with suppress(LivepeerError):
+            await self.release(http, orchestrator, await asyncio.shield(asked))
+
+    async def _ask(self, http: Http, runner: RunnerEntry, app: str, to: Candidate) -> ReservedPlace:
+        where: dict[str, Any] = {"capability": app, "orchestrator": to.place}
+        deadline = Deadline(RESERVE_LIMIT)
+        response = await http.open(
+            "POST",
+            to.place + runner.path,
+            ssl=self._trust.for_peer(),
+            deadline=deadline,
+            where=where,
+        )
+        body = await read(response, deadline, limit=SMALL, where=where)
+        if response.status != 200:
+            error = error_of(response.status, response.headers, body, gateway=False, where=where)
+            error.may_have_run = False
+            raise meant(error)
+        try:
+            place = place_in(loads(body))
+        except ValueError:
+            place = None
+        if place is None:
+            raise ProtocolError("its answer to a reservation names no session", **where)
+        return place
+
+
+def meant(error: LivepeerError) -> LivepeerError:
+    """The orchestrator's own refusals, which are no answers of an app."""
+    text = error.message.lower()
+    gone = isinstance(error, PipelineError) and error.status == 404
+    if gone and getattr(error, "type", None) is None and any(each in text for each in _GONE):
+        return NoOrchestratorError(
+            f"its runner is gone: {error.message}",
+            capability=error.capability,
+            orchestrator=error.orchestrator,
+            status=404,
+        )
+    if error.status == 400 and any(each in text for each in _WRONG_MODE):
+        return InvalidInputError(
+            f"{error.message} (run() and stream() are for single-shot runners, live() and session()"
+            " for persistent ones)",
+            capability=error.capability,
+            orchestrator=error.orchestrator,
+            status=400,
+        )
+    return error
