@@ -57,9 +57,11 @@ def context(
     platform: str = PLATFORM,
     sdk: str | None = None,
     secrets: tuple[str, ...] = (),
+    cache: bool = True,
 ) -> Iterator[Prepared]:
     """Stage all that an image is made from, in a temporary folder: the files that are meant, with
-    modes that every user can read. Raises `ProjectError`, `RequirementsError`."""
+    modes that every user can read. Without `cache` the index is asked for packages anew. Raises
+    `ProjectError`, `RequirementsError`."""
     if places := project.secrets():
         raise ProjectError(
             f"{', '.join(places[:5])}: this looks like a secret, which an image shows to all who "
@@ -69,7 +71,7 @@ def context(
         folder = Path(name)
         (folder / "wheels").mkdir()
         wheels = requirements.wheels(folder / "wheels", sdk)
-        locked = requirements.lock(project, wheels, platform=platform)
+        locked = requirements.lock(project, wheels, platform=platform, anew=not cache)
         if wrong := requirements.contradictions(project, locked.versions):
             raise ProjectError("; ".join(wrong))
         manifest = project.manifest
@@ -114,7 +116,9 @@ def build(
     `RequirementsError`, `EngineError` and its `StepFailed`."""
     secrets = secrets or {}
     epoch = _epoch(project.folder)
-    with context(project, platform=platform, sdk=sdk, secrets=tuple(secrets)) as prepared:
+    with context(
+        project, platform=platform, sdk=sdk, secrets=tuple(secrets), cache=cache
+    ) as prepared:
         # By its content: the name stands in the history of the image that is made from it.
         unlabelled = f"localhost/livepeer-build:{_hash(prepared.folder)}"
         built = engine.build(

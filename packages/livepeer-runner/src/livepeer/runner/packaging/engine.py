@@ -18,8 +18,12 @@ from livepeer.runner.packaging.registry.reference import is_here
 
 Name = Literal["docker", "podman", "buildah"]
 NAMES: tuple[Name, ...] = ("docker", "podman", "buildah")
+Builder = Literal["legacy", "buildkit", "buildx"]
+"""Docker's: the one of old; BuildKit in the daemon, as clients before 23 call it; and by buildx."""
 QUICK_SECONDS = 20.0
 RUN_SECONDS = 120.0
+FIRST_WITHOUT_BUILDKIT = 23
+"""The first version of Docker's client that needs buildx to ask the daemon's BuildKit."""
 TAIL = 40
 """Lines of a failing step that are shown."""
 
@@ -58,10 +62,10 @@ class Built:
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine. `buildkit`: docker with buildx, which can mount secrets and set times."""
+    """One engine; `builder` tells which of Docker's is used."""
 
     name: Name
-    buildkit: bool = False
+    builder: Builder | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @classmethod
@@ -78,7 +82,7 @@ class Engine:
             probe = ["version", "--format", "{{.Server.Version}}"] if name == "docker" else ["info"]
             done = _quick([name, *probe])
             if done.returncode == 0:
-                return cls(name, buildkit=name == "docker" and _has_buildx())
+                return cls(name, _builder() if name == "docker" else None)
             told.append(f"{name}: {_last(done.stderr)}")
         raise EngineError(
             "no engine that can build: " + "; ".join(told) + ". Start Docker, or install buildah "
@@ -88,9 +92,14 @@ class Engine:
     @property
     def reproducible(self) -> str | None:
         """Why two builds of the same files may differ; None where they do not."""
-        if self.name in ("buildah", "podman") or self.buildkit:
+        if self.name in ("buildah", "podman") or self.builder == "buildx":
             return None
         return "docker without buildx writes the time into each layer"
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether a step may have a secret that no layer keeps."""
+        return self.builder != "legacy"
 
     def build(
         self,
@@ -106,9 +115,9 @@ class Engine:
     ) -> Built:
         """Build `context/Dockerfile` as `tag`. `secrets`: values for `RUN --mount=type=secret`,
         handed over in files that only this user can read. Raises `StepFailed`, `EngineError`."""
-        if secrets and self.name == "docker" and not self.buildkit:
+        if secrets and not self.keeps_secrets:
             raise EngineError(
-                "docker without buildx would keep a secret in a layer: install docker-buildx, or "
+                "docker's legacy builder would keep a secret in a layer: install docker-buildx, or "
                 "use --engine buildah"
             )
         command = [*self._build_command(epoch, cache), "--tag", tag, "--platform", platform]
@@ -116,7 +125,7 @@ class Engine:
             command += ["--label", f"{name}={value}"]
         environ = dict(self.environ)
         if self.name == "docker":
-            environ["DOCKER_BUILDKIT"] = "1" if self.buildkit else "0"
+            environ["DOCKER_BUILDKIT"] = "0" if self.builder == "legacy" else "1"
             if epoch is not None:
                 environ["SOURCE_DATE_EPOCH"] = str(epoch)
         started = time.monotonic()
@@ -184,10 +193,13 @@ class Engine:
 
     def _build_command(self, epoch: int | None, cache: bool) -> list[str]:
         if self.name == "docker":
-            command = ["docker", "buildx", "build"] if self.buildkit else ["docker", "build"]
-            if self.buildkit:
+            command = ["docker", "build"]
+            if self.builder == "buildkit":
+                command.append("--progress=plain")
+            elif self.builder == "buildx":
                 rewrite = "" if epoch is None else ",rewrite-timestamp=true"
-                command += ["--provenance=false", "--sbom=false", "--progress=plain"]
+                command = ["docker", "buildx", "build", "--progress=plain"]
+                command += ["--provenance=false", "--sbom=false"]
                 command += [f"--output=type=docker{rewrite}"]
             return [*command, *([] if cache else ["--no-cache"])]
         command = [self.name, "bud" if self.name == "buildah" else "build"]
@@ -245,8 +257,15 @@ class Engine:
         return done.stdout
 
 
-def _has_buildx() -> bool:
-    return _quick(["docker", "buildx", "version"]).returncode == 0
+def _builder() -> Builder:
+    """The best that docker has here; `DOCKER_BUILDKIT=0` asks for the legacy one, as ever."""
+    if os.environ.get("DOCKER_BUILDKIT") == "0":
+        return "legacy"
+    if _quick(["docker", "buildx", "version"]).returncode == 0:
+        return "buildx"
+    client = _quick(["docker", "version", "--format", "{{.Client.Version}}"]).stdout
+    major = client.strip().partition(".")[0]
+    return "buildkit" if major.isdigit() and int(major) < FIRST_WITHOUT_BUILDKIT else "legacy"
 
 
 def _quick(command: list[str], seconds: float = QUICK_SECONDS) -> subprocess.CompletedProcess[str]:

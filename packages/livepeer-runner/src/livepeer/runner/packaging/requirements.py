@@ -14,12 +14,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from livepeer.runner.packaging.project import Project
+from livepeer.runner.packaging.reuse import key, reuse
 
 SDK = ("livepeer-trickle", "livepeer-runner")
 RESOLVE_SECONDS = 300.0
 BUILD_SECONDS = 300.0
+WHEEL_SECONDS = 30 * 24 * 3600.0
+LOCK_SECONDS = 24 * 3600.0
+"""So long the same requirements stay the same packages; `--no-cache` asks the index again."""
 
 _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+
+_OTHER_FILES = re.compile(rb"^\s*(?:-[rce]|--(?:req|con|edit)|[./])|file:", re.MULTILINE)
 
 
 class RequirementsError(Exception):
@@ -68,8 +74,7 @@ def wheels(folder: Path, source: str | None = None) -> list[Path]:
         url = urlsplit(json.loads(told)["url"])
         place = Path(unquote(url.path))
         if url.scheme == "file" and place.is_dir():
-            command = [*uv(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(place)]
-            _run(command, BUILD_SECONDS)
+            _build_wheel(name, place, folder)
         elif url.scheme == "file" and place.is_file():
             shutil.copy2(place, folder)
         else:
@@ -81,21 +86,56 @@ def wheels(folder: Path, source: str | None = None) -> list[Path]:
     return made
 
 
-def lock(project: Project, wheels: list[Path], *, platform: str) -> Locked:
-    """Resolve for the image's Python and platform. Raises `RequirementsError`."""
+def _build_wheel(name: str, source: Path, folder: Path) -> None:
+    """Of a folder of the workspace; one that was made of the same files is taken as it is."""
+    files = [source / "pyproject.toml", *sorted((source / "src").rglob("*"))]
+    inputs = [
+        part
+        for file in files
+        if file.is_file() and "__pycache__" not in file.parts
+        for part in (str(file.relative_to(source)).encode(), file.read_bytes())
+    ]
+    stem = f"{name.replace('-', '_')}-{metadata.version(name)}"
+    wheel = folder / f"{stem}-py3-none-any.whl"
+
+    def build() -> bytes:
+        command = [*uv(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(source)]
+        _run(command, BUILD_SECONDS)
+        return wheel.read_bytes()
+
+    wheel.write_bytes(reuse("wheel", key([stem.encode(), *inputs]), build, seconds=WHEEL_SECONDS))
+
+
+def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = False) -> Locked:
+    """Resolve for the image's Python and platform. Raises `RequirementsError`.
+
+    `anew` asks the index also where the same was asked within `LOCK_SECONDS`.
+    """
     python = project.manifest.python
     lines = [f"livepeer-runner=={metadata.version('livepeer-runner')}", *python.packages]
+    inputs = [wheel.name.encode() + wheel.read_bytes() for wheel in wheels]
+    inputs += [line.encode() for line in lines]
     if python.requirements is not None:
-        lines.append(f"-r {project.folder / python.requirements}")
+        file = project.folder / python.requirements
+        lines.append(f"-r {file}")
+        inputs.append(file.read_bytes())
+        # Of files that it names in turn nothing is known here.
+        anew = anew or _OTHER_FILES.search(inputs[-1]) is not None
     command = [
         *uv(),
         *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
         *("--python-version", python.version),
         *("--python-platform", f"{_machine(platform)}-manylinux_2_28"),
     ]
+    inputs += [word.encode() for word in command]
+    inputs += [f"{k}={v}".encode() for k, v in sorted(os.environ.items()) if k.startswith("UV_")]
     if wheels:
         command += ["--find-links", str(wheels[0].parent)]
-    text = _run([*command, "-"], RESOLVE_SECONDS, "\n".join(lines))
+
+    def resolve() -> bytes:
+        return _run([*command, "-"], RESOLVE_SECONDS, "\n".join(lines)).encode()
+
+    text = reuse("lock", key(inputs), resolve, seconds=LOCK_SECONDS, anew=anew).decode()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
     own: list[str] = []
     others: list[str] = []
