@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import time
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
@@ -31,6 +32,8 @@ SENT_AHEAD = 16
 UNWANTED_BYTES = 128 * 1024 * 1024
 """What is read of a body after its answer, since closing early could be taken for a breakdown."""
 CONNECTIONS = 1024
+LEAVING_SECONDS = 1.0
+"""When the server ends: for a request that may be on its way already."""
 _LINGER_SECONDS = 1.0
 _WARN_SECONDS = 60.0
 
@@ -53,6 +56,8 @@ class _Refused(Exception):
 class BoundedConnection(HttpToolsProtocol):
     """One caller's connection."""
 
+    leaving: ClassVar[bool] = False
+    """Of the class of one server (`limited`): it ends, and each connection with its next answer."""
     most: ClassVar[int] = CONNECTIONS
     head_seconds: ClassVar[float] = HEAD_SECONDS
     _warned: ClassVar[float] = float("-inf")
@@ -86,6 +91,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(SILENT_SECONDS, self._head_is_late)
         if len(self.connections) > self.most:
             self._make_room()
+        if self.leaving:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timers()
@@ -95,7 +102,7 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return  # read and forgotten, so that the answer is not lost to a reset
-        if self._latest is None and self._unparsed == 0:
+        if self._latest is None and self._unparsed == 0 and not self.leaving:
             self._stop_timers()
         self._unparsed += len(data)
         super().data_received(data)
@@ -104,6 +111,36 @@ class BoundedConnection(HttpToolsProtocol):
         elif self._unparsed and self._in_head and self._head_timer is None:
             self._since = self.loop.time()
             self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+
+    def shutdown(self) -> None:
+        """The server ends: what the caller has sent, or is about to send, is answered first.
+
+        To close a connection with a request in it resets it under its caller, who cannot know
+        whether it was run. An idle one that an answer went over before is closed at once: that a
+        request may cross its end is HTTP's own, and clients send it again (RFC 9112, 9.3.1).
+        """
+        if not self.waits:
+            super().shutdown()
+            return
+        if self._unparsed or self._has_arrived():
+            seconds = LEAVING_SECONDS
+        elif self._latest is None:
+            seconds = self._since + LEAVING_SECONDS - self.loop.time()
+        else:
+            seconds = 0.0
+        self._stop_timers()
+        if seconds > 0:
+            self._head_timer = self.loop.call_later(seconds, self._head_is_late)
+        else:
+            self.transport.close()
+
+    def _has_arrived(self) -> bool:
+        """Whether bytes wait in the socket that the loop has not read yet."""
+        if not hasattr(select, "poll"):  # Windows
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     # --- what the parser calls -------------------------------------------------------------------
 
@@ -123,6 +160,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_headers_complete()
         if waited:
             self._answering = self.cycle
+        if self.leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0

@@ -138,6 +138,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        kind = self.config.http_protocol_class
+        if issubclass(kind, connection.BoundedConnection):
+            kind.leaving = True  # also for one that is accepted at this very moment
+        await super().shutdown(sockets)
+
 
 def run(main: Coroutine[Any, Any, None], config: uvicorn.Config) -> None:
     """As `asyncio.run`, on a loop of the server's kind.
