@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -23,75 +21,7 @@ from livepeer.client.protocol.discovery import RUNNERS, place_in, runners_in
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.registration import Capability, Registration
 
-
-class App:
-    """A service that says what it was asked; `hold` keeps requests waiting."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.hold: asyncio.Event | None = None
-        self.url = ""
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.path)
-        body = await request.read()
-        if request.path.endswith("/schema"):
-            return web.json_response({"error": "no schema"}, status=404)
-        if self.hold is not None:
-            await self.hold.wait()
-        if request.path.endswith("/events"):
-            return web.Response(
-                text='data: {"n": 1}\n\ndata: [DONE]\n\n', content_type="text/event-stream"
-            )
-        if request.path.endswith("/broken"):
-            return web.json_response({"error": {"type": "boom", "message": "no"}}, status=500)
-        return web.json_response({"path": request.path, "body": body.decode()})
-
-
-@asynccontextmanager
-async def serving(app: App | None = None) -> AsyncIterator[App]:
-    app = app or App()
-    site = web.Application()
-    site.router.add_route("*", "/{tail:.*}", app.answer)
-    runner = web.AppRunner(site, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        listener = web.TCPSite(runner, "127.0.0.1", 0)
-        await listener.start()
-        app.url = f"http://127.0.0.1:{runner.addresses[0][1]}/base"
-        yield app
-    finally:
-        await runner.cleanup()
-
-
-async def heartbeat(orchestrator: LocalOrchestrator, app: App, **says: Any) -> None:
-    says = {"runner_id": "one", "app": "test/app", "mode": "single-shot", **says}
-    connector = aiohttp.TCPConnector(ssl=False)
-    async with (
-        aiohttp.ClientSession(connector=connector) as http,
-        http.post(
-            f"{orchestrator.url}/runners/heartbeat",
-            json={"runner_url": app.url, **says},
-            headers={"Authorization": orchestrator.secret},
-        ) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
-
-
-def gateway(orchestrator: LocalOrchestrator, **more: Any) -> Gateway:
-    return Gateway(orch_url=orchestrator.url, tls="insecure", **more)
-
-
-def reserved(orchestrator: LocalOrchestrator) -> int:
-    return sum(len(each.sessions) for each in orchestrator.runners)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2_000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not become so in 20 s")
+from .live_runners import App, gateway, heartbeat, reserved, serving, until
 
 
 async def test_run_and_stream_reach_a_single_shot_runner_and_leave_no_session() -> None:

@@ -13,6 +13,12 @@ import livepeer.client
 from livepeer.client import exceptions
 
 PUBLIC = [
+    "AppChannel",
+    "AppOpening",
+    "AppResponse",
+    "AppSession",
+    "AppStream",
+    "AppWebSocket",
     "AsyncStreamResponse",
     "CallTimeoutError",
     "CapabilityInfo",
@@ -40,6 +46,9 @@ PUBLIC = [
     "StreamEvent",
     "StreamInterruptedError",
     "StreamResponse",
+    "SyncAppSession",
+    "SyncAppStream",
+    "SyncAppWebSocket",
     "Token",
 ]
 

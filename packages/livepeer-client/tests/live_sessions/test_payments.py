@@ -77,7 +77,7 @@ def live(gw: Gateway) -> Any:
 async def signer(start: Start, monkeypatch: pytest.MonkeyPatch) -> ScriptedOrchestrator:
     server: ScriptedOrchestrator = await start()
     server.other = lambda _: reply(f"ticket-{len(server.others)}", content_type="text/plain")
-    monkeypatch.setattr("livepeer.client.gateway.signer_for", lambda *_: Payer(server.url))
+    monkeypatch.setattr("livepeer.client.engine.signer_for", lambda *_: Payer(server.url))
     monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.05)
     monkeypatch.setattr(live_outage, "PAUSE", 0.02)
     return server

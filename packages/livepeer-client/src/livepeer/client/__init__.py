@@ -14,6 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from livepeer.client.apps.channel import AppChannel
+    from livepeer.client.apps.opening import AppOpening
+    from livepeer.client.apps.response import AppResponse, AppStream
+    from livepeer.client.apps.session import AppSession
+    from livepeer.client.apps.sync import SyncAppSession, SyncAppStream, SyncAppWebSocket
+    from livepeer.client.apps.websocket import AppWebSocket
     from livepeer.client.config import Token
     from livepeer.client.exceptions import (
         CallTimeoutError,
@@ -41,6 +47,12 @@ if TYPE_CHECKING:
     from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
 
 __all__ = [
+    "AppChannel",
+    "AppOpening",
+    "AppResponse",
+    "AppSession",
+    "AppStream",
+    "AppWebSocket",
     "AsyncStreamResponse",
     "CallTimeoutError",
     "CapabilityInfo",
@@ -68,10 +80,19 @@ __all__ = [
     "StreamEvent",
     "StreamInterruptedError",
     "StreamResponse",
+    "SyncAppSession",
+    "SyncAppStream",
+    "SyncAppWebSocket",
     "Token",
 ]
 
 _HOMES = {
+    "AppChannel": "apps.channel",
+    "AppOpening": "apps.opening",
+    "AppResponse": "apps.response",
+    "AppSession": "apps.session",
+    "AppStream": "apps.response",
+    "AppWebSocket": "apps.websocket",
     "AsyncStreamResponse": "streams",
     "CapabilityInfo": "types",
     "FieldError": "types",
@@ -84,6 +105,9 @@ _HOMES = {
     "Schema": "schema.schema",
     "StreamEvent": "types",
     "StreamResponse": "streams",
+    "SyncAppSession": "apps.sync",
+    "SyncAppStream": "apps.sync",
+    "SyncAppWebSocket": "apps.sync",
     "Token": "config",
 }
 

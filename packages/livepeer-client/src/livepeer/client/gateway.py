@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -10,16 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from livepeer.client.calls import CallArguments, Calls, parsed
+from livepeer.client.calls import CallArguments, parsed
 from livepeer.client.config import Config, Token
-from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.pools import Pools
-from livepeer.client.http.tls import TlsPolicy
-from livepeer.client.network.dispatch import Dispatcher
-from livepeer.client.network.jobs import RunningJob
-from livepeer.client.network.schemas import Schemas
-from livepeer.client.payments import signer_for
-from livepeer.client.portal import Portal
+from livepeer.client.engine import Engine
 from livepeer.client.schema.schema import Schema
 from livepeer.client.streams import AsyncStreamResponse, StreamResponse
 from livepeer.client.types import CapabilityInfo, TlsMode
@@ -28,6 +20,7 @@ if TYPE_CHECKING:
     # Its default makes one signature do what two overloads would: without `output` it is Any.
     from typing_extensions import TypeVar
 
+    from livepeer.client.apps.opening import AppOpening
     from livepeer.client.calls import CallInput
     from livepeer.client.live.session import LiveSession
     from livepeer.trickle.media import AudioOutput, VideoOutput
@@ -90,7 +83,7 @@ class Gateway:
         trickle_hosts: str | Iterable[str] | None = None,
         max_retries: int | None = None,
     ) -> None:
-        self._config = Config.resolve(
+        config = Config.resolve(
             orch_url=orch_url,
             gateway_url=gateway_url,
             discovery_url=discovery_url,
@@ -103,16 +96,10 @@ class Gateway:
             trickle_hosts=trickle_hosts,
             max_retries=max_retries,
         )
-        self._trust = trust = TlsPolicy(self._config.tls)
-        signer = signer_for(self._config, trust)
-        self._dispatcher = Dispatcher(self._config, trust, signer)
-        self._schemas = Schemas(self._dispatcher)
-        self._calls = Calls(self._dispatcher, self._schemas)
-        self._pools = Pools()
-        self._portal = Portal()
+        self._engine = Engine(config)
 
     def __repr__(self) -> str:
-        config = self._config
+        config = self._engine.config
         if config.gateway:
             place = f"gateway_url={config.gateway!r}"
         else:
@@ -158,7 +145,7 @@ class Gateway:
         call = CallArguments(
             capability, input, model, timeout, route, idempotent, validate, max_retries
         )
-        return self._portal.call(self._run(call, output))
+        return self._engine.portal.call(self._run(call, output))
 
     async def run_async(
         self,
@@ -205,7 +192,7 @@ class Gateway:
         call = CallArguments(
             capability, input, model, timeout, route, idempotent, validate, max_retries
         )
-        return StreamResponse(self._portal, self._stream(call))
+        return StreamResponse(self._engine.portal, self._stream(call))
 
     def stream_async(
         self,
@@ -227,18 +214,14 @@ class Gateway:
         )
 
     async def _run(self, call: CallArguments, output: type[T] | None) -> T:
-        running = await self._start(call)
-        value = await self._calls.value(call, running)
+        running = await self._engine.start(call)
+        value = await self._engine.calls.value(call, running)
         return cast(T, value) if output is None else parsed(value, output, running)
 
     def _stream(self, call: CallArguments) -> AsyncStreamResponse:
-        return AsyncStreamResponse(partial(self._start, call))
+        return AsyncStreamResponse(partial(self._engine.start, call))
 
-    async def _start(self, call: CallArguments) -> RunningJob:
-        deadline = self._deadline(call.timeout)
-        return await self._calls.start(await self._pools.current(), call, deadline)
-
-    # -- live -----------------------------------------------------------------------------------
+    # -- sessions -------------------------------------------------------------------------------
 
     def live(
         self,
@@ -265,25 +248,29 @@ class Gateway:
 
         Nothing is sent before the session is entered; that raises what `run` raises.
         """
-        # The transport is imported by those who go live alone.
-        from livepeer.client.live.calls import LiveCalls
-        from livepeer.client.live.session import LiveSession
-        from livepeer.client.live.stream import Wanted
-
-        wanted = Wanted(capability, params, model, publish, subscribe, data)
-        calls = LiveCalls(
-            self._dispatcher,
-            self._schemas,
-            self._pools,
-            self._trust,
-            self._config.trickle_hosts,
-        )
+        channels = {"publish": publish, "subscribe": subscribe, "data": data}
         outputs = {
             name: value
             for name, value in (("output", output), ("audio", audio))
             if value is not _DEFAULT
         }
-        return LiveSession(calls, wanted, timeout, outputs)
+        return self._engine.live(capability, params, model, channels, outputs, timeout)
+
+    def session(self, app: str, *, timeout: float | None = None) -> AppOpening:
+        """A session with an app of live runners that may be anybody's, to send it requests.
+
+            async with gw.session("org/app") as session:
+                answer = await session.request("POST", "/detect", json={"x": 1})
+                print(answer.status, answer.json())
+
+        `with` in place of `async with` is the same without a loop. For apps that are made with this
+        SDK there are `run`, `stream` and `live`; `run` also calls any app that answers one JSON
+        body with another: `gw.run("org/app", input={...}, route="detect")`.
+
+        `timeout`: seconds that the session may take to begin, and each of its requests; the
+        gateway's by default. Nothing is sent before it is entered; that raises what `run` raises.
+        """
+        return self._engine.session(app, timeout)
 
     # -- what there is --------------------------------------------------------------------------
 
@@ -293,12 +280,13 @@ class Gateway:
         None if it does not tell, which containers made without this SDK may not. The request is a
         job, and paid for as one. `timeout` in seconds; raises what `run` raises.
         """
-        return self._portal.call(self.schema_async(capability, timeout=timeout))
+        return self._engine.portal.call(self.schema_async(capability, timeout=timeout))
 
     async def schema_async(self, capability: str, *, timeout: float | None = None) -> Schema | None:
         """`schema`, for async code."""
-        http = await self._pools.current()
-        return await self._schemas.get(http, capability, self._deadline(timeout))
+        engine = self._engine
+        http = await engine.pools.current()
+        return await engine.schemas.get(http, capability, engine.deadline(timeout))
 
     def capabilities(
         self, names: Iterable[str] | None = None, *, timeout: float | None = None
@@ -309,31 +297,25 @@ class Gateway:
         those that a discovery service lists. An orchestrator that did not answer is in
         `rejections`. Raises `ConfigurationError` with a `gateway_url`: a gateway tells nothing.
         """
-        return self._portal.call(self.capabilities_async(names, timeout=timeout))
+        return self._engine.portal.call(self.capabilities_async(names, timeout=timeout))
 
     async def capabilities_async(
         self, names: Iterable[str] | None = None, *, timeout: float | None = None
     ) -> list[CapabilityInfo]:
         """`capabilities`, for async code."""
-        http = await self._pools.current()
-        return await self._dispatcher.capabilities(http, names, self._deadline(timeout))
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._config.timeout if timeout is None else timeout)
+        engine = self._engine
+        http = await engine.pools.current()
+        return await engine.dispatcher.capabilities(http, names, engine.deadline(timeout))
 
     # -- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connections of the sync methods. A later call opens new ones."""
-        if self._portal.started:
-            self._portal.call(self._pools.aclose())
-            self._portal.close()
+        self._engine.close()
 
     async def aclose(self) -> None:
         """Close the connections of this loop, and those of the sync methods."""
-        await self._pools.aclose()
-        if self._portal.started:
-            await asyncio.to_thread(self.close)
+        await self._engine.aclose()
 
     def __enter__(self) -> Self:
         return self

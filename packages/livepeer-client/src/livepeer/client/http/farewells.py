@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final
 
 LAST_CALL: Final = 3.0
@@ -17,6 +17,16 @@ class Farewells:
 
     def __init__(self) -> None:
         self._said: dict[asyncio.Task[None], Work] = {}
+        self._due: dict[Hashable, Work] = {}
+
+    def owe(self, key: Hashable, work: Work) -> None:
+        """What is to be said when `key` is over, which is at the end of the loop at the latest."""
+        self._due[key] = work
+
+    def pay(self, key: Hashable) -> asyncio.Task[None] | None:
+        """Say what is owed to `key`, unless that has been done."""
+        work = self._due.pop(key, None)
+        return self.say(work) if work is not None else None
 
     def say(self, work: Work) -> asyncio.Task[None]:
         """Begin it now. Whoever waits for it does so in a shield: it goes on without them."""
@@ -32,6 +42,8 @@ class Farewells:
 
     async def aclose(self) -> None:
         """Let them be said: `LAST_CALL` seconds for all together."""
+        for key in list(self._due):
+            self.pay(key)
         said, self._said = self._said, {}
         if not said:
             return

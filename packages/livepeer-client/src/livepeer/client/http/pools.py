@@ -39,6 +39,11 @@ class Pools:
             self._kept[loop] = (http, keeper)
         return http
 
+    def here(self) -> Http | None:
+        """That of the running loop, where it has been used in it and not been closed."""
+        kept = self._kept.get(asyncio.get_running_loop())
+        return kept[0] if kept else None
+
     async def aclose(self) -> None:
         """Close the pool of the running loop."""
         with self._lock:

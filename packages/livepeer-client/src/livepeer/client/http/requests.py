@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,7 +35,13 @@ dies."""
 SMALL: Final = 1 << 20
 HEADER_LIMIT: Final = 1 << 17
 
+WEBSOCKET_PING: Final = 20.0
+"""Seconds between two pings: whoever does not answer one in half of it is gone."""
+WEBSOCKET_CLOSE: Final = 3.0
+"""Seconds for the other side to say goodbye."""
+
 Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
+Body = bytes | aiohttp.FormData | AsyncIterable[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Http:
     def __init__(self) -> None:
         self.farewells = Farewells()
         self.in_flight = InFlight()
+        self._websockets: aiohttp.ClientSession | None = None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -72,7 +79,7 @@ class Http:
         ssl: Ssl,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Body | None = None,
         job: bool = False,
         where: Mapping[str, Any] | None = None,
     ) -> aiohttp.ClientResponse:
@@ -111,10 +118,13 @@ class Http:
                 may_have_run=job,
                 **named,
             ) from error
+        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
+            # They quote the whole URL, and one of a session is a credential.
+            raise translate(error, url, job=job, named=named) from None
         except (aiohttp.ClientError, OSError) as error:
             raise translate(error, url, job=job, named=named) from error
-        except ValueError as error:  # a header of ours that cannot be one
-            raise ConfigurationError(f"{origin(url)} cannot be asked: {error}", **named) from None
+        except (TypeError, ValueError) as error:  # a header of ours that cannot be one
+            raise _unsendable(url, error, named) from None
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             response.close()
@@ -125,6 +135,62 @@ class Http:
                 **named,
             )
         return response
+
+    async def websocket(
+        self,
+        url: str,
+        *,
+        ssl: Ssl,
+        deadline: Deadline,
+        headers: Mapping[str, str] | None = None,
+        protocols: Sequence[str] = (),
+        limit: int,
+        where: Mapping[str, Any] | None = None,
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket whose messages have `limit` bytes at most.
+
+        Raises a `LivepeerError` with the status of an answer that refuses it.
+        """
+        named = dict(where or {})
+        if self._websockets is None:
+            self._websockets = aiohttp.ClientSession(
+                connector=self._session.connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
+                trace_configs=[_no_redirects()],
+                max_line_size=HEADER_LIMIT,
+                max_field_size=HEADER_LIMIT,
+            )
+        try:
+            async with deadline.timeout():
+                return await self._websockets.ws_connect(
+                    url,
+                    ssl=ssl,
+                    headers=headers,
+                    protocols=protocols,
+                    max_msg_size=limit,
+                    heartbeat=WEBSOCKET_PING,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=WEBSOCKET_CLOSE),
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise ProtocolError(
+                f"{origin(url)} opened no WebSocket there: it answered {error.status}",
+                status=error.status,
+                **named,
+            ) from None  # it quotes the whole URL, and one of a session is a credential
+        except TimeoutError as error:
+            raise CallTimeoutError(
+                f"no WebSocket of {origin(url)} within {deadline.seconds:g} s",
+                phase="connect",
+                **named,
+            ) from error
+        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
+            raise translate(error, url, job=False, named=named) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise translate(error, url, job=False, named=named) from error
+        except (TypeError, ValueError) as error:
+            raise _unsendable(url, error, named) from None
 
     async def fetch(
         self,
@@ -152,12 +218,34 @@ class Http:
             try:
                 await self.in_flight.aclose()
             finally:
+                if self._websockets is not None:
+                    await self._websockets.close()
                 await self._session.close()
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+def _payload(body: Body | None) -> Body | io.BytesIO | None:
     """A large body goes out piece by piece, or aiohttp would hold the loop up for all of it."""
-    return io.BytesIO(body) if body is not None and len(body) > LARGE else body
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE else body
+
+
+def _unsendable(url: str, error: Exception, named: dict[str, Any]) -> ConfigurationError:
+    # Its text may quote all that was to be sent.
+    told = printable(str(error), 200)
+    return ConfigurationError(f"{origin(url)} cannot be asked: {told}", **named)
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """`ws_connect` follows redirects, and has no argument against it."""
+
+    async def refuse(_: Any, __: Any, params: aiohttp.TraceRequestRedirectParams) -> None:
+        status = params.response.status
+        raise ProtocolError(
+            f"a WebSocket was answered {status}: redirects are not followed", status=status
+        )
+
+    config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(refuse)
+    return config
 
 
 async def read(

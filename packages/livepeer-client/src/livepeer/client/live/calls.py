@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -116,7 +116,11 @@ class LiveCalls:
             running = await self._dispatcher.start(http, task, deadline, choice)
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
             road = ROADS[running.road]
-            return road.started(wanted, stream_id, running, answer, self._hosts)
+            live = road.started(wanted, stream_id, running, answer, self._hosts)
+            stop = partial(self.stop, http, live, "its caller left")
+            # Also where nobody leaves, but the loop or the gateway ends.
+            http.farewells.owe(live.stream_id, stop)
+            return live
         except BaseException as error:
             # Also of a start that its caller gave up nobody else would tell the one who was asked.
             refused = isinstance(error, LivepeerError) and not error.may_have_run
@@ -156,7 +160,15 @@ class LiveCalls:
     async def leave(self, live: Live) -> None:
         """End the stream; the orchestrator is told also where whoever waits is cancelled."""
         http = await self._pools.current()
-        await asyncio.shield(http.farewells.say(partial(self.stop, http, live, "its caller left")))
+        said = http.farewells.pay(live.stream_id)
+        if said is None:
+            said = http.farewells.say(partial(self.stop, http, live, "its caller left"))
+        await asyncio.shield(said)
+
+    def let_go(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have a session closed that was dropped, on its loop."""
+        if (http := self._pools.here()) is not None:
+            http.farewells.say(close)
 
     async def stop(self, http: Http, live: Live, reason: str) -> None:
         """End the stream; a failure is logged, since there is nothing else to be done about it.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import uuid
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -62,6 +65,7 @@ class LiveSession:
         self._outputs = outputs
         self._ending = Ending(wanted.capability)
         self._started: Started | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         state = self._ending.why or ("running" if self._started else "not started")
@@ -108,6 +112,7 @@ class LiveSession:
             raise
         self._ending.where |= {"orchestrator": live.base, "job_id": live.stream_id}
         self._started = Started(self._calls, live, self._ending, self._outputs, ahead)
+        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
@@ -120,8 +125,17 @@ class LiveSession:
 
     async def aclose(self) -> None:
         """End the session: media stops, the pipeline is told, channels close. Safe to repeat."""
+        self._loop = None
         if self._started is not None:
             await self._started.aclose()
+
+    def __del__(self) -> None:
+        loop, started = getattr(self, "_loop", None), getattr(self, "_started", None)
+        if loop is None or started is None or started.stopped:
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        with contextlib.suppress(RuntimeError):  # a loop that has ended stopped it with it
+            loop.call_soon_threadsafe(self._calls.let_go, started.aclose)
 
     # -- media ------------------------------------------------------------------------------------
 

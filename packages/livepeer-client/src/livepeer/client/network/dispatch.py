@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from livepeer.client.config import Config
 from livepeer.client.exceptions import (
+    ConfigurationError,
     ConnectionFailedError,
     LivepeerError,
     NoCapacityError,
@@ -38,7 +39,7 @@ from livepeer.client.network.selection import (
     unfit,
 )
 from livepeer.client.payments import Signer
-from livepeer.client.protocol.discovery import PERSISTENT, SINGLE_SHOT, ReservedPlace
+from livepeer.client.protocol.discovery import PERSISTENT, SINGLE_SHOT, OpenApp, ReservedPlace
 from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ logger = logging.getLogger(__name__)
 KNOWN: Final = 1_000
 """Capabilities that somebody is remembered to have had room for, and attempts on one error."""
 ATTEMPTS: Final = 100
+
+T = TypeVar("T")
+Send = Callable[[Candidate, tuple[Attempt, ...], Retries], Awaitable[T]]
+"""Asks one candidate, after these attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Dispatcher:
         self._gateway = Choice((Candidate(config.gateway, by_gateway),)) if config.gateway else None
         self._directory = Directory(config, trust)
         self._offers = Offers(direct)
+        self._app_offers = Offers((self._runners,))
         self._failures = FailureMemory()
         self._known: dict[str, None] = {}
 
@@ -90,6 +96,43 @@ class Dispatcher:
 
         Where nobody has room, or is ready, that is tried again as long as the deadline allows.
         """
+
+        async def send(
+            each: Candidate, attempts: tuple[Attempt, ...], again: Retries
+        ) -> RunningJob:
+            job = task.by(each.road.name)
+            return await each.road.send(
+                http, job, each, deadline, attempts=attempts, paid=again.end
+            )
+
+        return await self._tried(http, task, deadline, choice, send)
+
+    async def open(self, http: Http, app: str, deadline: Deadline) -> OpenApp:
+        """An app of live runners to send requests to; in a session where it has those, which is
+        the caller's to release. Tried again as `start` does."""
+        if self._gateway is not None:
+            raise ConfigurationError(
+                "a gateway knows no live runners: ask orchestrators for them (orch_url or"
+                " discovery_url)"
+            )
+
+        async def reserve(
+            each: Candidate, attempts: tuple[Attempt, ...], again: Retries
+        ) -> OpenApp:
+            return await self._runners.open(http, app, each, deadline)
+
+        task = Task(app, session=True)
+        return await self._tried(http, task, deadline, None, reserve, self._app_offers)
+
+    async def _tried(
+        self,
+        http: Http,
+        task: Task,
+        deadline: Deadline,
+        choice: Choice | None,
+        send: Send[T],
+        offers: Offers | None = None,
+    ) -> T:
         allowed = self._config.max_retries if task.max_retries is None else task.max_retries
         again = Retries(allowed, deadline)
         before: tuple[Rejection, ...] = ()
@@ -103,10 +146,11 @@ class Dispatcher:
                         deadline,
                         again.done,
                         session=task.session,
+                        offers=offers,
                     )
-                running = await self._once(http, task, deadline, choice, again)
+                result = await self._once(task, deadline, choice, again, send)
                 self._remember(task.capability)
-                return running
+                return result
             except LivepeerError as error:
                 rejections = (*before, *error.rejections)[-ATTEMPTS:]
                 # An answer to the job says that it is known there; a gateway's says nothing.
@@ -133,17 +177,18 @@ class Dispatcher:
         tries: int = 0,
         *,
         session: bool = False,
+        offers: Offers | None = None,
     ) -> Choice:
         """Who could do it: a gateway, which nobody asks, or those who offer it.
 
         `session`: for a session. An offer of the other kind is taken where there is no other, so
-        that it says so itself.
+        that it says so itself. `offers`: of which roads, in place of all.
         """
         if self._gateway is not None:
             return self._gateway
         known = await self._directory.orchestrators(http, capability, model, deadline)
         weights = self._failures.weights()
-        found, attempts = await self._offers.ask(
+        found, attempts = await (offers or self._offers).ask(
             http,
             capability,
             sorted(known, key=lambda each: round(weights.get(each, 0.0))),
@@ -187,6 +232,11 @@ class Dispatcher:
         offer = await way.offer(http, place, task.capability, deadline) if pay else None
         return await way.send(http, task, Candidate(place, way, offer), deadline)
 
+    def failed(self, opened: OpenApp) -> None:
+        """Nobody answers there any more: ask anew who there is."""
+        self.forget(opened.place, opened.app)
+        self._runners.failed(opened)
+
     async def release(self, http: Http, place: str, reserved: ReservedPlace) -> None:
         """Give the session of a live runner back."""
         await self._runners.release(http, place, reserved)
@@ -213,23 +263,17 @@ class Dispatcher:
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew what it offers."""
         self._offers.forget(orchestrator, capability)
+        self._app_offers.forget(orchestrator, capability)
 
     async def _once(
-        self, http: Http, task: Task, deadline: Deadline, choice: Choice, again: Retries
-    ) -> RunningJob:
+        self, task: Task, deadline: Deadline, choice: Choice, again: Retries, send: Send[T]
+    ) -> T:
         attempts = list(choice.attempts)
         for attempt in attempts:
             logger.debug("%s: %s", task.capability, attempt.rejection)
         for each in choice.candidates:
             try:
-                running = await each.road.send(
-                    http,
-                    task.by(each.road.name),
-                    each,
-                    deadline,
-                    attempts=tuple(attempts),
-                    paid=again.end,
-                )
+                result = await send(each, tuple(attempts), again)
             except LivepeerError as error:
                 attempts.append(Attempt(error, _phase(error)))
                 self._note_failure(error, each.place, task.capability)
@@ -238,7 +282,7 @@ class Dispatcher:
                     continue
                 raise gather(task.capability, attempts) from error.__cause__
             self._failures.succeeded(each.place)
-            return running
+            return result
         raise gather(task.capability, attempts)
 
     def _fits(self, offer: Offer, *, session: bool) -> bool:
@@ -254,7 +298,7 @@ class Dispatcher:
         if error.status is not None and error.status < 500 and error.status != 429:
             return  # it answered, and blamed the caller
         self._failures.failed(place)
-        self._offers.forget(place, capability)
+        self.forget(place, capability)
 
 
 def _phase(error: LivepeerError) -> Phase:

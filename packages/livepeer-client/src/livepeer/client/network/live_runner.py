@@ -99,9 +99,7 @@ class LiveRunners:
 
         return await self._first(to, fit, by, deadline)
 
-    async def open(
-        self, http: Http, app: str, to: Candidate, deadline: Deadline, attempts: tuple[Attempt, ...]
-    ) -> OpenApp:
+    async def open(self, http: Http, app: str, to: Candidate, deadline: Deadline) -> OpenApp:
         """An app to send requests to: in a session, or, of single-shot runners, one by one."""
         fit = await self._fit(http, app, to, deadline, PERSISTENT, SINGLE_SHOT)
 
@@ -112,6 +110,11 @@ class LiveRunners:
             return OpenApp(to.place, app, runner.mode, place.app, place)
 
         return await self._first(to, fit, by, deadline)
+
+    def failed(self, opened: OpenApp) -> None:
+        """A request to an opened app found nobody there: ask anew who there is."""
+        self._failures.failed(opened.place + opened.path)
+        self._lists.forget(opened.place)
 
     async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
         """Give a session back."""

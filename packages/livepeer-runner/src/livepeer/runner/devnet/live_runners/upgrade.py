@@ -39,6 +39,10 @@ class _Pipe:
             self._connection.pause_reading()
         return self._ended, b""
 
+    def is_eof(self) -> bool:
+        """aiohttp asks it of what it read last, when the connection is given back."""
+        return self._ended
+
     def feed_eof(self) -> None:
         self._ended = True
         self._news.set()

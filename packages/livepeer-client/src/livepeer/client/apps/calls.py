@@ -1,0 +1,167 @@
+"""Requests to an app, and its session's begin and end. Nothing here is kept open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import aiohttp
+
+from livepeer.client.apps.request import AppRequest, target
+from livepeer.client.exceptions import (
+    ConnectionFailedError,
+    LivepeerError,
+    NoCapacityError,
+    NoOrchestratorError,
+    ProtocolError,
+    SessionEndedError,
+)
+from livepeer.client.http.deadline import Deadline
+from livepeer.client.http.pools import Pools
+from livepeer.client.http.requests import SMALL, read
+from livepeer.client.http.tls import TlsPolicy
+from livepeer.client.network.dispatch import Dispatcher
+from livepeer.client.network.jobs import check_capability
+from livepeer.client.protocol.discovery import OpenApp
+from livepeer.client.protocol.results import media_type
+from livepeer.trickle.types import TLS
+
+_REFUSAL_LENGTH: Final = 200
+"""Bytes of an orchestrator's own refusals, which are one line of text."""
+_GONE: Final = frozenset({"runner session not found", "runner not found"})
+_FULL: Final = "no capacity available for runner"
+DELETE_LIMIT: Final = 5.0
+
+
+class AppCalls:
+    """Opens apps, sends requests to them and releases their sessions."""
+
+    def __init__(self, dispatcher: Dispatcher, pools: Pools, trust: TlsPolicy) -> None:
+        self._dispatcher, self._pools, self._trust = dispatcher, pools, trust
+
+    @property
+    def tls(self) -> TLS:
+        """For the channels of a session."""
+        return self._trust.for_peer()
+
+    async def open(self, app: str, deadline: Deadline) -> OpenApp:
+        """An app; a session that it needs is released at the end of the loop at the latest."""
+        check_capability(app)
+        http = await self._pools.current()
+        opened = await self._dispatcher.open(http, app, deadline)
+        if opened.reserved is not None:
+            work = partial(self._dispatcher.release, http, opened.place, opened.reserved)
+            http.farewells.owe(opened.reserved, work)
+        return opened
+
+    async def send(
+        self, opened: OpenApp, request: AppRequest, deadline: Deadline
+    ) -> tuple[aiohttp.ClientResponse, bytes | None]:
+        """The app's answer, its headers there; with its body where that had to be read.
+
+        Raises `SessionEndedError`, `NoCapacityError` or `NoOrchestratorError` for what is no answer
+        of the app but of its orchestrator.
+        """
+        http = await self._pools.current()
+        where = named(opened)
+        response = await http.open(
+            request.method,
+            f"{opened.place}{opened.path}/{request.target}",
+            ssl=self._trust.for_peer(),
+            deadline=deadline,
+            headers=request.headers,
+            body=request.body,
+            job=True,
+            where=where,
+        )
+        length = response.content_length
+        plain = media_type(response.headers) == "text/plain"
+        if response.status not in (404, 503) or not plain or (length or SMALL) > _REFUSAL_LENGTH:
+            return response, None
+        body = await read(response, deadline, limit=SMALL, job=True, where=where)
+        if (
+            error := self._refusal(opened, response.status, body.decode("utf-8", "replace"))
+        ) is not None:
+            raise error
+        return response, body
+
+    async def websocket(
+        self,
+        opened: OpenApp,
+        path: str,
+        deadline: Deadline,
+        *,
+        headers: Mapping[str, str] | None,
+        protocols: Sequence[str],
+        limit: int,
+    ) -> aiohttp.ClientWebSocketResponse:
+        http = await self._pools.current()
+        try:
+            return await http.websocket(
+                f"{opened.place}{opened.path}/{target(path)}",
+                ssl=self._trust.for_peer(),
+                deadline=deadline,
+                headers=headers,
+                protocols=protocols,
+                limit=limit,
+                where=named(opened),
+            )
+        except ProtocolError as error:
+            if error.status == 503 and opened.reserved is None:
+                self._dispatcher.failed(opened)
+                raise NoCapacityError(
+                    f"no room for {opened.app!r}: no place for a WebSocket is free",
+                    status=503,
+                    **named(opened),
+                ) from error
+            raise
+
+    async def delete(self, opened: OpenApp, url: str) -> None:
+        """End a channel; one that is gone already is no error."""
+        http = await self._pools.current()
+        reply = await http.fetch(
+            "DELETE",
+            url,
+            ssl=self._trust.for_peer(),
+            deadline=Deadline(DELETE_LIMIT),
+            where=named(opened),
+        )
+        if reply.status >= 300 and reply.status not in (400, 404):
+            told = f"the channel could not be deleted: answered {reply.status}"
+            raise ConnectionFailedError(told, status=reply.status, **named(opened))
+
+    async def release(self, opened: OpenApp) -> None:
+        """Give its session back; the orchestrator is told also where whoever waits is cancelled."""
+        http = self._pools.here()
+        if http is not None and (said := http.farewells.pay(opened.reserved)) is not None:
+            await asyncio.shield(said)
+
+    def let_go(self, opened: OpenApp, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """`release` for a session that was dropped, on its loop; `close` what is open in it."""
+        if (http := self._pools.here()) is not None:
+            http.farewells.say(close)
+            http.farewells.pay(opened.reserved)
+
+    def _refusal(self, opened: OpenApp, status: int, text: str) -> LivepeerError | None:
+        """What the orchestrator says in place of the app; None where it is the app that speaks."""
+        text = text.strip()
+        if status == 404 and text in _GONE:
+            if opened.reserved is not None:
+                told = f"the session is over: {text} (the app ended it, or is gone)"
+                return SessionEndedError(told, status=404, **named(opened))
+            self._dispatcher.failed(opened)
+            told = f"the runner of {opened.app!r} is gone: {text}"
+            return NoOrchestratorError(told, status=404, passing=True, **named(opened))
+        if status == 503 and text == _FULL:
+            self._dispatcher.failed(opened)
+            return NoCapacityError(
+                f"no room for {opened.app!r}: {text}", status=503, **named(opened)
+            )
+        return None
+
+
+def named(opened: OpenApp) -> dict[str, Any]:
+    """What errors may name of it."""
+    return {"capability": opened.app, "orchestrator": opened.place}

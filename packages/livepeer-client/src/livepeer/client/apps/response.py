@@ -1,0 +1,182 @@
+"""An app's answer: whole (`AppResponse`), or as it comes (`AppStream`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    LivepeerError,
+    ProtocolError,
+    StreamInterruptedError,
+)
+from livepeer.client.http.requests import translate
+from livepeer.client.protocol.results import error_of, media_type
+from livepeer.client.protocol.sse import EventParser
+from livepeer.client.types import StreamEvent
+from livepeer.client.untrusted import loads
+from livepeer.trickle.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class AppResponse:
+    """An app's whole answer, whatever its `status`. Names in `headers` match in any case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    where: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Named in errors: the app and the orchestrator."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    def bytes(self) -> bytes:
+        """The body as it came."""
+        return self.content
+
+    def text(self) -> str:
+        """The body as UTF-8; what is none is replaced."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The body parsed as JSON. Raises `ProtocolError` if it is none."""
+        try:
+            return loads(self.content)
+        except ValueError:
+            told = f"the app answered {self.status} with {media_type(self.headers) or 'no type'},"
+            begin = printable(self.text()[:60], 60)
+            raise ProtocolError(
+                f"{told} which is no JSON: {begin!r}", status=self.status, **self.where
+            ) from None
+
+    def raise_for_status(self) -> Self:
+        """This answer; raises what `run` would for its status if that is 400 or above."""
+        if self.ok:
+            return self
+        raise error_of(self.status, self.headers, self.content, gateway=False, where=self.where)
+
+
+class AppStream:
+    """An app's answer as it comes: iterate it for bytes, or `events()` for server-sent events.
+
+        async with await session.request("GET", "/events", stream=True) as answer:
+            async for event in answer.events():
+                print(event.json())
+
+    Leaving the block, or `aclose`, closes the connection, which tells the app. The iterators end
+    with the body; they raise `StreamInterruptedError` if it breaks off, and `CallTimeoutError` if
+    nothing comes for the request's `timeout`.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        where: Mapping[str, Any],
+        silence: float,
+        closed: Callable[[AppStream], None],
+        begin: bytes | None = None,
+    ) -> None:
+        self._response, self._where, self._silence = response, where, silence
+        self._closed = closed
+        self._begin = begin
+        """A body that has been read already, all of it."""
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"AppStream({self.status}, {media_type(self.headers)!r})"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names match in any case."""
+        return self._response.headers
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave. Safe to repeat."""
+        self._over = True
+        self._response.close()
+        self._closed(self)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks()
+
+    async def _chunks(self) -> AsyncGenerator[bytes]:
+        while chunk := await self.receive():
+            yield chunk
+
+    async def receive(self) -> bytes:
+        """The bytes that come next; empty at the end."""
+        if self._begin is not None:
+            begin, self._begin, self._over = self._begin, None, True
+            return begin
+        if self._over:
+            return b""
+        try:
+            async with asyncio.timeout(self._silence):
+                chunk: bytes = await self._response.content.readany()
+        except TimeoutError as error:
+            await self.aclose()
+            told = f"nothing came of the app's answer for {self._silence:g} s"
+            raise self._failed(CallTimeoutError(told, phase="stream")) from error
+        except (aiohttp.ClientError, OSError) as error:
+            await self.aclose()
+            url = str(self._response.url)
+            why = translate(error, url, job=True, named={}, begun=True).message
+            raise self._failed(StreamInterruptedError(why)) from error
+        if not chunk:
+            await self.aclose()
+        return chunk
+
+    async def events(self) -> AsyncGenerator[StreamEvent]:
+        """Its server-sent events, up to the end of the body or a `[DONE]`.
+
+        Raises `ProtocolError` if the answer is another one, or an event over 64 MiB.
+        """
+        if media_type(self.headers) != "text/event-stream":
+            told = f"answered {self.status} with {media_type(self.headers) or 'no type'}: no events"
+            raise self._failed(ProtocolError(f"the app {told}", status=self.status))
+        parser = EventParser()
+        while not parser.done and (chunk := await self.receive()):
+            try:
+                found = parser.feed(chunk)
+            except ProtocolError as error:
+                await self.aclose()
+                raise self._failed(error) from None
+            for event in found:
+                yield event
+        await self.aclose()
+
+    def _failed(self, error: LivepeerError) -> LivepeerError:
+        error.capability = self._where.get("capability")
+        error.orchestrator = self._where.get("orchestrator")
+        error.may_have_run = True
+        return error
