@@ -61,7 +61,8 @@ class Broken(Pipeline):
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(validator(name).schema)
-    assert sorted(path.stem for path in (SPECS / "schemas").glob("*.json")) == NAMES
+    there = {path.stem for path in (SPECS / "schemas").glob("*.json")}
+    assert there == {*NAMES, "livepeer-yaml"}  # which `test_manifest.py` holds
 
 
 @pytest.mark.parametrize("cls", [Sentiment, Words, Flip])
