@@ -92,7 +92,7 @@ async def test_files_go_in_a_form_with_their_names_and_types(tmp_path: Path) -> 
             },
         )
         assert answer.json() == [
-            ["n", None, None, 1],
+            ["n", None, "text/plain; charset=utf-8", 1],
             ["path", "note.txt", "text/plain", 5],
             ["bytes", "bytes", "image/png", 9],
             ["open", "open", "application/octet-stream", 3],

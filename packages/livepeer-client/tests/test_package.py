@@ -41,6 +41,7 @@ PUBLIC = [
     "PipelineError",
     "ProtocolError",
     "Rejection",
+    "RunnerInfo",
     "Schema",
     "SessionEndedError",
     "StreamEvent",

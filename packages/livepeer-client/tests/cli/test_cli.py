@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from livepeer.client.cli.discover import _table
 from livepeer.client.testing import HANG, events, reply
-from livepeer.client.types import CapabilityInfo, Rejection
+from livepeer.client.types import CapabilityInfo, Offer, Rejection, RunnerInfo
 from livepeer.trickle.text import printable
 
 Start = Callable[..., Any]
@@ -136,7 +137,28 @@ async def test_discover_tells_who_has_room_at_which_price(start: Start) -> None:
     code, out, _ = await livepeer("discover", "a", "--orch", orch.url)
     assert code == 3 and not json.loads(out)[0]["available"]
     code, out, err = await livepeer("discover", "--orch", orch.url)
-    assert (code, out) == (0, b"[]\n") and "Name the capabilities" in err
+    assert (code, out) == (0, b"[]\n") and "asked for by name" in err
+
+
+async def test_discover_lists_each_live_runner_with_what_it_says_of_itself(start: Start) -> None:
+    gpu = {"name": "NVIDIA H100", "vram_mb": 81920}
+    usual = {"app": "org/x", "mode": "single-shot", "capacity_available": 2, "gpu": gpu}
+    entries = [
+        usual
+        | {"url": "http://o/apps/a/app", "version": "2", "metadata": '{"image":"r@sha256:12"}'},
+        usual | {"url": "http://o/apps/b/app", "mode": "persistent"},
+    ]
+    orch = await start(other=lambda _: reply([{"runners": entries}]), capacity=0)
+    code, out, _ = await livepeer("discover", "--json", "--orch", orch.url)
+    ((offer,),) = [each["offers"] for each in json.loads(out)]
+    first, second = offer["runners"]
+    assert (code, first["version"], first["image"], first["gpu"]) == (
+        0,
+        "2",
+        "r@sha256:12",
+        "NVIDIA H100",
+    )
+    assert (second["mode"], second["capacity"], second["price_unit"]) == ("persistent", 2, None)
 
 
 async def test_trust_is_the_one_command_that_accepts_a_changed_certificate(
@@ -168,7 +190,16 @@ def test_what_others_say_is_neither_markup_nor_obeyed_in_the_table(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     hostile = Rejection("https://orch", "[/red]\x1b[2J\u202eno [bold]room", "connect")
-    _table([CapabilityInfo("tint", rejections=(hostile,))])
+    card = RunnerInfo(
+        "persistent", 2, unit="seconds", gpu="[bold]H100", vram_mb=81920, image="r@sha256:abcdef"
+    )
+    offers = (
+        Offer("https://orch", "tint", 2, mode="persistent", runners=(card,)),
+        Offer("https://orch", "tint", 0, Fraction(3)),
+    )
+    _table([CapabilityInfo("tint", offers, (hostile,))])
     printed = capsys.readouterr().out
+    for text in ("persistent", "[bold]H100 (80 GB)", "abcdef", "BYOC", "3 / second"):
+        assert text in printed
     assert "[/red]\\x1b[2J\\u202eno [bold]room" in printed
     assert printable(printed, lines=True) == printed

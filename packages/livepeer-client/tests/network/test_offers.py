@@ -58,7 +58,7 @@ async def test_what_no_road_knows_is_nobodys_and_says_so() -> None:
     found, (attempt,) = await ask(Offers([Registry("newer")]), "a")
     assert not found and isinstance(attempt.error, NoOrchestratorError)
     assert attempt.rejection.orchestrator == PLACE
-    with pytest.raises(NoOrchestratorError, match="known there by no road"):
+    with pytest.raises(NoOrchestratorError, match="is not listed there"):
         raise attempt.error
 
 

@@ -44,7 +44,14 @@ if TYPE_CHECKING:
     from livepeer.client.live.started import LiveStats
     from livepeer.client.schema.schema import Schema
     from livepeer.client.streams import AsyncStreamResponse, StreamResponse
-    from livepeer.client.types import CapabilityInfo, FieldError, Offer, Rejection, StreamEvent
+    from livepeer.client.types import (
+        CapabilityInfo,
+        FieldError,
+        Offer,
+        Rejection,
+        RunnerInfo,
+        StreamEvent,
+    )
 
 __all__ = [
     "AppChannel",
@@ -75,6 +82,7 @@ __all__ = [
     "PipelineError",
     "ProtocolError",
     "Rejection",
+    "RunnerInfo",
     "Schema",
     "SessionEndedError",
     "StreamEvent",
@@ -102,6 +110,7 @@ _HOMES = {
     "LiveStats": "live.started",
     "Offer": "types",
     "Rejection": "types",
+    "RunnerInfo": "types",
     "Schema": "schema.schema",
     "StreamEvent": "types",
     "StreamResponse": "streams",

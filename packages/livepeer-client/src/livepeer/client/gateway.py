@@ -293,9 +293,11 @@ class Gateway:
     ) -> list[CapabilityInfo]:
         """Price and free places of the named capabilities, asked of every orchestrator now.
 
-        go-livepeer lists BYOC capabilities nowhere, so they are asked for by name; without names,
-        those that a discovery service lists. An orchestrator that did not answer is in
-        `rejections`. Raises `ConfigurationError` with a `gateway_url`: a gateway tells nothing.
+        go-livepeer lists BYOC capabilities nowhere, so they are asked for by name; without names:
+        the apps of live runners that orchestrators list, and whatever a discovery service or a
+        signer lists. `offer.runners` tells of each live runner. An orchestrator that did not answer
+        is in `rejections`. Raises `ConfigurationError` with a `gateway_url`: a gateway tells
+        nothing.
         """
         return self._engine.portal.call(self.capabilities_async(names, timeout=timeout))
 

@@ -73,6 +73,27 @@ class StreamEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """One live runner, as its orchestrator lists it.
+
+    `capacity` is how many more sessions (or requests, of a single-shot one) it would take now.
+    `price` is in wei per `unit` (`seconds`, `720p-pixel-seconds`, `fixed`), 0 is free. `gpu` and
+    `vram_mb` (MB) are of its graphics card. `image` and `schema_sha256` are what it says of itself:
+    the digest of its image, and of its schema document. What is not told is None.
+    """
+
+    mode: Literal["single-shot", "persistent"]
+    capacity: int
+    price: Fraction = Fraction(0)
+    unit: str = ""
+    gpu: str | None = None
+    vram_mb: int | None = None
+    version: str | None = None
+    image: str | None = None
+    schema_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What an orchestrator offers for a capability.
 
@@ -80,7 +101,8 @@ class Offer:
     capability, which go-livepeer does not tell apart. `price` is in wei per second of compute, 0 is
     free. `latency` is how long the answer took, in seconds. `token` is the answer itself
     (go-livepeer's `GET /process/token`). `mode` is that of live runners, None for a BYOC
-    capability; their `token` is `{"runners": [...]}`, their entries in `GET /discovery`.
+    capability; their `token` is `{"runners": [...]}`, their entries in `GET /discovery`, and
+    `runners` what these say, one by one.
     """
 
     orchestrator: str
@@ -90,6 +112,7 @@ class Offer:
     latency: float = 0.0
     token: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     mode: Literal["single-shot", "persistent"] | None = None
+    runners: tuple[RunnerInfo, ...] = ()
 
     @property
     def free(self) -> bool:

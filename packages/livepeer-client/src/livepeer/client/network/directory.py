@@ -46,16 +46,7 @@ class Directory:
         self, http: Http, capability: str, model: str | None, deadline: Deadline
     ) -> tuple[str, ...]:
         """Those of the first source that knows any. Raises where none does."""
-        if self._config.gateway:
-            raise ConfigurationError(
-                "a gateway tells nobody which orchestrators it knows, nor their prices and free"
-                " places: ask orchestrators for them (orch_url or discovery_url)"
-            )
-        if not self._config.sources:
-            raise ConfigurationError(
-                "no orchestrator and no gateway: pass orch_url, gateway_url, discovery_url or token"
-                " to Gateway(), or set LIVEPEER_ORCH_URL"
-            )
+        self._check()
         attempts: list[Attempt] = []
         for source in self._config.sources:
             if source.orchestrators:
@@ -85,6 +76,7 @@ class Directory:
 
     async def listed(self, http: Http, deadline: Deadline) -> dict[str, set[str]]:
         """All capabilities that discovery knows, each with its orchestrators."""
+        self._check()
         found: dict[str, set[str]] = {}
         for source in self._config.sources:
             if source.service is None:
@@ -96,6 +88,18 @@ class Directory:
                     if name in found or len(found) < NAMES:
                         found.setdefault(name, set()).add(address)
         return found
+
+    def _check(self) -> None:
+        if self._config.gateway:
+            raise ConfigurationError(
+                "a gateway tells nobody which orchestrators it knows, nor their prices and free"
+                " places: ask orchestrators for them (orch_url or discovery_url)"
+            )
+        if not self._config.sources:
+            raise ConfigurationError(
+                "no orchestrator and no gateway: pass orch_url, gateway_url, discovery_url or token"
+                " to Gateway(), or set LIVEPEER_ORCH_URL"
+            )
 
     async def _listed(
         self,

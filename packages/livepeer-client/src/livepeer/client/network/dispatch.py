@@ -25,10 +25,10 @@ from livepeer.client.http.retries import Retries
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.by_gateway import ByGateway
 from livepeer.client.network.byoc import Byoc
-from livepeer.client.network.directory import Directory
+from livepeer.client.network.directory import NAMES, ORCHESTRATORS, Directory
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.live_runner import LiveRunners
-from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
+from livepeer.client.network.offers import AT_ONCE, TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.network.roads import Candidate, Road
 from livepeer.client.network.selection import (
     Attempt,
@@ -247,6 +247,7 @@ class Dispatcher:
         """What all orchestrators offer of these, freshly asked; of all that discovery lists."""
         if names is None:
             listed = await self._directory.listed(http, deadline)
+            await self._list_runners(http, listed, deadline)
             pairs = [(name, sorted(listed[name])) for name in sorted(listed)]
         else:
             pairs = []
@@ -259,6 +260,23 @@ class Dispatcher:
             rejections = tuple(attempt.rejection for attempt in attempts)
             infos.append(CapabilityInfo(name, tuple(offer for offer, _ in found), rejections))
         return infos
+
+    async def _list_runners(
+        self, http: Http, listed: dict[str, set[str]], deadline: Deadline
+    ) -> None:
+        """Add what the orchestrators that are known list themselves: their live runners."""
+        places = {each for source in self._config.sources for each in source.orchestrators}
+        places = set(sorted(places.union(*listed.values()))[:ORCHESTRATORS])
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def names(place: str) -> set[str]:
+            async with room:
+                return await self._runners.apps(http, place, deadline)
+
+        for place, found in zip(places, await asyncio.gather(*map(names, places)), strict=True):
+            for name in sorted(found):
+                if name in listed or len(listed) < NAMES:
+                    listed.setdefault(name, set()).add(place)
 
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew what it offers."""

@@ -77,7 +77,12 @@ class LiveRunners:
             time.monotonic() - begun,
             {"runners": [each.told for each in asked]},
             mode=best.mode,
+            runners=tuple(each.info for each in asked),
         )
+
+    async def apps(self, http: Http, orchestrator: str, deadline: Deadline) -> set[str]:
+        """The names of all that it lists."""
+        return {each.app for each in await self._lists.get(http, orchestrator, deadline)}
 
     async def send(
         self,

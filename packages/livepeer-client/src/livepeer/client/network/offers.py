@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from livepeer.client.exceptions import (
     CallTimeoutError,
@@ -89,8 +89,56 @@ class Offers:
     async def probe_all(
         self, http: Http, orchestrators: Iterable[str], capability: str, deadline: Deadline
     ) -> tuple[list[Found], list[Attempt]]:
-        """What each of them offers, freshly asked and waited for, with the errors of the others."""
-        return await self._ask_all(http, capability, orchestrators, deadline)
+        """What each of them offers by each road, freshly asked and waited for, with the errors of
+        the others."""
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def probe(orchestrator: str) -> tuple[list[Found], LivepeerError | None]:
+            async with room:
+                return await self._by_each(http, orchestrator, capability, deadline)
+
+        tasks = {asyncio.create_task(probe(each)): each for each in orchestrators}
+        offers: list[Found] = []
+        attempts: list[Attempt] = []
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=deadline.remaining())
+            for task, orchestrator in tasks.items():
+                if not task.done():
+                    attempts.append(Attempt(_late(orchestrator, capability), "token"))
+                    continue
+                found, error = task.result()
+                offers += found
+                if error is not None:
+                    attempts.append(Attempt(error, phase_of(error)))
+        finally:
+            if tasks:
+                await _ended(list(tasks))
+        return offers, attempts
+
+    async def _by_each(
+        self, http: Http, orchestrator: str, capability: str, deadline: Deadline
+    ) -> tuple[list[Found], LivepeerError | None]:
+        """All offers of one orchestrator, or why it has none."""
+        answers = await asyncio.gather(
+            *(road.offer(http, orchestrator, capability, deadline) for road in self._roads),
+            return_exceptions=True,
+        )
+        offers: list[Found] = []
+        failure: LivepeerError | None = None
+        for road, answer in zip(self._roads, answers, strict=True):
+            match answer:
+                case LivepeerError():
+                    failure = answer
+                case BaseException():
+                    raise answer
+                case Offer():
+                    offers.append((answer, road))
+        # A token says "no place" of an unknown name too: beside a runner that says nothing.
+        told = [found for found in offers if found[0].capacity > 0 or found[0].mode is not None]
+        if told or offers:
+            return told or offers, None
+        return [], failure or _unknown(orchestrator, capability)
 
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew next time: something went wrong there."""
@@ -103,7 +151,7 @@ class Offers:
         orchestrator: str,
         capability: str,
         deadline: Deadline,
-        fits: Fits | None,
+        fits: Fits,
         session: bool,
     ) -> Found:
         """By the first road with an offer that fits, or else by the first that knows it there.
@@ -128,7 +176,7 @@ class Offers:
                     continue
                 if offer is None:
                     continue
-                if fits is not None and fits(offer):
+                if fits(offer):
                     while len(self._kept) >= OFFERS:
                         self._kept.pop(next(iter(self._kept)), None)
                     found = (offer, road)
@@ -142,11 +190,7 @@ class Offers:
             return first
         if failure is not None:
             raise failure
-        raise NoOrchestratorError(
-            f"{capability!r} is known there by no road",
-            orchestrator=orchestrator,
-            capability=capability,
-        )
+        raise _unknown(orchestrator, capability)
 
     async def _ask_all(
         self,
@@ -154,9 +198,9 @@ class Offers:
         capability: str,
         orchestrators: Iterable[str],
         deadline: Deadline,
-        fits: Fits | None = None,
-        grace: float = TOKEN_GRACE,
-        session: bool = False,
+        fits: Fits,
+        grace: float,
+        session: bool,
     ) -> tuple[list[Found], list[Attempt]]:
         waiting = iter(orchestrators)
         offers: list[Found] = []
@@ -189,29 +233,22 @@ class Offers:
                         attempts.append(Attempt(error, phase_of(error)))
                         continue
                     offers.append(offer)
-                    if until is None and fits is not None and fits(offer[0]):
+                    if until is None and fits(offer[0]):
                         until = time.monotonic() + grace
         finally:
             for task in pending:
                 task.cancel()
             if pending:
                 await asyncio.wait(pending)
-        for task in pending:
-            late = CallTimeoutError(
-                "slower than the others to say whether it has room",
-                phase="token",
-                orchestrator=asked[task],
-                capability=capability,
-            )
-            attempts.append(Attempt(late, "token"))
+        attempts += [Attempt(_late(asked[task], capability), "token") for task in pending]
         return offers, attempts
 
 
-async def _wait(task: asyncio.Task[Offer | None], tasks: Tasks, fits: Fits | None) -> None:
+async def _wait(task: asyncio.Task[Offer | None], tasks: Tasks, fits: Fits) -> None:
     """For this road, and only for `ROAD_GRACE` once a later one has an offer that fits."""
     later = tasks[tasks.index(task) + 1 :]
     while not task.done():
-        told = fits is not None and any(_fit(each, fits) for each in later)
+        told = any(_fit(each, fits) for each in later)
         await asyncio.wait(
             [task, *(each for each in later if not told and not each.done())],
             timeout=ROAD_GRACE if told else None,
@@ -228,7 +265,24 @@ def _fit(task: asyncio.Task[Offer | None], fits: Fits) -> bool:
     return offer is not None and fits(offer)
 
 
-async def _ended(tasks: Tasks) -> None:
+def _late(orchestrator: str, capability: str) -> LivepeerError:
+    return CallTimeoutError(
+        "slower than the others to say whether it has room",
+        phase="token",
+        orchestrator=orchestrator,
+        capability=capability,
+    )
+
+
+def _unknown(orchestrator: str, capability: str) -> LivepeerError:
+    return NoOrchestratorError(
+        f"{capability!r} is not listed there (livepeer discover shows what is)",
+        orchestrator=orchestrator,
+        capability=capability,
+    )
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """None of them is left behind, nor its error unread."""
     for task in tasks:
         task.cancel()

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, cast
 
 from livepeer.client.protocol.wire import INT64, amount
+from livepeer.client.types import RunnerInfo
 from livepeer.client.untrusted import loads
 from livepeer.trickle.text import printable
 
@@ -21,6 +22,8 @@ DISCOVERY_BYTES: Final = 1 << 20
 RUNNERS: Final = 1_000
 """Runners that one orchestrator may list, and entries of its answer; the rest is not looked at."""
 NAME_LENGTH: Final = 500
+LINE_LENGTH: Final = 300
+"""Letters of anything else that is shown of a runner: an image's name and digest are longest."""
 METADATA_LENGTH: Final = 1_024
 """go-livepeer takes as many bytes."""
 SDK: Final = "livepeer-runner/"
@@ -54,6 +57,24 @@ class RunnerEntry:
     def ours(self) -> bool:
         """Whether it is made with this SDK, by what it tells the public."""
         return str(self.metadata.get("sdk", "")).startswith(SDK)
+
+    @property
+    def info(self) -> RunnerInfo:
+        """For people: texts of one line, numbers that are some."""
+        metadata, gpu = self.metadata, self.told.get("gpu")
+        card: Mapping[str, Any] = gpu if isinstance(gpu, Mapping) else {}
+        vram = card.get("vram_mb")
+        return RunnerInfo(
+            self.mode,
+            max(0, self.free),
+            self.price,
+            self.unit,
+            gpu=_line(card.get("name")),
+            vram_mb=vram if type(vram) is int and 0 < vram <= INT64 else None,
+            version=_line(self.told.get("version")),
+            image=_line(metadata.get("image")),
+            schema_sha256=_line(metadata.get("schema_sha256")),
+        )
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -101,6 +122,10 @@ def runners_in(answer: Any) -> tuple[RunnerEntry, ...]:
             if entry is not None:
                 found.append(entry)
     return tuple(found)
+
+
+def _line(value: Any) -> str | None:
+    return printable(value[:LINE_LENGTH], LINE_LENGTH) or None if isinstance(value, str) else None
 
 
 def _entry(told: Mapping[str, Any]) -> RunnerEntry | None:
