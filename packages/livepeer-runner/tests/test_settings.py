@@ -194,6 +194,10 @@ class TestSecretFile:
         ({"LIVEPEER_PRICE_SCALING": "0"}, "write 1 or more"),
         ({"LIVEPEER_REGISTRATION": "none"}, "write one of byoc, live-runner, both"),
         ({"LIVEPEER_APP_PRICE": "-1"}, "write a number, 0 or more"),
+        (
+            {"LIVEPEER_IMAGE": "me/app:latest"},
+            "is no repository@sha256:..., as livepeer push prints it",
+        ),
     ],
 )
 def test_the_error_names_the_variable_and_says_what_to_write(

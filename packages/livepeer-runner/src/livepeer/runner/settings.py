@@ -40,6 +40,7 @@ wins. A variable that is empty counts as not set.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,8 +191,16 @@ def _registration(env: Environment) -> RegistrationSettings | None:
         app_price_unit=cast(
             PriceUnit, env.choice("LIVEPEER_APP_PRICE_UNIT", "hour", "720p", "fixed")
         ),
-        image=env.text("LIVEPEER_IMAGE"),
+        image=_image(env),
     )
+
+
+def _image(env: Environment) -> str | None:
+    image = env.text("LIVEPEER_IMAGE")
+    if image is not None and re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image) is None:
+        env.problem("LIVEPEER_IMAGE", "is no repository@sha256:..., as livepeer push prints it")
+        return None
+    return image
 
 
 def _secrets(env: Environment, urls: int) -> list[Secret]:

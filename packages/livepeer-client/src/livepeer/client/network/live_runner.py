@@ -29,20 +29,29 @@ from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.runner_lists import RunnerLists
 from livepeer.client.network.selection import Attempt, FailureMemory
 from livepeer.client.protocol.discovery import (
+    NAME_LENGTH,
     PERSISTENT,
     SINGLE_SHOT,
     OpenApp,
     ReservedPlace,
     RunnerEntry,
 )
+from livepeer.client.protocol.identity import Identity, image_of, version_of
 from livepeer.client.protocol.wire import path_of
 from livepeer.client.types import Offer
+from livepeer.trickle.text import printable
 
+SHOWN: Final = 3
+"""Versions and images that an error names."""
 TRIES: Final = 8
 """Runners of one orchestrator that are asked in turn where those before them have no room."""
 START: Final = "/stream/start"
 
 T = TypeVar("T")
+
+
+class OtherIdentityError(NoOrchestratorError):
+    """The app is there, but not the version or the image that was asked for."""
 
 
 class LiveRunners:
@@ -62,8 +71,16 @@ class LiveRunners:
     ) -> Offer | None:
         begun = time.monotonic()
         listed = await self._lists.get(http, orchestrator, deadline, capability)
-        runners = [each for each in listed if each.app == capability]
+        wanted = Identity.of(capability)
+        runners = [each for each in listed if wanted.fits(each)]
         if not runners:
+            others = [each for each in listed if wanted.resembles(each)]
+            if others:
+                raise OtherIdentityError(
+                    f"{capability!r} is offered there as {_told(others)} only",
+                    capability=capability,
+                    orchestrator=orchestrator,
+                )
             return None
         free = [each for each in runners if each.price == 0]
         # Of one app with and without a price, what is free is the offer.
@@ -137,7 +154,8 @@ class LiveRunners:
                 orchestrator=to.place,
             )
         listed = await self._lists.get(http, to.place, deadline, app)
-        runners = [each for each in listed if each.app == app and each.price == 0]
+        wanted = Identity.of(app)
+        runners = [each for each in listed if wanted.fits(each) and each.price == 0]
         for mode in modes:
             fit = self._ranked(to.place, [each for each in runners if each.mode == mode])
             if fit:
@@ -222,6 +240,12 @@ class LiveRunners:
     def _failed(self, orchestrator: str, runner: RunnerEntry) -> None:
         self._failures.failed(orchestrator + runner.path)
         self._lists.forget(orchestrator)
+
+
+def _told(runners: list[RunnerEntry]) -> str:
+    """What the first few of them say that they are."""
+    told = {image_of(each) or f"version {version_of(each) or 'unknown'}" for each in runners}
+    return printable(" or ".join(sorted(told)[:SHOWN]), NAME_LENGTH)
 
 
 def _none_fits(app: str, to: Candidate, known: bool, mode: str) -> LivepeerError:

@@ -16,6 +16,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
+from livepeer.client.network.live_runner import OtherIdentityError
 from livepeer.client.network.roads import Road
 from livepeer.client.network.selection import Attempt
 from livepeer.client.types import Offer, Phase
@@ -172,7 +173,7 @@ class Offers:
                 try:
                     offer = task.result()
                 except LivepeerError as error:
-                    failure = error
+                    failure = failure if isinstance(failure, OtherIdentityError) else error
                     continue
                 if offer is None:
                     continue
@@ -186,7 +187,7 @@ class Offers:
                 first = first or (offer, road)
         finally:
             await _ended(tasks)
-        if first is not None:
+        if first is not None and not isinstance(failure, OtherIdentityError):
             return first
         if failure is not None:
             raise failure
