@@ -9,6 +9,8 @@ from livepeer.runner.settings import Limits, RegistrationSettings, Secret, Setti
 
 ORCH = {"LIVEPEER_ORCH_URL": "https://orch:8935", "LIVEPEER_ORCH_SECRET": "s"}
 
+PINNED = "me/echo@sha256:" + "0" * 64
+
 
 def registration(**environ: str) -> RegistrationSettings:
     found = Settings.from_env({**ORCH, **environ}).registration
@@ -105,9 +107,9 @@ def test_a_live_runner_has_a_name_and_a_price_of_its_own() -> None:
         LIVEPEER_APP="org/echo",
         LIVEPEER_APP_PRICE="0.25",
         LIVEPEER_APP_PRICE_UNIT="fixed",
-        LIVEPEER_IMAGE="me/echo@sha256:0",
+        LIVEPEER_IMAGE=PINNED,
     )
-    assert (found.kind, found.app, found.image) == ("both", "org/echo", "me/echo@sha256:0")
+    assert (found.kind, found.app, found.image) == ("both", "org/echo", PINNED)
     assert (found.app_price, found.app_price_unit) == (0.25, "fixed")
 
 
