@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from livepeer.client.apps.request import AppRequest, target
 from livepeer.client.exceptions import (
@@ -30,7 +31,9 @@ from livepeer.trickle.types import TLS
 
 _REFUSAL_LENGTH: Final = 200
 """Bytes of an orchestrator's own refusals, which are one line of text."""
-_GONE: Final = frozenset({"runner session not found", "runner not found"})
+_OVER: Final = "runner session not found"
+_HIDDEN: Final = "runner not found"
+"""Also of one that says for a while that it is not ready; its sessions live on."""
 _FULL: Final = "no capacity available for runner"
 DELETE_LIMIT: Final = 5.0
 
@@ -68,7 +71,7 @@ class AppCalls:
         where = named(opened)
         response = await http.open(
             request.method,
-            f"{opened.place}{opened.path}/{request.target}",
+            exact(opened, request.target),
             ssl=self._trust.for_peer(),
             deadline=deadline,
             headers=request.headers,
@@ -100,7 +103,7 @@ class AppCalls:
         http = await self._pools.current()
         try:
             return await http.websocket(
-                f"{opened.place}{opened.path}/{target(path)}",
+                exact(opened, target(path)),
                 ssl=self._trust.for_peer(),
                 deadline=deadline,
                 headers=headers,
@@ -147,12 +150,12 @@ class AppCalls:
     def _refusal(self, opened: OpenApp, status: int, text: str) -> LivepeerError | None:
         """What the orchestrator says in place of the app; None where it is the app that speaks."""
         text = text.strip()
-        if status == 404 and text in _GONE:
-            if opened.reserved is not None:
-                told = f"the session is over: {text} (the app ended it, or is gone)"
-                return SessionEndedError(told, status=404, **named(opened))
+        if status == 404 and text == _OVER:
+            told = f"the session is over: {text} (the app ended it, or is gone)"
+            return SessionEndedError(told, status=404, **named(opened))
+        if status == 404 and text == _HIDDEN:
             self._dispatcher.failed(opened)
-            told = f"the runner of {opened.app!r} is gone: {text}"
+            told = f"the runner of {opened.app!r} is gone, or not ready: {text}"
             return NoOrchestratorError(told, status=404, passing=True, **named(opened))
         if status == 503 and text == _FULL:
             self._dispatcher.failed(opened)
@@ -160,6 +163,11 @@ class AppCalls:
                 f"no room for {opened.app!r}: {text}", status=503, **named(opened)
             )
         return None
+
+
+def exact(opened: OpenApp, target: str) -> URL:
+    """An address whose escapes stay as they are: the app is to see what its caller wrote."""
+    return URL(f"{opened.place}{opened.path}/{target}", encoded=True)
 
 
 def named(opened: OpenApp) -> dict[str, Any]:

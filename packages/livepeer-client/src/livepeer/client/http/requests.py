@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from livepeer.client.exceptions import (
     CallTimeoutError,
@@ -74,7 +75,7 @@ class Http:
     async def open(
         self,
         method: str,
-        url: str,
+        url: str | URL,
         *,
         ssl: Ssl,
         deadline: Deadline,
@@ -87,7 +88,7 @@ class Http:
 
         `job` says that the request has effects, so that an error tells whether it may have run.
         """
-        named = dict(where or {})
+        named, place = dict(where or {}), origin(str(url))
         connect = min(CONNECT_LIMIT, max(0.001, deadline.remaining() - 0.01))
         try:
             async with deadline.timeout():
@@ -103,16 +104,16 @@ class Http:
         except aiohttp.ConnectionTimeoutError as error:
             if connect < CONNECT_LIMIT:
                 raise CallTimeoutError(
-                    f"no connection to {origin(url)} within the {deadline.seconds:g} s of the call",
+                    f"no connection to {place} within the {deadline.seconds:g} s of the call",
                     phase="connect",
                     **named,
                 ) from error
             raise ConnectionFailedError(
-                f"no connection to {origin(url)} within {connect:g} s", **named
+                f"no connection to {place} within {connect:g} s", **named
             ) from error
         except TimeoutError as error:
             raise CallTimeoutError(
-                f"no answer from {origin(url)} within the {deadline.seconds:g} s of this call"
+                f"no answer from {place} within the {deadline.seconds:g} s of this call"
                 " (give it more with timeout=)",
                 phase="answer",
                 may_have_run=job,
@@ -120,16 +121,16 @@ class Http:
             ) from error
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
             # They quote the whole URL, and one of a session is a credential.
-            raise translate(error, url, job=job, named=named) from None
+            raise translate(error, str(url), job=job, named=named) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise translate(error, url, job=job, named=named) from error
+            raise translate(error, str(url), job=job, named=named) from error
         except (TypeError, ValueError) as error:  # a header of ours that cannot be one
-            raise _unsendable(url, error, named) from None
+            raise _unsendable(place, error, named) from None
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             response.close()
             raise ProtocolError(
-                f"{origin(url)} answered in the coding {printable(coding, 40)!r}, which it was told"
+                f"{place} answered in the coding {printable(coding, 40)!r}, which it was told"
                 " not to use",
                 may_have_run=job,
                 **named,
@@ -138,7 +139,7 @@ class Http:
 
     async def websocket(
         self,
-        url: str,
+        url: str | URL,
         *,
         ssl: Ssl,
         deadline: Deadline,
@@ -151,7 +152,7 @@ class Http:
 
         Raises a `LivepeerError` with the status of an answer that refuses it.
         """
-        named = dict(where or {})
+        named, place = dict(where or {}), origin(str(url))
         if self._websockets is None:
             self._websockets = aiohttp.ClientSession(
                 connector=self._session.connector,
@@ -175,22 +176,22 @@ class Http:
                 )
         except aiohttp.WSServerHandshakeError as error:
             raise ProtocolError(
-                f"{origin(url)} opened no WebSocket there: it answered {error.status}",
+                f"{place} opened no WebSocket there: it answered {error.status}",
                 status=error.status,
                 **named,
             ) from None  # it quotes the whole URL, and one of a session is a credential
         except TimeoutError as error:
             raise CallTimeoutError(
-                f"no WebSocket of {origin(url)} within {deadline.seconds:g} s",
+                f"no WebSocket of {place} within {deadline.seconds:g} s",
                 phase="connect",
                 **named,
             ) from error
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
-            raise translate(error, url, job=False, named=named) from None
+            raise translate(error, str(url), job=False, named=named) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise translate(error, url, job=False, named=named) from error
+            raise translate(error, str(url), job=False, named=named) from error
         except (TypeError, ValueError) as error:
-            raise _unsendable(url, error, named) from None
+            raise _unsendable(place, error, named) from None
 
     async def fetch(
         self,
@@ -228,10 +229,10 @@ def _payload(body: Body | None) -> Body | io.BytesIO | None:
     return io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE else body
 
 
-def _unsendable(url: str, error: Exception, named: dict[str, Any]) -> ConfigurationError:
+def _unsendable(place: str, error: Exception, named: dict[str, Any]) -> ConfigurationError:
     # Its text may quote all that was to be sent.
     told = printable(str(error), 200)
-    return ConfigurationError(f"{origin(url)} cannot be asked: {told}", **named)
+    return ConfigurationError(f"{place} cannot be asked: {told}", **named)
 
 
 def _no_redirects() -> aiohttp.TraceConfig:
