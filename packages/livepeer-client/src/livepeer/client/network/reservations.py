@@ -32,6 +32,8 @@ RELEASE_LIMIT: Final = 1.5
 
 _GONE: Final = ("runner not found", "runner session not found", "live runners are not supported")
 """The orchestrator's words for a runner that was there a moment ago (404)."""
+_NOT_REACHED: Final = "502: dial tcp "
+"""How the orchestrator begins its answer where it had no connection to a runner."""
 _WRONG_MODE: Final = ("runner is not single-shot", "only persistent runners have sessions")
 
 
@@ -119,6 +121,15 @@ def meant(error: LivepeerError) -> LivepeerError:
             capability=error.capability,
             orchestrator=error.orchestrator,
             status=404,
+        )
+    if error.status == 502 and getattr(error, "type", None) is None and _NOT_REACHED in text:
+        # Nothing of the request has reached the app, whose entry outlives it for up to 25 s.
+        return NoOrchestratorError(
+            f"its runner cannot be reached: {error.message}",
+            capability=error.capability,
+            orchestrator=error.orchestrator,
+            status=502,
+            passing=True,
         )
     if error.status == 400 and any(each in text for each in _WRONG_MODE):
         return InvalidInputError(
