@@ -119,9 +119,11 @@ class ForeignApp(App):
                 return web.Response(text="not here", status=404)
             case "/events":
                 return await self._events(request)
-            case "/ws":
+            case "/describe":
+                return web.json_response(await request.json())
+            case "/ws" | "/chat":
                 return await self._chat(request)
-            case "/echo-channels":
+            case "/channels":
                 return await self._open(request)
             case "/leave":
                 return await self._leave(request)

@@ -223,7 +223,7 @@ async def test_a_websocket_that_is_not_opened_is_too_big_or_ends_badly_says_so()
 
 async def test_channels_that_the_app_opened_are_used_by_their_urls() -> None:
     async with network() as (orchestrator, _, gw), gw.session(NAME) as session:
-        urls = (await session.request("POST", "/echo-channels")).json()
+        urls = (await session.request("POST", "/channels")).json()
         channel = session.channel(urls["in"], mime_type="a/b")
         assert urls["in"] not in repr(channel)
         async with channel.publisher() as publisher, channel.subscriber(start=0) as subscriber:

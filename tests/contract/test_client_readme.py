@@ -21,6 +21,8 @@ from livepeer.runner.settings import Settings
 from livepeer.runner.testing import LocalServer
 from livepeer.trickle.media import encode
 
+from .live_runners import ForeignApp, heartbeat, serving
+
 README = Path(__file__).parents[2] / "packages" / "livepeer-client" / "README.md"
 
 
@@ -98,7 +100,12 @@ async def test_every_python_block_of_the_readme_runs_as_printed(tmp_path: Path) 
         }
         for server in servers.values():
             server.wait_settled(30)
-        async with LocalOrchestrator() as orchestrator, aiohttp.ClientSession() as session:
+        async with (
+            LocalOrchestrator() as orchestrator,
+            aiohttp.ClientSession() as session,
+            serving(ForeignApp()) as chat,
+        ):
+            await heartbeat(orchestrator, chat, app="org/chat", mode="persistent")
             for name, server in servers.items():
                 async with session.post(
                     f"{orchestrator.url}/capability/register",
@@ -112,6 +119,7 @@ async def test_every_python_block_of_the_readme_runs_as_printed(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "{'label': 'positive', 'score': 0.9}" in done.stdout
     assert "scale 99 is greater than the maximum of 4" in done.stdout
+    assert "200 {'style': 'short'}" in done.stdout and "\nhello\n" in done.stdout
     assert "Hello, world" in done.stdout and "{'began': 90}" in done.stdout
     with Pictures.open(tmp_path / "big.png") as picture:
         assert picture.size == (16, 16)
