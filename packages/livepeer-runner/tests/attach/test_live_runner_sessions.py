@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from fractions import Fraction
 from typing import Any
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 from livepeer.runner import LivePipeline
-from livepeer.runner.attach.live_runner import sessions
+from livepeer.runner.attach.live_runner import hints, sessions
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret
 from livepeer.trickle import JSONLSubscriber, TricklePublisher
 from livepeer.trickle.media import MediaPublisher, MediaSubscriber, VideoFrame
+from livepeer.trickle.server import Channel
 
 Serve = Any
 LIMIT = 90.0
@@ -55,9 +57,11 @@ class At:
 
 
 @pytest.fixture
-async def at(served: Serve) -> AsyncIterator[At]:
+async def at(served: Serve, request: pytest.FixtureRequest) -> AsyncIterator[At]:
+    """Heartbeats come five times a second, or as the parameter says."""
+    every = getattr(request, "param", 0.2)
     async with (
-        LocalOrchestrator(heartbeat_interval=0.2, heartbeat_ttl=5.0) as orchestrator,
+        LocalOrchestrator(heartbeat_interval=every, heartbeat_ttl=25 * every) as orchestrator,
         httpx.AsyncClient(verify=False, timeout=LIMIT, trust_env=False) as http,
     ):
         address = OrchestratorAddress(orchestrator.url, Secret(orchestrator.secret))
@@ -129,6 +133,67 @@ async def test_a_session_that_its_caller_stops_ends_its_stream(
     assert (await at.call(session, "start", {"channels": ["events"]})).status_code == 200
     await at.http.post(f"{session['control_url']}/stop")
     await at.served.until(lambda: at.served.slots_taken == 0)
+
+
+def o2r(orchestrator: LocalOrchestrator) -> Channel:
+    """What the orchestrator tells the runner by."""
+    (runner,) = orchestrator.runners
+    assert runner.o2r is not None
+    channel = orchestrator.trickle.get(runner.o2r["channel_name"])
+    assert channel is not None
+    return channel
+
+
+@pytest.mark.parametrize("at", [1000.0], indirect=True)
+async def test_what_the_orchestrator_tells_is_acted_upon_before_the_next_heartbeat(
+    at: At, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It drains: the only session is over, so it unregisters, and not minutes later."""
+    caplog.set_level(logging.DEBUG)
+    session = await at.session()
+    assert (await at.call(session, "start", {"channels": ["events"]})).status_code == 200
+    name = o2r(at.orchestrator).name
+    await at.served.service.registration.drain()
+    assert (await at.runner())["capacity"] == 1
+    await at.http.post(f"{session['control_url']}/stop")
+    await at.served.until(lambda: len(at.orchestrator.runners) == 0)
+    assert name not in caplog.text
+
+
+async def test_without_that_channel_all_goes_on(at: At) -> None:
+    session = await at.session()
+    assert (await at.call(session, "start", {"channels": ["events"]})).status_code == 200
+    o2r(at.orchestrator).close()
+    other = await at.session()
+    assert (await at.call(other, "start", {"channels": ["events"]})).status_code == 200
+    assert (await at.call(session, "params", {})).status_code == 200
+    await at.http.post(f"{session['control_url']}/stop")
+    await at.http.post(f"{other['control_url']}/stop")
+    await at.served.until(lambda: at.served.slots_taken == 0)
+    (state,) = at.served.service.registration.state
+    assert state.status == "registered"
+
+
+@pytest.mark.parametrize("at", [1000.0], indirect=True)
+async def test_lies_of_that_channel_end_nothing_and_cost_little(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await at.session()
+    assert (await at.call(session, "start", {"channels": ["events"]})).status_code == 200
+    asked: list[float] = []
+    (runner,) = at.orchestrator.runners
+    monkeypatch.setattr(
+        type(runner), "announce", lambda *_: asked.append(asyncio.get_running_loop().time())
+    )
+    lie = json.dumps({"event": "released", "session": session["session_id"]}).encode()
+    for number in range(200):
+        o2r(at.orchestrator).put((lie, b"nonsense", b"\xff" * 100_000, b"[]")[number % 4])
+        await asyncio.sleep(0.005)
+    await at.served.until(lambda: bool(asked))
+    assert (await at.call(session, "params", {})).status_code == 200
+    assert at.served.slots_taken == 1
+    seconds = asked[-1] - asked[0]
+    assert len(asked) <= 3 + seconds / hints.PAUSE_SECONDS
 
 
 async def test_a_session_that_nobody_uses_is_ended_here(

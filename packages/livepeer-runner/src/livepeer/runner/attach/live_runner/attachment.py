@@ -10,11 +10,12 @@ import logging
 import secrets
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from livepeer.runner.attach.callers import Caller
 from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreachable
-from livepeer.runner.attach.live_runner import answers
+from livepeer.runner.attach.live_runner import answers, hints
 from livepeer.runner.attach.live_runner.answers import Lease
 from livepeer.runner.attach.live_runner.pacemaker import HeartbeatPlan, Pacemaker, Report, trust_in
 from livepeer.runner.attach.live_runner.record import PATH, RunnerRecord
@@ -57,6 +58,8 @@ class LiveRunnerAttachment(Attachment):
         self._draining = False
         self._pacemaker: Pacemaker | None = None
         self._plan = 0
+        self._asked = 0.0
+        """Since when the newest plan is: what answers it was sent later than that."""
         self._told_capacity = 0
         self._trust = "verify"
         self._left = asyncio.Event()
@@ -107,7 +110,7 @@ class LiveRunnerAttachment(Attachment):
                 while self.state.status not in ("refused", "unregistered"):
                     await self._bootstrap()
                     if self.state.status == "registered":
-                        await self._stay(self._pacemaker)
+                        await self._stay_hinted(self._pacemaker)
                         self._pacemaker.say(None)
                     elif self.state.status == "retrying":
                         await asyncio.sleep(self.state.delay(self.listing.timing))
@@ -139,8 +142,29 @@ class LiveRunnerAttachment(Attachment):
         except ValueError as error:
             self._change("retrying", f"{error}: is it a go-livepeer orchestrator?")
             return
-        self._sessions.are(self._lease.sessions)
+        self._sessions.are(self._lease.sessions, asked=time.monotonic())
         self._change("registered")
+
+    async def _stay_hinted(self, pacemaker: Pacemaker) -> None:
+        """As `_stay`; a session that comes or goes is asked for at once, where that is told."""
+        lease = self._lease
+        assert lease is not None
+        if lease.events_url is None or self.listing.capability.mode == "single-shot":
+            return await self._stay(pacemaker)
+        hinted = asyncio.create_task(
+            hints.follow(
+                lease.events_url,
+                self.listing.address.url,
+                self.listing.tls,
+                partial(self._say, first=0.0),
+            ),
+            name="hints",
+        )
+        try:
+            await self._stay(pacemaker)
+        finally:
+            hinted.cancel()
+            await asyncio.gather(hinted, return_exceptions=True)
 
     async def _stay(self, pacemaker: Pacemaker) -> None:
         """Returns when it is time to register anew, or nothing is to be done any more."""
@@ -190,7 +214,7 @@ class LiveRunnerAttachment(Attachment):
             if verdict == "passing":
                 return False
             self._lease = None
-            self._sessions.are(frozenset())
+            self._sessions.are(frozenset(), asked=time.monotonic())
             return True
         self._took(answer)
         if self._draining and not self._sessions.listed:
@@ -206,7 +230,7 @@ class LiveRunnerAttachment(Attachment):
 
     def _took(self, answer: RegistryAnswer) -> None:
         try:
-            self._sessions.are(answers.sessions(answer.text))
+            self._sessions.are(answers.sessions(answer.text), asked=self._asked)
         except ValueError as error:
             self._change("retrying", f"{error}: is it a go-livepeer orchestrator?")
             return
@@ -232,6 +256,7 @@ class LiveRunnerAttachment(Attachment):
         if lease is None or self._pacemaker is None:
             return
         self._told_capacity = self._capacity()
+        self._asked = time.monotonic()
         self._plan = self._pacemaker.say(
             HeartbeatPlan(
                 url=f"{self.listing.address.url}{HEARTBEAT}",

@@ -25,7 +25,8 @@ it for ever, and its place with it."""
 FIRST_REQUEST_SECONDS = 30.0
 """What a caller gets between its reservation and its first request."""
 SETTLE_SECONDS = 15.0
-"""What a session that is not listed yet gets: an answer may have been on its way when it began."""
+"""What a session that is not listed yet gets where it may be younger than the question: the answer
+may have been on its way when it began."""
 MOST_SESSIONS = 4096
 _LONGEST = 256
 _CONTROL = re.compile(r"/runner/[^/?#]+/session/[^/?#]+$")
@@ -93,15 +94,18 @@ class RunnerSessions:
         session.used = now
         return session
 
-    def are(self, listed: frozenset[str]) -> None:
-        """What the orchestrator has: the others are over."""
+    def are(self, listed: frozenset[str], *, asked: float) -> None:
+        """What the orchestrator has, as it said to a question that was put after `asked`: the
+        others are over."""
         self.listed = listed
         now = time.monotonic()
         self._silent = {
             name: self._silent.get(name, now) for name in listed if name not in self._known
         }
         for name, session in list(self._known.items()):
-            if name not in listed and now - session.began > SETTLE_SECONDS:
+            if name not in listed and (
+                session.began < asked or now - session.began > SETTLE_SECONDS
+            ):
                 del self._known[name]
                 session.end()
 
