@@ -68,9 +68,30 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ..
         os.killpg(server.pid, signal.SIGKILL)
 
 
+def is_realtime(path: Path) -> bool:
+    inside = os.path.relpath(path, Path(__file__).parent)
+    return inside in REALTIME or inside.startswith(tuple(f"{each}/" for each in REALTIME))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--half",
+        choices=("realtime", "rest"),
+        help="Collect only what is listed as `realtime`, or only all else.",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What the other half has is not even imported: it would be by each of the workers."""
+    half = config.getoption("half")
+    if half is None or collection_path.is_dir():
+        return None
+    return True if is_realtime(collection_path) is not (half == "realtime") else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    realtime = [config.rootpath / path for path in REALTIME]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    realtime = {path: is_realtime(path) for path in {item.path for item in items}}
     for item in items:
-        if any(map(item.path.is_relative_to, realtime)):
+        if realtime[item.path]:
             item.add_marker(pytest.mark.realtime)

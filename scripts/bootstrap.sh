@@ -29,7 +29,8 @@ fi
 unset PYTHONDONTWRITEBYTECODE
 
 export UV_PYTHON_PREFERENCE=${UV_PYTHON_PREFERENCE:-system}
-uv sync --quiet --frozen --all-packages --all-extras || {
+# `--compile-bytecode`: once, and not by each of the workers that tests begin with.
+uv sync --quiet --frozen --compile-bytecode --all-packages --all-extras || {
     echo "uv sync failed: see above. A damaged environment is mended by removing .venv." >&2
     exit 1
 }
