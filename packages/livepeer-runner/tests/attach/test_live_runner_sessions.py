@@ -16,6 +16,7 @@ import pytest
 from livepeer.runner import LivePipeline
 from livepeer.runner.attach.live_runner import hints, sessions
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.live import control
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret
 from livepeer.trickle import JSONLSubscriber, TricklePublisher
 from livepeer.trickle.media import MediaPublisher, MediaSubscriber, VideoFrame
@@ -209,6 +210,24 @@ async def test_a_session_that_nobody_uses_is_ended_here(
         while (await at.runner())["capacity_used"] != 1:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert (await at.call(busy, "params", {})).status_code == 200
+
+
+async def test_a_caller_who_is_gone_without_a_word_leaves_no_place_taken(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends for want of any sign of it, and then its session."""
+    monkeypatch.setattr(control, "FIRST_SIGN_SECONDS", 0.5)
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", 1.0)
+    session = await at.session()
+    assert (await at.call(session, "start")).status_code == 200
+    assert at.served.slots_taken == 1
+    await at.served.until(lambda: at.served.slots_taken == 0)
+    async with asyncio.timeout(LIMIT):
+        while (await at.runner())["capacity_used"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    (runner,) = at.orchestrator.runners
+    assert not runner.sessions
+    assert [one.name for one in at.orchestrator.trickle.channels] == [o2r(at.orchestrator).name]
 
 
 async def test_places_of_callers_who_never_came_are_free_again(
