@@ -59,6 +59,104 @@ def test_the_answer_to_a_heartbeat_is_understood(
         assert "LIVEPEER_ORCH_SECRET" in reason
 
 
+#: What the operator is told of each text, by what it answers. Those below the line were read in the
+#: source (`ai/runner/live_runner.go`, `server/ai_http.go`) and are in no recording.
+TOLD = {
+    "heartbeat": {
+        "unexpected EOF": "did not reach it whole",
+        "EOF": "did not reach it whole",
+        "invalid runner_url": "set LIVEPEER_CAPABILITY_URL",
+        "app must be trimmed": "set LIVEPEER_APP",
+        "status must be lowercase and trimmed": "update livepeer-runner",
+        'mode must be "persistent" or "single-shot"': "update go-livepeer",
+        "capacity must be >= 0": "set LIVEPEER_CAPACITY",
+        "json: cannot unmarshal string into Go struct field LiveRunnerHeartbeatRequest.capacity "
+        "of type int": "update livepeer-runner, or go-livepeer",
+        "metadata must be at most 1024 bytes": "shorten it",
+        "metadata must not contain Unicode replacement character U+FFFD": "no clean text",
+        'json: invalid number literal, trying to unmarshal "\\"x\\"" into Number': "no number",
+        "invalid registration authorization": "set LIVEPEER_ORCH_SECRET",
+        "invalid heartbeat authorization": "another runner has this id",
+        "runner not found": "an earlier runner of this id",
+        # ---
+        "live runners are not supported": "start it with -useLiveRunners",
+        "dynamic live runner registration is disabled": "start it with -orchSecret",
+        "static runner cannot heartbeat": "listed as a static runner",
+        "price_info.price is required": "set LIVEPEER_APP_PRICE",
+        "price_info.price must be a positive decimal": "above 0",
+        "price_info.currency must be usd": "in USD only",
+        "price_info.unit must be hour, 720p, or fixed": "set LIVEPEER_APP_PRICE_UNIT",
+    },
+    "unregister": {
+        "invalid authorization": "another runner has this id",
+        "Method Not Allowed": "it answered 405",
+        # ---
+        "static runner cannot unregister with heartbeat credentials": "take it off that list",
+    },
+    "session": {
+        "channels is required": "update livepeer-runner",
+        "channels cannot contain more than 25 entries": "update livepeer-runner",
+        "json: cannot unmarshal string into Go struct field liveRunnerTrickleChannelsRequest."
+        "channels of type server.liveRunnerTrickleChannelRequest": "update livepeer-runner",
+        "trickle channel name is required": "update livepeer-runner",
+        "trickle channel name may only contain alphanumerics, underscores, or hyphens": "update",
+        "unexpected EOF": "did not reach it whole",
+        "invalid authorization": "reserve another",
+        "runner session not found": "the session is over",
+        "trickle channel not found": "the channel has ended",
+        # ---
+        "runner not found": "registers anew",
+    },
+}
+
+
+def recorded_texts() -> set[tuple[str, int, str]]:
+    """What runners were refused with, and what they had asked for."""
+    found = set()
+    for scenario in SCENARIOS.values():
+        path = ""
+        for step in scenario["steps"]:
+            path = step.get("send", {}).get("path", path)
+            received = step.get("receives") or {}
+            if "caller" in step and received.get("status", 200) >= 400:
+                text = received.get("body", "").strip()
+                if path.endswith("/heartbeat"):
+                    found.add(("heartbeat", received["status"], text))
+                elif path.endswith("/unregister"):
+                    found.add(("unregister", received["status"], text))
+                elif path.startswith("/runner/") and not path.endswith("/proxy"):
+                    found.add(("session", received["status"], text))
+    return found - {("unregister", 404, "runner not found")}  # that is what was wanted
+
+
+def texts() -> list[tuple[str, int, str]]:
+    recorded = recorded_texts()
+    known = {(kind, text) for kind, _, text in recorded}
+    more = {
+        (kind, 404 if text.startswith(("live", "dynamic", "runner")) else 400, text)
+        for kind, table in TOLD.items()
+        for text in table
+        if (kind, text) not in known
+    }
+    return sorted(recorded | more)
+
+
+@pytest.mark.parametrize(("kind", "status", "text"), texts())
+def test_every_text_of_the_reference_is_a_sentence_for_the_operator(
+    kind: str, status: int, text: str
+) -> None:
+    answer = RegistryAnswer(status, f"{text}\n")
+    match kind:
+        case "heartbeat":
+            sentence, _ = answers.first(answer)
+        case "unregister":
+            sentence = answers.unregistering(answer) or ""
+        case _:
+            sentence = answers.of_session(answer)
+    assert TOLD[kind][text] in sentence
+    assert f"{status} {text}"[:200] in sentence  # what they said stays findable
+
+
 def test_our_heartbeat_has_only_fields_and_types_that_the_reference_took() -> None:
     known: dict[str, set[type]] = {}
     for name, scenario in SCENARIOS.items():

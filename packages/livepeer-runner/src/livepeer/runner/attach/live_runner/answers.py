@@ -25,8 +25,12 @@ _WRONG: tuple[tuple[str, str], ...] = (
     ("capacity must be", "the capacity is below 0: set LIVEPEER_CAPACITY"),
     ("status must be", "it knows no such status: update livepeer-runner"),
     ("metadata must", "the metadata is too long, or no clean text: shorten it"),
+    ("price_info.unit", "it knows no such unit of the price: set LIVEPEER_APP_PRICE_UNIT"),
+    ("price_info.currency", "it takes prices in USD only: update livepeer-runner"),
     ("price_info", "on a chain a price above 0 is needed: set LIVEPEER_APP_PRICE (USD)"),
     ("invalid number literal", "the price is no number: set LIVEPEER_APP_PRICE (USD)"),
+    ("json:", "it knows another heartbeat than this: update livepeer-runner, or go-livepeer"),
+    ("EOF", "the heartbeat did not reach it whole: look at what stands between, such as a proxy"),
     ("static runner cannot heartbeat", "it is listed as a static runner there: one or the other"),
 )
 _UNSUPPORTED = (
@@ -97,6 +101,39 @@ def _either(answer: RegistryAnswer) -> tuple[str, Verdict]:
                     return f"{meaning} ({answer.said})", "final"
     reason, final = answer.failure()
     return reason, "final" if final else "passing"
+
+
+def unregistering(answer: RegistryAnswer) -> str | None:
+    """Why the runner may still be listed; None: it is not."""
+    match answer.status:
+        case 204 | 404:
+            return None
+        case 401:
+            return f"another runner has this id, and stays ({answer.said})"
+        case 400 if "static" in answer.text:
+            return f"it is listed as a static runner there: take it off that list ({answer.said})"
+    return f"it answered {answer.said}"
+
+
+def of_session(answer: RegistryAnswer) -> str:
+    """Why something that was asked for a session was not done."""
+    text = answer.text
+    match answer.status:
+        case 404 if "session" in text:
+            return f"the session is over ({answer.said}): reserve another"
+        case 404 if "runner not found" in text:
+            return f"it no longer knows this runner, which registers anew ({answer.said})"
+        case 404 if "channel" in text:
+            return f"the channel has ended ({answer.said})"
+        case 401:
+            return f"the session's token is another one by now ({answer.said}): reserve another"
+        case 429:
+            return f"the session has as many as it may ({answer.said})"
+        case 400 if "EOF" in text:
+            return f"the request did not reach it whole ({answer.said})"
+        case 400:
+            return f"it knows other channels than these ({answer.said}): update livepeer-runner"
+    return f"it answered {answer.said}"
 
 
 def lease(answer: str, runner_id: str) -> Lease:

@@ -301,4 +301,4 @@ class LiveRunnerAttachment(Attachment):
             return str(error)
         except TimeoutError:
             return f"no answer within {limit:g} s"
-        return None if answer.status in (204, 404) else f"it answered {answer.status}"
+        return answers.unregistering(answer)

@@ -9,12 +9,15 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from livepeer.runner.attach.callers import Caller, OpenChannel
 from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreachable
+from livepeer.runner.attach.live_runner import answers
 from livepeer.runner.errors import PipelineError
 from livepeer.runner.http.asgi import Scope, header
+from livepeer.runner.redaction import Redactor
 from livepeer.runner.settings import Secret
 
 logger = logging.getLogger(__name__)
@@ -50,22 +53,34 @@ class SessionCaller(Caller):
         """Give its place back. It may be over already."""
         if self._control:
             with suppress(Unreachable):
-                await self._ask("stop")
+                answer = await self._ask("stop")
+                if answer.status not in (204, 404):
+                    logger.warning(
+                        "a session may stay at %s: %s", self.url, answers.of_session(answer)
+                    )
 
     async def open_channels(self, wanted: Mapping[str, str]) -> dict[str, OpenChannel] | None:
         body = {"channels": [{"name": name, "mime_type": mime} for name, mime in wanted.items()]}
         try:
             answer = await self._ask("channels", json=body)
         except Unreachable as error:
-            raise PipelineError(f"the orchestrator opens no channels: {error}") from error
-        found = _channels(answer.text) if answer.status == 200 else {}
+            raise self._no_channels(str(error)) from error
+        if answer.status != 200:
+            raise self._no_channels(answers.of_session(answer))
+        found = _channels(answer.text)
         if set(wanted) - set(found):
-            raise PipelineError(f"the orchestrator opens no channels: {answer.status}")
+            raise self._no_channels("its answer does not have them: is it go-livepeer?")
         return found
+
+    def _no_channels(self, reason: str) -> PipelineError:
+        logger.warning("no channels are opened at %s: %s", self.url, reason)
+        return PipelineError(f"the orchestrator opens no channels: {reason}")
 
     async def _ask(self, what: str, **request: Any) -> RegistryAnswer:
         headers = {"Livepeer-Session-Token": self._secret.reveal()}
-        return await self._client.ask("POST", f"{self._control}/{what}", headers=headers, **request)
+        path = f"{self._control}/{what}"
+        answer = await self._client.ask("POST", path, headers=headers, **request)
+        return replace(answer, text=Redactor([self._secret])(answer.text))
 
 
 class RunnerSessions:
