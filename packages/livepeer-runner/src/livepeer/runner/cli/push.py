@@ -41,6 +41,14 @@ def push(
         str | None,
         typer.Option("--print", help="Print how it is run: docker, compose or kubernetes."),
     ] = None,
+    hub: Annotated[
+        bool,
+        typer.Option(
+            "--hub",
+            help="Set the repository's description and README on Docker Hub, with a personal "
+            "access token (DOCKERHUB_USERNAME and DOCKERHUB_TOKEN, or docker login).",
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
     ] = False,
@@ -100,6 +108,10 @@ def push(
             fail(str(error), code=4)
         except (RegistryError, LockError) as error:
             fail(str(error))
+    if hub:
+        from livepeer.runner.packaging.hub import describe
+
+        note(asyncio.run(describe(published.reference, built.schema, project.folder)))
     _show(published, print_)
 
 
