@@ -35,6 +35,7 @@ async def test_channels_use_them_and_they_go_with_the_last_user() -> None:
     async with TrickleServer() as server:
         ahead = ConnectionsAhead(False, 1)
         ahead.open(server.url)
+        ahead.open(server.url)
         transport = Transport.lease(None)
         await transport.request("GET", f"{server.url}/x/next", tls=False)
         assert transport.connections == 1
@@ -54,7 +55,7 @@ async def test_the_orchestrator_that_is_asked_is_connected_to(
             Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw,
             gw.live("tint", data=False),
         ):
-            assert places == [orch.url]
+            assert set(places) == {orch.url}
 
 
 async def test_a_start_that_is_refused_leaves_no_connection(
@@ -68,4 +69,4 @@ async def test_a_start_that_is_refused_leaves_no_connection(
         transport = Transport.lease(None)
         assert transport.connections == 0  # a pool of its own: the other one was left by all
         await Transport.release(transport)
-    assert places == [orch.url]
+    assert set(places) == {orch.url}

@@ -180,8 +180,10 @@ async def test_cancelled_at_any_await_a_session_leaves_no_stream_and_no_task(
             await asyncio.wait((running,), timeout=20)
             assert running.done(), wanted
             assert running.cancelled() or isinstance(running.exception(), LivepeerError)
-        started = len(asked(orch, "start")) - starts
-        assert len(stopped_ids(orch)) - stops == started, f"at wait {wanted}"
+        started = [each.job["id"] for each in asked(orch, "start")[starts:]]
+        stopped = stopped_ids(orch)[stops:]
+        # A start that is given up while it connects did not arrive: nobody here can tell.
+        assert stopped == started or (not started and len(stopped) == 1), f"at wait {wanted}"
         left = {repr(task) for task in asyncio.all_tasks() - before if ours(task)}
         assert not left, f"at wait {wanted}: {left}"
         if len(waits) < wanted:

@@ -128,6 +128,7 @@ class PublishedChannel(ChannelClient):
         *,
         mime_type: str,
         create: bool,
+        fresh: bool,
         timeouts: Timeouts,
         transport: Transport | None,
         tls: TLS,
@@ -135,7 +136,7 @@ class PublishedChannel(ChannelClient):
         super().__init__(url, timeouts=timeouts, transport=transport, tls=tls)
         self.mime_type = mime_type
         self.stats = PublisherStats()
-        self.state = PublishState(create=create)
+        self.state = PublishState(create=create, fresh=fresh)
         self.backoff = Backoff(timeouts.outage)
 
     def open_segment(self) -> tuple[int, Upload]:

@@ -36,6 +36,8 @@ class TricklePublisher:
     - `mime_type`: of the content.
     - `create`: make the channel first. go-livepeer's orchestrators make their channels themselves
       and refuse.
+    - `fresh`: the channel was made for this publisher, and nobody wrote it: begin with number 0
+      without asking for it, which saves a round trip. If that is wrong, the first segment is lost.
     - `delete_on_close`: end the channel on close, so that its readers end. Without it they wait for
       another publisher.
     - `linger`: seconds between the last byte and the deletion, for readers one segment behind.
@@ -44,9 +46,9 @@ class TricklePublisher:
     - `tls`: True verifies, False does not, or a context, or a `Pin`.
 
     Connecting and opening a segment raise `ChannelNotFound` if there is no such channel and
-    `create` is off; `ChannelClosed` if it was deleted; `ChannelRefused` if this client may not
-    write it, or make it; `ProtocolError` if the server speaks no trickle; `TrickleConnectionError`
-    if it was away for longer than `timeouts.outage`.
+    `create` is off; `ChannelClosed` if it was deleted, or if a `fresh` one is missing;
+    `ChannelRefused` if this client may not write it, or make it; `ProtocolError` if the server
+    speaks no trickle; `TrickleConnectionError` if it was away for longer than `timeouts.outage`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TricklePublisher:
         *,
         mime_type: str = wire.DEFAULT_MIME_TYPE,
         create: bool = False,
+        fresh: bool = False,
         delete_on_close: bool = True,
         linger: float = 1.0,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -72,6 +75,7 @@ class TricklePublisher:
             self.url,
             mime_type=mime_type,
             create=create,
+            fresh=fresh,
             timeouts=timeouts,
             transport=session,
             tls=tls,

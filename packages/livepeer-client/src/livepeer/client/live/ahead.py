@@ -10,16 +10,20 @@ class ConnectionsAhead:
     """Connections to the orchestrator that is asked to start a stream: its channels are there too.
 
     A new connection costs two round trips before its first request; they pass while the
-    orchestrator starts the stream. Where it fails, a channel tries again; where the channels are
-    elsewhere, they open their own.
+    orchestrator is found and starts the stream. Where it fails, a channel tries again; where the
+    channels are elsewhere, they open their own.
     """
 
     def __init__(self, tls: TLS, count: int) -> None:
         self._tls, self._count = tls, count
+        self._begun: set[str] = set()
         self._transport: Transport | None = None
 
     def open(self, place: str) -> None:
-        """Begin to connect to `place`; nothing is waited for."""
+        """Begin to connect to `place`, once; nothing is waited for."""
+        if place in self._begun:
+            return
+        self._begun.add(place)
         if self._transport is None:
             # The one that the channels share; it lasts until its last user has left.
             self._transport = Transport.lease(None)

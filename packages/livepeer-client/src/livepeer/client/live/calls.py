@@ -92,6 +92,8 @@ class LiveCalls:
         http = await self._pools.current()
         params = None if wanted.params is None else encode(wanted.params)
         asked: list[tuple[str, str]] = []
+        if (only := self._dispatcher.only) is not None:
+            ahead.open(only)
 
         def sending(road: str, place: str) -> None:
             asked.append((road, place))
@@ -106,9 +108,11 @@ class LiveCalls:
             parameters=wanted.parameters(),
             sending=sending,
         )
-        choice = await self._dispatcher.choose(
-            http, wanted.capability, wanted.model, deadline, session=True
-        )
+        choice = self._dispatcher.presumed(wanted.capability)
+        if choice is None:
+            choice = await self._dispatcher.choose(
+                http, wanted.capability, wanted.model, deadline, session=True
+            )
         if isinstance(params, Mapping):
             await self._schemas.check_params(http, wanted.capability, params, deadline, choice)
         running: RunningJob | None = None

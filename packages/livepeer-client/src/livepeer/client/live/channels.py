@@ -52,6 +52,8 @@ class Control:
         self.outage = Outage("a keepalive did not get through", ending)
         self._url, self._tls = url, tls
         self._publisher: JSONLPublisher | None = None
+        self._fresh = True
+        """Nobody wrote it yet: the orchestrator made it for this session."""
         self._lock = asyncio.Lock()
 
     async def run(self) -> None:
@@ -74,10 +76,12 @@ class Control:
                     publisher = JSONLPublisher(
                         self._url,
                         one_per_segment=True,
+                        fresh=self._fresh,
                         delete_on_close=False,
                         linger=0,
                         tls=self._tls,
                     )
+                    self._fresh = False
                     await publisher.__aenter__()
                     self._publisher = publisher
                 await self._publisher.write(dict(message))

@@ -74,6 +74,8 @@ class Input:
         self._tls, self._outputs = tls, outputs
         self._seldom = Seldom()
         self._transport: TricklePublisher | None = None
+        self._fresh = True
+        """Nobody wrote the channel yet: the orchestrator made it for this session."""
         self._media: MediaPublisher | None = None
         self._last: MediaPublisherStats | None = None
         self._times: deque[Fraction | None] = deque(maxlen=2)
@@ -170,10 +172,14 @@ class Input:
             self._ending.finish(f"the input could not be sent: {error}", lost=True)
             raise self._ending.error() or SessionEndedError(str(error)) from error
 
+    def _publisher(self) -> TricklePublisher:
+        fresh, self._fresh = self._fresh, False
+        return TricklePublisher(self.url, fresh=fresh, tls=self._tls, delete_on_close=False)
+
     async def _opened(self) -> TricklePublisher:
         async with self._lock:
             if self._transport is None:
-                transport = TricklePublisher(self.url, tls=self._tls, delete_on_close=False)
+                transport = self._publisher()
                 await transport.__aenter__()
                 self._transport = transport
             return self._transport
@@ -181,7 +187,7 @@ class Input:
     async def _opened_media(self) -> MediaPublisher:
         async with self._lock:
             if self._media is None:
-                transport = TricklePublisher(self.url, tls=self._tls, delete_on_close=False)
+                transport = self._publisher()
                 publisher = media().MediaPublisher(self.url, publisher=transport, **self._outputs)
                 await publisher.__aenter__()
                 self._transport, self._media = transport, publisher

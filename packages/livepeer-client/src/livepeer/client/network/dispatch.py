@@ -16,6 +16,7 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     LivepeerError,
     NoCapacityError,
+    PaymentRequiredError,
     is_passing,
     reword,
 )
@@ -59,6 +60,8 @@ class Choice:
 
     candidates: tuple[Candidate, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    presumed: bool = False
+    """Nobody was asked: should they not take it, they are."""
 
     @property
     def first(self) -> str | None:
@@ -88,6 +91,30 @@ class Dispatcher:
         self._app_offers = Offers((self._runners,))
         self._failures = FailureMemory()
         self._known: dict[str, None] = {}
+
+    @property
+    def only(self) -> str | None:
+        """The one orchestrator that there is, where nobody has to be asked for it."""
+        if self._gateway is not None or not self._config.sources:
+            return None
+        given = self._config.sources[0].orchestrators
+        return given[0] if len(given) == 1 else None
+
+    def presumed(self, capability: str) -> Choice | None:
+        """Who starts a session of it without being asked for an offer first, which is a round trip.
+
+        That is the only orchestrator, by BYOC, where nothing depends on its offer: there is no
+        price to compare, and no payment to bring. What is likely to be a live runner's app is asked
+        for, since these come first.
+        """
+        place = self.only
+        if place is None or self._can_pay or self._config.max_price is not None:
+            return None
+        if round(self._failures.weights().get(place, 0.0)):
+            return None
+        if self._runners.likely(place, capability):
+            return None
+        return Choice((Candidate(place, self._roads[Byoc.name]),), presumed=True)
 
     async def start(
         self, http: Http, task: Task, deadline: Deadline, choice: Choice | None = None
@@ -152,6 +179,9 @@ class Dispatcher:
                 self._remember(task.capability)
                 return result
             except LivepeerError as error:
+                if choice is not None and choice.presumed and _not_there(error):
+                    choice = None  # there may be another road, and its offer says why not
+                    continue
                 rejections = (*before, *error.rejections)[-ATTEMPTS:]
                 # An answer to the job says that it is known there; a gateway's says nothing.
                 answered = error.status is not None and isinstance(error, NoCapacityError)
@@ -317,6 +347,14 @@ class Dispatcher:
             return  # it answered, and blamed the caller
         self._failures.failed(place)
         self.forget(place, capability)
+
+
+def _not_there(error: LivepeerError) -> bool:
+    """Does whoever was not asked before not have it by that road, as it seems?"""
+    if error.may_have_run or error.status is None:
+        return False
+    no = isinstance(error, NoCapacityError | PaymentRequiredError)
+    return no or error.status in (404, 405, 501)
 
 
 def _phase(error: LivepeerError) -> Phase:

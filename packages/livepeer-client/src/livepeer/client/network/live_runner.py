@@ -101,6 +101,10 @@ class LiveRunners:
         """The names of all that it lists."""
         return {each.app for each in await self._lists.get(http, orchestrator, deadline)}
 
+    def likely(self, orchestrator: str, app: str) -> bool:
+        """Whether it may have a runner of that app, as far as is known without asking."""
+        return self._lists.likely(orchestrator, app)
+
     async def send(
         self,
         http: Http,

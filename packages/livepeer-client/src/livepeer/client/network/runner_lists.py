@@ -51,7 +51,7 @@ class RunnerList:
 
     def holds(self, app: str | None) -> bool:
         """Whether it is good enough to be taken without asking again, for a call of `app`."""
-        likely = app is not None and ("/" in app or app in self.apps)
+        likely = app is not None and (is_app_id(app) or app in self.apps)
         lasts = min(self.lasts, FIRST_PAUSE) if self.failures and likely else self.lasts
         return time.monotonic() < self.at + lasts
 
@@ -75,6 +75,11 @@ class RunnerLists:
             return known.runners
         work = partial(self._ask, http, orchestrator)
         return await http.in_flight.join((self, orchestrator), work, deadline) or ()
+
+    def likely(self, orchestrator: str, app: str) -> bool:
+        """Whether it may have a runner of that app: by its name, or because it has listed one."""
+        known = self._kept.get(orchestrator)
+        return is_app_id(app) or (known is not None and app in known.apps)
 
     def forget(self, orchestrator: str) -> None:
         """Ask anew next time: something went otherwise than it was told."""
@@ -121,6 +126,11 @@ class RunnerLists:
         while len(self._kept) >= LISTS and orchestrator not in self._kept:
             self._kept.pop(next(iter(self._kept)), None)
         self._kept[orchestrator] = told
+
+
+def is_app_id(name: str) -> bool:
+    """Whether it is of the form `org/name`, which is that of live runners' apps by convention."""
+    return "/" in name
 
 
 def _read(body: bytes) -> tuple[RunnerEntry, ...] | None:

@@ -113,7 +113,8 @@ RULES: Final[dict[tuple[PublishStage, Answer], PublishRule]] = {
     (_At.CREATE, Answer.SERVER_ERROR): _AGAIN,
     (_At.CREATE, Answer.LOST): _AGAIN,
     (_At.CREATE, Answer.SILENT): _AGAIN,
-    # A publisher may have been here before: the first number always comes from the server.
+    # A publisher may have been here before: the first number comes from the server, unless it is
+    # known that the channel is fresh.
     (_At.ASK, Answer.OK): Rule(_Do.GO_ON, "the first POST there resets what was left open"),
     (_At.ASK, Answer.TERMINATED): _CLOSED,
     (_At.ASK, Answer.NOT_FOUND): Rule(_Do.CREATE, "the channel is missing", ChannelNotFound),
@@ -168,9 +169,9 @@ RULES: Final[dict[tuple[PublishStage, Answer], PublishRule]] = {
 class PublishState:
     """The numbers of one publisher. `answered` looks an answer up and moves them."""
 
-    def __init__(self, *, create: bool = False) -> None:
+    def __init__(self, *, create: bool = False, fresh: bool = False) -> None:
         self.create = create
-        self.stage: PublishStage | None = _At.CREATE if create else _At.ASK
+        self.stage: PublishStage | None = _At.CREATE if create else None if fresh else _At.ASK
         """The request that has to succeed before a segment can be opened; None when one can."""
         self.seq = 0
         """The number of the next segment to open."""
