@@ -10,6 +10,7 @@ from typing import Any
 
 from livepeer.client import LivepeerError
 from livepeer.client.http.deadline import Deadline
+from livepeer.client.live.ahead import ConnectionsAhead
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.live.stream import Live, Wanted
 
@@ -125,7 +126,7 @@ async def _play(
             exchange = await _request(server, match[0])
             _check_request(kind, match[0], sent, job, body, exchange, gateway)
             await exchange.answer(_answer(answer, values), values)
-            more = asyncio.ensure_future(_answer_stops(server))
+            more = asyncio.ensure_future(_answer_others(server, match[0], answer, values))
             try:
                 result = await task
             except LivepeerError as error:
@@ -155,7 +156,11 @@ async def _call(
         wants = {name: bool(parameters.get(flag)) for flag, name in FLAGS.items()}
         params = _params(body.get("params")) if gateway else body["params"]
         wanted = Wanted(job["capability"], params, **wants)
-        return await calls.start(wanted, job["id"], Deadline(job["timeout_seconds"]))
+        ahead = ConnectionsAhead(False, 0)  # no channel of it is used
+        try:
+            return await calls.start(wanted, job["id"], Deadline(job["timeout_seconds"]), ahead)
+        finally:
+            await ahead.aclose()
     road = "gateway" if gateway else "byoc"
     known = stream_id or json.loads(job["request"])["stream_id"]
     live = Live(known, job["capability"], road, base)
@@ -173,24 +178,39 @@ async def _request(server: ScriptedServer, path: str) -> Exchange:
     while True:
         exchange = await server.requests.get()
         line = exchange.request.start_line
-        if "/process/token" in line:
-            token = {"price": {"pixelsPerUnit": 1}, "available_capacity": 9, "LastNonce": 0}
-            await exchange.answer({"status": 200, "body": {"json": token}}, Values({}))
-        elif line.startswith("GET /discovery "):  # no live runners here
-            await exchange.answer({"status": 404, "body": "404"}, Values({}))
-        elif path in line:
+        if path in line:
             return exchange
-        else:
+        if not await _offered(exchange):
             raise Mismatch(f"{path} was due, and the client sent {line!r}")
 
 
-async def _answer_stops(server: ScriptedServer) -> None:
-    """A start that may have worked is stopped, which no scenario knows of."""
+async def _offered(exchange: Exchange) -> bool:
+    """Answer a question about offers; False where it is none."""
+    line = exchange.request.start_line
+    if "/process/token" in line:
+        token = {"price": {"pixelsPerUnit": 1}, "available_capacity": 9, "LastNonce": 0}
+        await exchange.answer({"status": 200, "body": {"json": token}}, Values({}))
+    elif line.startswith("GET /discovery "):  # no live runners here
+        await exchange.answer({"status": 404, "body": "404"}, Values({}))
+    else:
+        return False
+    return True
+
+
+async def _answer_others(
+    server: ScriptedServer, path: str, answer: dict[str, Any], values: Values
+) -> None:
+    """What no scenario knows of: a start that may have worked is stopped; one that was sent unasked
+    and not taken is sent again, where there is an offer."""
     while True:
         exchange = await server.requests.get()
-        if "/stop" not in exchange.request.start_line:
-            raise Mismatch(f"not expected: {exchange.request.start_line!r}")
-        await exchange.answer({"status": 200, "body": ""}, Values({}))
+        line = exchange.request.start_line
+        if "/stop" in line:
+            await exchange.answer({"status": 200, "body": ""}, Values({}))
+        elif path.endswith("/start") and path in line:
+            await exchange.answer(_answer(answer, values), values)
+        elif not await _offered(exchange):
+            raise Mismatch(f"not expected: {line!r}")
 
 
 def _answer(receives: dict[str, Any], values: Values) -> dict[str, Any]:
@@ -215,8 +235,9 @@ def _check_request(
     if kind == "status":
         return
     said = json.loads(base64.b64decode(request.header("livepeer") or "", validate=True))
-    if said["capability"] != job["capability"]:
-        raise Mismatch(f"the capability is {said['capability']!r}")
+    # A stream that this client started is stopped under the name that it was started by.
+    if kind != "stop" and said["capability"] != job["capability"]:
+        raise Mismatch(f"the capability is {said['capability']!r}, not {job['capability']!r}")
     got = json.loads(bytes(request.body))
     if kind == "start":
         if said["id"] != job["id"] or said["timeout_seconds"] != job["timeout_seconds"]:
