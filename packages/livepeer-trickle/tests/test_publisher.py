@@ -57,6 +57,30 @@ async def _close(server: ScriptedServer, publisher: TricklePublisher) -> None:
     await closing
 
 
+# --- a channel that nobody wrote ---------------------------------------------------------------
+
+
+async def test_a_fresh_channel_begins_at_0_without_a_question(scripted: ScriptedServer) -> None:
+    publisher = _publisher(scripted, fresh=True)
+    await publisher.__aenter__()
+    await publisher.write(b"first")
+    post = await scripted.request("POST", "/cam/0")
+    assert post.headers["lp-trickle-reset"] == "1"
+    await post.answer()
+    await _close(scripted, publisher)
+    assert publisher.stats.uncertain == 0
+
+
+async def test_one_that_is_said_to_be_fresh_and_is_not_there_is_closed() -> None:
+    async with TrickleServer(autocreate=False) as server:
+        url = server.channel_url("nowhere")
+        async with TricklePublisher(url, fresh=True, linger=0.0) as publisher:
+            with pytest.raises((ChannelClosed, ChannelNotFound)):
+                for _ in range(3):
+                    with contextlib.suppress(SegmentFailed):
+                        await (await publisher.write(b"x")).acknowledged()
+
+
 # --- what leaves, and when -----------------------------------------------------------------------
 
 

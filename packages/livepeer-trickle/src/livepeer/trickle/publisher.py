@@ -37,7 +37,8 @@ class TricklePublisher:
     - `create`: make the channel first. go-livepeer's orchestrators make their channels themselves
       and refuse.
     - `fresh`: the channel was made for this publisher, and nobody wrote it: begin with number 0
-      without asking for it, which saves a round trip. If that is wrong, the first segment is lost.
+      without asking for it, which saves a round trip. If that is wrong, the numbers go back, and
+      readers lose what comes until they ask again where the channel is.
     - `delete_on_close`: end the channel on close, so that its readers end. Without it they wait for
       another publisher.
     - `linger`: seconds between the last byte and the deletion, for readers one segment behind.

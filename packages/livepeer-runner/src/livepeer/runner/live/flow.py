@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 from livepeer.runner.errors import JobError, PipelineError
@@ -79,6 +79,10 @@ class Flow:
 
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
+            if self._source is not None:
+                # It is asked for while the output is opened, which may be far away.
+                await self._source.__aenter__()
+                stack.push_async_callback(self._source.aclose)
             await stack.enter_async_context(self._sink)
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -97,7 +101,7 @@ class Flow:
 
     async def _process(self, source: MediaSubscriber) -> None:
         try:
-            async with source:
+            async with aclosing(source):
                 while not self._stopping.done():
                     item = await until(self._stopping, anext(source, END))
                     if item is END:
