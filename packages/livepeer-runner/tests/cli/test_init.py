@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livepeer.runner.cli.init import class_name
-from livepeer.runner.cli.templates import KINDS, render
+from livepeer.runner.cli.templates import KINDS, render, workflow
 from livepeer.runner.packaging.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_what_is_written_is_clean(tmp_path: Path, template: str) -> None:
     values = {"Class": "MyModel", "id": "my-model", "version": "0.1.0"}
     values |= {"about": "", "input": "", "call": ""}
     for name, text in render(template, values).items():
-        assert "$" not in text, name
+        assert "$" not in text.replace("$schema=", ""), name
         (tmp_path / name).write_text(text)
     for check in (["check", "--select", "E,F,W,I,UP,B,C4,RUF,BLE"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--line-length", "100", "."]
@@ -109,3 +110,47 @@ def test_a_folder_that_cannot_be_made_is_told(folder: Folder) -> None:
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="session")
+def actionlint() -> list[str]:
+    """As `scripts/lint` finds it."""
+    if shutil.which("actionlint"):
+        return ["actionlint"]
+    if shutil.which("go"):
+        module = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.7"
+        return ["go", "run", module, "-shellcheck="]
+    pytest.skip("neither actionlint nor go is here")
+
+
+def test_a_workflow_is_written_beside_a_new_pipeline_or_into_one(folder: Folder) -> None:
+    done = folder.livepeer("init", "sentiment", "--ci", "github")
+    assert done.returncode == 0, done.stderr
+    made = folder.path / "sentiment" / ".github" / "workflows" / "livepeer.yml"
+    assert "/sentiment-livepeer-runner" in made.read_text()
+    assert (folder.path / "sentiment" / "pipeline.py").is_file()
+    written = made.read_text()
+    shutil.rmtree(folder.path / "sentiment" / ".github")
+    before = (folder.path / "sentiment" / "pipeline.py").read_text()
+    done = folder.livepeer("init", "sentiment", "--ci", "github", "--template", "stream")
+    assert done.returncode == 0, done.stderr
+    assert made.read_text() == written
+    assert (folder.path / "sentiment" / "pipeline.py").read_text() == before
+    again = folder.livepeer("init", "sentiment", "--ci", "github")
+    assert again.returncode == 1 and "would be overwritten" in again.stderr
+
+
+@pytest.mark.slow  # go builds the checker where there is none
+def test_the_workflow_is_one_and_trusts_only_what_it_pins(
+    tmp_path: Path, actionlint: list[str]
+) -> None:
+    ((name, text),) = workflow("github", {"id": "sentiment"}).items()
+    path = tmp_path / Path(name).name
+    path.write_text(text)
+    done = subprocess.run([*actionlint, str(path)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    used = re.findall(r"uses: (\S+)(.*)", text)
+    assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one) for one, _ in used)
+    assert all(re.fullmatch(r" # v[\d.]+", comment) for _, comment in used)
+    # Values of others come by the environment, never into a script's text.
+    assert not re.search(r"run: .*\$\{\{", text)

@@ -19,7 +19,9 @@ livepeer init my-pipeline
 
 livepeer init tint --template live-video
 
-livepeer init . --name sentiment"""
+livepeer init . --name sentiment
+
+livepeer init . --ci github"""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([._ -]+[A-Za-z0-9]+)*")
 
@@ -37,6 +39,14 @@ def init(
     ] = "batch",
     name: Annotated[
         str | None, typer.Option(help="The pipeline's name; default: the folder's.")
+    ] = None,
+    ci: Annotated[
+        Literal["github"] | None,
+        typer.Option(
+            "--ci",
+            help="Also a workflow that tests each change, and publishes and signs the image at a "
+            "tag v1.2.3. In a folder that is a pipeline already: only that.",
+        ),
     ] = None,
 ) -> None:
     """Begin a pipeline: a folder with a class, its test and its manifest, ready to run."""
@@ -60,11 +70,17 @@ def init(
         "input": kind.input,
         "call": kind.call,
     }
-    files = templates.render(template, values)
+    there = ci is not None and (folder / "pipeline.py").exists()
+    files = {} if there else templates.render(template, values)
+    if ci is not None:
+        files |= templates.workflow(ci, values)
     _write(folder, files)
     if not is_terminal():
         emit({"folder": str(folder), "id": values["id"], "files": sorted(files)})
     note(f"{values['id']}: {', '.join(sorted(files))}\n\nNext:")
+    if there:
+        note("  git tag v0.1.0 && git push --tags   # the folder is the repository's root")
+        return
     steps = [f"livepeer predict {kind.input}", "livepeer serve"]
     steps.insert(0, f"cd {folder}") if folder.resolve() != Path.cwd() else steps.append(
         "livepeer dev"
@@ -90,6 +106,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
             fail(f"{', '.join(there)} in {folder} would be overwritten: nothing was changed")
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"{folder} cannot be written: {error.strerror}")

@@ -11,6 +11,7 @@ from importlib.resources import files
 from string import Template
 
 ENDING = ".tmpl"
+WORKFLOWS = {"github": ".github/workflows"}
 
 _CURL = """Another shell calls it:
 
@@ -60,11 +61,21 @@ KINDS = {
 
 
 def render(kind: str, values: dict[str, str]) -> dict[str, str]:
-    """The files by name, filled in."""
-    found = {}
-    for folder in ("common", kind):
-        for entry in files(__name__).joinpath(folder).iterdir():
-            if entry.name.endswith(ENDING):
-                text = Template(entry.read_text(encoding="utf-8")).substitute(values)
-                found[entry.name.removesuffix(ENDING)] = text
-    return found
+    """The files of a template by name, filled in."""
+    return _filled("common", values) | _filled(kind, values)
+
+
+def workflow(host: str, values: dict[str, str]) -> dict[str, str]:
+    """The file that a host of repositories runs for each change, by where it is kept."""
+    folder = WORKFLOWS[host]
+    return {f"{folder}/{name}": text for name, text in _filled(f"ci-{host}", values).items()}
+
+
+def _filled(folder: str, values: dict[str, str]) -> dict[str, str]:
+    return {
+        entry.name.removesuffix(ENDING): Template(entry.read_text(encoding="utf-8")).substitute(
+            values
+        )
+        for entry in files(__name__).joinpath(folder).iterdir()
+        if entry.name.endswith(ENDING)
+    }
