@@ -1,6 +1,6 @@
 """Glass to glass by the whole road: client, orchestrator, runner, client. 720p30, over TLS.
 
-    python benchmarks/e2e.py [--seconds 15]
+    python benchmarks/e2e.py [--seconds 15] [--registry byoc --registry live-runner]
 
 Four processes: the local orchestrator (its trickle server carries the media), a served pipeline
 that registered itself, and one for the client, which sends and receives; this one only waits. A
@@ -34,6 +34,9 @@ SECRET = "bench"
 WARM_UP = 2.0
 """Seconds at the start that count for the first frame only."""
 PROBE = "probe"
+NAMES = {"byoc": "identity", "live-runner": "bench/identity"}
+"""By registry: what the pipeline is called there. An app's id is what makes the client ask the live
+runners first."""
 
 
 class Identity(LivePipeline):
@@ -62,7 +65,7 @@ def orchestrator(pipe: Any) -> None:
     asyncio.run(main())
 
 
-def container(url: str, pipe: Any) -> None:
+def container(url: str, registry: str, pipe: Any) -> None:
     import logging
 
     os.environ |= {
@@ -70,6 +73,8 @@ def container(url: str, pipe: Any) -> None:
         "PORT": "0",
         "LIVEPEER_ORCH_URL": url,
         "LIVEPEER_ORCH_SECRET": SECRET,
+        "LIVEPEER_REGISTRATION": registry,
+        "LIVEPEER_APP": NAMES["live-runner"],
         "LIVEPEER_LOG_LEVEL": "warning",
     }
     from livepeer.runner import serve
@@ -86,13 +91,13 @@ def container(url: str, pipe: Any) -> None:
     serve(Identity)
 
 
-def client(url: str, seconds: float, pipe: Any) -> None:
+def client(url: str, registry: str, seconds: float, pipe: Any) -> None:
     os.environ["LIVEPEER_PINS"] = str(Path(tempfile.mkdtemp()) / "pins.json")
     pictures = glass.scenery(60)
-    pipe.send({"codec": codec(pictures), **asyncio.run(_client(url, pictures, seconds))})
+    pipe.send({"codec": codec(pictures), **asyncio.run(_client(url, registry, pictures, seconds))})
 
 
-async def _client(url: str, pictures: list[Any], seconds: float) -> dict[str, Any]:
+async def _client(url: str, registry: str, pictures: list[Any], seconds: float) -> dict[str, Any]:
     from livepeer.client import Gateway
 
     marks: list[tuple[int, ...]] = []
@@ -101,7 +106,7 @@ async def _client(url: str, pictures: list[Any], seconds: float) -> dict[str, An
     async with Gateway(orch_url=url, tls="pin") as gw:
         hops = await _hop(f"{url}/ai/trickle/{PROBE}")
         begin = glass.microseconds()
-        async with gw.live("identity", data=False, audio=None) as session:
+        async with gw.live(NAMES[registry], data=False, audio=None) as session:
             started = glass.microseconds()
             session.publish(paced(pictures, seconds))
             async for frame in session.subscribe():
@@ -227,14 +232,14 @@ def rows(found: dict[str, Any]) -> Iterator[list[str]]:
     yield ["first picture back, once started", f"{first:.1f}", "", ""]
 
 
-def measure(seconds: float) -> dict[str, Any]:
+def measure(seconds: float, registry: str = "byoc") -> dict[str, Any]:
     """Runs it all; the marks of each picture in microseconds, and what the parts cost."""
     with (
         glass.process(orchestrator) as one,
-        glass.process(container, url := glass.told(one)) as two,
+        glass.process(container, url := glass.told(one), registry) as two,
     ):
         glass.told(two)
-        with glass.process(client, url, seconds) as three:
+        with glass.process(client, url, registry, seconds) as three:
             found: dict[str, Any] = glass.told(three, seconds + 60)
     if not found["marks"]:
         sys.exit("no picture came back")
@@ -250,12 +255,31 @@ def glass_to_glass(found: dict[str, Any]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=15.0, help="of video")
-    found = measure(parser.parse_args().seconds)
-    glass.table(list(rows(found)), ("720p30, ms", "p50", "p95", "share of p50"))
-    print(
-        f"\n{found['sent']} pictures sent, {len(found['marks'])} came back, "
-        f"{found['damaged']} unreadable; {os.cpu_count()} cores. * measured by itself"
+    parser.add_argument(
+        "--registry",
+        choices=tuple(NAMES),
+        action="append",
+        help="where the pipeline registers; twice: one after the other, beside each other",
     )
+    given = parser.parse_args()
+    whole: list[tuple[str, list[float]]] = []
+    for registry in given.registry or ["byoc"]:
+        found = measure(given.seconds, registry)
+        whole.append((registry, glass_to_glass(found)))
+        glass.table(list(rows(found)), (f"{registry}, 720p30, ms", "p50", "p95", "share of p50"))
+        print(
+            f"\n{found['sent']} pictures sent, {len(found['marks'])} came back, "
+            f"{found['damaged']} unreadable; {os.cpu_count()} cores. * measured by itself\n"
+        )
+    if len(whole) > 1:
+        first = [glass.percentile(whole[0][1], share) for share in (50, 95)]
+        lines = []
+        for registry, values in whole:
+            own = [glass.percentile(values, share) for share in (50, 95)]
+            beside = [f"{mine / other:.0%}" for mine, other in zip(own, first, strict=True)]
+            lines.append([registry, f"{own[0]:.1f}", f"{own[1]:.1f}", *beside])
+        head = ("glass to glass, ms", "p50", "p95", f"p50 / {whole[0][0]}", f"p95 / {whole[0][0]}")
+        glass.table(lines, head)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A live session over a distance: round trips of 0, 80 and 200 ms. 720p30, over TLS.
 
-    python benchmarks/wan.py [--seconds 5] [--rtt 80] [--trace]
+    python benchmarks/wan.py [--seconds 5] [--rtt 80] [--registry live-runner] [--trace]
 
 Processes of their own: the local orchestrator, a served pipeline beside it (no distance between
 these two), a proxy, and for each round trip a caller. The proxy passes bytes on in order after half
@@ -238,7 +238,9 @@ def _path(url: str) -> str:
     return re.sub("[0-9a-f]{16,}", "ID", "/".join(urlsplit(url).path.split("/")[-2:]))
 
 
-def caller(url: str, by: Sequence[int], rtt: int, seconds: float, trace: bool, pipe: Any) -> None:
+def caller(
+    url: str, registry: str, by: Sequence[int], rtt: int, seconds: float, trace: bool, pipe: Any
+) -> None:
     os.environ["LIVEPEER_PINS"] = str(Path(tempfile.mkdtemp()) / "pins.json")
     pictures = glass.scenery(60)
     traced = Trace(trace)
@@ -249,12 +251,14 @@ def caller(url: str, by: Sequence[int], rtt: int, seconds: float, trace: bool, p
         return Distant(port, by[0], rtt / 1000, traced)
 
     with asyncio.Runner(loop_factory=far) as runner:
-        found = runner.run(_session(url, pictures, seconds, traced))
+        found = runner.run(_session(url, registry, pictures, seconds, traced))
         found["pings"] = runner.run(_pings(by[1]))
     pipe.send(found | {"steps": traced.steps})
 
 
-async def _session(url: str, pictures: list[Any], seconds: float, trace: Trace) -> dict[str, Any]:
+async def _session(
+    url: str, registry: str, pictures: list[Any], seconds: float, trace: Trace
+) -> dict[str, Any]:
     from livepeer.client import Gateway
     from livepeer.trickle.media import SegmentEncoder, VideoOutput
 
@@ -266,7 +270,7 @@ async def _session(url: str, pictures: list[Any], seconds: float, trace: Trace) 
     marks: list[tuple[int, int]] = []
     async with Gateway(orch_url=url, tls="pin") as gw:
         begin = glass.microseconds()
-        async with gw.live("identity", data=False, audio=None) as session:
+        async with gw.live(e2e.NAMES[registry], data=False, audio=None) as session:
             started = glass.microseconds()
             trace.mark("the session has started")
             session.publish(e2e.paced(pictures, seconds))
@@ -322,17 +326,19 @@ def _beside(value: float, goal: float | None, form: str = ".1f") -> str:
     return f"{value:{form}} (≤ {goal:.0f}{'' if value <= goal else ', MISSED'})"
 
 
-def measure(round_trips: Sequence[int], seconds: float, trace: bool) -> list[dict[str, Any]]:
+def measure(
+    round_trips: Sequence[int], seconds: float, trace: bool, registry: str
+) -> list[dict[str, Any]]:
     with (
         glass.process(e2e.orchestrator) as one,
-        glass.process(e2e.container, url := glass.told(one)) as two,
+        glass.process(e2e.container, url := glass.told(one), registry) as two,
         glass.process(proxy, urlsplit(url).port, round_trips) as three,
     ):
         glass.told(two)
         ports = glass.told(three)
         found = []
         for rtt, by in zip(round_trips, ports, strict=True):
-            with glass.process(caller, url, by, rtt, seconds, trace) as four:
+            with glass.process(caller, url, registry, by, rtt, seconds, trace) as four:
                 found.append(glass.told(four, seconds + 60))
             if not found[-1]["marks"]:
                 sys.exit(f"no picture came back over {rtt} ms")
@@ -343,11 +349,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="of video for each round trip")
     parser.add_argument("--rtt", type=int, action="append", help="round trip in ms; repeatable")
-    parser.add_argument("--registry", choices=("byoc",), default="byoc")
+    parser.add_argument("--registry", choices=tuple(e2e.NAMES), default="byoc")
     parser.add_argument("--trace", action="store_true", help="what the last start waited for")
     given = parser.parse_args()
     round_trips = given.rtt or ROUND_TRIPS
-    found = measure(round_trips, given.seconds, given.trace)
+    found = measure(round_trips, given.seconds, given.trace, given.registry)
     glass.table(
         [row(rtt, each) for rtt, each in zip(round_trips, found, strict=True)],
         ("round trip, ms", "proxy's own", "start", "first picture", "p50", "p95", "p99", "lost"),

@@ -34,8 +34,8 @@ async def test_a_start_is_asked_for_at_once_and_connections_come_meanwhile(start
     orch = await start(other=other)
     async with Gateway(orch_url=orch.url) as gw:
         entering = asyncio.create_task(gw.live("tint").__aenter__())
-        # The start's own, and those for control, events, input and output, before its answer.
-        await until(lambda: asked(orch, "start") and orch.connections == 5)
+        # The start's own, and those for events, control, input and output, before its answer.
+        await until(lambda: asked(orch, "start") and orch.connections == 1 + 7)
         assert (orch.tokens, len(orch.others)) == ([], 1)
         go.set()
         session = await entering

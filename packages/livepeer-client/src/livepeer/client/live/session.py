@@ -104,7 +104,7 @@ class LiveSession:
         if self._started is not None:
             raise RuntimeError("a session is entered once: call live() again")
         deadline = Deadline(self._timeout or START_LIMIT)
-        ahead = ConnectionsAhead(self._calls.tls, self._wanted.channels)
+        ahead = ConnectionsAhead(self._calls.tls, self._wanted.connections)
         try:
             live = await self._calls.start(self._wanted, uuid.uuid4().hex, deadline, ahead)
         except BaseException:

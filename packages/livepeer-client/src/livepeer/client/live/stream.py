@@ -30,9 +30,10 @@ class Wanted:
     data: bool = True
 
     @property
-    def channels(self) -> int:
-        """How many are used from the first moment on: control and events always are."""
-        return 2 + self.publish + self.subscribe
+    def connections(self) -> int:
+        """Connections from the first moment on: one for events, and two for whatever else there is,
+        since the next segment is always asked for ahead."""
+        return 3 + 2 * self.publish + 2 * self.subscribe
 
     def parameters(self) -> str:
         """For the `Livepeer` header; what is off is left out."""
