@@ -213,7 +213,9 @@ def test_the_base_and_the_name_come_from_the_file_or_are_sane(folder: Path) -> N
 
 def test_the_file_holds_nothing_that_a_builder_may_not_know_and_layers_in_their_order() -> None:
     text = dockerfile.render(
-        dockerfile.ImagePlan("python:3.12-slim", "p:C", ("flite",), True, True)
+        dockerfile.ImagePlan(
+            "python:3.12-slim", "p:C", system=("flite",), wheels=True, prepare=True
+        )
     )
     assert not [word for word in ("# syntax", "<<", "--link", "--mount", "--chmod") if word in text]
     order = ["FROM", "apt-get", "requirements.txt", "sdk.txt", "prepare/", "COPY app/", "\nUSER"]
@@ -232,9 +234,16 @@ def test_a_secret_is_mounted_and_stands_in_no_variable() -> None:
         ("RUN apt-get update  && DEBIAN_FRONTEND=noninteractive", "livepeer.yaml: system.packages"),
         ("FROM python:3.12-slim", "livepeer.yaml: base"),
         ("COPY app/ /app/", "livepeer.yaml: pipeline, include"),
+        (
+            "RUN python -m pip install --quiet --no-cache-dir --no-compile --target /tmp/uv uv==1",
+            "livepeer.yaml: python.requirements, python.packages",
+        ),
+        ("RUN python -m pip install --quiet --no-cache-dir --no-compile --no-deps --re", "the SDK"),
         ("RUN something else", None),
     ],
 )
 def test_a_step_is_traced_to_the_line_that_caused_it(step: str, cause: str | None) -> None:
-    plan = dockerfile.ImagePlan("python:3.12-slim", "p:C", ("flite",), True, True)
+    plan = dockerfile.ImagePlan(
+        "python:3.12-slim", "p:C", system=("flite",), wheels=True, prepare=True
+    )
     assert dockerfile.cause(dockerfile.render(plan), step) == cause

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -200,15 +202,20 @@ def explained() -> Iterator[None]:
     try:
         with options.explained():
             yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        place = os.path.dirname(error.filename or "") or tempfile.gettempdir()
+        fail(f"the disk is full at {place}: TMPDIR names another place for the build's context")
     except ProjectError as error:
         fail(str(error), code=2)
     except RequirementsError as error:
         fail(f"the packages cannot be had: {error}", hint="See `python` in livepeer.yaml.")
     except StepFailed as error:
         note(error.output)
-        everything = dockerfile.ImagePlan("x", "x", ("x",), True, True, True)
-        cause = dockerfile.cause(dockerfile.render(everything), error.step)
-        fail(str(error), hint=f"It comes from {cause}." if cause else None)
+        cause, advice = error.cause, dockerfile.advice(error.output)
+        hints = [f"It comes from {cause}." if cause else "", f"{advice}." if advice else ""]
+        fail(str(error), hint=" ".join(filter(None, hints)) or None)
     except EngineError as error:
         fail(str(error))
 

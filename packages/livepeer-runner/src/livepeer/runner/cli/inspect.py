@@ -19,7 +19,9 @@ EPILOG = """Examples:
 
 livepeer inspect docker.io/me/sentiment-livepeer-runner:1.0.0
 
-livepeer inspect ghcr.io/me/sentiment --json | jq .pipeline.schema.input"""
+livepeer inspect ghcr.io/me/sentiment --json | jq .pipeline.schema.input
+
+livepeer inspect ghcr.io/me/sentiment --key cosign.pub"""
 
 
 @app.command(epilog=EPILOG)
@@ -31,16 +33,36 @@ def inspect(
     plain_http: Annotated[
         bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
     ] = False,
+    key: Annotated[
+        str | None, typer.Option(help="Verify that it was signed with this key, by cosign.")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option(help="Verify that it was signed by this identity (keyless).")
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="Who vouches for the identity, such as an OIDC issuer's URL.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, also on a terminal.")] = False,
 ) -> None:
     """Show what a registry says of a pipeline's image: nothing is pulled.
 
     The digest is checked against what came; your `docker login` is used where one is asked for.
+    With --key, or --identity and --issuer, the signature is verified, else the status is 5.
     """
+    from livepeer.runner.packaging import signing
     from livepeer.runner.packaging.inspect import inspect as ask
     from livepeer.runner.packaging.registry.answers import ImageNotFound, NotAllowed, RegistryError
-    from livepeer.runner.packaging.registry.reference import ImageReference, InvalidReference
+    from livepeer.runner.packaging.registry.reference import (
+        ImageReference,
+        InvalidReference,
+        is_here,
+    )
 
+    if (identity is None) is not (issuer is None):
+        raise typer.BadParameter("say both --identity and --issuer")
+    signer = None
+    if key is not None or identity is not None:
+        signer = signing.Signer(key, identity, issuer)
     try:
         found = asyncio.run(
             ask(ImageReference.parse(image), platform=platform, plain_http=plain_http)
@@ -53,17 +75,34 @@ def inspect(
         fail(str(error), code=4)
     except RegistryError as error:
         fail(str(error))
+    problem = None
+    if signer is not None:
+        digest = str(found.reference.pinned(found.digest))
+        plain = plain_http or is_here(found.reference.registry)
+        try:
+            signing.verify(digest, signer, plain_http=plain)
+        except signing.SigningError as error:
+            problem = str(error)
+    verified = signer is not None and problem is None
     if json or not is_terminal():
-        emit(document(found))
+        emit(document(found, verified=verified))
     else:
-        _show(found)
+        _show(found, f"verified: {signer}" if verified else _unverified(found, problem))
+    if problem is not None:
+        fail(f"{image} is not verified: {problem}", code=5)
     if found.pipeline_error is not None:
         fail(f"{image}: {found.pipeline_error}")
     if found.pipeline is None:
         note("It says nothing of a pipeline: not made by `livepeer build`, or made by hand.")
 
 
-def document(image: InspectedImage) -> dict[str, Any]:
+def _unverified(image: InspectedImage, problem: str | None) -> str:
+    if not image.signatures:
+        return "no"
+    return f"{image.signatures} signatures, not verified: {problem or 'name a key with --key'}"
+
+
+def document(image: InspectedImage, *, verified: bool = False) -> dict[str, Any]:
     """What is printed for programs."""
     said = image.pipeline
     return {
@@ -77,7 +116,7 @@ def document(image: InspectedImage) -> dict[str, Any]:
         "layers": [{"digest": layer.digest, "size": layer.size} for layer in image.layers],
         "user": image.user,
         "signatures": image.signatures,
-        "signature_verified": False,
+        "signature_verified": verified,
         "pipeline": said
         and {
             "id": said.id,
@@ -94,7 +133,7 @@ def document(image: InspectedImage) -> dict[str, Any]:
     }
 
 
-def _show(image: InspectedImage) -> None:
+def _show(image: InspectedImage, signed: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -128,5 +167,5 @@ def _show(image: InspectedImage) -> None:
     row("size", f"{image.size / 1e6:.1f} MB in {len(image.layers)} layers")
     row("user", image.user or "root")
     row("created", image.created)
-    row("signed", f"{image.signatures} signatures, not verified" if image.signatures else "no")
+    row("signed", signed)
     Console().print(table)

@@ -49,6 +49,13 @@ def push(
             "access token (DOCKERHUB_USERNAME and DOCKERHUB_TOKEN, or docker login).",
         ),
     ] = False,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            help="Sign it with cosign: a key (a file, or cosign's own references; COSIGN_PASSWORD "
+            "is its password), or `keyless`."
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
     ] = False,
@@ -59,17 +66,21 @@ def push(
     those who call the last one is refused, unless its major version is a new one.
     """
     from livepeer.runner.packaging import push as pushing
+    from livepeer.runner.packaging import signing
     from livepeer.runner.packaging.deploy import FORMS
     from livepeer.runner.packaging.engine import Engine
     from livepeer.runner.packaging.lockfile import LockError
     from livepeer.runner.packaging.project import Project
     from livepeer.runner.packaging.registry.answers import NotAllowed, RegistryError
+    from livepeer.runner.packaging.registry.reference import is_here
 
     if print_ is not None and print_ not in FORMS:
         raise typer.BadParameter(f"say {', '.join(FORMS)}", param_hint="--print")
     with building.explained():
         project = Project.find(pipeline)
         try:
+            if sign is not None:
+                signing.check(sign)
             reference = pushing.target(project, tag)
             found = Engine.find(engine)
             # Before the build, which takes long: whether the registry would have it at all.
@@ -102,12 +113,19 @@ def push(
                         say=say,
                     )
                 )
-        except pushing.PushRefused as error:
+        except (pushing.PushRefused, signing.SigningError) as error:
             fail(str(error), code=2)
         except NotAllowed as error:
             fail(str(error), code=4)
         except (RegistryError, LockError) as error:
             fail(str(error))
+    if sign is not None:
+        plain = plain_http or is_here(published.reference.registry)
+        try:
+            signing.sign(str(published.reference), sign, plain_http=plain)
+        except signing.SigningError as error:
+            fail(f"{published.reference} is published, and not signed: {error}")
+        note(f"signed: livepeer inspect {published.reference} --key ... verifies it")
     if hub:
         from livepeer.runner.packaging.hub import describe
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from livepeer.runner.packaging import dockerfile, requirements
-from livepeer.runner.packaging.engine import Built, Engine, EngineError
+from livepeer.runner.packaging.engine import Built, Engine, EngineError, StepFailed
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.project import Project, ProjectError
 
@@ -26,6 +26,8 @@ OWN = ".livepeer"
 """The folder beside the pipeline in which builds keep what the next one needs."""
 SUFFIX = "-livepeer-runner"
 PROTOCOL = "byoc/1"
+LABEL_TEXT = 1000
+"""Characters of the description that stand in a label; the schema has all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def context(
         plan = dockerfile.ImagePlan(
             base=base_image(project),
             target=project.target,
+            python=None if manifest.base is None else manifest.python.version,
             system=manifest.system.packages,
             wheels=bool(wheels),
             prepare=manifest.prepare,
@@ -121,15 +124,19 @@ def build(
     ) as prepared:
         # By its content: the name stands in the history of the image that is made from it.
         unlabelled = f"localhost/livepeer-build:{_hash(prepared.folder)}"
-        built = engine.build(
-            prepared.folder,
-            unlabelled,
-            platform=platform,
-            secrets=secrets,
-            epoch=epoch,
-            cache=cache,
-            say=say,
-        )
+        try:
+            built = engine.build(
+                prepared.folder,
+                unlabelled,
+                platform=platform,
+                secrets=secrets,
+                epoch=epoch,
+                cache=cache,
+                say=say,
+            )
+        except StepFailed as failed:
+            cause = dockerfile.cause(prepared.dockerfile, failed.step)
+            raise StepFailed(failed.step, failed.output, cause) from failed
         schema = _schema(engine, unlabelled, project)
         labels = image_labels(project, schema)
         (prepared.folder / "labelled").mkdir()
@@ -185,7 +192,7 @@ def image_labels(project: Project, schema: dict[str, Any]) -> dict[str, str]:
     labels = {
         "org.opencontainers.image.title": said["id"],
         "org.opencontainers.image.version": said["version"],
-        "org.opencontainers.image.description": schema.get("description"),
+        "org.opencontainers.image.description": str(schema.get("description") or "")[:LABEL_TEXT],
         "org.opencontainers.image.revision": _git(project.folder, "rev-parse", "HEAD"),
         **{f"{PREFIX}{name}": value for name, value in said.items()},
         f"{PREFIX}gpu": "true" if project.constant("gpu") is True else "false",
@@ -228,7 +235,8 @@ def _hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{file.relative_to(folder)}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:32]
 
 

@@ -7,6 +7,7 @@ which they change: base, apt, packages of others, the SDK, weights, code.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class ImagePlan:
 
     base: str
     target: str
+    python: str | None = None
+    """Version of Python that the packages were resolved for, where the base may have another."""
     system: tuple[str, ...] = ()
     wheels: bool = False
     """Whether the SDK comes from wheels in the context, not from the index."""
@@ -68,7 +71,7 @@ def render(plan: ImagePlan) -> str:
     steps += [
         "# livepeer.yaml: python.requirements, python.packages\n"
         "COPY requirements.txt /opt/livepeer/requirements.txt\n"
-        f"RUN {_install()}",
+        f"RUN {_check(plan.python)}{_install()}",
         _sdk(plan.wheels),
     ]
     if plan.prepare:
@@ -91,28 +94,74 @@ def render(plan: ImagePlan) -> str:
 
 
 def cause(dockerfile: str, step: str) -> str | None:
-    """Which line of `livepeer.yaml` a step (`RUN apt-get update ...`) stands for."""
-    wanted = " ".join(step.replace("\\", " ").split())
-    comment = None
-    lines = dockerfile.replace("\\\n", " ").splitlines()
-    for line in lines:
+    """Which line of `livepeer.yaml` a step (`RUN apt-get update ...`) stands for.
+
+    Builders cut and quote steps in ways of their own: it is the line that begins most like it.
+    """
+    wanted = _plain(step)
+    best, found, comment = _ALIKE, None, None
+    for line in dockerfile.replace("\\\n", " ").splitlines():
         if line.startswith("# "):
             comment = line.removeprefix("# ")
         elif not line.strip():
             comment = None
-        elif wanted and _same(" ".join(line.split()), wanted):
-            return comment
-    return None
+        elif line.startswith("FROM ") and wanted.startswith("FROM "):
+            return comment  # there is one, and builders write its name in full
+        elif (alike := _alike(_plain(line), wanted)) > best:
+            best, found = alike, comment
+    return found
 
 
-def _same(line: str, step: str) -> bool:
-    """Builders cut and quote a step in ways of their own; its beginning is enough."""
-    return line[:40] == step[:40]
+_ALIKE = 8
+"""Characters in which unrelated steps may be alike."""
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters they begin with together."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def _plain(step: str) -> str:
+    return " ".join(step.replace("\\", " ").split())
+
+
+_ADVICE = (
+    (r"[Nn]o space left on device", "The engine's disk is full: remove images that nobody needs"),
+    (
+        r"python: (?:command )?not found|\"python\": executable file|No module named (?:'|\")?pip",
+        "The base needs Python with pip: leave `base` away, or name one that has them",
+    ),
+    (r"this base has Python", "Write that version as `python.version`, or name another base"),
+    (r"apt-get: (?:command )?not found", "The base is no Debian: leave `system.packages` away"),
+    (r"Unable to locate package", "The base's Debian has no package of that name"),
+    (
+        r"[Nn]ame resolution|Name or service not known|Could(?:n't| not) resolve|failed to lookup",
+        "The build has no network: a proxy or DNS server may be missing in the engine's settings",
+    ),
+    (r"(?i)hash(?:es)? .*mismatch|do not match the hashes", "Ask the index anew: --no-cache"),
+)
+
+
+def advice(output: str) -> str | None:
+    """What to do about a step that failed, by what it said."""
+    return next((told for pattern, told in _ADVICE if re.search(pattern, output)), None)
 
 
 _SITE = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')"
 _COMPILE = f"python -m compileall -q -j 0 --invalidation-mode unchecked-hash {_SITE}"
 """Without times in the files, so that the same build makes the same layer."""
+
+
+def _check(version: str | None) -> str:
+    """That the base has the Python that the packages are for."""
+    if version is None:
+        return ""
+    wanted = f"({version.replace('.', ', ')})"
+    return (
+        f"python -c 'import sys; v = sys.version_info[:2]; sys.exit(v != {wanted} and "
+        f'"this base has Python %d.%d, python.version is {version}" % v)\' \\\n && '
+    )
 
 
 def _install() -> str:

@@ -28,9 +28,11 @@ TAIL = 40
 """Lines of a failing step that are shown."""
 
 _STEP = re.compile(
-    r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )?\d+/\d+\] (?P<two>.+)$"
+    r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )? *\d+/\d+\] (?P<two>.+)$"
 )
-
+_BASE = re.compile(r"^#\d+ \[internal\] load metadata for (\S+)$")
+"""BuildKit's look at the base, before any step."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _DIGEST_OF = "{{.FromImageDigest}}"
 
@@ -40,12 +42,14 @@ class EngineError(Exception):
 
 
 class StepFailed(EngineError):
-    """A step of a Dockerfile failed; `step` is the step, `output` its last lines."""
+    """A step of a Dockerfile failed; `step` is the step, `output` its last lines, `cause` the line
+    of `livepeer.yaml` that it stands for."""
 
-    def __init__(self, step: str, output: str) -> None:
+    def __init__(self, step: str, output: str, cause: str | None = None) -> None:
         super().__init__(f"the step `{step}` failed" if step else "the build failed")
         self.step = step
         self.output = output
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class Engine:
             return [*command, *([] if cache else ["--no-cache"])]
         command = [self.name, "bud" if self.name == "buildah" else "build"]
         # HEALTHCHECK is dropped from OCI's format.
-        command += ["--format", "docker", "--layers" if cache else "--no-cache"]
+        command += ["--format", "docker", "--layers", *([] if cache else ["--no-cache"])]
         return command if epoch is None else [*command, "--timestamp", str(epoch)]
 
     def _stream(
@@ -225,10 +229,12 @@ class Engine:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                line = line.rstrip()
+                line = _COLOUR.sub("", line.rstrip())
                 if (match := _STEP.match(line)) is not None:
                     steps, step = steps + 1, match["one"] or match["two"]
                     last.clear()
+                elif (base := _BASE.match(line)) is not None:
+                    step = f"FROM {base[1]}"
                 elif "Using cache" in line or line.endswith(" CACHED"):
                     reused += 1
                 else:
@@ -293,7 +299,10 @@ def _explained(tag: str, output: str) -> str:
     host = tag.partition("/")[0]
     low = output.lower()
     if "unauthorized" in low or "no basic auth" in low or "denied" in low:
-        return f"{host} refused the push: run `docker login {host}` (or the like), and try again"
+        return (
+            f"{host} refused the push ({_last(output)}): run `docker login {host}` (or the like), "
+            f"as somebody who may push to this name"
+        )
     if "no space left" in low:
         return f"the disk is full: {_last(output)}"
     if "connection refused" in low or "no such host" in low or "timeout" in low or "eof" in low:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 NAME = f"localhost/python:{sys.version_info.major}.{sys.version_info.minor}-slim"
@@ -15,8 +16,16 @@ PROGRAMS = "sh ls cat rm mkdir chmod chown cp mv id env uname grep sed find slee
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def build(folder: Path) -> str:
+def build(folder: Path, environ: Mapping[str, str]) -> str:
     """Build it with buildah; its name."""
+
+    def buildah(*arguments: str) -> str:
+        done = subprocess.run(
+            ["buildah", *arguments], capture_output=True, text=True, check=False, env=environ
+        )
+        assert done.returncode == 0, f"buildah {arguments}: {done.stderr}"
+        return done.stdout.strip()
+
     root = folder / "root"
     for name in ("usr/local/bin", "usr/local/lib", "etc/ssl/certs", "bin", "lib64", "root", "run"):
         (root / name).mkdir(parents=True)
@@ -37,16 +46,16 @@ def build(folder: Path) -> str:
     certificates = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
     shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
     root.chmod(0o755)
-    container = _run("buildah", "from", "scratch")
-    _run("buildah", "copy", "-q", container, str(root), "/")
+    container = buildah("from", "scratch")
+    buildah("copy", "-q", container, str(root), "/")
     for setting in (
         "PATH=/usr/local/bin:/usr/bin:/bin",
         "LD_LIBRARY_PATH=/usr/local/lib",
         "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
     ):
-        _run("buildah", "config", "--env", setting, container)
-    _run("buildah", "commit", "-q", "--format", "docker", container, NAME)
-    _run("buildah", "rm", container)
+        buildah("config", "--env", setting, container)
+    buildah("commit", "-q", "--format", "docker", container, NAME)
+    buildah("rm", container)
     return NAME
 
 
@@ -87,7 +96,8 @@ def _libraries(root: Path) -> None:
     needed = {Path(path) for path in re.findall(r"(/\S+\.so\S*)", listed)}
     folder = next(path.parent for path in needed if path.name.startswith("libc.so"))
     loaded = (
-        "libnss_dns libnss_files libresolv libstdc++ libgcc_s libpthread librt libdl libutil libm"
+        "libnss_dns libnss_files libresolv libstdc++ libgcc_s libpthread librt libdl libutil libm "
+        "libmvec libz"
     )
     for name in loaded.split():
         needed.update(folder.glob(f"{name}.so*"))
@@ -96,9 +106,3 @@ def _libraries(root: Path) -> None:
             target = root / ("lib64" if path.name.startswith("ld-linux") else str(folder)[1:])
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy2(os.path.realpath(path), target / path.name)
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout.strip()

@@ -1,0 +1,102 @@
+"""What takes minutes: an image of every example, and 300 MB of weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .base_image import VERSION
+from .commands import Author
+from .conftest import LocalRegistry
+from .lanes import Lane
+
+pytestmark = [pytest.mark.container, pytest.mark.slow]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(file.parent.name for file in EXAMPLES.glob("*/livepeer.yaml"))
+LIMIT = 120.0
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_image_of_an_example_builds_and_gets_ready(
+    name: str,
+    buildah: Lane,
+    base_image: str,
+    registry: LocalRegistry,
+    tmp_path: Path,
+    unused_tcp_port: int,
+) -> None:
+    """`scripts/test-containers --all -s` prints a line of the table for each."""
+    folder = tmp_path / name
+    shutil.copytree(EXAMPLES / name, folder)
+    manifest = yaml.safe_load((folder / "livepeer.yaml").read_text())
+    if manifest.get("system"):
+        pytest.skip("not run: needs apt, which a base made of this machine's Python has not")
+    # Weights come from a hub on the internet: what is shown here is the image without them.
+    prepares = manifest.pop("prepare", False)
+    manifest["python"] = {**manifest.get("python", {}), "version": VERSION}
+    (folder / "livepeer.yaml").write_text(yaml.safe_dump({**manifest, "base": base_image}))
+    author = Author(folder, base_image)
+    tag = f"{registry.host}/examples/{name.replace('_', '-')}-livepeer-runner"
+    started = time.monotonic()
+    pushed = json.loads(
+        author.run(buildah.environ, "push", "--engine", "buildah", "--tag", tag, limit=600)
+    )
+    seconds = time.monotonic() - started
+    told = json.loads(author.run(buildah.environ, "inspect", pushed["reference"]))
+    runs = "without its weights not run"
+    if not prepares:
+        buildah.pull(pushed["reference"])
+        with buildah.running(
+            pushed["reference"], f"livepeer-example-{name}", PORT=str(unused_tcp_port)
+        ) as container:
+            deadline = time.monotonic() + LIMIT
+            while not is_ready(unused_tcp_port):
+                late = time.monotonic() > deadline
+                assert not container.ended and not late, container.log
+                time.sleep(0.1)
+            assert container.stop() == 0, container.log
+        runs = "ready, and ended with status 0"
+    own = sum(layer["size"] for layer in told["layers"][1:])
+    print(
+        f"\n| {name} | {told['size'] / 1e6:.0f} MB | {own / 1e6:.0f} MB | {seconds:.0f} s "
+        f"| {runs} |"
+    )
+
+
+def is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(900)
+def test_300_mb_of_weights_are_in_a_layer_of_their_own_that_goes_over_once(
+    buildah: Lane, author: Author, registry: LocalRegistry
+) -> None:
+    author.change(
+        '(cls.model_dir / "weights").write_text("loud")',
+        'import os; (cls.model_dir / "weights").write_bytes(os.urandom(1 << 20) * 300)',
+    )
+    author.change('self.model_dir / "weights").read_text()', 'self.model_dir / "weights").name')
+    name = f"{registry.host}/me/heavy-livepeer-runner"
+    before = author.push(buildah, name)
+    told = json.loads(author.run(buildah.environ, "inspect", name))
+    weights = [layer for layer in told["layers"] if layer["size"] > 300_000_000]
+    assert len(weights) == 1
+    author.change("word.upper()", "word.title()")
+    started = time.monotonic()
+    after = author.push(buildah, name)
+    taken = time.monotonic() - started
+    print(f"\n300 MB of weights: pushed again after a change of code: {taken:.1f} s")
+    told = json.loads(author.run(buildah.environ, "inspect", name))
+    assert after["digest"] != before["digest"] and weights[0] in told["layers"]
