@@ -10,7 +10,7 @@ import pytest
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 
 Environments = Callable[[str], Any]
-DEV = {"cryptography", "watchfiles", "httpx", "pytest", "pytest-asyncio"}
+DEV = {"cryptography", "watchfiles", "httpx", "pytest", "pytest-asyncio", "uv"}
 INSTALL = "pip install 'livepeer-runner[dev]'"
 
 BATCH = """
