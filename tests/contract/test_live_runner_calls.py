@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import aiohttp
@@ -262,3 +263,22 @@ async def test_a_start_that_is_too_late_leaves_no_session() -> None:
             with pytest.raises(TimeoutError):
                 await gw.live("test/app", timeout=0.5).__aenter__()
             await until(lambda: not reserved(orchestrator))
+
+
+async def test_a_live_session_that_is_dropped_or_outlives_its_gateway_is_released() -> None:
+    async with LocalOrchestrator() as orchestrator, serving(LiveApp()) as app:
+        await heartbeat(orchestrator, app, mode="persistent", capacity=2)
+        gw = gateway(orchestrator)
+        dropped = await gw.live("test/app").__aenter__()
+        kept = await gw.live("test/app").__aenter__()
+        assert reserved(orchestrator) == 2
+        with pytest.warns(ResourceWarning, match="unclosed LiveSession"):
+            del dropped
+            gc.collect()
+        await until(lambda: reserved(orchestrator) == 1)
+        await gw.aclose()
+        assert not reserved(orchestrator)
+        await kept.aclose()
+        await gw.aclose()
+    paths = [path.removeprefix("/base") for path in app.asked]
+    assert paths.count("/stream/stop") >= 2

@@ -129,6 +129,8 @@ async def _play(
             more = asyncio.ensure_future(_answer_others(server, match[0], answer, values))
             try:
                 result = await task
+                if isinstance(result, Live):  # its end, which is owed from now on
+                    await calls.leave(result)
             except LivepeerError as error:
                 result = error
             finally:

@@ -307,7 +307,7 @@ class Gateway:
         """`capabilities`, for async code."""
         engine = self._engine
         http = await engine.pools.current()
-        return await engine.dispatcher.capabilities(http, names, engine.deadline(timeout))
+        return await engine.dispatcher.catalogue.capabilities(http, names, engine.deadline(timeout))
 
     # -- the end --------------------------------------------------------------------------------
 

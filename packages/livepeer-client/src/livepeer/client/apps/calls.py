@@ -102,7 +102,7 @@ class AppCalls:
     ) -> aiohttp.ClientWebSocketResponse:
         http = await self._pools.current()
         try:
-            return await http.websocket(
+            return await http.websockets.open(
                 exact(opened, target(path)),
                 ssl=self._trust.for_peer(),
                 deadline=deadline,

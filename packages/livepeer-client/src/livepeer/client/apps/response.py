@@ -16,7 +16,7 @@ from livepeer.client.exceptions import (
     ProtocolError,
     StreamInterruptedError,
 )
-from livepeer.client.http.requests import translate
+from livepeer.client.http.translation import translate
 from livepeer.client.protocol.results import error_of, media_type
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent

@@ -12,12 +12,17 @@ import logging
 import ssl
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
 from livepeer.client.untrusted import shown_url
 from livepeer.trickle.tls import Pin, PinStore, pins_path
 
 logger = logging.getLogger(__name__)
+
+Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
+"""What aiohttp takes for a connection."""
 
 
 def address(url: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -26,10 +26,11 @@ from livepeer.client.http.retries import Retries
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.by_gateway import ByGateway
 from livepeer.client.network.byoc import Byoc
-from livepeer.client.network.directory import NAMES, ORCHESTRATORS, Directory
+from livepeer.client.network.catalogue import Catalogue
+from livepeer.client.network.directory import Directory
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.live_runner import LiveRunners
-from livepeer.client.network.offers import AT_ONCE, TOKEN_GRACE, TOKEN_PATIENCE, Offers
+from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.network.roads import Candidate, Road
 from livepeer.client.network.selection import (
     Attempt,
@@ -41,7 +42,7 @@ from livepeer.client.network.selection import (
 )
 from livepeer.client.payments import Signer
 from livepeer.client.protocol.discovery import PERSISTENT, SINGLE_SHOT, OpenApp, ReservedPlace
-from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
+from livepeer.client.types import Offer, Phase, Rejection
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Dispatcher:
         self._directory = Directory(config, trust)
         self._offers = Offers(direct)
         self._app_offers = Offers((self._runners,))
+        self.catalogue = Catalogue(config, self._directory, self._offers, self._runners)
         self._failures = FailureMemory()
         self._known: dict[str, None] = {}
 
@@ -270,43 +272,6 @@ class Dispatcher:
     async def release(self, http: Http, place: str, reserved: ReservedPlace) -> None:
         """Give the session of a live runner back."""
         await self._runners.release(http, place, reserved)
-
-    async def capabilities(
-        self, http: Http, names: Iterable[str] | None, deadline: Deadline
-    ) -> list[CapabilityInfo]:
-        """What all orchestrators offer of these, freshly asked; of all that discovery lists."""
-        if names is None:
-            listed = await self._directory.listed(http, deadline)
-            await self._list_runners(http, listed, deadline)
-            pairs = [(name, sorted(listed[name])) for name in sorted(listed)]
-        else:
-            pairs = []
-            for name in [names] if isinstance(names, str) else names:
-                known = await self._directory.orchestrators(http, name, None, deadline)
-                pairs.append((name, list(known)))
-        infos: list[CapabilityInfo] = []
-        for name, orchestrators in pairs:
-            found, attempts = await self._offers.probe_all(http, orchestrators, name, deadline)
-            rejections = tuple(attempt.rejection for attempt in attempts)
-            infos.append(CapabilityInfo(name, tuple(offer for offer, _ in found), rejections))
-        return infos
-
-    async def _list_runners(
-        self, http: Http, listed: dict[str, set[str]], deadline: Deadline
-    ) -> None:
-        """Add what the orchestrators that are known list themselves: their live runners."""
-        places = {each for source in self._config.sources for each in source.orchestrators}
-        places = set(sorted(places.union(*listed.values()))[:ORCHESTRATORS])
-        room = asyncio.Semaphore(AT_ONCE)
-
-        async def names(place: str) -> set[str]:
-            async with room:
-                return await self._runners.apps(http, place, deadline)
-
-        for place, found in zip(places, await asyncio.gather(*map(names, places)), strict=True):
-            for name in sorted(found):
-                if name in listed or len(listed) < NAMES:
-                    listed.setdefault(name, set()).add(place)
 
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew what it offers."""

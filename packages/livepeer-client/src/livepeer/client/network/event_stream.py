@@ -16,7 +16,7 @@ from livepeer.client.exceptions import (
     StreamInterruptedError,
 )
 from livepeer.client.files import FileOutput, decode
-from livepeer.client.http.requests import translate
+from livepeer.client.http.translation import translate
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.protocol.results import EVENT_STREAM, error_of_event, media_type, value_of
 from livepeer.client.protocol.sse import EventParser
