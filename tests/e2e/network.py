@@ -21,6 +21,13 @@ class Container:
     process: Process
     capability: str
     url: str
+    app: str | None = None
+    """What live runners call it."""
+
+    def name(self, road: str) -> str:
+        """What its callers ask for, by BYOC or as a live runner."""
+        assert self.app is not None
+        return self.capability if road == "byoc" else self.app
 
 
 @dataclass
@@ -53,8 +60,11 @@ class Network:
         *arguments: str,
         env: Mapping[str, str] | None = None,
         registered: bool = True,
+        app: str | None = None,
     ) -> Container:
-        """Start a pipeline's file as its author does, and wait until the orchestrator has it."""
+        """Start a pipeline's file as its author does, and wait until the orchestrator has it; in
+        both registries where there is an `app`."""
+        both = {"LIVEPEER_REGISTRATION": "both", "LIVEPEER_APP": app} if app else {}
         process = self._start(
             program.parent.name,
             program,
@@ -66,13 +76,14 @@ class Network:
                 "LIVEPEER_ORCH_URL": self.url,
                 "LIVEPEER_ORCH_SECRET": self.secret,
                 "LIVEPEER_DRAIN_TIMEOUT": "10",
+                **both,
                 **(env or {}),
             },
         )
         found = process.find(r"(\S+) \S+ serves on (http://\S+)")
         if registered:
-            process.find(r" is registered at ")
-        return Container(process, found[1], found[2])
+            process.find(r" is registered at ", times=2 if app else 1)
+        return Container(process, found[1], found[2], app)
 
     def _start(
         self, name: str, program: Path, *arguments: str, cwd: Path, env: Mapping[str, str]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from pydantic import BaseModel, Field
 
@@ -25,6 +28,20 @@ class Count(Pipeline):
                 await asyncio.sleep(0.01)
         finally:
             self.log.info("the count was stopped")
+
+
+class Who(Pipeline):
+    """Say which process it is, once `folder` has the file `go`; each call has a file there too."""
+
+    capacity = 2
+    queue_timeout = 0
+
+    async def predict(self, folder: str) -> int:
+        place = Path(folder)
+        (place / f"{os.getpid()}.{uuid.uuid4().hex}").touch()
+        while not (place / "go").exists():  # noqa: ASYNC110 — another process makes it
+            await asyncio.sleep(0.02)
+        return os.getpid()
 
 
 class PaintParams(BaseModel):
@@ -51,4 +68,4 @@ class Paint(LivePipeline):
 
 
 if __name__ == "__main__":
-    serve({cls.pipeline_id: cls for cls in (Count, Paint)}[sys.argv[1]])
+    serve({cls.pipeline_id: cls for cls in (Count, Paint, Who)}[sys.argv[1]])

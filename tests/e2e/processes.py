@@ -63,15 +63,20 @@ class Process:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def find(self, pattern: str, after: int = 0, limit: float = START) -> re.Match[str]:
-        """The first line after `after` lines that the pattern is found in, waiting for it."""
+    def find(
+        self, pattern: str, after: int = 0, limit: float = START, *, times: int = 1
+    ) -> re.Match[str]:
+        """The first line after `after` lines that the pattern is found in, waiting for it; `times`:
+        the second and so on."""
         deadline = time.monotonic() + limit
         wanted = re.compile(pattern)
         with self._news:
             while True:
                 for line in self.lines[after:]:
                     if found := wanted.search(line):
-                        return found
+                        times -= 1
+                        if not times:
+                            return found
                 after = len(self.lines)
                 left = deadline - time.monotonic()
                 assert not self._ended, f"{self.name} has ended without saying {pattern!r}"
@@ -81,6 +86,10 @@ class Process:
     async def says(self, pattern: str, after: int = 0, limit: float = START) -> re.Match[str]:
         """`find` for async tests."""
         return await asyncio.to_thread(self.find, pattern, after, limit)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
 
     @property
     def alive(self) -> bool:

@@ -1,8 +1,10 @@
-"""The examples that need nothing more, as their users meet them: three processes and one call."""
+"""The examples that need nothing more, as their users meet them: three processes and one call, by
+both registries."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,31 +16,46 @@ from .media import chroma, pitch, take
 from .network import EXAMPLES, Container, Network
 
 
-@pytest.fixture(scope="module")
-def hello(shared: Network) -> Container:
-    return shared.serve(EXAMPLES / "hello_world" / "pipeline.py")
+def _served(example: str) -> Any:
+    """One process of an example, in both registries."""
+
+    @pytest.fixture(scope="module", name=example)
+    def fixture(shared: Network) -> Container:
+        return shared.serve(EXAMPLES / example / "pipeline.py", app=f"example/{example}")
+
+    return fixture
 
 
-async def test_hello_world_greets(gw: Gateway, hello: Container) -> None:
-    assert await gw.run_async(hello.capability, input={"name": "Ada"}) == "Hello, Ada!"
-    assert await gw.run_async(hello.capability) == "Hello, world!"
+hello_world, live_tint = _served("hello_world"), _served("live_tint")
+live_grayscale, audio_pitch = _served("live_grayscale"), _served("audio_pitch")
+
+both = pytest.mark.parametrize("road", ["byoc", "live-runner"])
+
+
+@both
+async def test_hello_world_greets(gw: Gateway, hello_world: Container, road: str) -> None:
+    name = hello_world.name(road)
+    assert await gw.run_async(name, input={"name": "Ada"}) == "Hello, Ada!"
+    assert await gw.run_async(name) == "Hello, world!"
     with pytest.raises(InvalidInputError) as caught:
-        await gw.run_async(hello.capability, input={"name": 7}, validate=False)
+        await gw.run_async(name, input={"name": 7}, validate=False)
     assert [field.field for field in caught.value.fields] == ["name"]
 
 
-def test_the_sync_client_gets_the_same(shared: Network, hello: Container) -> None:
+@both
+def test_the_sync_client_gets_the_same(shared: Network, hello_world: Container, road: str) -> None:
+    name = hello_world.name(road)
     with Gateway(orch_url=shared.url, tls="pin") as gw:
-        assert gw.run(hello.capability, input={"name": "Ada"}) == "Hello, Ada!"
-        with gw.stream(hello.capability, input={"name": "Ada"}) as events:
+        assert gw.run(name, input={"name": "Ada"}) == "Hello, Ada!"
+        with gw.stream(name, input={"name": "Ada"}) as events:
             assert [event.json() for event in events] == ["Hello, Ada!"]
 
 
+@both
 async def test_live_grayscale_takes_the_colour_and_keeps_the_rest(
-    shared: Network, gw: Gateway, clip: Path
+    gw: Gateway, clip: Path, live_grayscale: Container, road: str
 ) -> None:
-    grey = shared.serve(EXAMPLES / "live_grayscale" / "pipeline.py")
-    async with gw.live(grey.capability) as session:
+    async with gw.live(live_grayscale.name(road)) as session:
         session.publish_file(clip)
         found = await take(session.subscribe(policy="all"))
     video = [frame for frame in found if isinstance(frame, VideoFrame)]
@@ -50,11 +67,11 @@ async def test_live_grayscale_takes_the_colour_and_keeps_the_rest(
     assert abs(pitch(audio) - 440) < 5, "the sound passes"
 
 
+@both
 async def test_live_tint_paints_in_the_colour_asked_for(
-    shared: Network, gw: Gateway, clip: Path
+    gw: Gateway, clip: Path, live_tint: Container, road: str
 ) -> None:
-    tint = shared.serve(EXAMPLES / "live_tint" / "pipeline.py")
-    async with gw.live(tint.capability, params={"u": 90, "v": 170}) as session:
+    async with gw.live(live_tint.name(road), params={"u": 90, "v": 170}) as session:
         session.publish_file(clip)
         found = await take(session.subscribe(policy="all"))
     video = [frame for frame in found if isinstance(frame, VideoFrame)]
@@ -62,11 +79,11 @@ async def test_live_tint_paints_in_the_colour_asked_for(
     assert all(np.allclose(chroma(frame), (90, 170), atol=3) for frame in video)
 
 
+@both
 async def test_audio_pitch_raises_the_sound_and_leaves_the_picture(
-    shared: Network, gw: Gateway, clip: Path
+    gw: Gateway, clip: Path, audio_pitch: Container, road: str
 ) -> None:
-    higher = shared.serve(EXAMPLES / "audio_pitch" / "pipeline.py")
-    async with gw.live(higher.capability, params={"semitones": 12}) as session:
+    async with gw.live(audio_pitch.name(road), params={"semitones": 12}) as session:
         session.publish_file(clip)
         found = await take(session.subscribe(policy="all"))
     video = [frame for frame in found if isinstance(frame, VideoFrame)]
