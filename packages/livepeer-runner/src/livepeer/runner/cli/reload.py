@@ -59,10 +59,6 @@ class Reloader:
         self.exit_status: int | None = None
         """Of the process that served last, once it ended by itself."""
 
-    @property
-    def reloading(self) -> bool:
-        return self._attempt is not None
-
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
         changes = self._changes(stop)

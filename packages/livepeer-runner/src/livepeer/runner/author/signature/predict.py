@@ -120,11 +120,6 @@ class PredictSignature:
         return self._inputs.single is not None
 
     @property
-    def event_type(self) -> Any:
-        """The type of a stream's events; None for a function that is no generator."""
-        return self.output.type if self.is_generator else None
-
-    @property
     def content_type(self) -> str:
         """What a caller gets: JSON, events, or the media range of a file."""
         if self.is_generator:
