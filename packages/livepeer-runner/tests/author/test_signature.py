@@ -292,7 +292,7 @@ class TestKinds:
         assert signature.is_generator
         assert not signature.is_async
         assert not signature.is_coroutine
-        assert signature.event_type is int
+        assert signature.output.type is int
         assert signature.content_type == "text/event-stream"
         assert signature.encode_event(3) == b"3"
 
@@ -330,7 +330,6 @@ class TestKinds:
         assert signature.is_async
         assert signature.is_coroutine
         assert not signature.is_generator
-        assert signature.event_type is None
 
 
 class TestOutput:
