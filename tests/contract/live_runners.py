@@ -94,6 +94,9 @@ class ForeignApp(App):
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
         match request.path.removeprefix("/base"):
+            case "/hold":
+                assert self.hold is not None
+                await self.hold.wait()
             case "/json":
                 return web.json_response(
                     {

@@ -307,6 +307,34 @@ async def test_a_session_is_given_back_however_its_caller_goes(
     assert session_id not in caplog.text
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 12, 20, 40, 80])
+async def test_an_opening_that_is_cancelled_leaves_no_session(turns: int) -> None:
+    async with network() as (_, _, gw):
+        opening = gw.session(NAME)
+        entering = asyncio.create_task(opening.__aenter__())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        entering.cancel()
+        await asyncio.wait([entering])
+        if not entering.cancelled():
+            await opening.__aexit__(None, None, None)
+
+
+async def test_an_app_that_is_silent_costs_the_time_that_was_given() -> None:
+    async with network() as (orchestrator, app, gw), gw.session(NAME) as session:
+        app.hold = asyncio.Event()
+        for call in (
+            session.request("GET", "/hold", timeout=0.3),
+            session.request("GET", "/hold", stream=True, timeout=0.3),
+            session.websocket("/hold", timeout=0.3),
+        ):
+            with pytest.raises(CallTimeoutError):
+                await call
+        assert reserved(orchestrator) == 1  # which is no reason to end the session
+        app.hold.set()
+        assert (await session.request("GET", "/json")).ok
+
+
 async def test_the_end_of_a_loop_gives_its_sessions_back() -> None:
     async with network() as (orchestrator, _, _):
 
