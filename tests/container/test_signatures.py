@@ -59,12 +59,18 @@ def test_a_signed_image_is_verified_and_another_digest_or_key_is_not(
     author.run(environ, *command[:-2])
     assert json.loads(author.run(environ, "inspect", name))["digest"] != pushed["digest"]
     refused = author.run(environ, *asked, code=5)
-    assert "is not verified: cosign verify" in refused
+    assert "is not verified: cosign verify" in refused, "cosign knows older forms too"
     (other := tmp_path / "other").mkdir()
     subprocess.run(["cosign", "generate-key-pair"], cwd=other, env=environ, check=True)
     pinned = ("inspect", pushed["reference"], "--key")
     assert "not verified" in author.run(environ, *pinned, str(other / "cosign.pub"), code=5)
     author.run(environ, *pinned, str(keys / "cosign.pub"))
+    # Without cosign, by this program's own eyes.
+    alone = {**environ, "PATH": "/usr/bin:/bin"}
+    told = json.loads(author.run(alone, *pinned, str(keys / "cosign.pub")))
+    assert told["signature_verified"] is True
+    refused = author.run(alone, *pinned, str(other / "cosign.pub"), code=5)
+    assert "not verified: none of its 1 signatures is by" in refused
 
 
 def test_without_cosign_nothing_is_built_that_was_to_be_signed_and_nothing_is_verified(

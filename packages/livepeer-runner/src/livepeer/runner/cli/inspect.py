@@ -51,12 +51,9 @@ def inspect(
     """
     from livepeer.runner.packaging import signing
     from livepeer.runner.packaging.inspect import inspect as ask
+    from livepeer.runner.packaging.inspect import verify
     from livepeer.runner.packaging.registry.answers import ImageNotFound, NotAllowed, RegistryError
-    from livepeer.runner.packaging.registry.reference import (
-        ImageReference,
-        InvalidReference,
-        is_here,
-    )
+    from livepeer.runner.packaging.registry.reference import ImageReference, InvalidReference
 
     if (identity is None) is not (issuer is None):
         raise typer.BadParameter("say both --identity and --issuer")
@@ -77,11 +74,9 @@ def inspect(
         fail(str(error))
     problem = None
     if signer is not None:
-        digest = str(found.reference.pinned(found.digest))
-        plain = plain_http or is_here(found.reference.registry)
         try:
-            signing.verify(digest, signer, plain_http=plain)
-        except signing.SigningError as error:
+            asyncio.run(verify(found, signer, plain_http=plain_http))
+        except (signing.SigningError, RegistryError) as error:
             problem = str(error)
     verified = signer is not None and problem is None
     if json or not is_terminal():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from livepeer.runner.packaging import bundle, signing
 from livepeer.runner.packaging.labels import LabelError, PipelineLabels
 from livepeer.runner.packaging.registry.answers import RegistryError
 from livepeer.runner.packaging.registry.client import LARGEST_CONFIG, ImageManifest, ImageRegistry
-from livepeer.runner.packaging.registry.reference import ImageReference, is_digest
+from livepeer.runner.packaging.registry.reference import ImageReference, is_digest, is_here
+from livepeer.runner.packaging.signing import CosignMissing, Signer, SigningError
 
 PLATFORM = "linux/amd64"
 MOST_LAYERS = 1000
 SIGNATURE_TYPES = (
-    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    bundle.MEDIA_TYPE,
     "application/vnd.dev.cosign.artifact.sig.v1+json",
 )
 
@@ -107,6 +112,39 @@ async def inspect(
         signatures=signatures,
         environment=tuple(str(one) for one in inner.get("Env") or ()),
     )
+
+
+async def verify(image: InspectedImage, signer: Signer, *, plain_http: bool = False) -> None:
+    """That `signer` signed exactly this image. A signature with a key of `cosign generate-key-pair`
+    is verified here, all else by cosign. Raises `SigningError`, `RegistryError`."""
+    reference = image.reference.pinned(image.digest)
+    key = bundle.read_key(signer.key) if signer.key is not None else None
+    if key is not None:
+        async with ImageRegistry(reference.registry, plain_http=plain_http) as registry:
+            async for found in _bundles(registry, reference):
+                if bundle.signs(found, image.digest, key):
+                    return
+    plain = plain_http or is_here(reference.registry)
+    try:
+        await asyncio.to_thread(signing.verify, str(reference), signer, plain_http=plain)
+    except CosignMissing as error:
+        if key is None:
+            raise
+        raise SigningError(f"none of its {image.signatures} signatures is by {signer}") from error
+
+
+async def _bundles(registry: ImageRegistry, image: ImageReference) -> AsyncIterator[bytes]:
+    """What was signed with keys; of those that cannot be had the next is asked."""
+    referring = await registry.referrers(image, str(image.digest))
+    wanted = [one for one in referring if one.get("artifactType") == bundle.MEDIA_TYPE]
+    for one in wanted[: bundle.MOST_SIGNATURES]:
+        digest = one.get("digest")
+        if not isinstance(digest, str) or not is_digest(digest):
+            continue
+        with suppress(RegistryError):
+            manifest = await registry.manifest(image.pinned(digest))
+            for layer in _layers(image, manifest)[: bundle.MOST_SIGNATURES]:
+                yield await registry.blob(image, layer.digest, limit=bundle.LARGEST)
 
 
 def _platforms(index: ImageManifest) -> dict[str, str]:

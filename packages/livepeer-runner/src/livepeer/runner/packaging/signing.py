@@ -24,6 +24,10 @@ class SigningError(Exception):
     """An image was not signed, or its signature not verified; the message says why."""
 
 
+class CosignMissing(SigningError):
+    """cosign is not installed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """Who has to have signed: the owner of a key, or (keyless) an identity that an issuer saw."""
@@ -82,7 +86,7 @@ def _plain(plain_http: bool) -> list[str]:
 def _cosign() -> str:
     found = shutil.which("cosign")
     if found is None:
-        raise SigningError(
+        raise CosignMissing(
             "cosign is not installed: https://docs.sigstore.dev/cosign/system_config/installation/"
         )
     return found
