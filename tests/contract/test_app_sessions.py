@@ -29,6 +29,7 @@ from livepeer.client import (
     StreamInterruptedError,
 )
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.trickle.exceptions import TrickleError
 
 from .live_runners import ForeignApp, gateway, heartbeat, reserved, serving, until
 
@@ -240,6 +241,11 @@ async def test_channels_that_the_app_opened_are_used_by_their_urls() -> None:
         await records.delete()
         name = urls["out"].rpartition("/")[2]
         assert orchestrator.trickle.get(name) is None
+        session_id = name.partition("-")[0]
+        assert session_id in urls["in"] and session_id not in f"{publisher!r} {left_open!r}"
+        with pytest.raises(TrickleError) as caught:
+            await channel.publisher().__aenter__()
+        assert "session_***" in str(caught.value) and session_id not in str(caught.value)
         for url in ("https://elsewhere.test/x", "ftp://x/y", orchestrator.url, "x"):
             with pytest.raises(ConfigurationError, match="the channel"):
                 session.channel(url)

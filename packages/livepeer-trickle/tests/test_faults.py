@@ -15,6 +15,7 @@ from livepeer.trickle import (
     TrickleSubscriber,
     relay,
 )
+from livepeer.trickle.exceptions import public_url
 from livepeer.trickle.testing import FaultProxy
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
@@ -262,3 +263,17 @@ async def test_a_relay_lives_through_cuts_on_both_sides(
 async def test_a_relay_whose_source_is_missing_says_so(server: TrickleServer) -> None:
     with pytest.raises(TrickleError, match="missing"):
         await relay(server.channel_url("nope"), server.channel_url("cam"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:p@o:1/ai/trickle/cam-1", "https://***@o:1/ai/trickle/cam-1"),
+        ("https://o/ai/trickle/session_usjg2mvo-in", "https://o/ai/trickle/session_***-in"),
+        ("https://o/t/runner_1-a2b3c4d5e6f7a2b3-o2r", "https://o/t/runner_1-***-o2r"),
+        ("https://o/ai/trickle/my-session", "https://o/ai/trickle/my-session"),
+    ],
+)
+def test_a_url_is_shown_without_what_gives_access(url: str, shown: str) -> None:
+    assert public_url(url) == shown
+    assert shown in str(TrickleError("no", url=url))

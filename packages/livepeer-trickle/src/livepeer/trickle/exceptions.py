@@ -39,11 +39,14 @@ __all__ = [
 ]
 
 _USERINFO: Final = re.compile(r"//[^/?#]*@")
+_CREDENTIAL: Final = re.compile(r"(?<=session_)[A-Za-z0-9]+|(?<=-)[A-Za-z0-9]{16}(?=-o2r)")
+"""In the names of channels (go-livepeer: live runners): whoever knows a session's id speaks for it,
+and the key of the channel to a runner is all that its reader needs."""
 
 
 def public_url(url: str) -> str:
-    """`url` as it may be shown: without the name and the password that it may carry."""
-    return _USERINFO.sub("//***@", url, count=1)
+    """`url` as it may be shown: without a name, a password or a credential that it may carry."""
+    return _CREDENTIAL.sub("***", _USERINFO.sub("//***@", url, count=1))
 
 
 class TrickleError(Exception):
