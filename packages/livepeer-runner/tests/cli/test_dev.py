@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import httpx
 import psutil
 import pytest
 
@@ -135,6 +136,12 @@ def overview(it: Running) -> str:
     return it.wait_for("curl -s")
 
 
+def orchestrator(text: str) -> str:
+    """The URL of the orchestrator that was printed."""
+    (url,) = re.findall(r"^  orchestrator +(\S+)$", text, re.M)
+    return str(url)
+
+
 def test_a_batch_class_is_called_by_each_of_the_printed_lines(
     folder: Folder, elsewhere: Path, home: Path
 ) -> None:
@@ -187,7 +194,13 @@ def test_a_live_class_is_called_by_each_of_the_printed_lines(
             printed = paste(block(text, "curl"), elsewhere)
             assert "X-Publish-Url: https://127.0.0.1" in printed
             told = paste(block(text, "curl, as a live runner"), elsewhere)
-            assert '"app":"tint"' in told and '"stream_id"' in told
+            assert '"app":"tint"' in told
+            started, _ = json.JSONDecoder().raw_decode(told[told.index('{"status"') :])
+            assert set(started["channels"]) == {"in", "out", "events", "data", "control"}
+            for url in started["channels"].values():
+                assert url.startswith(f"{orchestrator(text)}/ai/trickle/{started['stream_id']}-")
+                gone = httpx.get(f"{url}/next", verify=False, trust_env=False)
+                assert gone.status_code == 404  # the last line stopped the session
         it.wait_for("of tint started")
         it.wait_for("ended")
 
@@ -234,6 +247,55 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
         it.wait_for("what served before goes on")
         folder.write(pipeline=ONE.replace("Hello", "Good day"))
         it.wait_for("greeter serves again")
+
+
+@pytest.mark.slow
+def test_a_live_runner_is_another_one_after_a_reload_and_there_is_always_one(
+    folder: Folder,
+) -> None:
+    """Its sessions end in order, the former leaves the registry, and a new session just works."""
+    folder.write(pipeline=LIVE)
+    with dev(folder) as it, httpx.Client(verify=False, timeout=60, trust_env=False) as http:
+        url = orchestrator(overview(it))
+        done, counts = Event(), []
+
+        def runners() -> list[dict[str, Any]]:
+            (entry,) = http.get(f"{url}/discovery").json()
+            found: list[dict[str, Any]] = entry.get("runners", [])
+            return found
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                counts.append(len(runners()))
+
+        def start() -> tuple[dict[str, str], dict[str, Any]]:
+            session = http.post(runners()[0]["url"]).json()
+            answer = http.post(f"{session['app_url']}/stream/start", json={"params": {"u": 90}})
+            assert answer.status_code == 200, answer.text
+            return session, answer.json()
+
+        (before,) = runners()
+        session, started = start()
+        watching = Thread(target=watch)
+        watching.start()
+        try:
+            folder.write(pipeline=LIVE.replace("frame.planes[1][:]", "frame.planes[1][:, :]"))
+            it.wait_for("tint serves again, as a live runner at")
+            it.wait_for("is gone: it unregistered")  # the former, once its streams are over
+        finally:
+            done.set()
+            watching.join()
+        assert counts and set(counts) <= {1, 2}
+        (after,) = runners()
+        assert after["url"] != before["url"]
+        assert (after["capacity_used"], after["app"]) == (0, "tint")
+        gone = http.post(f"{session['app_url']}/stream/params", json={})
+        assert (gone.status_code, gone.text) == (404, "runner not found\n")
+        assert http.get(f"{started['channels']['in']}/next").status_code == 404
+        session, started = start()
+        answer = http.post(f"{session['app_url']}/stream/params", json={"u": 91})
+        assert answer.json()["params"]["u"] == 91
+        assert http.post(f"{session['control_url']}/stop").status_code == 204
 
 
 MAKES = """

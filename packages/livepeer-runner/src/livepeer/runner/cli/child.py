@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ LISTENER = "LIVEPEER_CHILD_LISTENER"
 SAYS = "LIVEPEER_CHILD_SAYS"
 TOKEN = "LIVEPEER_CHILD_TOKEN"
 SUCCESSOR = "LIVEPEER_CHILD_SUCCESSOR"
+REGISTERED_SECONDS = 10.0
+"""What a successor's registration gets before its former leaves all the same."""
 
 
 class Files:
@@ -132,12 +135,17 @@ class Served:
                 settling.cancel()
 
     async def _settled(self) -> None:
-        lifecycle = self.app.state.service.lifecycle
-        await lifecycle.wait_settled()
+        service: Service = self.app.state.service
+        await service.lifecycle.wait_settled()
         self.files.settled()
-        if self.successor and not lifecycle.ready:
-            self.parent.say("failed", reason=lifecycle.reason)
+        if self.successor and not service.lifecycle.ready:
+            self.parent.say("failed", reason=service.lifecycle.reason)
             await asyncio.Event().wait()  # the parent ends this process
+        if self.successor and service.registration is not None:
+            # A live runner is another one from here on: there has to be one at any time.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REGISTERED_SECONDS):
+                    await service.registration.settled()
         self.parent.say("ready")
 
 
