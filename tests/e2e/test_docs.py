@@ -72,8 +72,8 @@ def test_the_messages_of_the_table_are_those_that_are_printed() -> None:
 
 
 def compose() -> dict[str, Any]:
-    (text,) = blocks("yaml")
-    found: dict[str, Any] = yaml.safe_load(text)
+    """The one beside go-livepeer; the others are what `livepeer push` prints, and tested there."""
+    found: dict[str, Any] = yaml.safe_load(blocks("yaml")[0])
     return found
 
 
@@ -150,7 +150,8 @@ async def test_the_container_joins_shows_it_and_answers_as_the_page_says(
             "CAPABILITY_CAPACITY": "4",
             "CAPABILITY_PRICE_PER_UNIT": "0",
         }
-    hello = network.serve(EXAMPLES / "hello_world" / "pipeline.py", env=environment)
+    app = None if how == "by the older names" else environment["LIVEPEER_APP"]
+    hello = network.serve(EXAMPLES / "hello_world" / "pipeline.py", env=environment, app=app)
     probe = shlex.split(blocks("sh")[2])[4:]
     health = json.loads(await ran(shlex.join(probe).replace("http://127.0.0.1:8000", hello.url)))
     (shown,) = (json.loads(text) for text in blocks("json"))
@@ -158,15 +159,18 @@ async def test_the_container_joins_shows_it_and_answers_as_the_page_says(
     assert set(health["registration"][0]) == set(shown["registration"][0])
     assert health["capacity"] == shown["capacity"]
     assert health["registration"][0]["status"] == "registered"
-    curl = blocks("sh")[3].replace("https://localhost:8935", network.url)
-    assert json.loads(await ran(curl))["available_capacity"] == 4
+
+    def here(text: str) -> str:
+        return text.replace("https://localhost:8935", network.url)
+
+    (entry,) = json.loads(await ran(here(blocks("sh")[3])))
+    assert [runner["app"] for runner in entry.get("runners", [])] == [app] * bool(app)
+    assert json.loads(await ran(here(blocks("sh")[6])))["available_capacity"] == 4
     check = compose()["services"]["hello-world"]["healthcheck"]["test"]
     assert check.pop(0) == "CMD"
     await ran(shlex.join(check).replace("http://127.0.0.1:8000", hello.url))
-    run = blocks("sh")[4].splitlines()[1].replace("https://localhost:8935", network.url)
-    assert "Hello, Ada!" in await ran(run)
-    (code,) = blocks("python")
-    said = await ran(
-        f"python -c {shlex.quote(code.replace('https://localhost:8935', network.url))}"
-    )
-    assert said.strip() == "Hello, Ada!"
+    assert "Hello, Ada!" in await ran(here(blocks("sh")[7]))
+    if app:
+        assert "Hello, Ada!" in await ran(here(blocks("sh")[4].splitlines()[1]))
+        (code,) = blocks("python")
+        assert (await ran(f"python -c {shlex.quote(here(code))}")).strip() == "Hello, Ada!"

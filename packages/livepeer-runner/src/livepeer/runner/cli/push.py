@@ -22,7 +22,7 @@ livepeer push
 
 livepeer push --tag ghcr.io/me/sentiment-livepeer-runner
 
-livepeer push --print kubernetes > sentiment.yaml"""
+livepeer push --print kubernetes --replicas 4 > sentiment.yaml"""
 
 
 @app.command(epilog=EPILOG)
@@ -41,6 +41,10 @@ def push(
         str | None,
         typer.Option("--print", help="Print how it is run: docker, compose or kubernetes."),
     ] = None,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="How many containers --print is to run, a GPU for each."),
+    ] = 1,
     hub: Annotated[
         bool,
         typer.Option(
@@ -130,16 +134,16 @@ def push(
         from livepeer.runner.packaging.hub import describe
 
         note(asyncio.run(describe(published.reference, built.schema, project.folder)))
-    _show(published, print_)
+    _show(published, print_, replicas)
 
 
-def _show(published: Published, form: str | None) -> None:
+def _show(published: Published, form: str | None, replicas: int) -> None:
     from livepeer.runner.packaging.deploy import Deployment
 
     image = published.image
     name = (image.pipeline and image.pipeline.id) or image.reference.repository.rpartition("/")[2]
     gpu = bool(image.pipeline and image.pipeline.gpu == "true")
-    deployment = Deployment(str(published.reference), name, gpu)
+    deployment = Deployment(str(published.reference), name, gpu, replicas)
     for line in published.changed:
         note(f"livepeer.lock: {line}")
     if form is not None:

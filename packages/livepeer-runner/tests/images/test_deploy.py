@@ -1,0 +1,118 @@
+"""What an operator pastes is what Kubernetes, compose and the container itself take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from livepeer.runner.packaging.deploy import MOST, Deployment
+from livepeer.runner.settings import Settings
+
+from .deploy_schemas import COMPOSE, DEPLOYMENT
+
+PINNED = "ghcr.io/me/app@sha256:" + "a" * 64
+SECRET = "LIVEPEER_ORCH_SECRET"
+
+EACH = [
+    Deployment(PINNED, "sentiment", gpu, replicas) for gpu in (False, True) for replicas in (1, 4)
+]
+
+
+def registered(environment: dict[str, str]) -> Any:
+    """As the container reads it, with a secret in place of its file."""
+    values = {name: value for name, value in environment.items() if not name.startswith(SECRET)}
+    found = Settings.from_env(values | {SECRET: "s"}).registration
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("deployment", EACH, ids=str)
+def test_the_manifest_is_a_deployment_in_which_each_pod_tells_its_own_address(
+    deployment: Deployment,
+) -> None:
+    content = yaml.safe_load(deployment.text("kubernetes"))
+    jsonschema.validate(content, DEPLOYMENT)
+    spec = content["spec"]
+    assert spec["replicas"] == deployment.replicas
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["terminationGracePeriodSeconds"] > Settings().limits.drain_timeout
+    assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health"
+    assert {each["name"] for each in container["volumeMounts"]} == {
+        each["name"] for each in pod["volumes"]
+    }
+    names = [each["name"] for each in container["env"]]
+    assert names.index("POD_IP") < names.index("LIVEPEER_CAPABILITY_URL"), "used before it is set"
+    values = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
+    url = values["LIVEPEER_CAPABILITY_URL"].replace("$(POD_IP)", values.pop("POD_IP"))
+    found = registered(values | {"LIVEPEER_CAPABILITY_URL": url})
+    assert (found.kind, found.app) == ("live-runner", "OWNER/sentiment")
+    assert found.capability_url == "http://10.0.0.7:8000"
+    assert ("resources" in container) == ("strategy" in spec) == deployment.gpu
+
+
+@pytest.mark.parametrize("deployment", EACH, ids=str)
+def test_the_compose_file_has_a_container_with_a_port_and_a_gpu_of_its_own_for_each(
+    deployment: Deployment,
+) -> None:
+    content = yaml.safe_load(deployment.text("compose"))
+    jsonschema.validate(content, COMPOSE)
+    services = list(content["services"].values())
+    assert len(services) == deployment.replicas
+    ports = [service["ports"][0].split(":")[0] for service in services]
+    assert len(set(ports)) == deployment.replicas
+    for service, port in zip(services, ports, strict=True):
+        found = registered(service["environment"])
+        assert (found.kind, found.capability_url) == ("live-runner", f"http://THIS-HOST:{port}")
+        assert set(service["secrets"]) == set(content["secrets"])
+        assert ("deploy" in service) == deployment.gpu
+    if deployment.gpu and deployment.replicas > 1:
+        devices = [
+            service["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+            for service in services
+        ]
+        assert devices == [["0"], ["1"], ["2"], ["3"]]
+
+
+@pytest.mark.parametrize("deployment", EACH, ids=str)
+def test_docker_gets_a_command_for_each(deployment: Deployment) -> None:
+    commands = deployment.text("docker").split("\n\n")
+    assert len(commands) == deployment.replicas
+    for command in commands:
+        variables = dict(re.findall(r"-e (\S+)=(\S+)", command))
+        (port,) = re.findall(r"-p (\d+):8000", command)
+        assert registered(variables).capability_url == f"http://THIS-HOST:{port}"
+        assert command.rstrip().endswith(PINNED)
+
+
+@pytest.mark.parametrize("form", ["compose", "kubernetes"])
+def test_a_field_with_a_mistake_in_its_name_is_one_that_nobody_takes(form: Any) -> None:
+    text = EACH[-1].text(form)
+    schema = COMPOSE if form == "compose" else DEPLOYMENT
+    for field in re.findall(r"^ +-? ?([a-z]\w+):", text, re.M):
+        if field in ("sentiment", "app", "orch_secret"):  # names of ours
+            continue
+        broken = re.sub(rf"\b{field}:", f"{field}x:", text)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(broken), schema)
+
+
+@pytest.mark.parametrize("replicas", [0, -1, MOST + 1])
+def test_as_many_as_have_a_port(replicas: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to {MOST}"):
+        Deployment(PINNED, "sentiment", replicas=replicas)
+
+
+def test_the_operators_page_shows_what_the_command_prints() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "operators.md").read_text()
+    image = "ghcr.io/OWNER/hello-world@sha256:DIGEST"
+    for form, replicas in (("compose", 2), ("kubernetes", 4)):
+        text = Deployment(image, "hello-world", gpu=True, replicas=replicas).text(form)  # type: ignore[arg-type]
+        assert f"```yaml\n{text}```" in page, f"write it in anew: {form}"
