@@ -274,7 +274,8 @@ async def test_run_calls_a_foreign_app_with_json_and_collects_its_events() -> No
         assert told["body"] == {"x": 1} and told["method"] == "POST"
         assert await gw.run_async(NAME, route="events") == [{"n": n} for n in range(3)]
         assert (await gw.run_async(NAME, input={"x": 1}))["path"] == "/base/predict"
-        assert "/base/schema" in app.asked  # it has none, which keeps no call
+        assert "/base/schema" not in app.asked  # which it says nothing of
+        assert await gw.schema_async(NAME) is None and "/base/schema" in app.asked
 
 
 async def test_a_session_is_given_back_however_its_caller_goes(

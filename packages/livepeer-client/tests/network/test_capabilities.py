@@ -43,6 +43,7 @@ async def test_runners_are_told_one_by_one_and_byoc_beside_them(start: Start) ->
         live, byoc = found["org/detect"].offers
         # What is free is the offer, of one app with and without a price.
         assert (live.mode, live.capacity, live.price) == ("persistent", 2, 0)
+        assert [each.mode for each in live.runners] == ["single-shot", "persistent"]
         assert (byoc.mode, byoc.capacity, byoc.runners) == (None, 4, ())
         (other,) = await gw.capabilities_async(["only-byoc"])
         assert [(each.mode, each.capacity) for each in other.offers] == [(None, 4)]

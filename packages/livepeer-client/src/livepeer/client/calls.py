@@ -118,6 +118,8 @@ class Calls:
             return Known(await self._schemas.get(http, name, deadline, again))
         if place is None or call.validate is False or call.route != "predict" or not choice.free:
             return Known(None)
+        if choice.foreign:  # it is not to be asked what it does not know
+            return Known(None)
         return await self._schemas.ask(http, call.capability, deadline, choice, place)
 
 

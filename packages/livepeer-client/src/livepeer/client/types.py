@@ -78,8 +78,9 @@ class RunnerInfo:
 
     `capacity` is how many more sessions (or requests, of a single-shot one) it would take now.
     `price` is in wei per `unit` (`seconds`, `720p-pixel-seconds`, `fixed`), 0 is free. `gpu` and
-    `vram_mb` (MB) are of its graphics card. `image` and `schema_sha256` are what it says of itself:
-    the digest of its image, and of its schema document. What is not told is None.
+    `vram_mb` (MB) are of its graphics card. `image`, `schema_sha256` and `sdk` are what it says of
+    itself: the digest of its image, that of its schema document, and the SDK that it is made with.
+    What is not told is None.
     """
 
     mode: Literal["single-shot", "persistent"]
@@ -91,6 +92,7 @@ class RunnerInfo:
     version: str | None = None
     image: str | None = None
     schema_sha256: str | None = None
+    sdk: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

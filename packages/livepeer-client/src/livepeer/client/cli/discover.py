@@ -81,6 +81,7 @@ def _plain(info: CapabilityInfo) -> dict[str, Any]:
                         "version": each.version,
                         "image": each.image,
                         "schema_sha256": each.schema_sha256,
+                        "sdk": each.sdk,
                     }
                     for each in offer.runners
                 ],

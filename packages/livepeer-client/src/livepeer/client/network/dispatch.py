@@ -75,6 +75,13 @@ class Choice:
         offer = self.candidates[0].offer if self.candidates else None
         return offer is not None and offer.free
 
+    @property
+    def foreign(self) -> bool:
+        """Is the first known to be an app that has no schema of ours to tell?"""
+        offer = self.candidates[0].offer if self.candidates else None
+        runners = offer.runners if offer is not None else ()
+        return bool(runners) and not any(each.sdk or each.schema_sha256 for each in runners)
+
 
 class Dispatcher:
     """Sends jobs: chooses, fails over where nothing can have run, and tries again."""

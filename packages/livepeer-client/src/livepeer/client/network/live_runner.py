@@ -94,7 +94,7 @@ class LiveRunners:
             time.monotonic() - begun,
             {"runners": [each.told for each in asked]},
             mode=best.mode,
-            runners=tuple(each.info for each in asked),
+            runners=tuple(each.info for each in runners),
         )
 
     async def apps(self, http: Http, orchestrator: str, deadline: Deadline) -> set[str]:

@@ -74,6 +74,7 @@ class RunnerEntry:
             version=_line(self.told.get("version")),
             image=_line(metadata.get("image")),
             schema_sha256=_line(metadata.get("schema_sha256")),
+            sdk=_line(metadata.get("sdk")) if self.ours else None,
         )
 
     @property
