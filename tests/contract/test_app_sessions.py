@@ -372,6 +372,21 @@ async def test_a_session_that_the_app_ended_says_so_and_a_caller_may_open_anothe
             assert reserved(orchestrator) == 1
 
 
+async def test_a_runner_that_is_gone_is_an_error_and_the_next_session_is_at_another() -> None:
+    async with network(runner_id="a", capacity=9) as (orchestrator, _, gw):
+        gone = ForeignApp()
+        async with serving(gone):
+            pass
+        await heartbeat(orchestrator, gone, runner_id="b", app=NAME, mode="persistent", capacity=99)
+        async with gw.session(NAME) as session:  # the emptier one, which is dead
+            with pytest.raises(NoOrchestratorError, match="cannot be reached") as caught:
+                await session.request("GET", "/json")
+            assert not caught.value.may_have_run and session.ended is None
+            for _ in range(3):
+                async with gw.session(NAME) as other:
+                    assert (await other.request("GET", "/json")).ok
+
+
 async def test_nobody_who_has_it_is_one_precise_error() -> None:
     async with network() as (orchestrator, _, gw):
         with pytest.raises(NoOrchestratorError):

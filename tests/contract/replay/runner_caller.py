@@ -45,6 +45,7 @@ _APP = re.compile(r"(/apps/[^/]+/session/[^/]+/app|/apps/[^/]+/app|/run/[^/]+)/(
 _REFUSALS = {
     "runner session not found": SessionEndedError,
     "runner not found": NoOrchestratorError,
+    "dial tcp": NoOrchestratorError,
     "no capacity available for runner": NoCapacityError,
 }
 
@@ -184,6 +185,7 @@ class _Client:
             "app",
             "persistent" if in_session else "single-shot",
             match[1],
+            match[1],
             place if in_session else None,
         )
         headers = dict(values.headers(sent["headers"]))
@@ -312,7 +314,8 @@ class _Call:
 
     def _check_answer(self, result: Any) -> None:
         text = self._body.decode("utf-8", "replace").strip()
-        if (refusal := _REFUSALS.get(text)) is not None and self._status in (404, 503):
+        refusal = _REFUSALS.get("dial tcp" if text.startswith("dial tcp ") else text)
+        if refusal is not None and self._status in (404, 502, 503):
             if not isinstance(result, refusal) or result.status != self._status:
                 raise Mismatch(f"{self._status} {text!r} became {result!r}")
             return

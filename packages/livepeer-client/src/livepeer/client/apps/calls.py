@@ -34,6 +34,8 @@ _REFUSAL_LENGTH: Final = 200
 _OVER: Final = "runner session not found"
 _HIDDEN: Final = "runner not found"
 """Also of one that says for a while that it is not ready; its sessions live on."""
+_NOT_REACHED: Final = "dial tcp "
+"""Nothing of the request has left; the session lives on, as the entry of a dead runner does."""
 _FULL: Final = "no capacity available for runner"
 DELETE_LIMIT: Final = 5.0
 
@@ -81,7 +83,11 @@ class AppCalls:
         )
         length = response.content_length
         plain = media_type(response.headers) == "text/plain"
-        if response.status not in (404, 503) or not plain or (length or SMALL) > _REFUSAL_LENGTH:
+        if (
+            response.status not in (404, 502, 503)
+            or not plain
+            or (length or SMALL) > _REFUSAL_LENGTH
+        ):
             return response, None
         body = await read(response, deadline, limit=SMALL, job=True, where=where)
         if (
@@ -157,6 +163,10 @@ class AppCalls:
             self._dispatcher.failed(opened)
             told = f"the runner of {opened.app!r} is gone, or not ready: {text}"
             return NoOrchestratorError(told, status=404, passing=True, **named(opened))
+        if status == 502 and text.startswith(_NOT_REACHED):
+            self._dispatcher.failed(opened)
+            told = f"the runner of {opened.app!r} cannot be reached: {text}"
+            return NoOrchestratorError(told, status=502, passing=True, **named(opened))
         if status == 503 and text == _FULL:
             self._dispatcher.failed(opened)
             return NoCapacityError(

@@ -131,15 +131,15 @@ class LiveRunners:
 
         async def by(runner: RunnerEntry) -> OpenApp:
             if runner.mode == SINGLE_SHOT:
-                return OpenApp(to.place, app, runner.mode, runner.path)
+                return OpenApp(to.place, app, runner.mode, runner.path, runner.path)
             place = await self._reservations.reserve(http, runner, app, to, deadline)
-            return OpenApp(to.place, app, runner.mode, place.app, place)
+            return OpenApp(to.place, app, runner.mode, runner.path, place.app, place)
 
         return await self._first(to, fit, by, deadline)
 
     def failed(self, opened: OpenApp) -> None:
         """A request to an opened app found nobody there: ask anew who there is."""
-        self._failures.failed(opened.place + opened.path)
+        self._failures.failed(opened.place + opened.entry)
         self._lists.forget(opened.place)
 
     async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:

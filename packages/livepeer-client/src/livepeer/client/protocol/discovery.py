@@ -105,6 +105,8 @@ class OpenApp:
     place: str
     app: str
     mode: Mode
+    entry: str
+    """The path of its runner in the discovery."""
     path: str = field(repr=False)
     """What its own paths follow; in a session a credential."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
