@@ -10,6 +10,7 @@ import pytest
 from livepeer.runner import AudioFrame, AudioOutput, LivePipeline, VideoFrame
 from livepeer.trickle import TricklePublisher, TrickleSubscriber
 from livepeer.trickle.media import MediaPublisher, StreamDecoder
+from livepeer.trickle.testing import ScriptedServer
 
 
 class Both(LivePipeline):
@@ -50,6 +51,21 @@ async def test_the_first_segment_is_whole_and_has_the_sound_of_the_input(
             heard = sum(len(frame) for frame in frames if isinstance(frame, AudioFrame))
             assert heard > 0.8 * 48_000
         assert seen == [25, 25, 25]
+
+
+async def test_the_input_is_asked_for_while_the_output_is_being_opened(stage: Any) -> None:
+    async with stage(PicturesOnly) as it, ScriptedServer() as far:
+        channels = it.channels("s", without=("subscribe_url", "publish_url", "data_url"))
+        media = {"subscribe_url": f"{far.url}/in", "publish_url": f"{far.url}/out"}
+        started = await it.post("start", "s", {**channels, **media, "params": None})
+        assert started.status_code == 200
+        asked = {
+            f"{each.method} {each.path}": each
+            for each in (await far.request(), await far.request())
+        }
+        assert set(asked) == {"GET /in/0", "GET /out/next"}, "neither waits for the other"
+        await asked["GET /out/next"].answer(404)
+        await it.event("s", lambda event: event["type"] == "stream_ended")
 
 
 class Named(Both):
