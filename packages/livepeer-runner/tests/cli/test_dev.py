@@ -274,14 +274,16 @@ def test_a_live_runner_is_another_one_after_a_reload_and_there_is_always_one(
             assert answer.status_code == 200, answer.text
             return session, answer.json()
 
-        (before,) = runners()
-        session, started = start()
         watching = Thread(target=watch)
         watching.start()
         try:
-            folder.write(pipeline=LIVE.replace("frame.planes[1][:]", "frame.planes[1][:, :]"))
-            it.wait_for("tint serves again, as a live runner at")
-            it.wait_for("is gone: it unregistered")  # the former, once its streams are over
+            folder.write(pipeline=LIVE + "    # nobody is there\n")
+            it.wait_for("is gone: it unregistered")
+            (before,) = runners()
+            session, started = start()
+            folder.write(pipeline=LIVE + "    # somebody is there\n")
+            it.wait_for("tint serves again, as a live runner at", 2)
+            it.wait_for("is gone: it unregistered", 2)  # once its streams are over
         finally:
             done.set()
             watching.join()
