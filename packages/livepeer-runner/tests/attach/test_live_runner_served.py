@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -10,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from livepeer.runner import Pipeline
+from livepeer.runner import Pipeline, create_app
 from livepeer.runner.devnet import LocalOrchestrator
-from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret
+from livepeer.runner.local.http import listening
+from livepeer.runner.serving.server import bind
+from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
 
 Serve = Any
 LIMIT = 60
@@ -134,3 +138,26 @@ async def test_it_can_be_in_both_registries(
         health = (await s.http.get("/health")).json()
         assert [one.get("registry") for one in health["registration"]] == [None, "live-runner"]
     assert orchestrator.capabilities.available("say") == 0
+
+
+async def test_it_is_called_below_a_path_prefix_too(
+    orchestrator: LocalOrchestrator, http: httpx.AsyncClient
+) -> None:
+    """Mounted into another app, or behind a proxy that adds a prefix: the URL has it."""
+    listener = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/base"
+    wanted = dataclasses.replace(at(orchestrator), capability_url=url)
+    inner = create_app(Say, Settings(registration=wanted))
+    outer = FastAPI(lifespan=lambda _: inner.router.lifespan_context(inner))
+    outer.state.service = inner.state.service
+    outer.mount("/base", inner)
+    async with listening(outer, listener):
+        async with asyncio.timeout(LIMIT):
+            await inner.state.service.lifecycle.wait_ready()
+            await inner.state.service.registration.settled()
+        found = await runner(orchestrator, http)
+        answer = await http.post(f"{found['url']}/predict", json={"text": "a"})
+        assert (answer.status_code, answer.json()) == (200, "a")
+        for route in ("schema", "health", "docs"):
+            assert (await http.get(f"{found['url']}/{route}")).status_code == 200
+        assert (await http.post(f"{url}/predict", json={"text": "a"})).status_code == 401

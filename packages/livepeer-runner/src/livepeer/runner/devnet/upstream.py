@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -34,6 +35,22 @@ class AnswerBrokeOff(Exception):
     """A body ended before its end."""
 
 
+def go_session(
+    *, idle: float, verify: bool = True, connect: float | None = None, **options: Any
+) -> aiohttp.ClientSession:
+    """Connections as Go's HTTP client has them: any number, nothing unzipped unasked, no cookies,
+    long headers, no limit of time but to connect. `idle` and `connect` in seconds."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=verify, keepalive_timeout=idle),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+        max_line_size=_LARGEST_FIELD,
+        max_field_size=_LARGEST_FIELD,
+        **options,
+    )
+
+
 class UpstreamClient:
     """The connections to all servers. Certificates are not looked at, as in the reference."""
 
@@ -41,14 +58,8 @@ class UpstreamClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> UpstreamClient:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=False, keepalive_timeout=_IDLE),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            max_line_size=_LARGEST_FIELD,
-            max_field_size=_LARGEST_FIELD,
+        self._session = go_session(
+            idle=_IDLE, skip_auto_headers=("Accept", "Content-Type"), verify=False
         )
         return self
 

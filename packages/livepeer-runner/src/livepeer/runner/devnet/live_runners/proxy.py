@@ -16,13 +16,13 @@ from yarl import URL
 from livepeer.runner.devnet.go_http import Untyped, UntypedStream, error, read_on, sniff
 from livepeer.runner.devnet.listener import end_connection
 from livepeer.runner.devnet.live_runners.upgrade import relay, switching_head
+from livepeer.runner.devnet.upstream import go_session
 from livepeer.runner.devnet.urls import GoURL
 
 MOST_REQUESTS = 1_000
 """Requests that are passed on at one time. The reference has no limit."""
 _CONNECT_SECONDS = 30.0
 _IDLE_SECONDS = 90.0
-_LARGEST_FIELD = 1024 * 1024
 _PIECE = 64 * 1024
 _HOP_BY_HOP = (
     "Connection",
@@ -57,15 +57,11 @@ class RunnerProxy:
         self._passing = 0
 
     async def __aenter__(self) -> RunnerProxy:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
+        self._session = go_session(
+            idle=_IDLE_SECONDS,
+            connect=_CONNECT_SECONDS,
             request_class=_GoRequest,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-            max_line_size=_LARGEST_FIELD,
-            max_field_size=_LARGEST_FIELD,
         )
         return self
 
