@@ -62,6 +62,27 @@ def test_a_head_without_end_is_refused_at_64_kib_and_costs_no_memory(
     assert running.get("/ready").status_code == 200
 
 
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+async def test_a_body_behind_an_upgrade_is_refused_and_not_lost(
+    served: Any, protocol: bytes
+) -> None:
+    """Java's HTTP client asks for h2c with each first request, `curl --http2` too."""
+    async with served(Echo) as s:
+        for body, status in ((b'{"text": "a"}', b"400"), (b"", b"200")):
+            method = b"POST /predict" if body else b"GET /schema"
+            reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+            writer.write(
+                method + b" HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: " + protocol
+            )
+            writer.write(b"\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            async with asyncio.timeout(20):
+                line = await reader.readline()
+                assert line.split()[1] == status
+                if body:
+                    assert b"--http1.1" in await reader.read()
+            writer.close()
+
+
 @pytest.mark.parametrize("size, status", [(60_000, b"200"), (70_000, b"431"), (200_000, b"431")])
 async def test_the_limit_of_heads_is_exact_whatever_the_pieces(
     served: Any, size: int, status: bytes

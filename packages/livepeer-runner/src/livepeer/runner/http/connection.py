@@ -151,6 +151,16 @@ class BoundedConnection(HttpToolsProtocol):
             self._stop_parser(400, InvalidInput(f"over {SENT_AHEAD} requests were sent ahead"))
         if len(self.connections) > self.most:
             self._stop_parser(503, OverCapacity("too many connections are open", retry_after=1))
+        if self.parser.should_upgrade() and self._announces_body():
+            # The parser takes what follows such a head for another protocol: the body would be lost
+            # without a sign, and the job run with none.
+            self._stop_parser(
+                400,
+                InvalidInput(
+                    "this is HTTP/1.1 only: send a body without an Upgrade header "
+                    "(curl: --http1.1; Java: HttpClient.Version.HTTP_1_1)"
+                ),
+            )
         self._unparsed = 0
         self._in_head = False
         if self._head_timer is not None:
@@ -216,6 +226,12 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _announces_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+            for name, value in self.headers
+        )
 
     def _head_is_late(self) -> None:
         self._head_timer = None
