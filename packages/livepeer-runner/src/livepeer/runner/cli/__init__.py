@@ -17,6 +17,12 @@ commands = (
         f"{__name__}.dev:app",
         "Author",
     ),
+    Command(
+        "doctor",
+        "Examine a container: is it what the network needs?",
+        f"{__name__}.doctor:app",
+        "Author",
+    ),
     Command("build", "Make a container image of a pipeline.", f"{__name__}.build:app", "Publish"),
     Command("push", "Publish a pipeline's image.", f"{__name__}.push:app", "Publish"),
     Command(

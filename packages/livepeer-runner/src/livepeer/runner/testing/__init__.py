@@ -16,20 +16,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepeer.runner.doctor.diagnosis import Diagnosis
     from livepeer.runner.local.live import run_live
     from livepeer.runner.local.stream import LiveResult
+    from livepeer.runner.testing.doctor import doctor
     from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
 
 _HOMES = {
     "CallFailed": "livepeer.runner.testing.http",
+    "Diagnosis": "livepeer.runner.doctor.diagnosis",
     "LiveResult": "livepeer.runner.local.stream",
     "LocalServer": "livepeer.runner.testing.http",
     "PipelineClient": "livepeer.runner.testing.http",
     "client": "livepeer.runner.testing.http",
+    "doctor": "livepeer.runner.testing.doctor",
     "run_live": "livepeer.runner.local.live",
 }
 
-__all__ = ["CallFailed", "LiveResult", "LocalServer", "PipelineClient", "client", "run_live"]
+__all__ = [
+    "CallFailed",
+    "Diagnosis",
+    "LiveResult",
+    "LocalServer",
+    "PipelineClient",
+    "client",
+    "doctor",
+    "run_live",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,114 @@
+"""Answers that are server-sent events, as go-livepeer reads them: line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from livepeer.runner.doctor.container import MOST_BYTES, Heard
+from livepeer.runner.doctor.diagnosis import Check
+from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
+from livepeer.runner.doctor.subject import Subject
+
+LONGEST_LINE = 65_535
+DONE = b"data: [DONE]"
+CLOSE_SECONDS = 3.0
+TYPE = "text/event-stream"
+
+
+async def content_type(subject: Subject) -> Sequence[Finding]:
+    answer = await subject.once(_events)
+    if answer.headers.get("Content-Type", "").startswith(TYPE):
+        return []
+    given = answer.headers.get("Content-Type", "")
+    fix = f"send Content-Type: {TYPE}, in small letters: anything else is read as one answer"
+    return [Finding(f"events come as {given!r}", fix)]
+
+
+async def done(subject: Subject) -> Sequence[Finding]:
+    body = (await subject.once(_events)).body.replace(b"\r\n", b"\n")
+    fix = (
+        "end with the bare event `data: [DONE]`, once, also after an error; write [DONE] within a "
+        r"payload as \u005bDONE]"
+    )
+    lines = [line for line in body.split(b"\n") if line]
+    marks = [line for line in lines if b"[DONE]" in line]
+    if not marks:
+        return [Finding("the events end without [DONE]: an orchestrator holds the place", fix)]
+    if any(line.rstrip() not in (DONE, b"data:[DONE]") for line in marks):
+        return [Finding("[DONE] stands within a payload: callers are cut off there", fix)]
+    if len(marks) > 1 or lines[-1] is not marks[-1]:
+        return [Finding("[DONE] is not the last line, or comes more than once", fix)]
+    last = body.rstrip(b"\n").split(b"\n\n")[-1]
+    if b"\n" in last:
+        return [Finding("[DONE] shares its event with other lines", fix)]
+    return []
+
+
+async def line_length(subject: Subject) -> Sequence[Finding]:
+    longest = max(map(len, (await subject.once(_events)).body.split(b"\n")))
+    if longest <= LONGEST_LINE:
+        return []
+    return [
+        Finding(
+            f"a line has {longest} bytes",
+            f"fold data over lines of at most {LONGEST_LINE} bytes: nothing from a longer one on "
+            "arrives",
+        )
+    ]
+
+
+async def closes(subject: Subject) -> Sequence[Finding]:
+    answer = await subject.once(_events)
+    if answer.seconds <= CLOSE_SECONDS or b"[DONE]" not in answer.body:
+        return []
+    return [
+        Finding(
+            f"the body stays open for over {CLOSE_SECONDS:g} s after [DONE]",
+            "end the answer right after [DONE]: an orchestrator holds the place until it ends",
+        )
+    ]
+
+
+async def _events(subject: Subject) -> Heard:
+    """The events of a valid job; `seconds` is what passed from [DONE] to the end. Raises
+    `NotJudged` where it answers none."""
+    headers = {"Content-Type": "application/json"}
+    body, marked, began = bytearray(), 0.0, time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(subject.patience.job),
+            subject.request("POST", subject.route, subject.valid_input(), headers) as answer,
+        ):
+            while len(body) < MOST_BYTES:
+                waits = CLOSE_SECONDS + 0.5 - (time.monotonic() - marked) if marked else None
+                try:
+                    async with asyncio.timeout(waits):
+                        chunk = await answer.content.readany()
+                except TimeoutError:
+                    if not marked:
+                        raise
+                    break
+                if not chunk:
+                    break
+                body += chunk
+                if not marked and b"[DONE]" in body[-len(chunk) - 8 :]:
+                    marked = time.monotonic()
+    except TimeoutError:
+        spent = time.monotonic() - began
+        raise SubjectLost(f"its events had no end within {spent:.0f} s") from None
+    given = answer.headers.get("Content-Type", "")
+    streams = given.lower().startswith(TYPE) or body.startswith((b"data:", b"event:", b": "))
+    if not streams or not 200 <= answer.status < 300:
+        raise NotJudged("its answer is no stream of events")
+    late = time.monotonic() - marked if marked else 0.0
+    return Heard(answer.status, answer.headers, bytes(body), late)
+
+
+CHECKS = (
+    Check("sse.content-type", "events are text/event-stream", "must", "batch", content_type),
+    Check("sse.done", "[DONE] is last and alone", "must", "batch", done),
+    Check("sse.line-length", "lines are short enough", "must", "batch", line_length),
+    Check("sse.closes", "the answer ends after [DONE]", "must", "batch", closes),
+)

@@ -1,0 +1,156 @@
+"""The container that is examined, as its orchestrator sees it: HTTP, bounded in bytes and time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from livepeer.runner.doctor.finding import SubjectLost
+
+MOST_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the doctor waits, in seconds. The defaults are go-livepeer's own limits."""
+
+    job: float = 120.0
+    """For a valid job."""
+    call: float = 10.0
+    """For any other call."""
+    health: float = 3.0
+    """A static live runner that misses this once loses all its sessions."""
+    idle: float = 60.0
+    """An orchestrator keeps a connection that long."""
+    event: float = 10.0
+    """A gateway looks that often whether a stream still says something."""
+    output: float = 30.0
+    """A gateway gives up on an output that stalls longer."""
+    gone: float = 15.0
+    """For a place to be free again, once its caller is gone or its stream was stopped."""
+    stop: float = 40.0
+    """From a SIGTERM to the end of the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer. `truncated`: it had more than `MOST_BYTES`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+    truncated: bool = False
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def json(self) -> Any:
+        """The body as JSON, None where it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def __str__(self) -> str:
+        words = self.body[:200].decode("utf-8", "replace").strip()
+        return f"{self.status}" + (f" {words!r}" if words else "")
+
+
+@dataclass(frozen=True)
+class HttpContainer:
+    """Where it is, and how it is called."""
+
+    url: str
+    session: aiohttp.ClientSession
+    patience: Patience
+    token: str | None
+
+    async def get(self, path: str, seconds: float | None = None) -> Heard:
+        return await self.call("GET", path, seconds=seconds)
+
+    async def post(
+        self,
+        path: str,
+        body: bytes | Mapping[str, Any] = b"",
+        *,
+        stream: str | None = None,
+        seconds: float | None = None,
+    ) -> Heard:
+        """As an orchestrator posts; `stream` is the id in `X-Stream-Id`."""
+        headers = {} if stream is None else {"X-Stream-Id": stream}
+        if path != "/stream/stop":
+            headers["Content-Type"] = "application/json"
+        return await self.call("POST", path, _bytes(body), headers, seconds)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+    ) -> Heard:
+        """One exchange. Raises `SubjectLost`."""
+        limit = seconds or self.patience.call
+        began = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(limit),
+                self.request(method, path, body, headers) as answer,
+            ):
+                content, truncated = await read_bounded(answer)
+                took = time.monotonic() - began
+                return Heard(answer.status, answer.headers, content, took, truncated)
+        except TimeoutError:
+            raise SubjectLost(f"{method} {path} had no answer within {limit:g} s") from None
+        except aiohttp.ClientError as error:
+            raise SubjectLost(f"{method} {path} ended with {_named(error)}") from None
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer as it comes; whoever leaves early drops the connection."""
+        given = dict(headers or {})
+        if self.token is not None:
+            given["Authorization"] = f"Bearer {self.token}"
+        async with self.session.request(
+            method, self.url + path, data=body, headers=given, allow_redirects=False
+        ) as answer:
+            yield answer
+
+
+async def read_bounded(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > MOST_BYTES:
+            return bytes(content[:MOST_BYTES]), True
+    return bytes(content), False
+
+
+def _bytes(body: bytes | Mapping[str, Any]) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def _named(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "a closed connection"
+    return f"{type(error).__name__} ({error})"

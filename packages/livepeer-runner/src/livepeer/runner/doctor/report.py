@@ -1,0 +1,36 @@
+"""An examination for people: a line for each check, then what is to be mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from livepeer.runner.doctor.diagnosis import Diagnosis, Examined
+from livepeer.trickle.text import printable
+
+MARKS = {"passed": ("ok", "green"), "not judged": ("--", "dim")}
+
+
+def lines(diagnosis: Diagnosis) -> Iterator[Text]:
+    """The whole report; colours only show on a terminal."""
+    for one in diagnosis.examined:
+        yield line(one)
+    must, should = diagnosis.count("problem", "must"), diagnosis.count("problem", "should")
+    judged = len(diagnosis.examined) - diagnosis.count("not judged")
+    text = f"\n{judged} checks: {diagnosis.count('passed')} passed, {must} must be mended, "
+    yield Text(text + f"{should} should; {diagnosis.count('not judged')} could not be judged")
+
+
+def line(one: Examined) -> Text:
+    """One check, with its findings below."""
+    mark, style = MARKS.get(one.outcome, (one.check.level, "red"))
+    if one.outcome == "problem" and one.check.level == "should":
+        style = "yellow"
+    text = Text.assemble((f"{mark:>6}", style), f"  {one.check.id:<22} {one.check.title}")
+    if one.reason is not None:
+        text.append(f"\n{'':8}{printable(one.reason)}", "dim")
+    for finding in one.findings:
+        text.append(f"\n{'':8}seen: {printable(finding.seen)}")
+        text.append(f"\n{'':8}fix:  {finding.fix}  (specs/{one.check.clause})")
+    return text

@@ -1,0 +1,60 @@
+"""The container that is examined, with what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from livepeer.runner.doctor.container import Heard, HttpContainer
+from livepeer.runner.doctor.finding import NotJudged
+from livepeer.runner.doctor.streams import Streams
+
+Known = TypeVar("Known")
+
+UNKNOWN_STREAM = "doctor-never-started"
+
+
+@dataclass(frozen=True)
+class Subject(HttpContainer):
+    """One container. `input` is the body of a valid job, None where nobody knows one; `capacity`
+    is None where it is not told; `process` is there where we started it."""
+
+    kind: str
+    route: str
+    streams: Streams
+    input: bytes | None
+    document: Mapping[str, Any] | None
+    capacity: int | None
+    process: asyncio.subprocess.Process | None
+    _known: dict[Any, Any] = field(default_factory=dict)
+
+    async def once(self, what: Callable[[Subject], Awaitable[Known]]) -> Known:
+        """What `what` gives of this container; several checks look at it, one asks."""
+        if what not in self._known:
+            self._known[what] = await what(self)
+        known: Known = self._known[what]
+        return known
+
+    async def job(self, body: bytes | None = None) -> Heard:
+        """A job with a valid input, unless another is given. Raises `NotJudged`."""
+        if body is None:
+            body = self.valid_input()
+        return await self.post(self.route, body, seconds=self.patience.job)
+
+    def valid_input(self) -> bytes:
+        if self.input is None:
+            raise NotJudged("no valid input is known: say --input '{...}'")
+        return self.input
+
+    async def first_job(self) -> Heard:
+        """The answer to one valid job, asked for once. Raises `NotJudged` where it is refused."""
+        return await self.once(Subject.job)
+
+    async def good_job(self) -> Heard:
+        """The same where it succeeded. Raises `NotJudged`."""
+        answer = await self.first_job()
+        if not answer.ok:
+            raise NotJudged(f"a valid job was answered {answer.status}: see batch.answers")
+        return answer
