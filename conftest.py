@@ -17,10 +17,16 @@ from hypothesis import HealthCheck, settings
 
 # The same examples each time, however busy the machine: what fails here fails everywhere.
 settings.register_profile(
-    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "suite",
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-# To look for new ones: `scripts/test --hypothesis-profile search`.
-settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# To look for new ones, in twenty times as many: `scripts/test --hypothesis-profile search`.
+settings.register_profile(
+    "search", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 # A shell's background job ignores Ctrl-C, and so would the processes that tests start to interrupt.

@@ -38,8 +38,18 @@ def test_a_new_pipeline_passes_its_own_test(folder: Folder, template: str) -> No
     assert {path.name for path in made.iterdir()} == FILES
     assert Manifest.read(made / "livepeer.yaml").pipeline == "pipeline:MyModel"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # only what `livepeer-runner[dev]` brings
     test = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(made)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "pytest_asyncio.plugin",
+            "--rootdir",
+            str(made),
+        ],
         cwd=made,
         env=clean,
         capture_output=True,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer.runner.errors import InvalidInput
@@ -81,10 +81,10 @@ def test_a_fold_never_splits_a_character() -> None:
         | st.integers()
         | st.text(alphabet='ab"\\,[]{}:é😀\n', max_size=80),
         lambda children: st.lists(children) | st.dictionaries(st.text(max_size=5), children),
+        max_leaves=30,
     ),
     st.integers(8, 64),
 )
-@settings(max_examples=300, deadline=None)
 def test_any_payload_survives_any_fold(value: Any, room: int) -> None:
     payload = compact(value)
     lines = fold(payload, room)
