@@ -36,6 +36,8 @@ def _rules() -> ModuleType:
 
 RULES = _rules()
 pytestmark = pytest.mark.slow
+both = pytest.mark.parametrize("road", ["byoc", "live-runner"])
+"""Called by BYOC and as a live runner: two of single requests, and all that are live."""
 
 
 def serve(network: Network, name: str, program: str = "pipeline.py") -> Container:
@@ -48,7 +50,7 @@ def serve(network: Network, name: str, program: str = "pipeline.py") -> Containe
         if RULES.STRICT and name != "llm_chat":  # which builds from source
             pytest.fail(reason)
         pytest.skip(reason)
-    return network.serve(EXAMPLES / name / program)
+    return network.serve(EXAMPLES / name / program, app=f"example/{name}")
 
 
 def overlap(one: Sequence[float], other: Sequence[float]) -> float:
@@ -59,11 +61,12 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return both / (areas - both)
 
 
-async def test_sentiment_tells_praise_from_blame(shared: Network, gw: Gateway) -> None:
+@both
+async def test_sentiment_tells_praise_from_blame(shared: Network, gw: Gateway, road: str) -> None:
     # The lane without a model hub; that the other has the same interface is the example's own test.
     sentiment = serve(shared, "sentiment", "offline.py")
     for text, label in (("I love this!", "positive"), ("A horrible waste.", "negative")):
-        assert (await gw.run_async(sentiment.capability, input={"text": text}))["label"] == label
+        assert (await gw.run_async(sentiment.name(road), input={"text": text}))["label"] == label
     sentiment.process.stop()
 
 
@@ -80,11 +83,14 @@ async def test_embeddings_of_like_texts_are_near(shared: Network, gw: Gateway) -
     embeddings.process.stop()
 
 
-async def test_image_upscale_gives_a_picture_twice_the_size(shared: Network, gw: Gateway) -> None:
+@both
+async def test_image_upscale_gives_a_picture_twice_the_size(
+    shared: Network, gw: Gateway, road: str
+) -> None:
     upscale = serve(shared, "image_upscale")
     original = Image(MEDIA / "astronaut.jpg").to_ndarray()
     half = original.reshape(256, 2, 256, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
-    found = await gw.run_async(upscale.capability, input={"image": half})
+    found = await gw.run_async(upscale.name(road), input={"image": half})
     assert isinstance(found, FileOutput)
     enlarged = Image(found.data).to_ndarray()
     assert enlarged.shape == original.shape
@@ -126,8 +132,9 @@ async def test_llm_chat_streams_its_answer_word_by_word(shared: Network, gw: Gat
     chat.process.stop()
 
 
+@both
 async def test_live_detect_draws_a_box_and_says_where_the_face_is(
-    shared: Network, gw: Gateway
+    shared: Network, gw: Gateway, road: str
 ) -> None:
     detect = serve(shared, "live_detect")
     photograph = Image(MEDIA / "astronaut.jpg").to_ndarray()
@@ -136,7 +143,7 @@ async def test_live_detect_draws_a_box_and_says_where_the_face_is(
         while True:
             yield photograph
 
-    async with gw.live(detect.capability) as session:
+    async with gw.live(detect.name(road)) as session:
         session.publish(portrait())
         record = (await take(session.data(), 5))[-1]
         frame = (await take(session.subscribe(), 5))[-1]
@@ -148,9 +155,12 @@ async def test_live_detect_draws_a_box_and_says_where_the_face_is(
     detect.process.stop()
 
 
-async def test_live_transcribe_writes_down_what_is_said(shared: Network, gw: Gateway) -> None:
+@both
+async def test_live_transcribe_writes_down_what_is_said(
+    shared: Network, gw: Gateway, road: str
+) -> None:
     transcribe = serve(shared, "live_transcribe")
-    async with gw.live(transcribe.capability, subscribe=False) as session:
+    async with gw.live(transcribe.name(road), subscribe=False) as session:
         session.publish_file(MEDIA / "speech.flac")
         records = await take(session.data(), 3)
     heard = " ".join(record["text"] for record in records).split()
@@ -159,11 +169,12 @@ async def test_live_transcribe_writes_down_what_is_said(shared: Network, gw: Gat
     transcribe.process.stop()
 
 
+@both
 async def test_live_caption_overlay_draws_the_words_into_the_picture(
-    shared: Network, gw: Gateway
+    shared: Network, gw: Gateway, road: str
 ) -> None:
     overlay = serve(shared, "live_caption_overlay")
-    async with gw.live(overlay.capability) as session:
+    async with gw.live(overlay.name(road)) as session:
         session.publish_file(MEDIA / "speaker.mp4")
         bars = []
         async with asyncio.timeout(200):
