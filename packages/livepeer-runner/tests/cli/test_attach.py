@@ -15,8 +15,16 @@ import pytest
 from aiohttp import web
 
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.devnet.live_runners import registry
 
 from .conftest import LIMIT, Folder
+
+GREETER = """
+    from livepeer.runner import Pipeline
+    class Greeter(Pipeline):
+        def predict(self, name: str) -> str:
+            return f"Hello, {name}"
+"""
 
 
 async def _echo(request: web.Request) -> web.StreamResponse:
@@ -130,6 +138,39 @@ def test_a_service_with_sessions_keeps_them_while_it_takes_its_leave(folder: Fol
             assert http.get(f"{session['app_url']}/x").json()["path"] == "/x"
             http.post(f"{session['control_url']}/stop")
             assert running.end() == 0
+            assert net.runners(http) == []
+
+
+@pytest.mark.slow
+def test_a_reloaded_service_leaves_once_its_successor_is_registered(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the registry takes no second runner, the first one stays in it."""
+    folder.write(pipeline=GREETER)
+    monkeypatch.setattr(registry, "MOST_RUNNERS", 1)
+    with network() as net, httpx.Client(verify=False, timeout=LIMIT, trust_env=False) as http:
+        environment = {
+            "LIVEPEER_ORCH_URL": net.orchestrator.url,
+            "LIVEPEER_ORCH_SECRET": net.orchestrator.secret,
+            "LIVEPEER_REGISTRATION": "live-runner",
+        }
+        with folder.running("serve", "--reload", "--port", "0", **environment) as running:
+            until(lambda: len(net.runners(http)) == 1)
+            (former,) = net.runners(http)
+            folder.write(pipeline=GREETER.replace("Hello", "Good day"))
+            running.wait_for("over 1 live runners")  # its successor has tried, and goes on trying
+            for _ in range(200):
+                assert [each["url"] for each in net.runners(http)] == [former["url"]]
+            answer = http.post(f"{former['url']}/predict", json={"name": "Ada"})
+            assert answer.json() == "Hello, Ada"
+            monkeypatch.setattr(registry, "MOST_RUNNERS", 9)
+            until(lambda: [each["url"] for each in net.runners(http)] != [former["url"]])
+            until(lambda: len(net.runners(http)) == 1)
+            (found,) = net.runners(http)
+            assert found["url"] != former["url"]
+            answer = http.post(f"{found['url']}/predict", json={"name": "Ada"})
+            assert answer.json() == "Good day, Ada"
+            assert running.interrupt() == 0
             assert net.runners(http) == []
 
 
