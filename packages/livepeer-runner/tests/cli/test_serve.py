@@ -7,9 +7,12 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -82,14 +85,37 @@ def test_a_bad_environment_is_wrong_usage(folder: Folder) -> None:
     assert "PORT is 'many'" in done.stderr
 
 
-def until(port: int, expected: object) -> list[object]:
-    """Calls without a pause, none of which may fail, until one is answered so; all answers."""
-    answers = [predict(port)]
+def until(port: int, expected: object) -> None:
+    """Calls, none of which may fail, until one is answered so."""
     deadline = time.monotonic() + 60
-    while answers[-1] != expected:
-        assert time.monotonic() < deadline, answers[-1]
-        answers.append(predict(port))
-    return answers
+    while (answer := predict(port)) != expected:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+
+
+@contextmanager
+def calling(port: int, answers: set[object]) -> Iterator[None]:
+    """Callers, none of whom is lost, each on a connection that is accepted before it is used."""
+    over = threading.Event()
+
+    def call() -> None:
+        while not over.is_set():
+            with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                connection.connect()
+                over.wait(0.02)
+                connection.request("POST", "/predict", b"{}")
+                with connection.getresponse() as answer:
+                    assert answer.status == 200
+                    answers.add(json.load(answer))
+
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(call) for _ in range(4)]
+        try:
+            yield
+        finally:
+            over.set()
+    for each in calls:
+        each.result()
 
 
 @contextmanager
@@ -120,7 +146,7 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_the_former_serves_until_the_new_one_is_set_up(folder: Folder) -> None:
+def test_the_former_serves_until_the_new_one_is_set_up_and_no_call_is_lost(folder: Folder) -> None:
     slow = ONE + (
         "        def setup(self):\n"
         "            import pathlib, time\n"
@@ -128,7 +154,8 @@ def test_the_former_serves_until_the_new_one_is_set_up(folder: Folder) -> None:
         "            while not pathlib.Path('go').exists(): time.sleep(0.01)\n"
     )
     folder.write(pipeline=ONE)
-    with reloading(folder) as (it, port):
+    answers: set[object] = set()
+    with reloading(folder) as (it, port), calling(port, answers):
         former = psutil.Process(it.process.pid).children(recursive=True)
         folder.write(pipeline=slow.replace("return 1", "return 2"))
         it.wait_for("reloading: pipeline.py changed")
@@ -138,9 +165,13 @@ def test_the_former_serves_until_the_new_one_is_set_up(folder: Folder) -> None:
             assert time.monotonic() < deadline
         assert [predict(port) for _ in range(20)] == [1] * 20
         (folder.path / "go").touch()
-        assert set(until(port, 2)) <= {1, 2}
+        until(port, 2)
         assert not psutil.wait_procs(former, timeout=60)[1]
         assert [predict(port) for _ in range(20)] == [2] * 20
+        for number in (3, 4):
+            folder.write(pipeline=ONE.replace("return 1", f"return {number}"))
+            until(port, number)
+    assert answers == {1, 2, 3, 4}
 
 
 def test_only_what_the_pipeline_is_made_of_reloads_it(folder: Folder) -> None:
