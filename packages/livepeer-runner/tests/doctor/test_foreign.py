@@ -1,0 +1,72 @@
+"""Containers that were not made with this SDK: their real faults are found, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from livepeer.runner.doctor.container import Patience
+from livepeer.runner.doctor.diagnosis import Diagnosis
+from livepeer.runner.doctor.examination import Examination
+from livepeer.runner.targets.hosting import OpenTarget
+
+HERE = Path(__file__).parent
+BUILD_SECONDS = 200.0
+
+
+@contextmanager
+def running(*command: str) -> Iterator[str]:
+    """The program's URL; its first line is where it listens."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
+
+
+def examined(url: str, route: str) -> Diagnosis:
+    examination = Examination(
+        route=route, input=b'{"text": "abc"}', capacity=2, patience=Patience(idle=3.0, gone=1.0)
+    )
+    return asyncio.run(examination.of(OpenTarget(url)))
+
+
+def found(diagnosis: Diagnosis) -> list[str]:
+    return [one.check.id for one in diagnosis.examined if one.outcome == "problem"]
+
+
+def test_a_hand_made_fastapi_redirects_and_closes_idle_connections() -> None:
+    with running(sys.executable, str(HERE / "foreign_fastapi.py")) as url:
+        diagnosis = examined(url, "text-reversal")
+    assert found(diagnosis) == ["http.no-redirect", "http.keep-alive"]
+
+
+@pytest.mark.slow
+def test_a_go_server_calls_a_callers_fault_its_own(tmp_path: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("go is not installed: a net/http container was not examined")
+    program = str(tmp_path / "foreign")
+    subprocess.run(
+        [go, "build", "-o", program, str(HERE / "foreign.go")],
+        check=True,
+        timeout=BUILD_SECONDS,
+        env={
+            "HOME": str(tmp_path),
+            "PATH": "/usr/bin:/bin",
+            "GOTOOLCHAIN": "local",
+            "GOFLAGS": "-mod=mod",
+            "GO111MODULE": "off",
+        },
+    )
+    with running(program) as url:
+        diagnosis = examined(url, "reverse")
+    assert found(diagnosis) == ["http.client-errors", "http.keep-alive"]
