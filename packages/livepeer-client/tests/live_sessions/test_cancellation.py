@@ -83,8 +83,11 @@ async def test_the_end_of_the_loop_or_of_the_gateway_waits_for_the_stop(
     await until(lambda: asked(orch, "start"))
     begun.set()
     await asyncio.wait_for(running, 30)
-    # Twice where the end of the loop cancels a stop that was on its way: it is said again.
-    assert set(stopped_ids(orch)) == {asked(orch, "start")[0].job["id"]}
+    stopped = stopped_ids(orch)
+    assert set(stopped) == {asked(orch, "start")[0].job["id"]}
+    # `asyncio.run` cancels every task at its end, also a stop that was sent and waits for its
+    # answer: it is said again, as nobody can tell whether it arrived. A closed gateway waits.
+    assert len(stopped) <= (1 if closed else 2)
 
 
 async def test_a_stop_that_is_not_answered_holds_nobody_up_for_long(

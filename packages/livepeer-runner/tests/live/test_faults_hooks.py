@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -254,11 +255,21 @@ async def test_a_flood_of_parameters_changes_nothing_but_parameters(
     async with stage(Faulty) as it, beside(it):
         await it.start("s")
         session = it.server.service.work.sessions["s"]
-        feeding = asyncio.create_task(it.feed("s", make_clip(100)))
+        told = asyncio.Event()
+
+        def clip() -> Iterator[Any]:
+            """At least 20 pictures, and until the last parameter has arrived."""
+            for index, frame in enumerate(make_clip(1_000_000)):
+                if index >= 20 and told.is_set():
+                    return
+                yield frame
+
+        feeding = asyncio.create_task(it.feed("s", clip()))
         for number in range(150):  # as fast as they are answered: hundreds in a second
             assert (await it.post("params", "s", {"n": number})).status_code == 200
         assert session.params == {"n": 149}
         await it.until(lambda: session.status.params == {"n": 149})
+        told.set()
         await feeding
         await it.until(lambda: session.over)
         assert session.reason == "the input ended"
