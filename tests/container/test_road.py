@@ -32,6 +32,16 @@ async def until(true: Callable[[], bool], container: RunningContainer) -> None:
         await asyncio.sleep(0.05)
 
 
+async def offered(gw: Gateway, name: str) -> None:
+    """A registry learns with the next heartbeat that the session before has left its place."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            found = await gw.capabilities_async([name])
+            if any(info.available for info in found):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def pictures() -> AsyncIterator[VideoFrame]:
     i = 0
     while True:
@@ -106,6 +116,7 @@ async def test_from_a_class_to_calls_by_each_verb(
                 assert found == ["ONE loud", "TWO loud"]
         async with joined(lane, images["tint"], "tint", orchestrator, unused_tcp_port):
             for name in ("tint", "me/tint"):
+                await offered(gw, name)
                 async with asyncio.timeout(LIMIT), gw.live(name, params={"u": 200}) as session:
                     session.publish(pictures())
                     async for frame in session.subscribe():
