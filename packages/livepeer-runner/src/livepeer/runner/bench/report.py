@@ -1,0 +1,206 @@
+"""What a bench found: one document, for people and for machines (`specs/schemas/bench.json`)."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from livepeer.runner.bench.figures import Figures, figures
+from livepeer.runner.bench.load import Run
+
+
+class Host(BaseModel):
+    """The machine on which it was measured. Figures of two machines are not compared."""
+
+    cpu: str
+    cores: int
+    memory_mb: int
+    system: str
+    python: str
+    load: float | None = None
+    """The load average of the last minute before the first call: what else ran."""
+
+
+class Usage(BaseModel):
+    """What the target's processes took while it was measured, where they are on this machine."""
+
+    cpu: float
+    """Cores: 1.5 is one and a half."""
+    memory_mb: float
+    """Resident, at most."""
+    gpu_memory_mb: float | None = None
+
+
+class Events(BaseModel):
+    """How an answer that streams came."""
+
+    first: Figures
+    """From sending to the first event."""
+    between: Figures
+    """From one event to the next."""
+    per_second: float
+
+
+class LoadReport(BaseModel):
+    """One load of calls. Times are of the calls that succeeded."""
+
+    loop: Literal["open", "closed"]
+    rate: float | None = None
+    """Calls a second, as asked for."""
+    concurrency: int | None = None
+    calls: int
+    seconds: float
+    throughput: float
+    """Calls that succeeded, a second."""
+    outcomes: dict[str, int]
+    """Calls by what became of them: `ok`, `refused` (the target was full), else what failed."""
+    latency: Figures
+    """From when a call was due. In a closed loop: from when it was sent."""
+    service: Figures
+    """From when a call was sent."""
+    events: Events | None = None
+    generator_late_ms: float
+    """The p99 of how late calls were sent."""
+    generator_cpu: float
+    limit: str = ""
+    """Why the figures are not the target's; empty where they are."""
+    usage: Usage | None = None
+
+
+class Verdict(BaseModel):
+    """The highest rate at which an aim holds."""
+
+    aim: str
+    rate: float | None
+    """Calls a second; None where not even the lowest rate that was tried holds."""
+    failed_at: float | None = None
+    """The lowest rate that was tried at which it does not hold."""
+    reason: str = ""
+
+
+class StreamReport(BaseModel):
+    """One live stream. Times in milliseconds."""
+
+    sent: int
+    received: int
+    fps: float
+    glass_to_glass: Figures
+    jitter_ms: float | None = None
+    """The p95 of how far the time between two pictures is from their distance in the source."""
+    lost: int
+    freezes: int
+    """Times in which no picture came for more than 200 ms."""
+    first_picture_ms: float | None = None
+    """From the call to the first picture that came back."""
+    skew_ms: float | None = None
+    """How far sound is ahead of its picture (behind: negative), the median."""
+    by_marks: bool
+    """Pictures were told by a number drawn into them; else by their time stamps."""
+    error: str = ""
+
+
+class LiveReport(BaseModel):
+    """Several streams at once."""
+
+    streams: int
+    width: int
+    height: int
+    fps: int
+    each: list[StreamReport]
+    holds: bool
+    reason: str = ""
+    null_p50_ms: float | None = None
+    """Glass to glass of a pipeline that does nothing, in the same run: codec and transport."""
+    usage: Usage | None = None
+
+
+class ColdStart(BaseModel):
+    """Seconds from the start of the process (or container) to each point."""
+
+    health: float
+    """It answers at all."""
+    ready: float
+    """Its setup is over."""
+    first_result: float | None = None
+
+
+class Report(BaseModel):
+    """All of it."""
+
+    version: Literal[1] = 1
+    target: str
+    pipeline: str
+    pipeline_version: str
+    kind: Literal["request", "stream", "live"]
+    host: Host
+    at: str
+    """When, in UTC (ISO 8601)."""
+    cold: ColdStart | None = None
+    loads: list[LoadReport] = []
+    max: Verdict | None = None
+    live: list[LiveReport] = []
+    paste: str = ""
+    """One line for an operator."""
+
+
+def load_report(run: Run, usage: Usage | None) -> LoadReport:
+    good = run.good
+    streamed = [call for call in good if call.first_event is not None]
+    gaps = [gap for call in streamed for gap in call.gaps]
+    count = sum(call.events for call in streamed)
+    lateness = run.lateness
+    return LoadReport(
+        loop="closed" if run.rate is None else "open",
+        rate=run.rate,
+        concurrency=run.concurrency,
+        calls=len(run.calls),
+        seconds=round(run.seconds, 3),
+        throughput=round(len(good) / run.seconds, 3),
+        outcomes=run.outcomes,
+        latency=figures([call.latency for call in good]),
+        service=figures([call.service for call in good]),
+        events=Events(
+            first=figures([call.first_event or 0.0 for call in streamed]),
+            between=figures(gaps),
+            per_second=round(count / run.seconds, 3),
+        )
+        if streamed
+        else None,
+        generator_late_ms=round(lateness[int(len(lateness) * 0.99)] * 1000, 3) if lateness else 0,
+        generator_cpu=round(run.generator_cpu, 3),
+        limit=run.limit,
+        usage=usage,
+    )
+
+
+def host() -> Host:
+    """This machine."""
+    cpu = platform.processor() or platform.machine()
+    memory = 0
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+        total = Path("/proc/meminfo").read_text(encoding="utf-8").split(maxsplit=2)[1]
+        memory = int(total) // 1024
+    except (OSError, ValueError, IndexError):  # not Linux
+        pass
+    return Host(
+        cpu=cpu,
+        cores=_cores(),
+        memory_mb=memory,
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

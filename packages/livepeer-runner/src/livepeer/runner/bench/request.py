@@ -1,0 +1,148 @@
+"""One call of a container over HTTP, timed, and judged by what came back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+LARGEST = 256 << 20
+"""Bytes of an answer that are read."""
+LONGEST_LINE = 1 << 20
+LONGEST_KIND = 64
+
+OK = "ok"
+REFUSED = "refused"
+"""503 with `Retry-After`, or 429: the container says that it is full. No failure of it."""
+TIMED_OUT = "timeout"
+LOST = "connection"
+
+
+@dataclass(slots=True)
+class Call:
+    """What became of one call. Times in seconds on the clock of the run."""
+
+    due: float
+    """When it was due. In a closed loop: when it was sent."""
+    sent: float
+    done: float = 0.0
+    outcome: str = ""
+    """`ok`, `refused`, `timeout`, `connection`, `cut-stream`, or a status with its error's type."""
+    first_event: float | None = None
+    events: int = 0
+    gaps: list[float] = field(default_factory=list)
+    """Between one event and the next, in seconds."""
+
+    @property
+    def latency(self) -> float:
+        """From the moment it was due: what a caller waits who does not know of the others."""
+        return self.done - self.due
+
+    @property
+    def service(self) -> float:
+        """From the moment it was sent."""
+        return self.done - self.sent
+
+
+class Caller:
+    """Calls one URL with bodies in turn. Use as `async with`.
+
+    Args:
+        url: Where to POST.
+        bodies: JSON, taken in turn.
+        headers: Sent with each call.
+        timeout: Seconds for a whole call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        bodies: Sequence[bytes],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.clock = clock
+        self._bodies = bodies
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._calls = 0
+
+    async def __aenter__(self) -> Caller:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=False),
+            timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, 10)),
+            auto_decompress=False,
+            read_bufsize=LONGEST_LINE,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def __call__(self, due: float) -> Call:
+        """One call, now; `due` is when it should have been. Raises nothing that a peer causes."""
+        body = self._bodies[self._calls % len(self._bodies)]
+        self._calls += 1
+        call = Call(due=due, sent=self.clock())
+        try:
+            async with self._session.post(
+                self.url, data=body, headers=self._headers, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    call.outcome = await _refusal(response)
+                elif response.content_type == "text/event-stream":
+                    call.outcome = await self._events(response.content, call)
+                else:
+                    call.outcome = await _body(response.content)
+        except TimeoutError:
+            call.outcome = TIMED_OUT
+        except (aiohttp.ClientError, OSError, ValueError):  # ValueError: an endless line
+            call.outcome = LOST
+        call.done = self.clock()
+        return call
+
+    async def _events(self, content: aiohttp.StreamReader, call: Call) -> str:
+        """Read a stream of events to its end, and time each; whole only with its `[DONE]`."""
+        last, error = call.sent, ""
+        async for line in content:
+            if not line.startswith(b"data:"):
+                error = error or ("event-error" if line.startswith(b"event: error") else "")
+                continue
+            if line[5:].strip() == b"[DONE]":
+                return error or OK
+            now = self.clock()
+            if call.first_event is None:
+                call.first_event = now - call.sent
+            else:
+                call.gaps.append(now - last)
+            last = now
+            call.events += 1
+        return error or "cut-stream"
+
+
+async def _body(content: aiohttp.StreamReader) -> str:
+    size = 0
+    async for chunk in content.iter_any():
+        size += len(chunk)
+        if size > LARGEST:
+            return "too-large"
+    return OK
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> str:
+    """What a status other than 200 stands for, with the type of the error where its body has one."""
+    text = await response.content.read(1 << 14)
+    if response.status == 429 or (response.status == 503 and "Retry-After" in response.headers):
+        return REFUSED
+    try:
+        kind = json.loads(text)["error"]["type"]
+    except (ValueError, TypeError, KeyError):
+        kind = ""
+    named = isinstance(kind, str) and kind.isidentifier() and len(kind) <= LONGEST_KIND
+    return f"{response.status} {kind}" if named else str(response.status)
