@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 
 from pydantic import BaseModel
@@ -76,11 +75,6 @@ def percentile(ordered: Sequence[float], share: float) -> Percentile:
         low_ms=at(count * share - spread),
         high_ms=at(count * share + spread + 1),
     )
-
-
-def share_below(ordered: Sequence[float], limit: float) -> float:
-    """The share of sorted samples below `limit`."""
-    return bisect_left(ordered, limit) / len(ordered) if ordered else 0.0
 
 
 def _ms(seconds: float) -> float:

@@ -85,12 +85,18 @@ class _InFlight:
     calls: list[Call] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     most: int = 0
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_IN_FLIGHT))
 
     def begin(self, due: float) -> None:
+        """A call, which has room."""
         task = asyncio.create_task(self._one(due))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._done)
         self.most = max(self.most, len(self.tasks))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self.room.release()
 
     async def _one(self, due: float) -> None:
         self.calls.append(await self.make(due))
@@ -129,8 +135,7 @@ async def open_loop(
                 await _until(sent + 0.5 / rate, clock)
             else:
                 await _until(due, clock)
-            while len(flight.tasks) >= MOST_IN_FLIGHT:
-                await asyncio.wait(flight.tasks, return_when=asyncio.FIRST_COMPLETED)
+            await flight.room.acquire()
             sent = clock()
             flight.begin(due)
         await flight.finish()

@@ -32,7 +32,6 @@ class Usage(BaseModel):
     """Cores: 1.5 is one and a half."""
     memory_mb: float
     """Resident, at most."""
-    gpu_memory_mb: float | None = None
 
 
 class Events(BaseModel):
@@ -82,50 +81,12 @@ class Verdict(BaseModel):
     reason: str = ""
 
 
-class StreamReport(BaseModel):
-    """One live stream. Times in milliseconds."""
-
-    sent: int
-    received: int
-    fps: float
-    glass_to_glass: Figures
-    jitter_ms: float | None = None
-    """The p95 of how far the time between two pictures is from their distance in the source."""
-    lost: int
-    freezes: int
-    """Times in which no picture came for more than 200 ms."""
-    first_picture_ms: float | None = None
-    """From the call to the first picture that came back."""
-    skew_ms: float | None = None
-    """How far sound is ahead of its picture (behind: negative), the median."""
-    by_marks: bool
-    """Pictures were told by a number drawn into them; else by their time stamps."""
-    error: str = ""
-
-
-class LiveReport(BaseModel):
-    """Several streams at once."""
-
-    streams: int
-    width: int
-    height: int
-    fps: int
-    each: list[StreamReport]
-    holds: bool
-    reason: str = ""
-    null_p50_ms: float | None = None
-    """Glass to glass of a pipeline that does nothing, in the same run: codec and transport."""
-    usage: Usage | None = None
-
-
 class ColdStart(BaseModel):
-    """Seconds from the start of the process (or container) to each point."""
+    """Seconds from the start of the process to each point."""
 
-    health: float
-    """It answers at all."""
     ready: float
     """Its setup is over."""
-    first_result: float | None = None
+    first_result: float
 
 
 class Report(BaseModel):
@@ -135,14 +96,13 @@ class Report(BaseModel):
     target: str
     pipeline: str
     pipeline_version: str
-    kind: Literal["request", "stream", "live"]
+    kind: Literal["request", "stream"]
     host: Host
     at: str
     """When, in UTC (ISO 8601)."""
     cold: ColdStart | None = None
     loads: list[LoadReport] = []
     max: Verdict | None = None
-    live: list[LiveReport] = []
     paste: str = ""
     """One line for an operator."""
 
@@ -204,3 +164,9 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(Report.model_json_schema(), indent=2))

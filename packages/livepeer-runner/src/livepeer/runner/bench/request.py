@@ -136,7 +136,7 @@ async def _body(content: aiohttp.StreamReader) -> str:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> str:
-    """What a status other than 200 stands for, with the type of the error where its body has one."""
+    """What a status other than 200 stands for, with the type of its error where it says one."""
     text = await response.content.read(1 << 14)
     if response.status == 429 or (response.status == 503 and "Retry-After" in response.headers):
         return REFUSED

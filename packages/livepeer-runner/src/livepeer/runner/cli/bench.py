@@ -1,0 +1,224 @@
+"""`livepeer bench`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from livepeer.runner.cli import inputs, options
+from livepeer.trickle.cli.console import (
+    emit_text,
+    fail,
+    is_terminal,
+    note,
+    progress,
+    results_only,
+    writable,
+)
+
+if TYPE_CHECKING:
+    from livepeer.runner.bench.figures import Figures
+    from livepeer.runner.bench.report import LoadReport, Report
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+MOST_INPUTS = 10_000
+EPILOG = """Examples:
+
+livepeer bench
+
+livepeer bench pipeline.py -i text="I love it" --rate 5,10,20
+
+livepeer bench http://127.0.0.1:8000 --find-max "p99<500ms" --json after.json
+
+livepeer bench --concurrency 1,4 --compare before.json
+
+Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --compare."""
+
+
+@app.command(epilog=EPILOG)
+def bench(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET",
+            help="A pipeline, as for other commands, which is served here; or the URL of a "
+            "container that runs.",
+        ),
+    ] = None,
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-i",
+            "--input",
+            metavar="K=V",
+            help="A field of the input; or @FILE.jsonl, an input on each line, sent in turn. "
+            "Without it: the example of its schema.",
+        ),
+    ] = None,
+    rate: Annotated[
+        str, typer.Option(help="Calls a second, one load after the other: 5,10,20.")
+    ] = "",
+    concurrency: Annotated[
+        str, typer.Option(help="Callers who each wait for their answer: 1,4,16.")
+    ] = "",
+    find_max: Annotated[
+        str, typer.Option(metavar="AIM", help='The highest rate at which it holds: "p99<500ms".')
+    ] = "",
+    duration: Annotated[float, typer.Option(min=0.5, help="Seconds of each load.")] = 10.0,
+    warmup: Annotated[float, typer.Option(min=0.0, help="Seconds that do not count.")] = 2.0,
+    arrivals: Annotated[
+        Literal["poisson", "even"], typer.Option(help="How calls at a rate are spread.")
+    ] = "poisson",
+    seed: Annotated[int, typer.Option(help="Of poisson: the same calls each time.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one call.")] = 60.0,
+    longest: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that one rate of --find-max may take.")
+    ] = 60.0,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", callback=writable, help="Write the whole report here."),
+    ] = None,
+    before: Annotated[
+        Path | None, typer.Option("--compare", help="A report of before, to compare with.")
+    ] = None,
+) -> None:
+    """Measure what a pipeline bears: its latency at a rate, and the highest rate.
+
+    Calls come at their own times, as from callers who do not know of each other, and their latency
+    counts from then: a stall is seen by all who would have waited (an open loop). A percentile that
+    its calls cannot carry is not shown.
+    """
+    from livepeer.runner.bench.measure import BenchError, Plan, measure
+    from livepeer.runner.bench.report import Report
+    from livepeer.runner.bench.search import Aim
+    from livepeer.runner.targets.reference import TargetError, target_of
+
+    try:
+        plan = Plan(
+            rates=[float(part) for part in _listed(rate, "--rate", float)],
+            concurrency=[int(part) for part in _listed(concurrency, "--concurrency", int)],
+            aim=Aim.of(find_max) if find_max else None,
+            duration=duration,
+            warmup=warmup,
+            arrivals=arrivals,
+            seed=seed,
+            timeout=timeout,
+            longest=longest,
+        )
+        reference = target_of(target)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--find-max") from error
+    except TargetError as error:
+        fail(str(error), code=2)
+    old = Report.model_validate_json(_read(before)) if before is not None else None
+    with results_only(), options.explained(), progress() as bar:
+        line = bar.add_task("bench", total=None, figures="")
+
+        def told(what: str, done: float, of: float) -> None:
+            bar.update(line, total=of or None, completed=done, figures=what)
+
+        try:
+            report = asyncio.run(measure(reference, plan, inputs=_inputs(input or []), told=told))
+        except (BenchError, TargetError) as error:
+            fail(str(error))
+    _show(report)
+    if json_ is not None:
+        json_.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        note(f"-> {json_}")
+    if old is not None and _compared(old, report):
+        raise typer.Exit(3)
+
+
+def _listed(text: str, option: str, kind: type[float] | type[int]) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        try:
+            wrong = not 0 < kind(part) <= 1_000_000
+        except ValueError:
+            wrong = True
+        if wrong:
+            raise typer.BadParameter(f"{part!r} is no number above 0", param_hint=option)
+    return parts
+
+
+def _inputs(arguments: list[str]) -> list[dict[str, Any]]:
+    if len(arguments) == 1 and arguments[0].startswith("@"):
+        text = _read(Path(arguments[0][1:]))
+        found = []
+        for number, line in enumerate(filter(str.strip, text.splitlines()), 1):
+            if number > MOST_INPUTS:
+                raise typer.BadParameter(f"over {MOST_INPUTS} inputs", param_hint="-i")
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if not isinstance(value, dict):
+                raise typer.BadParameter(f"line {number} is no JSON object", param_hint="-i")
+            found.append(value)
+        return found
+    return [inputs.pairs(arguments, "-i")] if arguments else []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path} cannot be read: {error}", code=2)
+
+
+def _show(report: Report) -> None:
+    """A table for a person, the document for a program."""
+    if not is_terminal():
+        emit_text(report.model_dump_json())
+        return
+    for load in report.loads:
+        emit_text(_line(load))
+    if report.max is not None:
+        held = "not even the lowest rate" if report.max.rate is None else f"{report.max.rate:g}/s"
+        emit_text(
+            f"{report.max.aim}: {held}" + (f" ({report.max.reason})" if report.max.reason else "")
+        )
+    emit_text(report.paste)
+
+
+def _line(load: LoadReport) -> str:
+    what = f"{load.rate:g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
+    parts = [f"{what:>14}  {load.throughput:8.2f} calls/s  {_percentiles(load.latency)}"]
+    if load.events is not None:
+        parts.append(f"first event {_percentiles(load.events.first)}")
+    if load.usage is not None:
+        parts.append(f"{load.usage.cpu:g} cores {load.usage.memory_mb:.0f} MB")
+    if bad := {key: count for key, count in load.outcomes.items() if key != "ok"}:
+        parts.append(", ".join(f"{count} x {key}" for key, count in bad.items()))
+    if load.limit:
+        parts.append(f"NOT the target's figures: {load.limit}")
+    return "  ".join(parts)
+
+
+def _percentiles(found: Figures) -> str:
+    if not found.percentiles:
+        return f"({found.count} calls are too few for a percentile)"
+    return " ".join(f"{name} {each.ms:.1f} ms" for name, each in found.percentiles.items())
+
+
+def _compared(old: Report, new: Report) -> bool:
+    """Say what changed; whether anything is worse."""
+    from livepeer.runner.bench.compare import compare
+
+    if (old.host.cpu, old.host.cores) != (new.host.cpu, new.host.cores):
+        note("the report of before is another machine's: its figures are not compared")
+        return False
+    found = compare(old, new)
+    if not found:
+        note("the two reports have no load in common")
+    for each in found:
+        note(
+            f"{each.load}: {each.figure} {each.before:.2f} -> {each.after:.2f} "
+            f"({each.share:+.0%}): {each.verdict}"
+        )
+    return any(each.verdict == "worse" for each in found)
