@@ -40,6 +40,18 @@ class Through(LivePipeline):
         return frame
 
 
+class Dawdling(LivePipeline):
+    """Its output stays open long after its input ended."""
+
+    frames = 0
+
+    async def process_video(self, frame: VideoFrame) -> VideoFrame:
+        self.frames += 1
+        if self.frames > 1:
+            await asyncio.sleep(2.5)
+        return frame
+
+
 Fault = Callable[["Exchange"], Awaitable[None]]
 
 

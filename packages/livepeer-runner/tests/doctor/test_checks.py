@@ -57,6 +57,7 @@ FAULTS: dict[str, tuple[type[PipelineBase], faults.Fault]] = {
     "live.unknown-params": (faults.Through, faults.status("/stream/params", 200)),
     "live.bad-params": (faults.Through, faults.half_json(500)),
     "live.outputs": (faults.Through, faults.output_forgotten),
+    "live.input-end": (faults.Dawdling, faults.none),
     "live.capacity": (faults.Through, faults.status("/stream/start", 200)),
     "attack.deep-json": (faults.Reverse, faults.status("/predict", 500)),
 }
@@ -84,6 +85,8 @@ async def test_a_planted_fault_trips_its_check(check: str) -> None:
 @pytest.mark.parametrize("cls", [faults.Reverse, faults.Count, faults.Through])
 async def test_the_same_container_without_a_fault_is_clean(cls: type[PipelineBase]) -> None:
     ids = [id for id, (planted, _) in FAULTS.items() if planted is cls]
+    if cls is faults.Through:
+        ids.append("live.input-end")
     assert await examined(cls, faults.none, *ids) == dict.fromkeys(ids, "passed")
 
 
