@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 
 from livepeer.runner.doctor.container import Patience
 from livepeer.runner.doctor.diagnosis import Diagnosis
-from livepeer.runner.doctor.examination import Examination
+from livepeer.runner.doctor.examination import CannotExamine, Examination
+from livepeer.runner.serving.server import bind
 from livepeer.runner.targets.hosting import OpenTarget
 
 HERE = Path(__file__).parent
@@ -70,3 +72,31 @@ def test_a_go_server_calls_a_callers_fault_its_own(tmp_path: Path) -> None:
     with running(program) as url:
         diagnosis = examined(url, "reverse")
     assert found(diagnosis) == ["http.client-errors", "http.keep-alive"]
+
+
+@pytest.mark.slow
+async def test_a_pytrickle_container_enforces_no_capacity_and_stops_once() -> None:
+    python = os.environ.get("LIVEPEER_PYTRICKLE_PYTHON")
+    if python is None:
+        pytest.skip("LIVEPEER_PYTRICKLE_PYTHON names no Python that has pytrickle: not examined")
+    with bind("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    program = (python, str(HERE / "foreign_pytrickle.py"), str(port))
+    process = await asyncio.create_subprocess_exec(*program)
+    try:
+        target = OpenTarget(f"http://127.0.0.1:{port}")
+        examination = Examination(capacity=1, quick=True, patience=Patience(gone=3.0))
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    checks = Examination(only=["http.health"])
+                    await checks.of(target)
+                    break
+                except CannotExamine:
+                    await asyncio.sleep(0.2)
+        diagnosis = await examination.of(target)
+    finally:
+        process.kill()
+        await process.wait()
+    wanted = ["live.stops", "live.bad-params", "live.input-end", "live.capacity"]
+    assert found(diagnosis) == wanted
