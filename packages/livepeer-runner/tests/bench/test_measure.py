@@ -13,7 +13,7 @@ from livepeer.runner.bench.measure import BenchError, Plan, measure
 from livepeer.runner.bench.search import Aim
 from livepeer.runner.targets.reference import target_of
 
-QUICK = Plan(rates=[40], concurrency=[2], duration=0.6, warmup=0.0, timeout=10)
+QUICK = Plan(rates=[40], concurrency=[2], duration=0.3, warmup=0.0, timeout=10)
 
 
 Answer = Callable[[web.Request], Any]
@@ -75,7 +75,7 @@ async def test_events_are_timed_and_a_stream_that_is_cut_is_no_success(
         await response.write(b"data: [DONE]\n\n" if calls % 2 else b"event: error\ndata: {}\n\n")
         return response
 
-    plan = Plan(rates=[40], duration=0.6, warmup=0.0)
+    plan = Plan(rates=[40], duration=0.3, warmup=0.0)
     report = await measure(target_of(await foreign(answer)), plan, inputs=[{}])
     (load,) = report.loads
     assert report.kind == "stream" and load.events is not None
@@ -115,7 +115,7 @@ async def test_a_search_on_what_is_really_there_ends(foreign: Callable[..., Any]
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({})
 
-    plan = Plan(aim=Aim.of("p50<0.001ms"), duration=0.5, warmup=0.1)
+    plan = Plan(aim=Aim.of("p50<0.001ms"), duration=0.2, warmup=0.1, longest=1)
     report = await measure(target_of(await foreign(answer)), plan, inputs=[{}])
     assert report.max is not None and report.max.rate is None and report.loads
 

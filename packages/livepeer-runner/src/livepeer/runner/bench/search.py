@@ -15,6 +15,8 @@ FAILED_SHARE: Final = 0.01
 NEAR: Final = 1.05
 """How near the rates that hold and that do not come before the search ends."""
 STEPS: Final = 20
+LEAST: Final = 16
+"""The part of the first rate below which no lower one is tried: the target itself is too slow."""
 _AIM = re.compile(r"(p\d+(?:\.\d+)?)<(\d+(?:\.\d+)?)(ms|s)")
 
 Measure = Callable[[float, float], Awaitable[LoadReport]]
@@ -93,8 +95,12 @@ async def find_max(
             if missed / held <= NEAR:
                 break
             rate = (held * missed) ** 0.5
+        elif held is not None:
+            rate *= 2
+        elif rate <= start / LEAST:
+            break
         else:
-            rate = rate / 2 if held is None else rate * 2
+            rate /= 2
     return Verdict(
         aim=str(aim),
         rate=None if held is None else round(held, 3),
