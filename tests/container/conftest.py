@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -25,7 +26,7 @@ LIMIT = 60.0
 PASSWORD = "s3cret"
 
 
-def unavailable(why: str) -> None:
+def unavailable(why: str) -> NoReturn:
     """Where the lane is known to be whole, what is missing fails; elsewhere it is told."""
     if os.environ.get("LIVEPEER_CONTAINERS_STRICT"):
         pytest.fail(f"needed here: {why}")
@@ -124,7 +125,14 @@ def store(
 @pytest.fixture(scope="session")
 def base_image(store: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Its name, in every engine."""
-    return base.build(tmp_path_factory.mktemp("base"), store)
+    name = base.build(tmp_path_factory.mktemp("base"), store)
+    if shutil.which("podman"):
+        # A sandbox may allow that images are made, and not that they are run.
+        command = ["podman", "run", "--rm", "--network", "host", name, "true"]
+        tried = subprocess.run(command, capture_output=True, text=True, env=store, check=False)
+        if tried.returncode != 0:
+            unavailable(f"containers do not run on this machine: {tried.stderr.strip()[-300:]}")
+    return name
 
 
 @dataclass
