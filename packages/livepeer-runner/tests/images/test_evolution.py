@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field, create_model
 
 from livepeer.runner.packaging.evolution import compare, refusal
@@ -59,6 +60,10 @@ class Wide(BaseModel):
         ),
         ({"a": (Box, ...)}, {"a": (Wide, ...)}, "input.a.label is new and has to be given"),
         ({"a": (list[Box], ...)}, {"a": (list[Wide], ...)}, "input.a[].label is new and has"),
+        ({"a": (Box | None, None)}, {"a": (Wide | None, None)}, "input.a.label is new and has"),
+        ({"a": (dict[str, int], ...)}, {"a": (dict[str, str], ...)}, "input.a.* is string, was"),
+        ({"a": (list, ...)}, {"a": (list[int], ...)}, "input.a[] is"),
+        ({"a": (Literal["x", "y"], "x")}, {"a": (Literal["x"], "x")}, 'input.a has no "y" any'),
     ],
 )
 def test_what_callers_send_has_to_be_taken_as_before(
@@ -92,6 +97,9 @@ def test_what_callers_read_has_to_be_there_as_before(
         (({"a": (int, Field(1, le=5))}, {}), ({"a": (int, Field(1, le=9))}, {})),
         (({}, {}), ({}, {"a": (str, ...)})),
         (({}, {"a": (int | None, ...)}), ({}, {"a": (int, ...)})),
+        (({"a": (int, 1)}, {}), ({"a": (float, 1)}, {})),
+        (({"a": (Literal["x"], "x")}, {}), ({"a": (Literal["x", "y"], "x")}, {})),
+        (({"a": (Wide, ...)}, {}), ({"a": (Wide | None, ...)}, {})),
     ],
 )
 def test_what_only_adds_needs_no_new_major_version(old: Any, new: Any) -> None:
@@ -139,3 +147,56 @@ def test_a_schema_in_circles_is_compared() -> None:
     circle = {"$defs": {"N": {"properties": {name: {**again} for name in "abcdef"}}}, **again}
     other = {"$defs": {"N": {"properties": {name: {**again} for name in "abcdefg"}}}, **again}
     assert "input.g is new" in [one.what for one in compare({"input": circle}, {"input": other})]
+
+
+TYPES = st.sampled_from(["integer", "number", "string", "null"])
+PLAIN = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": TYPES | st.lists(TYPES, min_size=1, max_size=2, unique=True),
+        "minimum": st.integers(0, 2),
+        "maximum": st.integers(0, 2),
+        "maxLength": st.integers(0, 2),
+        "enum": st.lists(st.sampled_from([0, 1, "a", None]), min_size=1, max_size=3, unique=True),
+        "const": st.sampled_from([1, "a"]),
+    },
+)
+SCHEMAS = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=2)})
+        | st.fixed_dictionaries({"type": st.just("array")}, optional={"items": inner})
+        | st.fixed_dictionaries(
+            {
+                "type": st.just("object"),
+                "properties": st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+                "additionalProperties": st.just(False),  # as of every input
+            },
+            optional={"required": st.lists(st.sampled_from("ab"), max_size=2, unique=True)},
+        )
+    ),
+    max_leaves=4,
+)
+_ONES: list[Any] = [None, 0, 1, 2, 3, 1.5, "", "a", "abc"]
+VALUES: list[Any] = [
+    *_ONES,
+    *([], {}, [[]], [{}]),
+    *([one] for one in _ONES),
+    *({name: one} for name in "ab" for one in _ONES),
+    *({"a": one, "b": other} for one in _ONES for other in _ONES),
+]
+
+
+@given(st.data())
+def test_a_value_that_was_valid_stays_valid_where_nothing_breaks(data: st.DataObject) -> None:
+    one, drawn = data.draw(SCHEMAS), data.draw(SCHEMAS)
+    less = [{key: value for key, value in one.items() if key != name} for name in one]
+    mixed = [{**one, name: value} for name, value in drawn.items()]
+    nullable = {"anyOf": [one, {"type": "null"}]}
+    other = data.draw(st.sampled_from([drawn, nullable, *less, *mixed]))
+    for old, new in ((one, other), (other, one)):
+        if any(change.breaking for change in compare({"input": old}, {"input": new})):
+            continue
+        before, after = Draft202012Validator(old), Draft202012Validator(new)
+        lost = [value for value in VALUES if before.is_valid(value) and not after.is_valid(value)]
+        assert not lost

@@ -19,7 +19,16 @@ DEPTH = 32
 
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-_EXACT = ("pattern", "format", "const", "multipleOf", "contentMediaType", "uniqueItems")
+_EXACT = ("pattern", "format", "multipleOf", "contentMediaType", "uniqueItems")
+_UNIONS = ("anyOf", "oneOf")
+_COMPARED = {
+    *("type", "enum", "const", "properties", "required", "items", "additionalProperties"),
+    *(*_LOWER, *_UPPER, *_EXACT, *_UNIONS),
+}
+_FREE = {
+    *("$defs", "$schema", "$id", "$comment", "title", "description", "default", "examples"),
+    *("deprecated", "readOnly", "writeOnly", "discriminator"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +72,83 @@ class _Pair:
         self._old = old
         self._new = new
         self._side = side
-        self._done: set[tuple[int, int]] = set()
+        self._done: dict[tuple[int, int], bool] = {}
 
-    def compare(self, old: Any, new: Any, where: str, depth: int = 0) -> Iterator[Change]:
-        if (id(old), id(new)) in self._done:
-            return
-        self._done.add((id(old), id(new)))
+    def compare(self, old: Any, new: Any, where: str, depth: int = 0) -> list[Change]:
+        key = (id(old), id(new))
+        if key in self._done:
+            broken = self._done[key]
+            return [Change(f"{where} is another one", breaking=True)] if broken else []
+        self._done[key] = False  # a schema in a circle is what its first look finds
+        found = list(self._differences(old, new, where, depth))
+        self._done[key] = any(change.breaking for change in found)
+        return found
+
+    def _differences(self, old: Any, new: Any, where: str, depth: int) -> Iterator[Change]:
         if depth > DEPTH or not isinstance(old, dict) or not isinstance(new, dict):
             if old != new:
                 gone = new is None
                 yield Change(f"{where} is {'gone' if gone else 'another one'}", breaking=True)
             return
-        old, new = _resolved(old, self._old), _resolved(new, self._new)
-        yield from _types(old, new, self._side, where)
-        yield from _choices(old, new, self._side, where)
-        yield from _bounds(old, new, self._side, where)
-        yield from self._fields(old, new, where, depth)
-        if isinstance(old.get("items"), dict) and isinstance(new.get("items"), dict):
-            yield from self.compare(old["items"], new["items"], f"{where}[]", depth + 1)
+        before, after = _resolved(old, self._old), _resolved(new, self._new)
+        yield from _types(self._types(before, True), self._types(after, False), self._side, where)
+        yield from _unknown(before, after, where)
+        if _is_union(before) or _is_union(after):
+            yield from self._unions((old, before), (new, after), where, depth)
+            return
+        yield from _choices(before, after, self._side, where)
+        yield from _bounds(before, after, self._side, where)
+        yield from self._fields(before, after, where, depth)
+        yield from self._inner(before, after, "items", f"{where}[]", depth)
+        yield from self._inner(before, after, "additionalProperties", f"{where}.*", depth)
+
+    def _types(self, schema: dict[str, Any], is_old: bool) -> frozenset[str]:
+        """The types that a value may have, those of alternatives included; empty: any."""
+        if not _is_union(schema):
+            return _type_set(schema)
+        root = self._old if is_old else self._new
+        kinds = [_type_set(_resolved(one, root)) for one in _alternatives(schema)]
+        return frozenset[str]() if not all(kinds) else frozenset[str]().union(*kinds)
+
+    def _unions(
+        self,
+        old: tuple[Any, dict[str, Any]],
+        new: tuple[Any, dict[str, Any]],
+        where: str,
+        depth: int,
+    ) -> Iterator[Change]:
+        """What a caller sends needs an alternative that takes it; what it reads, one it knows."""
+        besides = [_besides(one) if _is_union(one) else {} for _, one in (old, new)]
+        if besides[0] != besides[1]:
+            yield Change(f"{where} is bounded in another way", breaking=True)
+        before = _alternatives(old[1]) if _is_union(old[1]) else [old[0]]
+        after = _alternatives(new[1]) if _is_union(new[1]) else [new[0]]
+        sent = self._side == "input"
+        for one in before if sent else after:
+            best: list[Change] | None = None
+            for other in after if sent else before:
+                pair = (one, other) if sent else (other, one)
+                found = [each for each in self.compare(*pair, where, depth + 1) if each.breaking]
+                if best is None or len(found) < len(best):
+                    best = found
+                if not best:
+                    break
+            yield from best or ()
+
+    def _inner(
+        self, old: dict[str, Any], new: dict[str, Any], name: str, where: str, depth: int
+    ) -> Iterator[Change]:
+        before, after = old.get(name, True), new.get(name, True)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from self.compare(before, after, where, depth + 1)
+        elif before != after:
+            wider = (
+                (before is False or after is True)
+                if self._side == "input"
+                else (before is True or after is False)
+            )
+            what = f"{where} is {_shown(after)}, was {_shown(before)}"
+            yield Change(what, breaking=not wider)
 
     def _fields(
         self, old: dict[str, Any], new: dict[str, Any], where: str, depth: int
@@ -94,10 +162,13 @@ class _Pair:
                 yield Change(f"{place} is gone", breaking=True)
                 continue
             yield from self.compare(part, after[name], place, depth + 1)
-            if sent and name in needs and name not in needed:
-                yield Change(f"{place} has to be given, and could be left out", breaking=True)
             if not sent and name in needed and name not in needs:
                 yield Change(f"{place} may be missing, and was always there", breaking=True)
+        if sent:
+            for name in sorted(needs - needed):
+                if name in before or name not in after:
+                    what = f"{where}.{name} has to be given, and could be left out"
+                    yield Change(what, breaking=True)
         for name in after:
             if name not in before:
                 breaks = sent and name in needs
@@ -105,31 +176,69 @@ class _Pair:
                 yield Change(f"{where}.{name} is new{told}", breaking=breaks)
 
 
-def _types(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -> Iterator[Change]:
+def _types(
+    before: frozenset[str], after: frozenset[str], side: Side, where: str
+) -> Iterator[Change]:
     """A caller may send fewer types: breaks an input. May get more: breaks an output."""
-    before, after = _type_set(old), _type_set(new)
     if before == after:
         return
     if side == "input":
-        breaks = bool(after) and (not before or bool(before - after))
+        breaks = bool(after) and (not before or bool(before - _with_integers(after)))
     else:
-        breaks = bool(before) and (not after or bool(after - before))
+        breaks = bool(before) and (not after or bool(after - _with_integers(before)))
     yield Change(f"{where} is {_either(after)}, was {_either(before)}", breaking=breaks)
 
 
+def _with_integers(types: frozenset[str]) -> frozenset[str]:
+    return types | {"integer"} if "number" in types else types
+
+
+def _unknown(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[Change]:
+    """What is not understood here and differs is taken for a change that breaks."""
+    for name in sorted((old.keys() | new.keys()) - _COMPARED - _FREE):
+        if old.get(name) != new.get(name):
+            yield Change(f"{where}: {name} is another one", breaking=True)
+
+
+def _is_union(schema: dict[str, Any]) -> bool:
+    return bool(_alternatives(schema))
+
+
+def _alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    found = next((schema[name] for name in _UNIONS if isinstance(schema.get(name), list)), ())
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _besides(schema: dict[str, Any]) -> dict[str, Any]:
+    """What bounds a value beside the alternatives."""
+    first = next(name for name in _UNIONS if isinstance(schema.get(name), list))
+    return {name: value for name, value in schema.items() if name not in _FREE | {first}}
+
+
 def _choices(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -> Iterator[Change]:
-    before, after = old.get("enum"), new.get("enum")
-    if not isinstance(before, list) or before == after:
-        if isinstance(after, list) and before is None:
+    before, after = _choice(old), _choice(new)
+    if before is None or before == after:
+        if after is not None and before is None:
             yield Change(f"{where} is one of {_list(after)}, and was any", breaking=side == "input")
         return
-    kept = after if isinstance(after, list) else before
-    lost = [one for one in before if one not in kept]
-    gained = [one for one in kept if one not in before]
+    if after is None:
+        yield Change(f"{where} is any, and was one of {_list(before)}", breaking=False)
+        return
+    old_texts, new_texts = {_text(one) for one in before}, {_text(one) for one in after}
+    lost = [one for one in before if _text(one) not in new_texts]
+    gained = [one for one in after if _text(one) not in old_texts]
     if lost:
         yield Change(f"{where} has no {_list(lost)} any more", breaking=side == "input")
     if gained:
         yield Change(f"{where} has {_list(gained)} too", breaking=False)
+
+
+def _choice(schema: dict[str, Any]) -> list[Any] | None:
+    """The values of which it is one; None: any."""
+    if "const" in schema:
+        return [schema["const"]]
+    found = schema.get("enum")
+    return found if isinstance(found, list) else None
 
 
 def _bounds(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -> Iterator[Change]:
@@ -151,24 +260,9 @@ def _bounds(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) ->
 
 
 def _type_set(schema: dict[str, Any]) -> frozenset[str]:
-    """The types that a value may have, those of alternatives included; empty: any."""
-    found: set[str] = set()
     kind = schema.get("type")
-    if isinstance(kind, str):
-        found.add(kind)
-    elif isinstance(kind, list):
-        found.update(one for one in kind if isinstance(one, str))
-    for name in ("anyOf", "oneOf"):
-        for one in schema.get(name) or ():
-            if isinstance(one, dict):
-                inner = one.get("type")
-                # An alternative that is no plain type counts by all that it says.
-                found.add(
-                    inner
-                    if isinstance(inner, str) and set(one) <= {"type", "title"}
-                    else _text(one)
-                )
-    return frozenset(found)
+    kinds = [kind] if isinstance(kind, str) else kind if isinstance(kind, list) else []
+    return frozenset(one for one in kinds if isinstance(one, str))
 
 
 def _resolved(schema: dict[str, Any], root: Any) -> dict[str, Any]:
