@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Base64Bytes, BaseModel, Field, ValidationError
 
@@ -108,6 +108,7 @@ def wrapped(signature: PredictSignature, value: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("signature", [signature_of(hint) for hint in HINTS], ids=map(str, HINTS))
+@settings(max_examples=60, deadline=None)
 @given(value=values | leaves | nodes)
 def test_a_value_round_trips_or_is_refused(signature: PredictSignature, value: Any) -> None:
     try:
@@ -141,6 +142,7 @@ def test_infinity_inside_of_a_model_is_refused_with_its_place() -> None:
     assert caught.value.errors()[0]["loc"] == ("more", "a", "weight")
 
 
+@settings(max_examples=200, deadline=None)
 @given(body=st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_as_a_body_are_input_or_refused(body: bytes) -> None:
     signature = signature_of(Leaf)
@@ -150,6 +152,7 @@ def test_any_bytes_as_a_body_are_input_or_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("signature", [signature_of(hint) for hint in HINTS], ids=map(str, HINTS))
+@settings(max_examples=30, deadline=None)
 @given(parts=st.lists(st.text() | plain.map(json.dumps), max_size=3))
 def test_any_parts_of_a_form_are_input_or_refused(
     signature: PredictSignature, parts: list[str]
@@ -161,6 +164,7 @@ def test_any_parts_of_a_form_are_input_or_refused(
         assert error.errors(include_url=False, include_context=False)
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

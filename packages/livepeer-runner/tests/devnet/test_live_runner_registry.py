@@ -447,6 +447,7 @@ FIELDS = (
 ).split()
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     document=st.dictionaries(st.sampled_from(FIELDS), VALUES),
     sound=st.booleans(),
@@ -466,6 +467,7 @@ def test_any_document_is_an_announcement_or_refused(
             assert str(refusal)
 
 
+@settings(max_examples=200, deadline=None)
 @given(body=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_any_bytes_are_refused_in_words(body: bytes) -> None:
     with pytest.raises(RunnerRefusal):
