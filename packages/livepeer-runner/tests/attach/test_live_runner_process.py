@@ -4,6 +4,7 @@ is killed."""
 import asyncio
 import ctypes
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -89,6 +90,8 @@ async def test_a_runner_that_is_killed_is_back_at_once_and_leaves_no_process() -
 
         first = await start(url)
         (beating,) = psutil.Process(first.pid).children()
+        # Where no terminal's Ctrl-C reaches it, not even while it starts.
+        assert os.getsid(beating.pid) == beating.pid != os.getsid(first.pid)
         before = await ids()
         first.kill()
         await first.wait()

@@ -131,6 +131,9 @@ class Pacemaker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LONGEST_LINE,
+            # A terminal sends Ctrl-C to all of a session, and this process is needed until the
+            # last sessions have ended; while it still imports, it could not ignore it.
+            start_new_session=True,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},
         )
         signs = asyncio.create_task(self._signs(), name="signs of life")
