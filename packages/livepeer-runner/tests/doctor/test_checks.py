@@ -22,7 +22,7 @@ from livepeer.runner.targets.hosting import OpenTarget
 from . import faults
 
 SPECS = Path(__file__).parents[4] / "specs"
-HURRIED = Patience(health=0.5, idle=1.0, event=6.0, output=3.0, gone=1.0)
+HURRIED = Patience(health=0.5, idle=1.0, event=6.0, output=3.0, gone=3.0)
 
 FAULTS: dict[str, tuple[type[PipelineBase], faults.Fault]] = {
     "http.health": (faults.Reverse, faults.status("/health", 404)),

@@ -156,12 +156,16 @@ def main() -> None:
     token, successor = os.environ.pop(TOKEN), os.environ.pop(SUCCESSOR, "") != ""
     from livepeer.runner.packaging.load import LoadError, load
 
+    # Bytecode is known by its source's size and second: of two saves in one second it would be the
+    # first one's.
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         cls = load(sys.argv[1])
     except LoadError as error:
         if error.trace:
             print(error.trace, file=sys.stderr)
         sys.exit(f"Error: {error}")
+    sys.dont_write_bytecode = written
     from livepeer.runner.serving.server import configure, serve_on
     from livepeer.runner.settings import Secret
 
