@@ -87,4 +87,4 @@ async def test_a_class_without_async_code_has_no_watchdog(served: Serve) -> None
 
     before = threads()
     async with served(Sync):
-        assert threads() == before
+        assert set(threads()) <= set(before)  # one of an earlier test may end meanwhile
