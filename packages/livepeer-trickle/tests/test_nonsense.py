@@ -62,9 +62,13 @@ async def _answering(answer: Answers) -> AsyncIterator[Nonsense]:
         yield nonsense
     finally:
         server.close()
-        for task in tasks:
+        for _ in range(4):  # one that was just accepted is a task only then
+            await asyncio.sleep(0)
+        serving = list(tasks)
+        for task in serving:
             task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)  # its connection closes with the loop's next turn
 
 
 def _ok(body: bytes, **fields: object) -> bytes:

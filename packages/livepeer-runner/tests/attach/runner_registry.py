@@ -70,6 +70,8 @@ class RunnerRegistry:
         self.asked: list[Asked] = []
         self.script: list[tuple[int, str] | None] = []
         self.lose_next_answer = False
+        self.answer_when: asyncio.Event | None = None
+        """Heartbeats are taken, and answered once it is set."""
         self._tls, self._port = tls, port
         self._changed = asyncio.Condition()
 
@@ -166,6 +168,8 @@ class RunnerRegistry:
                 "url": f"{self.url}/ai/trickle/{runner_id}-o2r",
                 "mime_type": "application/json",
             }
+        if self.answer_when is not None:
+            await self.answer_when.wait()
         return web.json_response(answer)
 
     async def _unregister(self, request: web.Request) -> web.Response:

@@ -66,6 +66,25 @@ async def test_it_registers_beats_and_unregisters(registry: RunnerRegistry) -> N
     assert kept.state[0].status == "unregistered"
 
 
+@pytest.mark.parametrize("answered", [True, False])
+async def test_who_leaves_while_it_is_registered_is_not_left_in_the_registry(
+    registry: RunnerRegistry, answered: bool
+) -> None:
+    """Only the answer to the first heartbeat has the secret to unregister with."""
+    registry.answer_when = asyncio.Event()
+    quick = Timing(request=5.0, unregister=5.0 if answered else 0.2)
+    async with asyncio.timeout(LIMIT), registration(registry, timing=quick) as kept:
+        await until(lambda: bool(registry.runners))
+        leaving = asyncio.create_task(kept.drain())
+        await asyncio.sleep(0)
+        if answered:
+            registry.answer_when.set()
+        await leaving  # in bounded time, also where no answer comes
+        registry.answer_when.set()
+        assert (registry.runners == {}) is answered
+        assert kept.state[0].status == "unregistered"
+
+
 async def test_each_bootstrap_has_an_id_that_nobody_had(registry: RunnerRegistry) -> None:
     async with registration(registry) as kept, registration(registry) as twin:
         await settled(kept)

@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -126,7 +127,7 @@ class LiveRunnerAttachment(Attachment):
             self._service_url = await self._record.read()
             body = self._record.body(runner_id, self.listing.capability.capacity)
             headers = {"Authorization": self.listing.address.secret.reveal()}
-            answer = await self._ask(body, headers)
+            answer = await self._ask_first(body, headers, runner_id)
         except RegistrationError as error:
             self._change("refused", str(error))
             return
@@ -144,6 +145,25 @@ class LiveRunnerAttachment(Attachment):
             return
         self._sessions.are(self._lease.sessions, asked=time.monotonic())
         self._change("registered")
+
+    async def _ask_first(
+        self, body: dict[str, Any], headers: dict[str, str], runner_id: str
+    ) -> RegistryAnswer:
+        """As `_ask`. Who leaves meanwhile waits for the answer, as long as for an unregistration:
+        the orchestrator may list us by now, and only the answer has the secret to take that back.
+        """
+        asking = asyncio.create_task(self._ask(body, headers), name="registration")
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            try:
+                await asyncio.wait([asking], timeout=self.listing.timing.unregister)
+            finally:
+                asking.cancel()
+            if asking.done() and asking.exception() is None and asking.result().status == 200:
+                with suppress(ValueError):
+                    self._lease = answers.lease(asking.result().text, runner_id)
+            raise
 
     async def _stay_hinted(self, pacemaker: Pacemaker) -> None:
         """As `_stay`; a session that comes or goes is asked for at once, where that is told."""
