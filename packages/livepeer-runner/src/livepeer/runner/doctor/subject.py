@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 from livepeer.runner.doctor.container import Heard, HttpContainer
 from livepeer.runner.doctor.finding import NotJudged
 from livepeer.runner.doctor.streams import Streams
+from livepeer.runner.targets.instance import TargetProcess
 
 Known = TypeVar("Known")
 
@@ -27,7 +27,7 @@ class Subject(HttpContainer):
     input: bytes | None
     document: Mapping[str, Any] | None
     capacity: int | None
-    process: asyncio.subprocess.Process | None
+    process: TargetProcess | None
     _known: dict[Any, Any] = field(default_factory=dict)
 
     async def once(self, what: Callable[[Subject], Awaitable[Known]]) -> Known:

@@ -1,11 +1,10 @@
 """`python -m livepeer.runner.targets.child FD PIPELINE`: serves a pipeline on a listening socket.
 
-It is offered to no orchestrator, and it ends once its standard input does: its parent is gone.
+It ends once its standard input does: its parent is gone.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ def main() -> None:
         sys.exit(f"{error.trace}\n{error}".strip())
     from livepeer.runner.serving.server import configure, serve_on
 
-    serve_on(listener, cls, dataclasses.replace(configure(), registration=None))
+    serve_on(listener, cls, configure())
 
 
 def _watch() -> None:

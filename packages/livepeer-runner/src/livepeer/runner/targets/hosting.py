@@ -3,113 +3,86 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import partial
 
 import aiohttp
 
-from livepeer.runner.serving.server import bind
+from livepeer.runner.targets.class_process import class_instance
+from livepeer.runner.targets.image_container import TargetImage, image_instance, image_target
+from livepeer.runner.targets.instance import Launch, TargetInstance, TargetProcess
 from livepeer.runner.targets.reference import TargetError, TargetReference
-from livepeer.trickle.text import printable
 
 READY_SECONDS = 300.0
-"""What a class gets for its setup: models are fetched and loaded."""
-STOP_SECONDS = 40.0
-"""What it gets to end: a drain is 30 s by default."""
+"""What it gets for its setup: models are fetched and loaded."""
 LOOK_SECONDS = 0.05
-WORDS = 2000
-"""Bytes of its log that are shown where it does not come up."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTarget:
-    """A target that answers. `process` is there where we started it, and may be signalled."""
+    """A target that answers. Where we started it, `process` may be signalled, `launch` starts it
+    once more, and `host` is the address of this machine that it can call; `image` is there where
+    it is one."""
 
     url: str
-    process: asyncio.subprocess.Process | None = None
+    process: TargetProcess | None = None
+    launch: Launch | None = None
+    host: str | None = None
+    image: TargetImage | None = None
 
 
 @asynccontextmanager
 async def opened(
-    target: TargetReference, *, ready_seconds: float = READY_SECONDS
+    target: TargetReference, *, ready_seconds: float = READY_SECONDS, engine: str | None = None
 ) -> AsyncIterator[OpenTarget]:
-    """The target, running. A class is served by a process of its own, which ends with this, and
-    also where this process is killed. Raises `TargetError` where it does not come up."""
-    if target.kind == "url":
-        yield OpenTarget(target.text)
-        return
-    with tempfile.TemporaryFile(prefix="livepeer-target-") as log:
-        process, url = await _started(target.text, log)
-        try:
-            await _until_ready(process, url, log, ready_seconds)
-            yield OpenTarget(url, process)
-        finally:
-            await _ended(process)
+    """The target, running. A class is served by a process of its own, an image by a container of
+    `engine` (default: docker or podman, what there is); they end with this, and also where this
+    process is killed. Raises `TargetError` where it does not come up."""
+    image: TargetImage | None = None
+    launch: Launch
+    match target.kind:
+        case "url":
+            yield OpenTarget(target.text)
+            return
+        case "class":
+            launch = partial(class_instance, target.text)
+        case "image":
+            image = await image_target(target.text, engine)
+            launch = partial(image_instance, image)
+    async with launch({}) as instance:
+        await until_ready(instance, ready_seconds)
+        yield OpenTarget(instance.url, instance.process, launch, instance.host, image)
 
 
-async def _started(pipeline: str, log: BinaryIO) -> tuple[asyncio.subprocess.Process, str]:
-    with bind("127.0.0.1", 0) as listener:
-        port = listener.getsockname()[1]
-        # -P: the present folder goes on the path by what the target says, not by how it is run.
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "livepeer.runner.targets.child", str(listener.fileno()), pipeline),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            pass_fds=(listener.fileno(),),
-            start_new_session=True,
-        )
-    return process, f"http://127.0.0.1:{port}"
-
-
-async def _until_ready(
-    process: asyncio.subprocess.Process, url: str, log: BinaryIO, seconds: float
-) -> None:
+async def until_ready(instance: TargetInstance, seconds: float) -> None:
+    """Until it takes jobs: `/ready` is 200, or `/health` where there is no `/ready`. Raises
+    `TargetError`."""
     limit = aiohttp.ClientTimeout(total=5)
     try:
         async with asyncio.timeout(seconds), aiohttp.ClientSession(timeout=limit) as session:
-            while process.returncode is None:
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{url}/ready") as answer:
-                        if answer.status == 200:
-                            return
-                    async with session.get(f"{url}/health") as answer:
-                        health = await answer.json()
-                    if health.get("status") == "ERROR":
-                        raise TargetError(f"its setup failed: {health.get('reason')}{_tail(log)}")
+            # In a thread: an engine may be asked.
+            while await asyncio.to_thread(lambda: instance.process.returncode) is None:
+                with suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
+                    if await _is_ready(session, instance):
+                        return
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
-        raise TargetError(f"it was not ready within {seconds:g} s{_tail(log)}") from None
-    raise TargetError(f"it cannot be served{_tail(log)}")
+        raise TargetError(f"it was not ready within {seconds:g} s{instance.tail()}") from None
+    raise TargetError(f"it cannot be served{instance.tail()}")
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.terminate()
-    try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        pass
-    finally:
-        # Its whole session: what it started must not stay either.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-def _tail(log: BinaryIO) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - WORDS))
-    said = printable(log.read().decode("utf-8", "replace").strip(), lines=True)
-    return f":\n{said}" if said else ""
+async def _is_ready(session: aiohttp.ClientSession, instance: TargetInstance) -> bool:
+    async with session.get(f"{instance.url}/ready") as answer:
+        if answer.status == 200:
+            return True
+        absent = answer.status in (404, 405)
+    async with session.get(f"{instance.url}/health") as answer:
+        content = await answer.json() if answer.status == 200 else {}
+        found = answer.status
+    state = content.get("status") if isinstance(content, dict) else None
+    if state == "ERROR":
+        raise TargetError(f"its setup failed: {content.get('reason')}{instance.tail()}")
+    # A container of others may have neither: that it answers is all that can be waited for.
+    return absent and state != "LOADING" and (state is not None or found in (200, 404, 405))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-TargetKind = Literal["class", "url"]
+TargetKind = Literal["class", "url", "image"]
+
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?")
+"""`module`, `package.module:Class`."""
 
 
 class TargetError(Exception):
@@ -15,20 +20,27 @@ class TargetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TargetReference:
-    """A target that was named: `text` is a URL without a slash at its end, or what
-    `packaging.load` takes."""
+    """A target that was named: `text` is a URL without a slash at its end, the name of an image,
+    or what `packaging.load` takes."""
 
     kind: TargetKind
     text: str
 
 
 def target_of(given: str | None) -> TargetReference:
-    """A URL is a container that runs; everything else is a pipeline, as for other commands.
+    """What a command was pointed at.
+
+    | Given | Means |
+    | --- | --- |
+    | `http://127.0.0.1:8000` | a container that runs |
+    | nothing, a folder, `livepeer.yaml`, `pipeline.py:Class`, `module:Class` | a pipeline |
+    | `me/app:1.0.0`, `app-livepeer-runner`, `localhost/app`, `...@sha256:...` | an image |
 
     Raises `TargetError` for a URL that cannot be one.
     """
     if given is None or "://" not in given:
-        return TargetReference("class", given or ".")
+        kind: TargetKind = "class" if given is None or _is_pipeline(given) else "image"
+        return TargetReference(kind, given or ".")
     try:
         parts = urlsplit(given)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,3 +52,13 @@ def target_of(given: str | None) -> TargetReference:
             "query or fragment"
         )
     return TargetReference("url", given.rstrip("/"))
+
+
+def _is_pipeline(given: str) -> bool:
+    place = given.partition(":")[0]
+    return (
+        place.endswith((".py", ".yaml", ".yml", "/"))
+        or place.startswith((".", "/", "~"))
+        or Path(place).exists()
+        or _MODULE.fullmatch(given) is not None
+    )

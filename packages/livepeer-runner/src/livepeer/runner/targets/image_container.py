@@ -1,0 +1,115 @@
+"""An image, run by docker or podman."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from livepeer.runner.packaging.container import (
+    PORT,
+    ImageConfig,
+    StartedContainer,
+    image_config,
+    pull,
+    started,
+)
+from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.targets.instance import TargetInstance
+from livepeer.runner.targets.reference import TargetError
+from livepeer.trickle.text import printable
+
+RUNNING = ("docker", "podman")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetImage:
+    """An image in an engine's store."""
+
+    engine: Engine
+    name: str
+    config: ImageConfig
+
+    @property
+    def port(self) -> int:
+        return self.config.ports[0] if self.config.ports else PORT
+
+
+@dataclass(frozen=True)
+class ContainerProcess:
+    """The first process of a container; engines are asked in threads, so that nothing waits."""
+
+    container: StartedContainer
+
+    @cached_property
+    def pid(self) -> int:
+        return self.container.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.container.status
+
+    def terminate(self) -> None:
+        if self.container.status is None:
+            self.container.terminate()
+
+    async def wait(self) -> int:
+        return await asyncio.to_thread(self.container.wait)
+
+
+async def image_target(name: str, engine: str | None = None) -> TargetImage:
+    """The image, pulled where it is not here. Raises `TargetError`."""
+    return await asyncio.to_thread(_image_target, name, engine)
+
+
+def _image_target(name: str, wanted: str | None) -> TargetImage:
+    try:
+        engine = _engine(wanted)
+        config = image_config(engine, name)
+        if config is None:
+            pull(engine, name)
+            config = image_config(engine, name)
+    except EngineError as error:
+        raise TargetError(f"{error}. A pipeline is named by its file or folder") from None
+    if config is None:
+        raise TargetError(f"{name} was pulled, and {engine.name} has no such image")
+    return TargetImage(engine, name, config)
+
+
+def _engine(wanted: str | None) -> Engine:
+    told = []
+    for name in RUNNING if wanted is None else (wanted,):
+        try:
+            return Engine.find(name)
+        except EngineError as error:
+            told.append(str(error))
+    raise EngineError("an image is run by docker or podman: " + "; ".join(told))
+
+
+@asynccontextmanager
+async def image_instance(
+    image: TargetImage, environ: Mapping[str, str], *, network: bool = True
+) -> AsyncIterator[TargetInstance]:
+    """A container of it, which is removed at the end. Raises `TargetError`."""
+    running = started(image.engine, image.name, environ=environ, port=image.port, network=network)
+    try:
+        container = await asyncio.to_thread(running.__enter__)
+        try:
+            yield TargetInstance(
+                url=await asyncio.to_thread(lambda: container.url) if network else "",
+                process=ContainerProcess(container),
+                host=await asyncio.to_thread(lambda: container.gateway) if network else None,
+                tail=lambda: _tail(container),
+            )
+        finally:
+            # Not in the way of a cancellation: what is removed is removed.
+            await asyncio.shield(asyncio.to_thread(running.__exit__, None, None, None))
+    except EngineError as error:
+        raise TargetError(str(error)) from None
+
+
+def _tail(container: StartedContainer) -> str:
+    said = printable(container.log, lines=True)
+    return f":\n{said}" if said else ""
