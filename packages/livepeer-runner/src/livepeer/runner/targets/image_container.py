@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from livepeer.runner.packaging.container import (
+from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.targets.container import (
     PORT,
     ImageConfig,
-    StartedContainer,
+    TargetContainer,
     image_config,
     pull,
     started,
 )
-from livepeer.runner.packaging.engine import Engine, EngineError
 from livepeer.runner.targets.instance import TargetInstance
 from livepeer.runner.targets.reference import TargetError
 from livepeer.trickle.text import printable
@@ -41,7 +41,7 @@ class TargetImage:
 class ContainerProcess:
     """The first process of a container; engines are asked in threads, so that nothing waits."""
 
-    container: StartedContainer
+    container: TargetContainer
 
     @cached_property
     def pid(self) -> int:
@@ -110,6 +110,6 @@ async def image_instance(
         raise TargetError(str(error)) from None
 
 
-def _tail(container: StartedContainer) -> str:
+def _tail(container: TargetContainer) -> str:
     said = printable(container.log, lines=True)
     return f":\n{said}" if said else ""

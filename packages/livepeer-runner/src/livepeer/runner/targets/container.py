@@ -78,7 +78,7 @@ def pull(engine: Engine, image: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class StartedContainer:
+class TargetContainer:
     """A container. Its methods block; those that ask raise `EngineError`."""
 
     engine: Engine
@@ -149,7 +149,7 @@ def started(
     environ: Mapping[str, str] | None = None,
     port: int = PORT,
     network: bool = True,
-) -> Iterator[StartedContainer]:
+) -> Iterator[TargetContainer]:
     """A container of `image` for the length of the block; with `network`, its `port` is published
     on the loopback of this machine. Raises `EngineError` where it does not start."""
     name = f"livepeer-{secrets.token_hex(6)}"
@@ -172,7 +172,7 @@ def started(
             )
         if done.returncode != 0:
             raise EngineError(f"{image} does not start: {_words(done.stderr)}")
-        yield StartedContainer(engine, name, port)
+        yield TargetContainer(engine, name, port)
     finally:
         assert remover.stdin is not None
         remover.stdin.close()
