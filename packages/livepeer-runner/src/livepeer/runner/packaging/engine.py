@@ -70,7 +70,7 @@ class Engine:
 
     name: Name
     builder: Builder | None = None
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
     @classmethod
     def find(cls, wanted: str | None = None) -> Engine:
@@ -92,6 +92,15 @@ class Engine:
             "no engine that can build: " + "; ".join(told) + ". Start Docker, or install buildah "
             "(apt-get install buildah), which needs no daemon"
         )
+
+    @property
+    def runtime(self) -> str:
+        """The command that runs its images: podman runs buildah's, from the same store."""
+        return "podman" if self.name == "buildah" else self.name
+
+    def needs_plain_http(self, image: str) -> bool:
+        """Whether it has to be told that an image's registry is on this machine, without TLS."""
+        return self.name != "docker" and is_here(image.partition("/")[0])
 
     @property
     def reproducible(self) -> str | None:
@@ -161,15 +170,11 @@ class Engine:
     def push(self, tag: str, *, plain_http: bool, say: Callable[[str], None]) -> None:
         """Push with the user's own login. Raises `EngineError` with the engine's last words."""
         command = [self.name, "push"]
-        if self.name != "docker":
-            if plain_http or is_here(tag.partition("/")[0]):
-                command.append("--tls-verify=false")
-            if self.name == "buildah":
-                command += [tag, f"docker://{tag}"]
-            else:
-                command.append(tag)
-        else:
-            command.append(tag)
+        if self.needs_plain_http(tag) or (plain_http and self.name != "docker"):
+            command.append("--tls-verify=false")
+        command.append(tag)
+        if self.name == "buildah":
+            command.append(f"docker://{tag}")
         try:
             self._stream(command, dict(self.environ), say)
         except StepFailed as error:
