@@ -20,6 +20,12 @@ from .live import LIMIT, endless, take, u_of
 CHANNELS = ["publish", "subscribe", "control", "events", "data"]
 
 
+@pytest.fixture(autouse=True)
+def frequent_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`_works` waits for the next one."""
+    monkeypatch.setattr("livepeer.runner.live.status.BEAT_SECONDS", 0.6)
+
+
 @pytest.fixture
 async def wires(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, FaultProxy]]:
     """A network of its own for each channel, by name; they are there once a session is started."""

@@ -67,18 +67,19 @@ async def test_two_streams_at_once_keep_their_own_colours(gw: Gateway, tint: Con
 
 
 async def test_a_full_pipeline_says_so_and_has_room_again_afterwards(
-    gw: Gateway, count: Container, paint: Container
+    gw: Gateway, shared: Network, count: Container, paint: Container
 ) -> None:
-    async with gw.stream_async(count.capability) as events:
+    once = Gateway(orch_url=shared.url, tls="pin", max_retries=0)  # does not wait for a place
+    async with once, gw.stream_async(count.capability) as events:
         await take(events, 1)
         with pytest.raises(NoCapacityError) as caught:
-            await gw.run_async(count.capability)
+            await once.run_async(count.capability)
         assert not caught.value.may_have_run and caught.value.rejections
-    async with gw.live(paint.capability) as session:
+    async with once, gw.live(paint.capability) as session:
         session.publish(endless())
         await take(session.subscribe(), 3)
         with pytest.raises(NoCapacityError):
-            await gw.live(paint.capability).__aenter__()
+            await once.live(paint.capability).__aenter__()
         assert session.ended is None, "the refused one did not disturb it"
     async with asyncio.timeout(LIMIT):
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -71,3 +72,16 @@ def scenario_from(item: dict[str, Any]) -> Scenario:
     """One entry of a file's `scenarios`."""
     known = {key: item[key] for key in item if key in Scenario.__dataclass_fields__}
     return Scenario(**known, extra={key: item[key] for key in item if key not in known})
+
+
+def told(outcome: Mapping[Any, object]) -> str:
+    """Every mismatch of many scenarios that were played together, by name; "" where there is none.
+
+    One test for all that are played together, not one for a scenario: tests of one file run on
+    several workers, each of which would play them all.
+    """
+    return "\n".join(
+        f"{'-'.join(name) if isinstance(name, tuple) else name}: {result!r}"
+        for name, result in outcome.items()
+        if isinstance(result, Exception)
+    )

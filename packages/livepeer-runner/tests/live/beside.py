@@ -14,10 +14,11 @@ from livepeer.trickle.media import AudioFrame, MediaSubscriber, VideoFrame
 from .left_behind import LeftBehind
 from .streams import Stage, clip
 
-QUIET = 25
-"""Pictures, a second of them, before the fault."""
-BESIDE = 50
-"""Pictures, at least, from when the fault begins."""
+QUIET = 10
+"""Pictures before the fault."""
+BESIDE = 30
+"""Pictures, at least, from when the fault begins: fewer than are sent within a hook's limit, so
+that one who waits it out is late with most of them."""
 MOVED = 1.0
 """Seconds. A fault that is not kept to its stream costs the others its limit (two seconds, so that
 the p95 is about two seconds too), or blocks the loop for long; a busy machine, less."""
