@@ -11,21 +11,14 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-NAME = f"localhost/python:{sys.version_info.major}.{sys.version_info.minor}-slim"
-PROGRAMS = "sh ls cat rm mkdir chmod chown cp mv id env uname grep sed find sleep true false tr"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+NAME = f"localhost/python:{VERSION}-slim"
+DEBIAN_NAME = f"localhost/debian-python:{VERSION}-slim"
+PROGRAMS = "sh ls cat rm mkdir chmod chown cp mv id env uname grep sed find sleep true false tr"
 
 
 def build(folder: Path, environ: Mapping[str, str]) -> str:
-    """Build it with buildah; its name."""
-
-    def buildah(*arguments: str) -> str:
-        done = subprocess.run(
-            ["buildah", *arguments], capture_output=True, text=True, check=False, env=environ
-        )
-        assert done.returncode == 0, f"buildah {arguments}: {done.stderr}"
-        return done.stdout.strip()
-
+    """Python and a few programs, in seconds; its name. There is no apt in it."""
     root = folder / "root"
     for name in ("usr/local/bin", "usr/local/lib", "etc/ssl/certs", "bin", "lib64", "root", "run"):
         (root / name).mkdir(parents=True)
@@ -40,23 +33,54 @@ def build(folder: Path, environ: Mapping[str, str]) -> str:
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+    return _commit(root, NAME, environ)
+
+
+def build_debian(folder: Path, environ: Mapping[str, str]) -> str:
+    """A Debian of this machine's own release and sources with the same Python, in which apt
+    installs what an example needs; its name. Needs mmdebstrap, and root."""
+    root = folder / "root"
+    release = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if line
+    )
+    listed = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("debian*")]
+    sources = [str(file) for file in listed if file.is_file()]
+    command = ["mmdebstrap", "--quiet", "--variant=apt", release["VERSION_CODENAME"], str(root)]
+    done = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    _python(root)
+    _libraries(root)
+    return _commit(root, DEBIAN_NAME, environ)
+
+
+def _commit(root: Path, name: str, environ: Mapping[str, str]) -> str:
+    """The image of a root, with this machine's way to a package index."""
+
+    def buildah(*arguments: str) -> str:
+        done = subprocess.run(
+            ["buildah", *arguments], capture_output=True, text=True, check=False, env=environ
+        )
+        assert done.returncode == 0, f"buildah {arguments}: {done.stderr}"
+        return done.stdout.strip()
+
     for file in (Path("/etc/pip.conf"), Path.home() / ".config/pip/pip.conf"):
         if file.is_file():
             shutil.copyfile(file, root / "etc/pip.conf")
     certificates = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    (root / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(certificates, root / "etc/ssl/certs/ca-certificates.crt")
     root.chmod(0o755)
     container = buildah("from", "scratch")
     buildah("copy", "-q", container, str(root), "/")
     for setting in (
-        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LD_LIBRARY_PATH=/usr/local/lib",
         "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
     ):
         buildah("config", "--env", setting, container)
-    buildah("commit", "-q", "--format", "docker", container, NAME)
+    buildah("commit", "-q", "--format", "docker", container, name)
     buildah("rm", container)
-    return NAME
+    return name
 
 
 def _python(root: Path) -> None:
@@ -88,7 +112,8 @@ def _has_pip() -> bool:
 
 
 def _libraries(root: Path) -> None:
-    """What these programs are linked to, and what the C library loads by name."""
+    """What these programs are linked to, and what the C library loads by name, as far as the root
+    has not got it."""
     binaries = [*root.glob("bin/*"), *root.glob("usr/local/bin/*"), *root.rglob("*.so")]
     listed = subprocess.run(
         ["ldd", *map(str, binaries)], capture_output=True, text=True, check=False
@@ -105,4 +130,5 @@ def _libraries(root: Path) -> None:
         if path.is_file() and not path.is_relative_to(root):
             target = root / ("lib64" if path.name.startswith("ld-linux") else str(folder)[1:])
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(os.path.realpath(path), target / path.name)
+            if not (target / path.name).exists():
+                shutil.copy2(os.path.realpath(path), target / path.name)

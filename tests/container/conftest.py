@@ -135,6 +135,17 @@ def base_image(store: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     return name
 
 
+@pytest.fixture(scope="session")
+def debian_image(
+    store: dict[str, str], base_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The name of a base in which apt works."""
+    needs("mmdebstrap")
+    if os.geteuid() != 0:
+        unavailable("a Debian as a base is made by root")
+    return base.build_debian(tmp_path_factory.mktemp("debian"), store)
+
+
 @dataclass
 class Lanes:
     """The lanes that were asked for; docker's daemon is started with the first of its own."""

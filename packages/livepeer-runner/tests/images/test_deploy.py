@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import jsonschema
 import pytest
 import yaml
 
+from livepeer.runner.devnet.live_runners.runners_file import static_entries
 from livepeer.runner.packaging.deploy import MOST, Deployment
 from livepeer.runner.settings import Settings
 
 from .deploy_schemas import COMPOSE, DEPLOYMENT
 
-PINNED = "ghcr.io/me/app@sha256:" + "a" * 64
+TOLD = "me/app@sha256:" + "a" * 64
+PINNED = f"ghcr.io/{TOLD}"
 SECRET = "LIVEPEER_ORCH_SECRET"
 
 EACH = [
@@ -55,6 +59,7 @@ def test_the_manifest_is_a_deployment_in_which_each_pod_tells_its_own_address(
     found = registered(values | {"LIVEPEER_CAPABILITY_URL": url})
     assert (found.kind, found.app) == ("live-runner", "OWNER/sentiment")
     assert found.capability_url == "http://10.0.0.7:8000"
+    assert found.image == TOLD
     assert ("resources" in container) == ("strategy" in spec) == deployment.gpu
 
 
@@ -71,6 +76,7 @@ def test_the_compose_file_has_a_container_with_a_port_and_a_gpu_of_its_own_for_e
     for service, port in zip(services, ports, strict=True):
         found = registered(service["environment"])
         assert (found.kind, found.capability_url) == ("live-runner", f"http://THIS-HOST:{port}")
+        assert found.image == TOLD
         assert set(service["secrets"]) == set(content["secrets"])
         assert ("deploy" in service) == deployment.gpu
     if deployment.gpu and deployment.replicas > 1:
@@ -88,8 +94,25 @@ def test_docker_gets_a_command_for_each(deployment: Deployment) -> None:
     for command in commands:
         variables = dict(re.findall(r"-e (\S+)=(\S+)", command))
         (port,) = re.findall(r"-p (\d+):8000", command)
-        assert registered(variables).capability_url == f"http://THIS-HOST:{port}"
+        found = registered(variables)
+        assert (found.capability_url, found.image) == (f"http://THIS-HOST:{port}", TOLD)
         assert command.rstrip().endswith(PINNED)
+
+
+@pytest.mark.parametrize("deployment", EACH, ids=str)
+@pytest.mark.parametrize("live", [False, True])
+def test_an_orchestrator_takes_the_entries_of_those_that_are_listed_by_hand(
+    deployment: Deployment, live: bool
+) -> None:
+    listed = replace(deployment, live=live, version="1.2.0", capacity=3).text("runners.json")
+    entries = static_entries(listed.encode(), check_prices=False)
+    assert len(entries) == deployment.replicas
+    for number, entry in enumerate(entries):
+        assert entry.health_url == f"http://THIS-HOST:{8000 + number}/ready"
+        says = entry.says
+        assert (says.app, says.version, says.capacity) == ("OWNER/sentiment", "1.2.0", 3)
+        assert says.mode == ("persistent" if live else "single-shot")
+        assert json.loads(says.metadata) == {"image": TOLD}
 
 
 @pytest.mark.parametrize("form", ["compose", "kubernetes"])

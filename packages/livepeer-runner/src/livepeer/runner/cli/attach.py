@@ -202,29 +202,13 @@ async def _is_there(url: str, health: str) -> bool:
 
 
 def _write(target: str, capability: Capability, health: str) -> None:
-    """The entry as go-livepeer's `-liveRunnerConfig` has it.
-
-    One missed health check ends every session there, so it is to be the road that says 200 when
-    work is taken, and 503 before.
-    """
+    """The entry as go-livepeer's `-liveRunnerConfig` has it."""
     import json
     from pathlib import Path
 
-    entry: dict[str, Any] = {
-        "label": capability.app,
-        "runner_url": (capability.url or "").rstrip("/"),
-        "app": capability.app,
-        "mode": capability.mode,
-        "capacity": capability.capacity,
-        "health_url": f"{(capability.url or '').rstrip('/')}{health}",
-        "healthy_status_code": 200,
-    }
-    if capability.price_usd > 0:
-        entry["price_info"] = {
-            "price": capability.price_usd,
-            "currency": "usd",
-            "unit": capability.price_unit,
-        }
+    from livepeer.runner.attach.live_runner.record import static_entry
+
+    entry = static_entry(capability, capability.app or capability.name, health=health)
     text = json.dumps({"runners": [entry]}, indent=2)
     if target == "-":
         print(text)

@@ -39,7 +39,11 @@ def push(
     ] = False,
     print_: Annotated[
         str | None,
-        typer.Option("--print", help="Print how it is run: docker, compose or kubernetes."),
+        typer.Option(
+            "--print",
+            help="Print how it is run: docker, compose or kubernetes; or the runners.json entry of "
+            "one that is listed by hand.",
+        ),
     ] = None,
     replicas: Annotated[
         int,
@@ -138,12 +142,20 @@ def push(
 
 
 def _show(published: Published, form: str | None, replicas: int) -> None:
-    from livepeer.runner.packaging.deploy import Deployment
+    from livepeer.runner.packaging.deploy import FORMS, Deployment
+    from livepeer.runner.packaging.labels import PipelineLabels
 
     image = published.image
-    name = (image.pipeline and image.pipeline.id) or image.reference.repository.rpartition("/")[2]
-    gpu = bool(image.pipeline and image.pipeline.gpu == "true")
-    deployment = Deployment(str(published.reference), name, gpu, replicas)
+    said = image.pipeline or PipelineLabels()
+    deployment = Deployment(
+        str(published.reference),
+        said.id or image.reference.repository.rpartition("/")[2],
+        gpu=said.gpu == "true",
+        replicas=replicas,
+        live=said.type == "live",
+        version=said.version or "",
+        capacity=int(said.capacity or 1),
+    )
     for line in published.changed:
         note(f"livepeer.lock: {line}")
     if form is not None:
@@ -152,8 +164,9 @@ def _show(published: Published, form: str | None, replicas: int) -> None:
         note(f"{published.reference} is published as {', '.join(published.tags)}")
         note(f"-> capability {image.pinned}")
         emit_text(deployment.text("docker"), end="")
+        note(f"Also as --print {', '.join(FORMS[1:])}")
     else:
-        emit(_document(published))
+        emit(_document(published) | {"run": {each: deployment.text(each) for each in FORMS}})
 
 
 def _document(published: Published) -> dict[str, Any]:

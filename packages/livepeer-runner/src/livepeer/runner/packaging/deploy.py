@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import yaml
 
-Form = Literal["docker", "compose", "kubernetes"]
-FORMS: tuple[Form, ...] = ("docker", "compose", "kubernetes")
+from livepeer.runner.attach.capability import Capability
+from livepeer.runner.attach.live_runner.record import static_entry
+
+Form = Literal["docker", "compose", "kubernetes", "runners.json"]
+FORMS: tuple[Form, ...] = ("docker", "compose", "kubernetes", "runners.json")
 
 ORCHESTRATOR: Final = "https://ORCHESTRATOR:8935"
 SECRET: Final = "THE-ORCHESTRATORS-SECRET"
@@ -29,7 +33,8 @@ _PORT: Final = 8000
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """An image, as it is run: by `replicas` containers, each with a GPU of its own where it needs
-    one. `image` has a digest; `name` is the pipeline's.
+    one. `image` is `registry/repository@sha256:...`; `name`, `live` (called in sessions), `version`
+    and `capacity` are the pipeline's.
 
     Raises `ValueError` where `replicas` is not 1 to 64.
     """
@@ -38,6 +43,9 @@ class Deployment:
     name: str
     gpu: bool = False
     replicas: int = 1
+    live: bool = False
+    version: str = ""
+    capacity: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.replicas <= MOST:
@@ -54,6 +62,14 @@ class Deployment:
                 return _yaml({"services": services, "secrets": secret})
             case "kubernetes":
                 return _yaml(self._kubernetes())
+            case "runners.json":
+                entries = [self._static(each) for each in range(self.replicas)]
+                return json.dumps({"runners": entries}, indent=2) + "\n"
+
+    @property
+    def told_image(self) -> str:
+        """The image as callers may ask for it: its registry is no part of that."""
+        return self.image.partition("/")[2]
 
     def _named(self, number: int) -> str:
         return self.name if self.replicas == 1 else f"{self.name}-{number}"
@@ -66,7 +82,20 @@ class Deployment:
             "LIVEPEER_REGISTRATION": "live-runner",
             "LIVEPEER_APP": f"{OWNER}/{self.name}",
             "LIVEPEER_CAPABILITY_URL": url,
+            "LIVEPEER_IMAGE": self.told_image,
         }
+
+    def _static(self, number: int) -> dict[str, Any]:
+        """For a container that is run without an orchestrator's address: it is listed by hand."""
+        capability = Capability(
+            self.name,
+            f"http://{HOST}:{_PORT + number}",
+            self.capacity,
+            app=f"{OWNER}/{self.name}",
+            app_version=self.version,
+            mode="persistent" if self.live else "single-shot",
+        )
+        return static_entry(capability, self._named(number), told={"image": self.told_image})
 
     def _docker(self, number: int) -> str:
         port = _PORT + number

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from livepeer.runner.attach import gpu
+from livepeer.runner.attach.capability import Capability
 from livepeer.runner.attach.seat import Listing
 
 PATH = "/r/"
 """Before the secret in the path of what an orchestrator sends."""
 MOST_METADATA = 1024
 """Bytes; go-livepeer answers a heartbeat with more by 400."""
+_NOTHING: Mapping[str, str] = {}
 
 
 class RunnerRecord:
@@ -50,24 +52,49 @@ class RunnerRecord:
 
     def _known(self, gpus: list[gpu.GPU]) -> dict[str, Any]:
         capability = self._listing.capability
-        known: dict[str, Any] = {
-            "label": socket.gethostname(),
-            "app": capability.app or capability.name,
-            "mode": capability.mode,
-        }
-        if capability.app_version:
-            known["version"] = capability.app_version
-        if told := metadata(self._listing.metadata()):
-            known["metadata"] = told
+        known = {"label": socket.gethostname(), **_told(capability, self._listing.metadata())}
         if gpus:
             known["gpu"] = {"id": "0", "name": gpus[0].name, "vram_mb": gpus[0].vram_mb}
-        if capability.price_usd > 0:
-            known["price_info"] = {
-                "price": capability.price_usd,
-                "currency": "usd",
-                "unit": capability.price_unit,
-            }
         return known
+
+
+def static_entry(
+    capability: Capability,
+    label: str,
+    *,
+    health: str = "/ready",
+    told: Mapping[str, str] = _NOTHING,
+) -> dict[str, Any]:
+    """A runner as an operator lists it by hand (go-livepeer: `-liveRunnerConfig`).
+
+    One missed health check ends every session there, so `health` is to be the road that says 200
+    when work is taken, and 503 before.
+    """
+    url = (capability.url or "").rstrip("/")
+    return {
+        "label": label,
+        "runner_url": url,
+        "capacity": capability.capacity,
+        "health_url": f"{url}{health}",
+        "healthy_status_code": 200,
+        **_told(capability, told),
+    }
+
+
+def _told(capability: Capability, told: Mapping[str, str]) -> dict[str, Any]:
+    """What the public is told, with each heartbeat or once and for all."""
+    fields: dict[str, Any] = {"app": capability.app or capability.name, "mode": capability.mode}
+    if capability.app_version:
+        fields["version"] = capability.app_version
+    if text := metadata(told):
+        fields["metadata"] = text
+    if capability.price_usd > 0:
+        fields["price_info"] = {
+            "price": capability.price_usd,
+            "currency": "usd",
+            "unit": capability.price_unit,
+        }
+    return fields
 
 
 def metadata(told: Mapping[str, str]) -> str:
