@@ -22,6 +22,17 @@ LIVE_HOOKS = (
     "on_control",
     "on_stream_stop",
 )
+HOOK_ARGUMENTS = {
+    "on_stream_start": ("params",),
+    "process_video": ("frame",),
+    "process_audio": ("frame",),
+    "process_video_batch": ("items",),
+    "generate": (),
+    "on_params_update": ("params",),
+    "on_control": ("message",),
+    "on_stream_stop": (),
+}
+"""What a live hook is called with, besides `self`."""
 _PROCESS_HOOKS = ("setup", "teardown")
 _WORKERS = ("run", "infer", "inference", "forward", "process", "handle", "generate", "__call__")
 """What other frameworks call the one that does the work."""
@@ -93,7 +104,7 @@ def check_hooks(cls: type, hooks: Collection[str]) -> None:
     written = set(_own_methods(cls))
     missing = [hook for hook in hooks if hook not in written]
     for name in sorted(written.difference(hooks)):
-        if near := _nearest(name, missing):
+        if near := nearest_hook(name, missing):
             raise SignatureError(
                 f"{cls.__name__}.{name} is never called: did you mean `{near}`? (If it is a "
                 f"method of your own, call it `_{name}`.)"
@@ -128,7 +139,7 @@ def instead_of_predict(cls: type) -> str:
     for name in _WORKERS:
         if name in written:
             return f"; it has `{name}`: call that `predict`, or"
-    if near := _nearest("predict", sorted(written)):
+    if near := nearest_hook("predict", sorted(written)):
         return f"; it has `{near}`: did you mean that? Call it `predict`, or"
     return ";"
 
@@ -147,8 +158,9 @@ def _is_method(value: Any) -> bool:
     return isinstance(value, classmethod | staticmethod) or inspect.isroutine(value)
 
 
-def _nearest(name: str, hooks: Collection[str]) -> str | None:
-    """Of the hooks the one that is meant, by how alike the letters are, in either case."""
+def nearest_hook(name: str, hooks: Collection[str]) -> str | None:
+    """Of the hooks the one that a name is meant for, by how alike the letters are, in either case;
+    None for a name that is like none of them."""
     plain = {hook.replace("_", "").lower(): hook for hook in hooks}
     found = difflib.get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=_ALIKE)
     return plain[found[0]] if found else None

@@ -22,6 +22,11 @@ def kebab_case(name: str) -> str:
     return "-".join(word.lower() for word in _WORD.findall(name))
 
 
+def is_pipeline_id(name: str) -> bool:
+    """Whether a name may be a `pipeline_id`: it becomes the name of an image too."""
+    return _ID.fullmatch(name) is not None
+
+
 class _ModelDir:
     """A directory of the class and of its instances alike: `prepare_models` has only the class."""
 
@@ -69,7 +74,7 @@ class PipelineBase:
         check(
             cls,
             "pipeline_id",
-            _ID.fullmatch(str(cls.pipeline_id)) is not None,
+            is_pipeline_id(str(cls.pipeline_id)),
             "small letters, digits and single dashes, such as 'text-to-image'",
         )
         check(

@@ -9,6 +9,12 @@ __all__ = ["commands"]
 commands = (
     Command("init", "Begin a pipeline: a folder that runs.", f"{__name__}.init:app", "Author"),
     Command(
+        "check",
+        "Find mistakes in a pipeline, each with its line and fix.",
+        f"{__name__}.check:app",
+        "Author",
+    ),
+    Command(
         "predict", "Run a pipeline once, here, on your input.", f"{__name__}.predict:app", "Author"
     ),
     Command(

@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from livepeer.runner.author.definition import LIVE_HOOKS, check_arguments, check_hooks, check_live
+from livepeer.runner.author.definition import (
+    HOOK_ARGUMENTS,
+    LIVE_HOOKS,
+    check_arguments,
+    check_hooks,
+    check_live,
+)
 from livepeer.runner.author.live_pipeline import LivePipeline
 from livepeer.runner.exceptions import SignatureError
 from livepeer.runner.running.execution import guarded, retrieve
@@ -39,7 +45,7 @@ class Hooks:
             hook = getattr(pipeline, name, None)
             if hook is None:
                 continue
-            check_arguments(pipeline, name, _ARGUMENTS[name])
+            check_arguments(pipeline, name, HOOK_ARGUMENTS[name])
             found.add(name)
         if {"process_video", "process_video_batch"} <= found:
             raise SignatureError(
@@ -69,18 +75,6 @@ class Hooks:
     def relays(self) -> bool:
         """Whether no hook makes frames: input may go to output as it is, byte for byte."""
         return not (self.video or self.audio or self.generates)
-
-
-_ARGUMENTS = {
-    "on_stream_start": ("params",),
-    "process_video": ("frame",),
-    "process_audio": ("frame",),
-    "process_video_batch": ("items",),
-    "generate": (),
-    "on_params_update": ("params",),
-    "on_control": ("message",),
-    "on_stream_stop": (),
-}
 
 
 def is_async(hook: Any) -> bool:

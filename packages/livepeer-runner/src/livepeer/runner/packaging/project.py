@@ -44,7 +44,11 @@ class Project:
     @classmethod
     def find(cls, target: str | None) -> Project:
         """From what a command was given. Raises `LoadError` and `ProjectError`."""
-        reference = locate(target)
+        return cls.of(locate(target))
+
+    @classmethod
+    def of(cls, reference: Reference) -> Project:
+        """Of a pipeline that was found. Raises `ProjectError`."""
         if reference.file is None:
             raise ProjectError(
                 f"{reference.module} is installed, not in a folder of its own: name the folder "
@@ -108,7 +112,7 @@ def _files(reference: Reference, manifest: Manifest) -> set[Path]:
     folder, ignored = reference.folder, Ignored.of(reference.folder)
     assert reference.file is not None
     found: set[Path] = set()
-    for file in _imported(folder, reference.file):
+    for file in imported_files(folder, reference.file):
         found.add(file.relative_to(folder))
     for named in manifest.include:
         matched = False
@@ -143,8 +147,11 @@ def _matching(folder: Path, named: str) -> Iterator[Path]:
                 yield path
 
 
-def _imported(folder: Path, file: Path) -> set[Path]:
-    """The module's own file, and those of its neighbours that it imports, and that they import."""
+def imported_files(folder: Path, file: Path) -> set[Path]:
+    """The module's own file, and those of its neighbours that it imports, and that they import.
+
+    Raises `ProjectError` for a file that is no Python.
+    """
     found: set[Path] = set()
     waiting = [file]
     if file.parent != folder:  # in a package: all of that
@@ -157,8 +164,9 @@ def _imported(folder: Path, file: Path) -> set[Path]:
         found.add(path)
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError) as error:
-            raise ProjectError(f"{path.relative_to(folder)} is no Python: {error}") from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            what = str(error) or "it is nested too deeply"
+            raise ProjectError(f"{path.relative_to(folder)} is no Python: {what}") from error
         for node in ast.walk(tree):
             names = []
             if isinstance(node, ast.Import):
