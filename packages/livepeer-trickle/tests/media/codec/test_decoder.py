@@ -548,7 +548,7 @@ def test_after_a_loss_in_the_sound_the_rest_is_at_its_time(
         (made.data[at + 1] & 0x1F) << 8 | made.data[at + 2] for at in range(0, len(made.data), 188)
     ]
     whole = len(audio(run(made.data)[0]))
-    for index in range(20, pids.count(0x101) - 20, 5):
+    for index in range(20, pids.count(0x101) - 20, 17):
         items, decoder = run(remove(made.data, 0x101, index, 2))
         assert decoder.stats.lost_packets >= 1
         sounds = audio(items)
