@@ -259,7 +259,7 @@ def test_processes_that_pin_at_once_lose_none_and_agree_on_who_was_first(tmp_pat
 def test_a_pin_file_that_somebody_holds_is_an_error_and_no_endless_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livepeer.trickle.tls._LOCK_LIMIT", 0.02)
+    monkeypatch.setattr("livepeer.trickle.locked_file._LOCK_LIMIT", 0.02)
     store = PinStore(tmp_path / "pins.json")
     with PinStore(tmp_path / "pins.json")._locked():
         with pytest.raises(CertificateError, match="held by another process"):

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import ipaddress
 import json
 import logging
 import os
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from aiohttp import Fingerprint, ServerFingerprintMismatch
 
 from livepeer.trickle.exceptions import CertificateError
+from livepeer.trickle.locked_file import HeldElsewhere, LockedFile
 
-_LOCK_LIMIT = 1.0
-"""Seconds that the pin file may be locked by others before that is an error."""
+_FILE_BYTES = 8 << 20
+"""A pin takes about 130."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +67,7 @@ class PinStore:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = None if path is None else Path(path).expanduser()
+        self._file = None if self.path is None else LockedFile(self.path)
         self._pins: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -110,38 +108,24 @@ class PinStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """The file for this process and thread alone, while it is read and replaced.
-
-        The lock is on a file beside it, since the file itself is replaced, and lasts no longer than
-        its holder. It is held for milliseconds; finding it held for a second is an error.
-        """
-        if self.path is None:
+        if self._file is None:
             with self._lock:
                 yield
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        handle = os.open(self.path.with_name(f"{self.path.name}.lock"), flags, 0o600)
-        try:
-            end = time.monotonic() + _LOCK_LIMIT
-            while not _try_lock(handle):
-                if time.monotonic() > end:
-                    raise CertificateError(
-                        f"the pin file {self.path} is held by another process; try again"
-                    )
-                time.sleep(0.005)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._file.held())
+            except HeldElsewhere as error:
+                raise CertificateError(f"the pin file {error}") from error
             yield
-        finally:
-            os.close(handle)  # which ends the lock
 
     def _load(self) -> dict[str, str]:
-        if self.path is None:
+        if self._file is None:
             return self._pins
         try:
-            pins = json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
+            data = self._file.read(_FILE_BYTES)
+            pins = {} if data is None else json.loads(data)
+        except (ValueError, RecursionError) as error:
             # Starting afresh would accept any certificate: a broken file has to be seen.
             raise CertificateError(
                 f"the pin file {self.path} is no JSON; repair it, or delete it to trust anew"
@@ -154,37 +138,10 @@ class PinStore:
         return pins
 
     def _save(self, pins: dict[str, str]) -> None:
-        if self.path is None:
+        if self._file is None:
             self._pins = pins
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # mkstemp makes the file 0600 from the start.
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(pins, file, indent=1, sort_keys=True)
-            os.replace(name, self.path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return False
-        raise
-    return True
+            self._file.replace(json.dumps(pins, indent=1, sort_keys=True).encode())
 
 
 def _key(host: str, port: int) -> str:
