@@ -123,7 +123,7 @@ async def test_a_search_on_what_is_really_there_ends(foreign: Callable[..., Any]
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"type": "live", "id": "x"}, "a live pipeline is not measured yet"),
+        ({"type": "live", "id": "x"}, "a live pipeline has no calls"),
         ({"id": "x"}, "tells no example of its input"),
         (None, "tells no example of its input"),
     ],

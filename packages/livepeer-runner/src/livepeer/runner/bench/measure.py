@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
-import time
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 
 from livepeer.runner.bench.arrivals import Arrivals, schedule
+from livepeer.runner.bench.live.measure import LivePlan, measure_streams
+from livepeer.runner.bench.live.report import Window
 from livepeer.runner.bench.load import Run, closed_loop, open_loop
+from livepeer.runner.bench.paste import paste
 from livepeer.runner.bench.report import ColdStart, LoadReport, Report, host, load_report
 from livepeer.runner.bench.request import OK, Caller
 from livepeer.runner.bench.search import Aim, find_max
-from livepeer.runner.bench.usage import watching
+from livepeer.runner.bench.usage import (
+    CgroupOf,
+    Meter,
+    ProcessSource,
+    SessionOf,
+    gpu_taken,
+)
 from livepeer.runner.targets.hosting import OpenTarget, opened
 from livepeer.runner.targets.reference import TargetReference
 
 SCHEMA_SECONDS: Final = 10.0
 LARGEST_SCHEMA: Final = 4 << 20
+CAPACITY: Final = "LIVEPEER_CAPACITY"
+"""Whoever asks for so many streams wants to know what the machine bears, not what a class takes."""
 SHARES: Final = (0.5, 0.8)
 """Of the throughput of a closed loop: the rates that are tried where none was named."""
 
@@ -45,6 +57,8 @@ class Plan:
         seed: Of Poisson's gaps.
         timeout: Seconds for one call.
         longest: Seconds that one rate of a search may take.
+        live: What of a live pipeline is measured.
+        streams: Whether it is taken for a live one where it does not say what it is.
     """
 
     rates: Sequence[float] = ()
@@ -56,6 +70,8 @@ class Plan:
     seed: int = 1
     timeout: float = 60.0
     longest: float = 60.0
+    live: LivePlan = field(default_factory=LivePlan)
+    streams: bool = False
 
 
 Told = Callable[[str, float, float], None]
@@ -74,46 +90,116 @@ async def measure(
 
     Raises `BenchError` and `TargetError`.
     """
-    machine, began = host(), time.monotonic()
+    machine, taken = host(), await gpu_taken()
     told("starting", 0, 0)
-    async with opened(target) as there:
-        ready = time.monotonic() - began
+    environ = {}
+    if plan.streams and CAPACITY not in os.environ:
+        environ[CAPACITY] = str(max(plan.live.streams))
+    async with opened(target, environ=environ) as there:
+        meter = Meter(await asyncio.to_thread(_source, there), taken)
         document = await _document(there.url)
-        bodies = _bodies(document, inputs)
-        bench = _Bench(there, document, plan, told)
-        async with Caller(f"{there.url}/predict", bodies, timeout=plan.timeout) as caller:
-            bench.caller = caller
-            first = await caller(caller.clock())
-            if first.outcome != OK:
-                raise BenchError(
-                    f"the first call did not succeed ({first.outcome}): what it was sent may not "
-                    f"be its input; say -i NAME=VALUE"
-                )
-            after = time.monotonic() - began
-            report = Report(
-                target=target.text,
-                pipeline=str(document.get("id") or ""),
-                pipeline_version=str(document.get("version") or ""),
-                kind="stream" if first.first_event is not None else "request",
-                host=machine,
-                at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            )
-            if there.process is not None:
-                report.cold = ColdStart(ready=round(ready, 3), first_result=round(after, 3))
-            await bench.run(report)
+        report = Report(
+            target=target.text,
+            pipeline=str(document.get("id") or ""),
+            pipeline_version=str(document.get("version") or ""),
+            digest=await asyncio.to_thread(_digest, there),
+            kind="request",
+            host=machine,
+            at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        if _is_live(document, plan):
+            report.kind = "live"
+            window = Window(plan.warmup, plan.live.duration)
+            found = await measure_streams(there, document, plan.live, window, meter, told=told)
+            first = found.steps[0].each
+            if all(one.first_ms is None for one in first):
+                why = first[0].ended or "nothing came out"
+                raise BenchError(f"no stream could be measured: {why}")
+            report.live = found
+            shown = min(one.first_ms for one in first if one.first_ms is not None)
+            report.cold = _cold(there, shown / 1000)
+        else:
+            await _calls(there, document, plan, inputs, meter, told, report)
     report.paste = paste(report)
     return report
+
+
+def _is_live(document: Mapping[str, Any], plan: Plan) -> bool:
+    """Raises `BenchError` where the plan is for the other kind."""
+    kind = document.get("type")
+    live = kind == "live" or (kind is None and plan.streams)
+    if live and plan.aim is not None and not plan.streams:
+        raise BenchError("a live pipeline is searched by its streams: say --streams 1..8, too")
+    if live and (plan.rates or plan.concurrency):
+        raise BenchError("a live pipeline has no calls: say --streams 1..8 instead of a rate")
+    if plan.streams and not live:
+        raise BenchError("this pipeline has no streams: say --rate, --concurrency or --find-max")
+    return live
+
+
+async def _calls(
+    there: OpenTarget,
+    document: Mapping[str, Any],
+    plan: Plan,
+    inputs: Sequence[Mapping[str, Any]],
+    meter: Meter,
+    told: Told,
+    report: Report,
+) -> None:
+    bodies = _bodies(document, inputs)
+    async with Caller(f"{there.url}/predict", bodies, timeout=plan.timeout) as caller:
+        first = await caller(caller.clock())
+        if first.outcome != OK:
+            raise BenchError(
+                f"the first call did not succeed ({first.outcome}): what it was sent may not "
+                f"be its input; say -i NAME=VALUE"
+            )
+        report.cold = _cold(there, first.service)
+        if first.first_event is not None:
+            report.kind = "stream"
+        await _Bench(document, plan, meter, told, caller).run(report)
+
+
+def _digest(there: OpenTarget) -> str:
+    image = there.image
+    return "" if image is None else image.engine.digest(image.name) or ""
+
+
+def _source(there: OpenTarget) -> ProcessSource | None:
+    """Where its processes are counted. In a thread: an engine may be asked."""
+    if there.process is None or (pid := there.process.pid) <= 0:
+        return None
+    group = CgroupOf.of(pid) if there.image is not None else None
+    return group or SessionOf(pid)
+
+
+def _cold(there: OpenTarget, first: float | None) -> ColdStart | None:
+    """`first`: seconds from asking for a result of what was ready to having it."""
+    if there.start is None or first is None:
+        return None
+    create, image = there.start.create, there.image
+    return ColdStart(
+        pull=None if image is None or image.pulled is None else round(image.pulled, 3),
+        create=None if create is None else round(create, 3),
+        answers=round(there.start.answers, 3),
+        ready=round(there.start.ready, 3),
+        first_result=round(there.start.ready + first, 3),
+    )
 
 
 class _Bench:
     """The loads of one target, one after the other."""
 
-    caller: Caller
-
     def __init__(
-        self, there: OpenTarget, document: Mapping[str, Any], plan: Plan, told: Told
+        self,
+        document: Mapping[str, Any],
+        plan: Plan,
+        meter: Meter,
+        told: Told,
+        caller: Caller,
     ) -> None:
-        self._leader = there.process.pid if there.process is not None else None
+        self._caller = caller
+        self._meter = meter
         capacity = document.get("capacity")
         self._capacity = capacity if isinstance(capacity, int) and capacity > 0 else 1
         self._plan, self._told = plan, told
@@ -155,17 +241,17 @@ class _Bench:
         told = f"{rate:g} calls a second"
         return await self._watched(
             open_loop(
-                self.caller, times, rate, seen=lambda done: self._told(told, done, len(times))
+                self._caller, times, rate, seen=lambda done: self._told(told, done, len(times))
             )
         )
 
     async def _closed(self, count: int, seconds: float, told: str) -> LoadReport:
         return await self._watched(
-            closed_loop(self.caller, count, seconds, seen=lambda done: self._told(told, done, 0))
+            closed_loop(self._caller, count, seconds, seen=lambda done: self._told(told, done, 0))
         )
 
     async def _watched(self, running: Any) -> LoadReport:
-        async with watching(self._leader) as watch:
+        async with self._meter.watching() as watch:
             run: Run = await running
             return load_report(run, watch.usage() if watch is not None else None)
 
@@ -190,11 +276,6 @@ async def _document(url: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(document, dict):
         return {}
-    if document.get("type") == "live":
-        raise BenchError(
-            "a live pipeline is not measured yet: `livepeer predict --realtime -i in.mp4` tells "
-            "its rates"
-        )
     return document
 
 
@@ -205,31 +286,3 @@ def _bodies(document: Mapping[str, Any], inputs: Sequence[Mapping[str, Any]]) ->
     if not isinstance(example, dict):
         raise BenchError("the target tells no example of its input: say -i NAME=VALUE")
     return [json.dumps(example).encode()]
-
-
-def paste(report: Report) -> str:
-    """One line for an operator: what it bears here, and what it takes."""
-    name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
-    parts = []
-    if report.max is not None and report.max.rate is not None:
-        parts.append(f"{report.max.rate:.3g} calls/s at {report.max.aim}")
-    elif report.loads:
-        best = max(report.loads, key=lambda load: load.throughput)
-        told = f"{best.throughput:.3g} calls/s"
-        for share in ("p99", "p95", "p50"):
-            if (seen := best.latency.percentiles.get(share)) is not None:
-                told += f", {share} {seen.ms:.3g} ms"
-                break
-        parts.append(told)
-    if report.cold is not None:
-        parts.append(f"ready after {report.cold.ready:.1f} s")
-    if used := [load.usage.memory_mb for load in report.loads if load.usage is not None]:
-        parts.append(f"{max(used):.0f} MB")
-    machine = f"{report.host.cores}x {report.host.cpu}"
-    return f"{name or report.target} on {machine}: {'; '.join(parts)}"
-
-
-def seconds_of(plan: Plan) -> float:
-    """About how long a plan takes, without a search."""
-    loads = len(plan.rates) + len(plan.concurrency)
-    return plan.warmup + plan.duration * (loads or 1 + len(SHARES))

@@ -9,8 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from livepeer.runner.bench.figures import Figures, figures
+from livepeer.runner.bench.figures import Figures, Slice, curve, figures, over_time
+from livepeer.runner.bench.live.report import LiveReport
 from livepeer.runner.bench.load import Run
+from livepeer.runner.bench.usage import Usage
 
 
 class Host(BaseModel):
@@ -23,15 +25,6 @@ class Host(BaseModel):
     python: str
     load: float | None = None
     """The load average of the last minute before the first call: what else ran."""
-
-
-class Usage(BaseModel):
-    """What the target's processes took while it was measured, where they are on this machine."""
-
-    cpu: float
-    """Cores: 1.5 is one and a half."""
-    memory_mb: float
-    """Resident, at most."""
 
 
 class Events(BaseModel):
@@ -68,6 +61,10 @@ class LoadReport(BaseModel):
     limit: str = ""
     """Why the figures are not the target's; empty where they are."""
     usage: Usage | None = None
+    curve: list[tuple[float, float]] = []
+    """The latency's distribution: shares of the calls, and milliseconds."""
+    over_time: list[Slice] = []
+    """The latency by when a call was due."""
 
 
 class Verdict(BaseModel):
@@ -85,8 +82,15 @@ class ColdStart(BaseModel):
     """Seconds from the start of the process to each point."""
 
     ready: float
-    """Its setup is over."""
+    """Its setup is over (`/ready`)."""
     first_result: float
+    """Of a call made at once when it is ready; of a live pipeline its first picture."""
+    answers: float | None = None
+    """Its server answers (`/health`), while its setup may go on."""
+    pull: float | None = None
+    """Of an image: seconds that fetching it took, before; None where it was here."""
+    create: float | None = None
+    """Of an image: seconds that making the container took, before the start."""
 
 
 class Report(BaseModel):
@@ -96,13 +100,17 @@ class Report(BaseModel):
     target: str
     pipeline: str
     pipeline_version: str
-    kind: Literal["request", "stream"]
+    digest: str = ""
+    """Of the image, `sha256:...`, where it is one that tells."""
+    kind: Literal["request", "stream", "live"]
     host: Host
     at: str
     """When, in UTC (ISO 8601)."""
     cold: ColdStart | None = None
     loads: list[LoadReport] = []
     max: Verdict | None = None
+    live: LiveReport | None = None
+    """Of a live pipeline: its streams."""
     paste: str = ""
     """One line for an operator."""
 
@@ -113,6 +121,7 @@ def load_report(run: Run, usage: Usage | None) -> LoadReport:
     gaps = [gap for call in streamed for gap in call.gaps]
     count = sum(call.events for call in streamed)
     lateness = run.lateness
+    began = min((call.due for call in run.calls), default=0.0)
     return LoadReport(
         loop="closed" if run.rate is None else "open",
         rate=run.rate,
@@ -134,6 +143,8 @@ def load_report(run: Run, usage: Usage | None) -> LoadReport:
         generator_cpu=round(run.generator_cpu, 3),
         limit=run.limit,
         usage=usage,
+        curve=curve([call.latency for call in good]),
+        over_time=over_time([(call.due - began, call.latency) for call in good], run.seconds),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,8 +22,10 @@ from livepeer.trickle.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from livepeer.runner.bench.figures import Figures
-    from livepeer.runner.bench.report import LoadReport, Report
+    from livepeer.runner.bench.live.camera import Shot
+    from livepeer.runner.bench.live.ramp import StreamAim
+    from livepeer.runner.bench.report import Report
+    from livepeer.runner.bench.search import Aim
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -36,6 +39,8 @@ livepeer bench pipeline.py -i text="I love it" --rate 5,10,20
 livepeer bench http://127.0.0.1:8000 --find-max "p99<500ms" --json after.json
 
 livepeer bench --concurrency 1,4 --compare before.json
+
+livepeer bench live.py --streams 1..8 --find-max "p95<200ms,fps>24" --html streams.html
 
 Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --compare."""
 
@@ -69,7 +74,18 @@ def bench(
     find_max: Annotated[
         str, typer.Option(metavar="AIM", help='The highest rate at which it holds: "p99<500ms".')
     ] = "",
-    duration: Annotated[float, typer.Option(min=0.5, help="Seconds of each load.")] = 10.0,
+    streams: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Live: streams at once. 1,2,4: one step after the other, to the first that "
+            "breaks; 1..8: the most that hold.",
+        ),
+    ] = "",
+    duration: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Seconds of each load; 10, of streams 20.", show_default=False),
+    ] = None,
     warmup: Annotated[float, typer.Option(min=0.0, help="Seconds that do not count.")] = 2.0,
     arrivals: Annotated[
         Literal["poisson", "even"], typer.Option(help="How calls at a rate are spread.")
@@ -79,40 +95,74 @@ def bench(
     longest: Annotated[
         float, typer.Option(min=1.0, help="Seconds that one rate of --find-max may take.")
     ] = 60.0,
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Live: the pictures that are fed.")
+    ] = "1280x720",
+    fps: Annotated[float, typer.Option(min=1, max=240, help="Live: pictures a second.")] = 30.0,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--param", metavar="K=V", help="Live: a parameter of the streams."),
+    ] = None,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null/--no-null",
+            help="Live: first a pipeline that returns each picture, to tell the model's share "
+            "from that of the codecs and the transport.",
+        ),
+    ] = True,
     json_: Annotated[
         Path | None,
         typer.Option("--json", callback=writable, help="Write the whole report here."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(callback=writable, help="Write a page with plots here, for people."),
     ] = None,
     before: Annotated[
         Path | None, typer.Option("--compare", help="A report of before, to compare with.")
     ] = None,
 ) -> None:
-    """Measure what a pipeline bears: its latency at a rate, and the highest rate.
+    """Measure what a pipeline bears: its latency at a rate, the highest rate, and its streams.
 
     Calls come at their own times, as from callers who do not know of each other, and their latency
     counts from then: a stall is seen by all who would have waited (an open loop). A percentile that
-    its calls cannot carry is not shown.
+    its calls cannot carry is not shown. Of a live pipeline numbered pictures are followed from
+    glass to glass, through streams that are added until it breaks.
     """
+    from livepeer.runner.bench.live.measure import LivePlan
+    from livepeer.runner.bench.live.ramp import counts
     from livepeer.runner.bench.measure import BenchError, Plan, measure
     from livepeer.runner.bench.report import Report
-    from livepeer.runner.bench.search import Aim
     from livepeer.runner.targets.reference import TargetError, target_of
 
     try:
+        aim, stream_aim = _aims(find_max, bool(streams))
+        counted, search = counts(streams or "1")
         plan = Plan(
             rates=[float(part) for part in _listed(rate, "--rate", float)],
             concurrency=[int(part) for part in _listed(concurrency, "--concurrency", int)],
-            aim=Aim.of(find_max) if find_max else None,
-            duration=duration,
+            aim=aim,
+            duration=duration or 10.0,
             warmup=warmup,
             arrivals=arrivals,
             seed=seed,
             timeout=timeout,
             longest=longest,
+            streams=bool(streams),
+            live=LivePlan(
+                streams=counted,
+                search=search,
+                aim=stream_aim,
+                shot=_shot(size, fps),
+                params=inputs.pairs(param or [], "-p"),
+                null=null,
+                duration=duration or 20.0,
+            ),
         )
         reference = target_of(target)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--find-max") from error
+        raise typer.BadParameter(str(error)) from error
     except TargetError as error:
         fail(str(error), code=2)
     old = Report.model_validate_json(_read(before)) if before is not None else None
@@ -130,8 +180,41 @@ def bench(
     if json_ is not None:
         json_.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         note(f"-> {json_}")
+    if html is not None:
+        from livepeer.runner.bench.html import page
+
+        html.write_text(page(report), encoding="utf-8")
+        note(f"-> {html}")
     if old is not None and _compared(old, report):
         raise typer.Exit(3)
+
+
+def _aims(text: str, live: bool) -> tuple[Aim | None, StreamAim]:
+    """For calls and for streams; what only the other kind can hold is told by it. Raises
+    `ValueError`."""
+    from livepeer.runner.bench.live.ramp import DEFAULT, StreamAim
+    from livepeer.runner.bench.search import Aim
+
+    if not text:
+        return None, StreamAim.of(DEFAULT)
+    if live:
+        return None, StreamAim.of(text)
+    try:
+        aim = Aim.of(text)
+    except ValueError:
+        with suppress(ValueError):
+            return None, StreamAim.of(text)
+        raise
+    return aim, StreamAim.of(text)
+
+
+def _shot(size: str, fps: float) -> Shot:
+    from livepeer.runner.bench.live.camera import Shot
+
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"{size!r}: a size is WIDTHxHEIGHT, such as 1280x720")
+    return Shot(int(width), int(height), fps)
 
 
 def _listed(text: str, option: str, kind: type[float] | type[int]) -> list[str]:
@@ -176,34 +259,10 @@ def _show(report: Report) -> None:
     if not is_terminal():
         emit_text(report.model_dump_json())
         return
-    for load in report.loads:
-        emit_text(_line(load))
-    if report.max is not None:
-        held = "not even the lowest rate" if report.max.rate is None else f"{report.max.rate:g}/s"
-        emit_text(
-            f"{report.max.aim}: {held}" + (f" ({report.max.reason})" if report.max.reason else "")
-        )
-    emit_text(report.paste)
+    from livepeer.runner.bench.lines import lines
 
-
-def _line(load: LoadReport) -> str:
-    what = f"{load.rate:g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
-    parts = [f"{what:>14}  {load.throughput:8.2f} calls/s  {_percentiles(load.latency)}"]
-    if load.events is not None:
-        parts.append(f"first event {_percentiles(load.events.first)}")
-    if load.usage is not None:
-        parts.append(f"{load.usage.cpu:g} cores {load.usage.memory_mb:.0f} MB")
-    if bad := {key: count for key, count in load.outcomes.items() if key != "ok"}:
-        parts.append(", ".join(f"{count} x {key}" for key, count in bad.items()))
-    if load.limit:
-        parts.append(f"NOT the target's figures: {load.limit}")
-    return "  ".join(parts)
-
-
-def _percentiles(found: Figures) -> str:
-    if not found.percentiles:
-        return f"({found.count} calls are too few for a percentile)"
-    return " ".join(f"{name} {each.ms:.1f} ms" for name, each in found.percentiles.items())
+    for line in lines(report):
+        emit_text(line)
 
 
 def _compared(old: Report, new: Report) -> bool:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -22,6 +19,7 @@ from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
 from livepeer.runner.doctor.inputs import first
 from livepeer.runner.doctor.streams import Streams
 from livepeer.runner.doctor.subject import Subject
+from livepeer.runner.targets.address import address_towards, is_on_loopback
 from livepeer.runner.targets.hosting import OpenTarget
 from livepeer.trickle import TrickleServer
 
@@ -79,7 +77,7 @@ class Examination:
     ) -> Diagnosis:
         """Examine it; `say` hears of each check before it begins. Raises `CannotExamine`."""
         checks = self.checks()
-        if self.attack and not _on_loopback(target.url):
+        if self.attack and not is_on_loopback(target.url):
             raise CannotExamine(
                 f"--attack is for containers on loopback, and {target.url} is not: what it does "
                 "would be an attack on others"
@@ -123,7 +121,7 @@ async def _subject(wanted: Examination, target: OpenTarget) -> AsyncIterator[Sub
     limit = aiohttp.ClientTimeout(total=None, connect=wanted.patience.call)
     connector = aiohttp.TCPConnector(limit=0)
     async with (
-        TrickleServer(host=_address_towards(target.url), autocreate=False) as server,
+        TrickleServer(host=address_towards(target.url), autocreate=False) as server,
         aiohttp.ClientSession(connector=connector, timeout=limit, max_line_size=1 << 16) as session,
     ):
         bare = HttpContainer(target.url, session, wanted.patience, wanted.token)
@@ -190,21 +188,3 @@ def _input(document: Mapping[str, Any] | None) -> bytes | None:
     schema_ = document.get("input")
     made = first(schema_) if isinstance(schema_, dict) else None
     return None if made is None else json.dumps(made).encode()
-
-
-def _on_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
-def _address_towards(url: str) -> str:
-    """The address that this machine uses towards the container: where it finds its channels."""
-    if _on_loopback(url):
-        return "127.0.0.1"
-    parts = urlsplit(url)
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((parts.hostname, parts.port or 80))
-        return str(probe.getsockname()[0])
-    return "127.0.0.1"

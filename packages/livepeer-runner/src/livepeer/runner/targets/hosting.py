@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,25 +22,43 @@ LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class TargetStart:
+    """Seconds from the start of its process: to its first answer, and to the end of its setup.
+
+    Of an image also: what making the container took, before that.
+    """
+
+    answers: float
+    ready: float
+    create: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenTarget:
     """A target that answers. Where we started it, `process` may be signalled, `launch` starts it
-    once more, and `host` is the address of this machine that it can call; `image` is there where
-    it is one."""
+    once more, `host` is the address of this machine that it can call, and `start` tells how it came
+    up; `image` is there where it is one."""
 
     url: str
     process: TargetProcess | None = None
     launch: Launch | None = None
     host: str | None = None
     image: TargetImage | None = None
+    start: TargetStart | None = None
 
 
 @asynccontextmanager
 async def opened(
-    target: TargetReference, *, ready_seconds: float = READY_SECONDS, engine: str | None = None
+    target: TargetReference,
+    *,
+    ready_seconds: float = READY_SECONDS,
+    engine: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[OpenTarget]:
     """The target, running. A class is served by a process of its own, an image by a container of
     `engine` (default: docker or podman, what there is); they end with this, and also where this
-    process is killed. Raises `TargetError` where it does not come up."""
+    process is killed. `environ` is added to its environment. Raises `TargetError` where it does
+    not come up."""
     image: TargetImage | None = None
     launch: Launch
     match target.kind:
@@ -51,30 +70,39 @@ async def opened(
         case "image":
             image = await image_target(target.text, engine)
             launch = partial(image_instance, image)
-    async with launch({}) as instance:
-        await until_ready(instance, ready_seconds)
-        yield OpenTarget(instance.url, instance.process, launch, instance.host, image)
+    began = time.monotonic()
+    async with launch(environ or {}) as instance:
+        made = time.monotonic()
+        # A process starts at once; what an engine does before that is no part of the start.
+        at = began if image is None else made
+        answered, ready = await until_ready(instance, ready_seconds)
+        start = TargetStart(answered - at, ready - at, None if image is None else made - began)
+        yield OpenTarget(instance.url, instance.process, launch, instance.host, image, start)
 
 
-async def until_ready(instance: TargetInstance, seconds: float) -> None:
-    """Until it takes jobs: `/ready` is 200, or `/health` where there is no `/ready`. Raises
-    `TargetError`."""
+async def until_ready(instance: TargetInstance, seconds: float) -> tuple[float, float]:
+    """Until it takes jobs: `/ready` is 200, or `/health` where there is no `/ready`. The moments of
+    its first answer and of that one, on the clock of `time.monotonic`. Raises `TargetError`."""
+    answered: list[float] = []
     limit = aiohttp.ClientTimeout(total=5)
     try:
         async with asyncio.timeout(seconds), aiohttp.ClientSession(timeout=limit) as session:
             # In a thread: an engine may be asked.
             while await asyncio.to_thread(lambda: instance.process.returncode) is None:
                 with suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
-                    if await _is_ready(session, instance):
-                        return
+                    if await _is_ready(session, instance, answered):
+                        return answered[0], time.monotonic()
                 await asyncio.sleep(LOOK_SECONDS)
     except TimeoutError:
         raise TargetError(f"it was not ready within {seconds:g} s{instance.tail()}") from None
     raise TargetError(f"it cannot be served{instance.tail()}")
 
 
-async def _is_ready(session: aiohttp.ClientSession, instance: TargetInstance) -> bool:
+async def _is_ready(
+    session: aiohttp.ClientSession, instance: TargetInstance, answered: list[float]
+) -> bool:
     async with session.get(f"{instance.url}/ready") as answer:
+        answered.append(time.monotonic())
         if answer.status == 200:
             return True
         absent = answer.status in (404, 405)

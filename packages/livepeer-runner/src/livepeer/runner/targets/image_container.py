@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,11 +27,12 @@ RUNNING = ("docker", "podman")
 
 @dataclass(frozen=True, slots=True)
 class TargetImage:
-    """An image in an engine's store."""
+    """An image in an engine's store. `pulled`: seconds that fetching it took; None: it was here."""
 
     engine: Engine
     name: str
     config: ImageConfig
+    pulled: float | None = None
 
     @property
     def port(self) -> int:
@@ -67,15 +69,17 @@ async def image_target(name: str, engine: str | None = None) -> TargetImage:
 def _image_target(name: str, wanted: str | None) -> TargetImage:
     try:
         engine = _engine(wanted)
-        config = image_config(engine, name)
+        config, pulled = image_config(engine, name), None
         if config is None:
+            began = time.monotonic()
             pull(engine, name)
+            pulled = time.monotonic() - began
             config = image_config(engine, name)
     except EngineError as error:
         raise TargetError(f"{error}. A pipeline is named by its file or folder") from None
     if config is None:
         raise TargetError(f"{name} was pulled, and {engine.name} has no such image")
-    return TargetImage(engine, name, config)
+    return TargetImage(engine, name, config, pulled)
 
 
 def _engine(wanted: str | None) -> Engine:

@@ -1,0 +1,292 @@
+"""A report as one page: no script, nothing from elsewhere, light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from livepeer.runner.bench.figures import Figures, Slice
+from livepeer.runner.bench.lines import lines
+from livepeer.runner.bench.live.report import LiveReport, StepReport
+from livepeer.runner.bench.paste import machine, paste
+from livepeer.runner.bench.plot import Axis, Line, Plot, linear
+from livepeer.runner.bench.report import LoadReport, Report
+
+MOST_LINES = 8
+"""Of one plot: of more loads the last are shown."""
+SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
+
+
+def page(report: Report) -> str:
+    """The whole document."""
+    title = paste(report)
+    name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
+    body = [
+        f"<h1>{escape(name or report.target)}</h1>",
+        f'<p class="paste"><code>{escape(title)}</code></p>',
+        _facts(report),
+        *(plot.svg() for plot in _plots(report)),
+        _table(report),
+        "<h2>As text</h2><pre>" + escape("\n".join(lines(report))) + "</pre>",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
+        + "\n".join(part for part in body if part)
+        + "</main></body></html>\n"
+    )
+
+
+def _facts(report: Report) -> str:
+    host = report.host
+    facts = [
+        ("machine", f"{machine(host)}, {host.memory_mb:,} MB, {host.system}"),
+        ("load before", "unknown" if host.load is None else f"{host.load:g} of {host.cores} cores"),
+        ("measured", report.at),
+        ("target", report.target),
+    ]
+    if report.digest:
+        facts.append(("image", report.digest))
+    if (cold := report.cold) is not None:
+        times = (
+            ("pull", cold.pull),
+            ("create", cold.create),
+            ("answers", cold.answers),
+            ("ready", cold.ready),
+            ("first result", cold.first_result),
+        )
+        told = ", ".join(f"{name} {each:.2f} s" for name, each in times if each is not None)
+        facts.append(("cold start", told))
+    if report.live is not None and (share := report.live.share) is not None:
+        told = (
+            f"encode+decode+transport {share.transport_ms:.1f} ms of {share.total_ms:.1f} ms, "
+            f"the model {share.model_ms:.1f} ms"
+        )
+        facts.append(("glass to glass, p50", told))
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in facts)
+    return f"<dl>{rows}</dl>"
+
+
+def _plots(report: Report) -> Iterable[Plot]:
+    live = report.live
+    if live is None:
+        loads = report.loads
+        named = [(_name(load), load.curve, load.over_time, load.seconds) for load in loads]
+        yield from _latencies("Latency", "calls", named)
+        yield from _ramp_of_rates(report)
+        return
+    steps = [*([("null pipeline", live.null)] if live.null is not None else [])]
+    steps += [(_streams(step.streams), step) for step in live.steps]
+    yield from _latencies(
+        "Glass to glass",
+        "pictures",
+        [(name, step.curve, step.over_time, step.seconds) for name, step in steps],
+    )
+    yield from _ramp_of_streams(live)
+
+
+Measured = tuple[str, Sequence[tuple[float, float]], Sequence[Slice], float]
+
+
+def _latencies(what: str, of: str, found: Sequence[Measured]) -> Iterable[Plot]:
+    found = [each for each in found if each[1]][-MOST_LINES:]
+    if not found:
+        return
+    furthest = max(points[-1][0] for _, points, _, _ in found)
+    x = Axis(
+        f"share of {of}",
+        0.0,
+        _nines(furthest),
+        [(_nines(share), name) for name, share in SHARES if share <= furthest],
+    )
+    y = linear("ms", [ms for _, points, _, _ in found for _, ms in points])
+    yield Plot(
+        f"{what}: its distribution",
+        x,
+        y,
+        [
+            Line(name, [(_nines(share), ms) for share, ms in points], place)
+            for place, (name, points, _, _) in enumerate(found)
+        ],
+    )
+    bands, drawn, now = [], [], 0.0
+    for place, (name, _, slices, seconds) in enumerate(found):
+        bands.append((now, now + seconds, name))
+        drawn.append(Line(name, [(now + each.at, each.mean_ms) for each in slices], place))
+        drawn.append(Line("", [(now + each.at, each.max_ms) for each in slices], place, dots=True))
+        now += seconds
+    yield Plot(
+        f"{what}: over time (line: mean, points: longest)",
+        linear("seconds, one load after the other", [now], most=10),
+        linear("ms", [ms for line in drawn for _, ms in line.points]),
+        drawn,
+        bands=bands,
+    )
+
+
+def _nines(share: float) -> float:
+    """As far as 0.9 from 0 is 0.99 from 0.9, and so on."""
+    return -math.log10(1 - share)
+
+
+def _ramp_of_rates(report: Report) -> Iterable[Plot]:
+    verdict = report.max
+    if verdict is None:
+        return
+    which, _, bound = verdict.aim.partition("<")
+    limit = float(bound.removesuffix("ms"))
+    points = [
+        (load.rate, load.latency.percentiles[which].ms)
+        for load in report.loads
+        if load.rate is not None and which in load.latency.percentiles
+    ]
+    yield from _ramp(
+        f"Search for the highest rate with {verdict.aim}", "calls a second", which, points, limit
+    )
+
+
+def _ramp_of_streams(live: LiveReport) -> Iterable[Plot]:
+    if live.max is None or len(live.steps) < 2:
+        return
+    wanted = next((term for term in live.max.aim.split(",") if term.startswith("p")), "")
+    which, _, bound = wanted.partition("<")
+    limit = None
+    if bound:
+        number = float(bound.removesuffix("ms").removesuffix("s"))
+        limit = number if bound.endswith("ms") else number * 1000
+    else:
+        known: set[str] = set.intersection(*(set(one.latency.percentiles) for one in live.steps))
+        which = "p95" if "p95" in known else "p50"
+    points = [
+        (float(step.streams), step.latency.percentiles[which].ms)
+        for step in live.steps
+        if which in step.latency.percentiles
+    ]
+    yield from _ramp(f"More and more streams: {live.max.aim}", "streams", which, points, limit)
+
+
+def _ramp(
+    title: str, what: str, which: str, points: Sequence[tuple[float, float]], limit: float | None
+) -> Iterable[Plot]:
+    if not points:
+        return
+    # One that misses by far would press all others to the ground.
+    top = max(ms for _, ms in points) if limit is None else 3 * limit
+    held = [each for each in points if limit is None or each[1] < limit]
+    missed = [each for each in points if each not in held]
+    yield Plot(
+        title,
+        linear(what, [rate for rate, _ in points]),
+        linear(f"{which}, ms", [min(top, ms) for _, ms in points] + [limit or 0]),
+        [
+            Line("", sorted(points), 7),
+            Line("held" if limit is not None else which, held, 2, True, _told(held)),
+            *([Line("missed", missed, 1, True, _told(missed))] if missed else []),
+        ],
+        level=None if limit is None else (limit, f"{limit:g} ms"),
+    )
+
+
+def _told(points: Sequence[tuple[float, float]]) -> list[str]:
+    return [f"{rate:.4g}: {ms:.1f} ms" for rate, ms in points]
+
+
+def _table(report: Report) -> str:
+    if report.live is not None:
+        steps = [(_streams(step.streams), step) for step in report.live.steps]
+        if report.live.null is not None:
+            steps.insert(0, ("null pipeline", report.live.null))
+        heads = ("", "pictures/s", "p50", "p95", "p99", "dropped", "freezes", "CPU", "memory")
+        return _rows("Streams", heads, [[name, *_step(step)] for name, step in steps])
+    heads = ("", "calls/s", "p50", "p95", "p99", "not ok", "late", "CPU", "memory")
+    return _rows("Loads", heads, [[_name(load), *_load(load)] for load in report.loads])
+
+
+def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _load(load: LoadReport) -> list[str]:
+    bad = load.calls - load.outcomes.get("ok", 0)
+    return [
+        f"{load.throughput:.2f}",
+        *_three(load.latency),
+        f"{bad}",
+        f"{load.generator_late_ms:.1f} ms" + (" (too late)" if load.limit else ""),
+        "–" if load.usage is None else f"{load.usage.cpu:g}",
+        "–" if load.usage is None else f"{load.usage.memory_mb:.0f} MB",
+    ]
+
+
+def _step(step: StepReport) -> list[str]:
+    return [
+        f"{step.fps_out:g}",
+        *_three(step.latency),
+        f"{step.dropped_share:.1%}",
+        f"{step.freezes}" + (" (generator too slow)" if step.limit else ""),
+        "–" if step.usage is None else f"{step.usage.cpu:g}",
+        "–" if step.usage is None else f"{step.usage.memory_mb:.0f} MB",
+    ]
+
+
+def _three(found: Figures) -> list[str]:
+    return [
+        f"{found.percentiles[name].ms:.1f} ms" if name in found.percentiles else "–"
+        for name in ("p50", "p95", "p99")
+    ]
+
+
+def _name(load: LoadReport) -> str:
+    return f"{load.rate:g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
+
+
+def _streams(count: int) -> str:
+    return f"{count} stream{'s' if count != 1 else ''}"
+
+
+_LIGHT = ("#2563eb", "#dc2626", "#059669", "#b45309", "#7c3aed", "#0e7490", "#be185d", "#64748b")
+_DARK = ("#60a5fa", "#f87171", "#34d399", "#fbbf24", "#a78bfa", "#22d3ee", "#f472b6", "#94a3b8")
+STYLE = (
+    ":root{--bg:#fff;--fg:#111827;--soft:#6b7280;--line:#e5e7eb;--band:#f3f4f6;"
+    + "".join(f"--c{place}:{colour};" for place, colour in enumerate(_LIGHT))
+    + "}@media(prefers-color-scheme:dark){:root{--bg:#0f172a;--fg:#e5e7eb;--soft:#94a3b8;"
+    "--line:#334155;--band:#1e293b;"
+    + "".join(f"--c{place}:{colour};" for place, colour in enumerate(_DARK))
+    + "}}body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}"
+    "main{max-width:52rem;margin:0 auto;padding:1.5rem 1rem 3rem}h1{font-size:1.5rem;margin:0}"
+    "h2{font-size:1.1rem;margin:2rem 0 .5rem}code,pre{font:13px/1.5 ui-monospace,monospace}"
+    ".paste{background:var(--band);padding:.6rem .8rem;border-radius:.4rem;overflow-wrap:anywhere}"
+    "pre{background:var(--band);padding:.8rem;border-radius:.4rem;overflow-x:auto}"
+    "dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:1rem 0}"
+    "dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}figure{margin:1.5rem 0}"
+    "figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto;display:block}"
+    "svg text{fill:var(--soft);font:12px system-ui,sans-serif}svg text.axis{fill:var(--fg)}"
+    ".grid{stroke:var(--line)}.band{fill:var(--band)}.gap{fill:none}"
+    "line.level{stroke:var(--c1);stroke-dasharray:5 4}svg text.level{fill:var(--c1)}"
+    "polyline{fill:none;stroke-width:2;stroke-linejoin:round}"
+    + "".join(
+        f".s{place}{{stroke:var(--c{place})}}.f{place}{{fill:var(--c{place});fill-opacity:.75}}"
+        f".c{place}{{background:var(--c{place})}}"
+        for place in range(len(_LIGHT))
+    )
+    + ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.3rem 0 0;color:var(--soft)}"
+    ".legend i{display:inline-block;width:.8em;height:.8em;border-radius:.2em;margin-right:.4em}"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;width:100%;white-space:nowrap}"
+    "th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid var(--line)}"
+    "th:first-child{text-align:left}thead th{color:var(--soft);font-weight:500}"
+)

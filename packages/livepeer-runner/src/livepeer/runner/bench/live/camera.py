@@ -1,0 +1,112 @@
+"""The pictures and the sound that a measured stream is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from livepeer.runner.bench.live import marks
+
+if TYPE_CHECKING:
+    from livepeer.trickle.media import AudioFrame, VideoFrame
+
+PIECE = Fraction(1, 50)
+"""Seconds of sound in one frame."""
+LEAST_WIDTH, LEAST_HEIGHT = 160, 90
+STEP = 8
+"""Pixels that the scene moves from picture to picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What a camera takes. `pictures` and `sound` say which tracks there are."""
+
+    width: int = 1280
+    height: int = 720
+    fps: float = 30.0
+    pictures: bool = True
+    sound: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what no encoder takes, or whose number could not be read."""
+        if not (LEAST_WIDTH <= self.width <= 7680 and LEAST_HEIGHT <= self.height <= 4320):
+            raise ValueError(
+                f"{self.width}x{self.height}: pictures have {LEAST_WIDTH}x{LEAST_HEIGHT} to "
+                "7680x4320 pixels, so that their numbers can be read"
+            )
+        if self.width % 2 or self.height % 2:
+            raise ValueError(f"{self.width}x{self.height}: 4:2:0 video has even sizes only")
+        if not 1 <= self.fps <= 240:
+            raise ValueError(f"{self.fps:g}: a camera takes 1 to 240 pictures a second")
+
+    @property
+    def rate(self) -> Fraction:
+        """Pictures a second, exact: 29.97 is 30000/1001."""
+        whole = Fraction(self.fps).limit_denominator(1)
+        ntsc = Fraction(round(self.fps * 1.001) * 1000, 1001)
+        return ntsc if abs(float(ntsc) - self.fps) < abs(float(whole) - self.fps) else whole
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}@{self.fps:g}" if self.pictures else "sound"
+
+
+class Camera:
+    """A textured scene that moves, so that an encoder has work; each picture has its number."""
+
+    def __init__(self, shot: Shot) -> None:
+        import numpy as np
+
+        self.shot = shot
+        width, height = shot.width, shot.height
+        y, x = np.mgrid[0:height, 0 : width * 2]
+        grain = np.random.default_rng(7).normal(0, 3, (height, width * 2))
+        scene = 120 + 50 * np.sin(x / 37) * np.cos(y / 23) + 30 * np.sin((x + 2 * y) / 11) + grain
+        self._luma = scene.clip(marks.BLACK, marks.WHITE).astype(np.uint8)
+        self._colour = np.full((height // 2, width), marks.NEUTRAL, np.uint8)
+        self._click, self._piece = marks.click(), round(PIECE * marks.RATE)
+
+    def items(self) -> Iterator[tuple[Fraction, int | None, VideoFrame | AudioFrame]]:
+        """Without end, in the order of their times: the time, a picture's index, and the frame."""
+        index = piece = 0
+        while True:
+            shown, heard = index / self.shot.rate, piece * PIECE
+            if self.shot.pictures and (not self.shot.sound or shown <= heard):
+                yield shown, index, self.picture(index)
+                index += 1
+            else:
+                yield heard, None, self.sound(piece)
+                piece += 1
+
+    def picture(self, index: int) -> VideoFrame:
+        """With the number `index`, modulo 65,536, drawn in."""
+        import numpy as np
+
+        from livepeer.trickle.media import VideoFrame
+
+        width, height = self.shot.width, self.shot.height
+        at = index * STEP % width
+        whole = np.empty((height * 3 // 2, width), np.uint8)
+        whole[:height] = self._luma[:, at : at + width]
+        whole[height:] = self._colour
+        frame = VideoFrame.from_ndarray(whole, "yuv420p", time=index / self.shot.rate)
+        marks.draw(frame.planes, index % marks.NUMBERS)
+        return frame
+
+    def sound(self, piece: int) -> AudioFrame:
+        """Silence, with a click in the middle of one piece in each second."""
+        import numpy as np
+
+        from livepeer.trickle.media import AudioFrame
+
+        samples: Any = np.zeros(self._piece, np.float32)
+        if piece * PIECE % Fraction(marks.CLICK_EVERY) == Fraction(1, 2):
+            begin = (self._piece - len(self._click)) // 2
+            samples[begin : begin + len(self._click)] = self._click
+        return AudioFrame.from_ndarray(samples, rate=marks.RATE, time=piece * PIECE)
+
+
+def clicked(second: int) -> float:
+    """The time of the middle of a click, on the camera's clock."""
+    return second * marks.CLICK_EVERY + 0.5 + float(PIECE) / 2

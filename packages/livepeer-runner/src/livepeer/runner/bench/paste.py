@@ -1,0 +1,81 @@
+"""One line that an operator can paste: what a pipeline bears on this machine, and what it takes."""
+
+from __future__ import annotations
+
+import re
+
+from livepeer.runner.bench.report import Host, Report
+
+DIGEST = 12
+"""Letters of an image's digest."""
+
+
+def paste(report: Report) -> str:
+    """`sentiment 1.0.0 @sha256:0a1b2c3d4e5f on 2x EPYC: 61 req/s at p99 < 100 ms; cold 2.1 s; 380
+    MB`, with what there is."""
+    name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
+    if report.digest:
+        name += f" @{report.digest[: len('sha256:') + DIGEST]}…"
+    parts = [part for part in (_bears(report), _cold(report), _memory(report)) if part]
+    return f"{name or report.target} on {machine(report.host)}: {'; '.join(parts)}"
+
+
+def machine(host: Host) -> str:
+    """Cores and the processor's own name, without what every name has: `2×EPYC`."""
+    words = re.sub(r"\((R|TM|tm)\)|@.*|\b(CPU|Processor|AMD|Intel|Xeon\b(?= ))", " ", host.cpu)
+    words = re.sub(r"\b\d+-Core\b", " ", words)
+    return f"{host.cores}×{' '.join(words.split()) or host.cpu}"
+
+
+def _bears(report: Report) -> str:
+    if report.live is not None:
+        return _streams(report)
+    if report.max is not None and report.max.rate is not None:
+        return f"{report.max.rate:.3g} req/s at {_aim(report.max.aim)}"
+    measured = [load for load in report.loads if not load.limit] or report.loads
+    if not measured:
+        return ""
+    best = max(measured, key=lambda load: load.throughput)
+    told = f"{best.throughput:.3g} req/s"
+    for share in ("p99", "p95", "p50"):
+        if (seen := best.latency.percentiles.get(share)) is not None:
+            told += f", {share} {seen.ms:.3g} ms"
+            break
+    return f"{told} (the generator was the limit)" if best.limit else told
+
+
+def _streams(report: Report) -> str:
+    live = report.live
+    assert live is not None
+    count = live.max.streams if live.max is not None else None
+    step = next((each for each in live.steps if each.streams == count), None)
+    if step is None:
+        return f"not one stream of {live.picture}"
+    told = f"{count} stream{'s' if count != 1 else ''} of {live.picture}"
+    for share in ("p99", "p95", "p50"):
+        if (seen := step.latency.percentiles.get(share)) is not None:
+            told += f" at {share} {seen.ms:.3g} ms"
+            break
+    if live.share is not None:
+        told += (
+            f", encode+decode+transport {live.share.transport_ms:.3g} ms of "
+            f"{live.share.total_ms:.3g} ms"
+        )
+    return told
+
+
+def _aim(aim: str) -> str:
+    return re.sub(r"<([\d.]+)", r" < \1 ", aim)
+
+
+def _cold(report: Report) -> str:
+    return f"cold {report.cold.first_result:.1f} s" if report.cold is not None else ""
+
+
+def _memory(report: Report) -> str:
+    usages = [load.usage for load in report.loads]
+    usages += [step.usage for step in report.live.steps] if report.live is not None else []
+    used = [each for each in usages if each is not None]
+    told = f"{max(one.memory_mb for one in used):.0f} MB" if used else ""
+    gpus = [one.gpu_memory_mb for one in used if one.gpu_memory_mb is not None]
+    return f"{told}, GPU {max(gpus):.0f} MB" if gpus else told
