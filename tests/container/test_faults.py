@@ -34,8 +34,25 @@ pytestmark = [pytest.mark.container, pytest.mark.slow]
         pytest.param(
             "",
             "no-such-package-of-anybody",
-            ["no-such-package-of-anybody", "See `python` in livepeer.yaml"],
-            id="pip",
+            ["livepeer.yaml:2:", "no-such-package-of-anybody", "See `python` in livepeer.yaml"],
+            id="no package",
+        ),
+        pytest.param(
+            "",
+            "torch==1.12.1",
+            ["livepeer.yaml:2:", f"torch has no wheel for Python {VERSION}", "3.10"],
+            id="no wheel",
+        ),
+        pytest.param(
+            "",
+            "netifaces==0.11.0",  # as source alone, in C
+            [
+                "warning: netifaces (livepeer.yaml:2:",
+                "gcc",
+                "It comes from livepeer.yaml: python.requirements, python.packages.",
+                "build-essential",
+            ],
+            id="no compiler",
         ),
     ],
 )

@@ -247,3 +247,23 @@ def test_a_step_is_traced_to_the_line_that_caused_it(step: str, cause: str | Non
         "python:3.12-slim", "p:C", system=("flite",), wheels=True, prepare=True
     )
     assert dockerfile.cause(dockerfile.render(plan), step) == cause
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("error: [Errno 2] No such file or directory: 'gcc'", "build-essential"),
+        ("/bin/sh: 1: cmake: not found", "build-essential"),
+        ("error: command '/usr/bin/x86_64-linux-gnu-gcc' failed", "build-essential"),
+        ("CMake Error: CMAKE_CXX_COMPILER not set", "build-essential"),
+        ("OSError: [Errno 28] No space left on device", "disk is full"),
+        ("this base has Python 3.11, python.version is 3.12", "python.version"),
+        ('at STEP "RUN ... sys.exit("this base has Python %d.%d" % v)": exit status 1', None),
+        ("E: Unable to locate package no-such", "no package of that name"),
+        ("/bin/sh: apt-get: not found", "no Debian"),
+        ("ValueError: the hub is closed", None),
+    ],
+)
+def test_what_to_do_is_told_by_what_a_step_said(said: str, told: str | None) -> None:
+    found = dockerfile.advice(f"building\n{said}\n")
+    assert found is None if told is None else told in str(found)

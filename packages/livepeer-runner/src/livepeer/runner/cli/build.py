@@ -164,7 +164,7 @@ def run(
     if (why := engine.reproducible) is not None:
         note(f"not reproducible with this builder: {why}")
     with shown(tag, verbose) as say:
-        result = packaging.build(
+        return packaging.build(
             project,
             engine,
             tag,
@@ -173,10 +173,8 @@ def run(
             secrets=values,
             cache=cache,
             say=say,
+            warn=lambda text: note(f"warning: {text}"),
         )
-    for warning in result.warnings:
-        note(f"warning: {warning}")
-    return result
 
 
 @contextmanager

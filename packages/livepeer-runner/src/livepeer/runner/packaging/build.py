@@ -16,10 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from livepeer.runner.packaging import dockerfile, requirements
+from livepeer.runner.packaging import contradictions, dockerfile, requirements
 from livepeer.runner.packaging.engine import Built, Engine, EngineError, StepFailed
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.project import Project, ProjectError
+from livepeer.runner.packaging.requirements import RequirementsError
 
 PLATFORM = "linux/amd64"
 OWN = ".livepeer"
@@ -49,7 +50,6 @@ class Result:
     labels: dict[str, str]
     schema: dict[str, Any]
     locked: requirements.Locked
-    warnings: tuple[str, ...]
 
 
 @contextmanager
@@ -73,9 +73,12 @@ def context(
         folder = Path(name)
         (folder / "wheels").mkdir()
         wheels = requirements.wheels(folder / "wheels", sdk)
-        locked = requirements.lock(project, wheels, platform=platform, anew=not cache)
-        if wrong := requirements.contradictions(project, locked.versions):
-            raise ProjectError("; ".join(wrong))
+        try:
+            locked = requirements.lock(project, wheels, platform=platform, anew=not cache)
+        except RequirementsError as error:
+            raise RequirementsError(contradictions.explained(project, str(error))) from error
+        if wrong := contradictions.refused(project, locked):
+            raise ProjectError("\n".join(wrong))
         manifest = project.manifest
         plan = dockerfile.ImagePlan(
             base=base_image(project),
@@ -84,7 +87,7 @@ def context(
             system=manifest.system.packages,
             wheels=bool(wheels),
             prepare=manifest.prepare,
-            gpu=manifest.cuda is not None or requirements.needs_gpu_libraries(locked.versions),
+            gpu=manifest.cuda is not None or locked.has_cuda or project.constant("gpu") is True,
             secrets=secrets,
         )
         text = dockerfile.render(plan)
@@ -100,8 +103,7 @@ def context(
         if not wheels:
             folder.joinpath("wheels").rmdir()
         make_readable(folder)
-        warnings = requirements.warnings(project, locked.versions)
-        yield Prepared(folder, text, locked, tuple(warnings))
+        yield Prepared(folder, text, locked, tuple(contradictions.warnings(project, locked)))
 
 
 def build(
@@ -114,14 +116,18 @@ def build(
     secrets: Mapping[str, str] | None = None,
     cache: bool = True,
     say: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """Build, ask the image for its schema, and label it. Raises `ProjectError`,
+    """Build, ask the image for its schema, and label it. `warn` gets what is probably not meant,
+    before the build, and `say` each line of the engine's. Raises `ProjectError`,
     `RequirementsError`, `EngineError` and its `StepFailed`."""
     secrets = secrets or {}
     epoch = _epoch(project.folder)
     with context(
         project, platform=platform, sdk=sdk, secrets=tuple(secrets), cache=cache
     ) as prepared:
+        for text in prepared.warnings:
+            warn(text)
         # By its content: the name stands in the history of the image that is made from it.
         unlabelled = f"localhost/livepeer-build:{_hash(prepared.folder)}"
         try:
@@ -152,7 +158,7 @@ def build(
         )
         engine.rename(unlabelled, f"localhost/livepeer-build:{slug(project.folder.name)}")
         image = Built(labelled.id, built.seconds + labelled.seconds, built.reused, built.steps)
-        return Result(tag, image, labels, schema, prepared.locked, prepared.warnings)
+        return Result(tag, image, labels, schema, prepared.locked)
 
 
 def base_image(project: Project) -> str:

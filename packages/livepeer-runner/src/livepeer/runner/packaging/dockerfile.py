@@ -132,7 +132,14 @@ _ADVICE = (
         r"python: (?:command )?not found|\"python\": executable file|No module named (?:'|\")?pip",
         "The base needs Python with pip: leave `base` away, or name one that has them",
     ),
-    (r"this base has Python", "Write that version as `python.version`, or name another base"),
+    # With its number: engines repeat the step, in which the text stands without.
+    (r"this base has Python \d", "Write that version as `python.version`, or name another base"),
+    (
+        r"(?:No such file or directory: |command |execute )'[^']*(?:gcc|g\+\+|cc|clang|make)'"
+        r"|(?:gcc|g\+\+|cc|clang|make): (?:command )?not found|CMAKE_CX*_COMPILER",
+        "A package is built from its source: the base needs what it is built with, such as "
+        "`system: {packages: [build-essential]}`; or take a version of it that has a wheel",
+    ),
     (r"apt-get: (?:command )?not found", "The base is no Debian: leave `system.packages` away"),
     (r"Unable to locate package", "The base's Debian has no package of that name"),
     (

@@ -26,6 +26,8 @@ FIRST_WITHOUT_BUILDKIT = 23
 """The first version of Docker's client that needs buildx to ask the daemon's BuildKit."""
 TAIL = 40
 """Lines of a failing step that are shown."""
+STEP_LENGTH = 120
+"""Characters of the step itself."""
 
 _STEP = re.compile(
     r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )? *\d+/\d+\] (?P<two>.+)$"
@@ -46,7 +48,8 @@ class StepFailed(EngineError):
     of `livepeer.yaml` that it stands for."""
 
     def __init__(self, step: str, output: str, cause: str | None = None) -> None:
-        super().__init__(f"the step `{step}` failed" if step else "the build failed")
+        shown = step if len(step) <= STEP_LENGTH else f"{step[:STEP_LENGTH]}…"
+        super().__init__(f"the step `{shown}` failed" if step else "the build failed")
         self.step = step
         self.output = output
         self.cause = cause
@@ -257,7 +260,9 @@ class Engine:
         finally:
             process.stdout.close()
         if code != 0:
-            raise StepFailed(step, "\n".join(last))
+            # Engines repeat the whole step below its output.
+            own = [line for line in last if not step or step not in line]
+            raise StepFailed(step, "\n".join(own))
         return steps, reused
 
     def _checked(self, command: list[str], seconds: float) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from livepeer.runner.packaging.ignore import Ignored
 from livepeer.runner.packaging.load import Reference, locate
-from livepeer.runner.packaging.manifest import Manifest
+from livepeer.runner.packaging.manifest import Manifest, Python
 
 MOST_FILES = 10_000
 LARGEST_SOURCE = 1024 * 1024
@@ -57,7 +58,9 @@ class Project:
         folder = reference.folder
         module = reference.file.relative_to(folder)
         served = f"{reference.module}:{reference.name}" if reference.name else _path(module)
-        manifest = reference.manifest or Manifest(pipeline=f"{reference.module}:Pipeline")
+        manifest = reference.manifest or Manifest(
+            pipeline=f"{reference.module}:Pipeline", python=Python(requirements=_beside(folder))
+        )
         files = sorted(_files(reference, manifest))
         if len(files) > MOST_FILES:
             raise ProjectError(f"{folder} gives {len(files)} files: narrow `include`")
@@ -102,6 +105,17 @@ class Project:
         else:
             digest.update("\n".join(parts).encode())
         return digest.hexdigest()
+
+
+def _beside(folder: Path) -> str | None:
+    """The file with its packages, where no `livepeer.yaml` names one."""
+    if (folder / "requirements.txt").is_file():
+        return "requirements.txt"
+    try:
+        told = tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("project")
+    except (OSError, ValueError):
+        return None
+    return "pyproject.toml" if isinstance(told, dict) and "dependencies" in told else None
 
 
 def _path(file: Path) -> str:

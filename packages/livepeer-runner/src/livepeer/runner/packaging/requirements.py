@@ -25,6 +25,11 @@ LOCK_SECONDS = 24 * 3600.0
 
 _NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
+_NEEDED_BY = re.compile(r"#(?: +via)? +(?!via$)([a-z0-9][a-z0-9._-]*)(?:\[[^]]*\])?$", re.MULTILINE)
+"""Of uv's comments below a package: `# via numpy`, or a line for each."""
+_FROM_SOURCE = "# only as source: "
+_WITHOUT_WHEEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==\S+ has no (?:usable )?wheels")
+
 _OTHER_FILES = re.compile(rb"^\s*(?:-[rce]|--(?:req|con|edit)|[./])|file:", re.MULTILINE)
 
 
@@ -39,6 +44,15 @@ class Locked:
     others: str
     sdk: str
     versions: dict[str, str]
+    wanted_by: dict[str, tuple[str, ...]]
+    """Packages that need each of them; none for what the author has written down."""
+    from_source: str | None
+    """One that has no wheel for the image's Python; None where all have."""
+
+    @property
+    def has_cuda(self) -> bool:
+        """Whether CUDA comes with the packages."""
+        return any(name.startswith("nvidia-") for name in self.versions)
 
 
 def uv() -> list[str]:
@@ -115,15 +129,9 @@ def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = Fa
     lines = [f"livepeer-runner=={metadata.version('livepeer-runner')}", *python.packages]
     inputs = [wheel.name.encode() + wheel.read_bytes() for wheel in wheels]
     inputs += [line.encode() for line in lines]
-    if python.requirements is not None:
-        file = project.folder / python.requirements
-        lines.append(f"-r {file}")
-        inputs.append(file.read_bytes())
-        # Of files that it names in turn nothing is known here.
-        anew = anew or _OTHER_FILES.search(inputs[-1]) is not None
     command = [
         *uv(),
-        *("pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+        *("pip", "compile", "--quiet", "--generate-hashes", "--no-header"),
         *("--python-version", python.version),
         *("--python-platform", f"{_machine(platform)}-manylinux_2_28"),
     ]
@@ -131,51 +139,48 @@ def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = Fa
     inputs += [f"{k}={v}".encode() for k, v in sorted(os.environ.items()) if k.startswith("UV_")]
     if wheels:
         command += ["--find-links", str(wheels[0].parent)]
+    command.append("-")
+    if python.requirements is not None:
+        file = project.folder / python.requirements
+        command.append(str(file))
+        inputs.append(file.read_bytes())
+        # Of files that it names in turn nothing is known here.
+        anew = anew or _OTHER_FILES.search(inputs[-1]) is not None
 
     def resolve() -> bytes:
-        return _run([*command, "-"], RESOLVE_SECONDS, "\n".join(lines)).encode()
+        text = _run(command, RESOLVE_SECONDS, "\n".join(lines))
+        return f"{text}{_FROM_SOURCE}{_from_source(command, text)}\n".encode()
 
     text = reuse("lock", key(inputs), resolve, seconds=LOCK_SECONDS, anew=anew).decode()
-    entries = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
+    text, _, built = text.rpartition(_FROM_SOURCE)
     own: list[str] = []
     others: list[str] = []
-    for entry in entries:
+    wanted_by: dict[str, tuple[str, ...]] = {}
+    for entry in re.split(r"\n(?=[A-Za-z0-9])", text.strip()):
         if entry.startswith("--"):
             continue  # --find-links and --index-url: places of this machine
-        (own if entry.partition("==")[0] in SDK else others).append(entry)
+        kept = [line for line in entry.splitlines() if not line.lstrip().startswith("#")]
+        name = entry.partition("==")[0].lower()
+        (own if name in SDK else others).append("\n".join(kept))
+        wanted_by[name] = tuple(_NEEDED_BY.findall(entry))
     versions = {name.lower(): version for name, version in _NAME.findall(text)}
-    return Locked("\n".join(others) + "\n", "\n".join(own) + "\n", versions)
+    return Locked(
+        "\n".join(others) + "\n", "\n".join(own) + "\n", versions, wanted_by, built.strip() or None
+    )
 
 
-def contradictions(project: Project, versions: dict[str, str]) -> list[str]:
-    """What is wrong with the packages together, before hours are spent on it."""
-    found = []
-    if "onnxruntime" in versions and "onnxruntime-gpu" in versions:
-        found.append(
-            "onnxruntime and onnxruntime-gpu are both installed, and the one that comes last wins: "
-            "keep one (a package of yours may bring the other)"
+def _from_source(command: list[str], locked: str) -> str:
+    """The name of one that is there as source alone; empty where there is none. uv takes these
+    without a word, and the image's build ends where it has no compiler for them."""
+    pins = "\n".join(f"{name}=={version}" for name, version in _NAME.findall(locked))
+    try:
+        _run(
+            [*command[: command.index("-")], "--no-build", "--no-deps", "-"], RESOLVE_SECONDS, pins
         )
-    if "onnxruntime-gpu" in versions and not needs_gpu_libraries(versions):
-        found.append(
-            "onnxruntime-gpu without its CUDA libraries runs on the CPU, silently: write "
-            "onnxruntime-gpu[cuda,cudnn]"
-        )
-    return found
-
-
-def warnings(project: Project, versions: dict[str, str]) -> list[str]:
-    """What is probably not meant."""
-    if "torch" in versions and needs_gpu_libraries(versions) and not project.constant("gpu"):
-        return [
-            "torch comes with 2 GB of CUDA, but the class does not say `gpu = True`: take it from "
-            "https://download.pytorch.org/whl/cpu, or say so"
-        ]
-    return []
-
-
-def needs_gpu_libraries(versions: dict[str, str]) -> bool:
-    """Whether CUDA comes with the packages."""
-    return any(name.startswith("nvidia-") for name in versions)
+    except RequirementsError as error:
+        found = _WITHOUT_WHEEL.search(str(error))
+        return found[1] if found else ""
+    return ""
 
 
 def _machine(platform: str) -> str:
