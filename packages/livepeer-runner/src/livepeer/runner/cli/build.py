@@ -91,10 +91,13 @@ def build(
     """
     from livepeer.runner.packaging import build as packaging
     from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.load import locate
     from livepeer.runner.packaging.project import Project
 
     with explained():
-        project = Project.find(pipeline)
+        reference = locate(pipeline)
+        project = Project.of(reference)
+        options.checked(reference)
         name = packaging.image_name(project, tag)
         if dry_run or eject is not None:
             with packaging.context(

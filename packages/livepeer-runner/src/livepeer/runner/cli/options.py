@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from livepeer.runner.author.pipeline import PipelineBase
+    from livepeer.runner.packaging.load import Reference
 
 Target = Annotated[
     str | None,
@@ -43,12 +44,33 @@ def explained() -> Iterator[None]:
         fail("\n".join(error.problems), code=2)
 
 
-def pipeline(target: str | None) -> type[PipelineBase]:
+def pipeline(target: str | Reference | None) -> type[PipelineBase]:
     """The class that the command was given, or the end of the command."""
     from livepeer.runner.packaging.load import load
 
     with explained():
         return load(target)
+
+
+def checked(reference: Reference, *, stop: bool = True) -> None:
+    """Show once what the text of a pipeline shows to be wrong with it. With `stop` an error ends
+    the command."""
+    from livepeer.runner.check import check_source
+
+    findings = check_source(reference)
+    if not findings.errors and not findings.warnings:
+        return
+    from livepeer.runner.check.report import plain
+
+    for one in (*findings.errors, *findings.warnings):
+        note(plain(one))
+    if stop and findings.errors:
+        count = len(findings.errors)
+        what = "1 mistake keeps" if count == 1 else f"{count} mistakes keep"
+        fail(
+            f"{what} it from running",
+            hint=f"livepeer explain {findings.errors[0].code} says more.",
+        )
 
 
 def extra_dev(command: str, *modules: str) -> None:

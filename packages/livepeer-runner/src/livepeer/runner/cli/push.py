@@ -77,6 +77,7 @@ def push(
     from livepeer.runner.packaging import signing
     from livepeer.runner.packaging.deploy import FORMS
     from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.load import locate
     from livepeer.runner.packaging.lockfile import LockError
     from livepeer.runner.packaging.project import Project
     from livepeer.runner.packaging.registry.answers import NotAllowed, RegistryError
@@ -85,7 +86,9 @@ def push(
     if print_ is not None and print_ not in FORMS:
         raise typer.BadParameter(f"say {', '.join(FORMS)}", param_hint="--print")
     with building.explained():
-        project = Project.find(pipeline)
+        place = locate(pipeline)
+        project = Project.of(place)
+        options.checked(place)
         try:
             if sign is not None:
                 signing.check(sign)

@@ -68,18 +68,19 @@ def serve(
         port=settings.port if port is None else port,
     )
     options.free_port(settings.host, settings.port, "--port")
+    with options.explained():
+        from livepeer.runner.packaging.load import locate
+
+        reference = locate(pipeline)
+    options.checked(reference, stop=not reload)
     if reload:
         options.extra_dev("livepeer serve --reload", "watchfiles")
         from livepeer.runner.cli.reload import serve_reloading
 
-        with options.explained():
-            from livepeer.runner.packaging.load import locate
-
-            reference = locate(pipeline)
         raise typer.Exit(asyncio.run(serve_reloading(reference, settings.host, settings.port)))
     from livepeer.runner.serving import server
 
-    cls = options.pipeline(pipeline)
+    cls = options.pipeline(reference)
     try:
         server.serve(cls, settings)
     except SystemExit as error:

@@ -177,7 +177,7 @@ def not_awaited(cls: PipelineSource) -> Iterator[SourceFinding]:
                 yield cls.source.finding(
                     node,
                     "not_awaited",
-                    "error",
+                    "warning",
                     f"{spelt}() is not awaited in {cls.name}.{method.name}: it never runs",
                     f"write `await {spelt}(...)`" + ("" if made else " in an `async def`"),
                 )

@@ -30,13 +30,13 @@ def missing_files(cls: PipelineSource, image: frozenset[Path] | None) -> Iterato
             if found is None:
                 continue
             path = folder / found
-            if not path.exists():
+            if not path.exists() and not Path(found).exists():
                 if any(PurePosixPath(found).name in text for text in fetched):
                     continue
                 yield cls.source.finding(
                     node,
                     "weights_missing",
-                    "error",
+                    "warning",
                     f"{cls.name}.{name} loads {found!r}, which is not beside "
                     f"{cls.source.path.name}",
                     "put it there; or fetch it in `@classmethod def prepare_models(cls)` into "

@@ -46,7 +46,7 @@ def _lost(cls: PipelineSource, method: Function, node: ast.AST) -> SourceFinding
     return cls.source.finding(
         node,
         "result_not_returned",
-        "error",
+        "warning",
         f"{cls.name}.{method.name} ends here without a result: its caller gets an error",
         "return a value on every path, or raise errors.InvalidInput or errors.PipelineError",
     )
@@ -147,7 +147,7 @@ def not_json(cls: PipelineSource) -> Iterator[SourceFinding]:
                     yield cls.source.finding(
                         node,
                         "output_not_json",
-                        "error",
+                        "warning",
                         f"{cls.name}.{name} gives {what}, which JSON has no form for",
                         "give text, numbers, lists, objects or a BaseModel; a picture or a sound "
                         "as Image or Audio of livepeer.runner",

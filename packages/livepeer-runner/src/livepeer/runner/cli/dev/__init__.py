@@ -89,6 +89,8 @@ def dev(
         from livepeer.runner.packaging.load import locate
 
         references = [locate(each) for each in pipelines or (None,)]
+    for reference in references:
+        options.checked(reference, stop=False)  # saving a file may mend it
     from livepeer.runner.cli.dev.call import ClientCall, find_client
     from livepeer.runner.cli.dev.session import Ports, run
 
