@@ -11,7 +11,7 @@ from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.schemas import Schemas
-from livepeer.client.payments import signer_for
+from livepeer.client.payments.wallet import Wallet, signer_for
 
 from .replay import live_caller
 from .replay.caller import Played, replay
@@ -107,7 +107,7 @@ async def play_live() -> dict[tuple[str, str], list[str | None] | Mismatch]:
                 max_retries=0,
             )
             trust = TlsPolicy(config.tls)
-            dispatcher = Dispatcher(config, trust, signer_for(config, trust))
+            dispatcher = Dispatcher(config, trust, Wallet(config, trust, signer_for(config, trust)))
             pools = Pools()
             hosts = frozenset({"orch"})  # where the recorded channels are
             calls = LiveCalls(dispatcher, Schemas(dispatcher), pools, trust, hosts)

@@ -33,7 +33,7 @@ def test_a_local_key_leaves_the_recursion_limit_as_it_was() -> None:
     script = (
         "import json, sys\n"
         "before = sys.getrecursionlimit()\n"
-        "from livepeer.client.payments import LocalKey\n"
+        "from livepeer.client.payments.local_key import LocalKey\n"
         f"LocalKey({KEY!r})\n"
         "assert sys.getrecursionlimit() == before\n"
         "try: json.loads('[' * 100_000)\n"

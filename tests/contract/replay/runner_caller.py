@@ -29,7 +29,9 @@ from livepeer.client.network.live_runner import LiveRunners
 from livepeer.client.network.reservations import Reservations
 from livepeer.client.network.roads import Candidate
 from livepeer.client.network.runner_lists import RunnerLists
-from livepeer.client.payments import Unsigned
+from livepeer.client.payments.budget import Budget
+from livepeer.client.payments.signer import Unsigned
+from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.discovery import OpenApp, ReservedPlace, RunnerEntry
 
 from .http1 import LAST_CHUNK, chunk, head
@@ -134,8 +136,9 @@ class _Client:
         self._base = f"http://{server.address}"
         config = Config.resolve(orch_url=self._base, max_retries=0, environ={})
         self._trust = TlsPolicy(config.tls)
-        dispatcher = Dispatcher(config, self._trust, Unsigned())
-        self._calls = AppCalls(dispatcher, pools, self._trust)
+        self._wallet = Wallet(config, self._trust, Unsigned())
+        dispatcher = Dispatcher(config, self._trust, self._wallet)
+        self._calls = AppCalls(dispatcher, pools, self._trust, Budget())
         self._reservations = Reservations(self._trust)
 
     async def begin(self, sent: Step, path: str, values: Values, pieces: list[Step]) -> _Call:
@@ -170,7 +173,7 @@ class _Client:
         if path == "/discovery":
             return await RunnerLists(self._trust).get(http, self._base, deadline)
         if _RESERVE.fullmatch(path):
-            to = Candidate(self._base, LiveRunners(self._trust))
+            to = Candidate(self._base, LiveRunners(self._trust, self._wallet))
             entry = RunnerEntry("app", "persistent", path, 1)
             return await self._reservations.reserve(http, entry, "app", to, deadline)
         if match := _STOP.fullmatch(path):

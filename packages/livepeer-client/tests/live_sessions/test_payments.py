@@ -12,29 +12,13 @@ import pytest
 from livepeer.client import Gateway, PaymentRequiredError, SessionEndedError
 from livepeer.client.live import outage as live_outage
 from livepeer.client.live import payments as live_payments
-from livepeer.client.payments import Unsigned
+from livepeer.client.payments.byoc import STREAM_SECONDS
 from livepeer.client.testing import ScriptedOrchestrator, reply
 from livepeer.trickle import TrickleServer
 
 Start = Callable[..., Any]
 LIMIT = 20.0
 PRICE = {"pricePerUnit": 7, "pixelsPerUnit": 1}
-
-
-class Payer(Unsigned):
-    """Pays with what a server signs, as a signer that can will do."""
-
-    can_pay = True
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    async def payment(self, http: Any, job: Any, offer: Any, deadline: Any) -> dict[str, str]:
-        body = json.dumps({"price": str(offer.price), "token": dict(offer.token)}).encode()
-        answer = await http.fetch("POST", self.url, ssl=True, deadline=deadline, body=body)
-        if answer.status != 200:
-            raise PaymentRequiredError("the signer has no balance left", status=answer.status)
-        return {"Livepeer-Payment": answer.body.decode()}
 
 
 @pytest.fixture
@@ -73,35 +57,34 @@ def live(gw: Gateway) -> Any:
     return gw.live("tint", publish=False, subscribe=False, data=False)
 
 
-@pytest.fixture
-async def signer(start: Start, monkeypatch: pytest.MonkeyPatch) -> ScriptedOrchestrator:
-    server: ScriptedOrchestrator = await start()
-    server.other = lambda _: reply(f"ticket-{len(server.others)}", content_type="text/plain")
-    monkeypatch.setattr("livepeer.client.engine.signer_for", lambda *_: Payer(server.url))
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.05)
     monkeypatch.setattr(live_outage, "PAUSE", 0.02)
-    return server
 
 
 async def test_it_is_paid_for_with_its_start_and_again_and_again_by_fresh_tokens(
-    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator
+    start: Start, channels: TrickleServer, payer: Any
 ) -> None:
     answers = [reply(b"", 500)]  # a payment that does not get through is made again
 
     def payment() -> list[Any]:
         return answers.pop() if answers else reply(b"")
 
-    orch = await start(price=PRICE, other=orchestrator(channels, payment))
+    orch = await start(
+        price=PRICE, ticket_params=payer.params, other=orchestrator(channels, payment)
+    )
     async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw) as session:
         payments = await paid(orch, 4)
         assert session.ended is None
     started = next(each for each in orch.others if each.path == "/ai/stream/start")
-    sent = [each.headers["livepeer-payment"] for each in (started, *payments)]
-    assert sent[:5] == [f"ticket-{n}" for n in range(1, 6)]
+    assert all(each.headers["livepeer-payment"] for each in (started, *payments))
     assert len(orch.tokens) >= 5  # the price and the ticket parameters may change
     for each in payments:
         assert json.loads(each.job["request"]) == {"stream_id": session.stream_id}
-    assert signer.others[0].json()["price"] == "7"
+        assert session.spent == gw.spent() == len(payer.orders) * payer.ticket
+    # 60 seconds that are wanted, a debit of 23, and the time until the next payment.
+    assert {(each.kind, each.units) for each in payer.orders} == {("units", STREAM_SECONDS)}
     count = len([each for each in orch.others if each.path == "/ai/stream/payment"])
     await asyncio.sleep(0.3)
     assert len(await paid(orch, 0)) == count  # nobody pays for a stream that is over
@@ -109,14 +92,16 @@ async def test_it_is_paid_for_with_its_start_and_again_and_again_by_fresh_tokens
 
 @pytest.mark.parametrize("who", ["signer", "orchestrator"])
 async def test_a_stream_that_cannot_be_paid_for_any_longer_ends_and_says_so(
-    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator, who: str
+    start: Start, channels: TrickleServer, payer: Any, who: str
 ) -> None:
     refused = reply("insufficient balance\n", 402, "text/plain")
     answer = refused if who == "orchestrator" else reply(b"")
-    orch = await start(price=PRICE, other=orchestrator(channels, lambda: answer))
+    orch = await start(
+        price=PRICE, ticket_params=payer.params, other=orchestrator(channels, lambda: answer)
+    )
     async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw) as session:
         if who == "signer":
-            signer.other = lambda _: reply("no", 483)
+            payer.refusal = PaymentRequiredError("the signer has no balance left")
         why = await asyncio.wait_for(session.wait(), LIMIT)
         assert "cannot be paid for" in why and "balance" in why
         with pytest.raises(SessionEndedError, match="cannot be paid for"):
@@ -124,11 +109,11 @@ async def test_a_stream_that_cannot_be_paid_for_any_longer_ends_and_says_so(
 
 
 async def test_a_free_stream_is_not_paid_for(
-    start: Start, channels: TrickleServer, signer: ScriptedOrchestrator
+    start: Start, channels: TrickleServer, payer: Any
 ) -> None:
     orch = await start(other=orchestrator(channels, lambda: reply(b"")))
     async with Gateway(orch_url=orch.url, trickle_hosts="127.0.0.1") as gw, live(gw):
         await asyncio.sleep(0.3)
     assert not await paid(orch, 0)
     started = next(each for each in orch.others if each.path == "/ai/stream/start")
-    assert started.headers["livepeer-payment"] == "ticket-1"  # which this signer gives unasked
+    assert "livepeer-payment" not in started.headers and not payer.orders

@@ -144,20 +144,13 @@ async def test_what_may_have_run_is_never_made_again(start: Start, answer: Any) 
         assert len(orch.jobs) == 1
 
 
-async def test_what_was_paid_for_is_never_made_again(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from livepeer.client.payments import Unsigned
-
-    async def payment(self: Any, *rest: Any) -> dict[str, str]:
-        return {"Livepeer-Payment": "a-ticket"}
-
-    monkeypatch.setattr(Unsigned, "can_pay", True)
-    monkeypatch.setattr(Unsigned, "payment", payment)
-    orch = await start(price={"pricePerUnit": 1}, job=reply(FULL, 503))
+async def test_what_was_paid_for_is_never_made_again(start: Start, payer: Any) -> None:
+    price = {"pricePerUnit": 1}
+    orch = await start(price=price, ticket_params=payer.params, job=reply(FULL, 503))
     async with Gateway(orch_url=orch.url) as gw:
-        with pytest.raises(NoCapacityError):
+        with pytest.raises(NoCapacityError, match="wei were paid"):
             await gw.run_async("echo")
+        assert gw.spent() == payer.ticket
     assert len(orch.jobs) == 1
 
 

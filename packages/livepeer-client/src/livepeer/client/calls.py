@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ from livepeer.client.http.retries import retries
 from livepeer.client.network.dispatch import Choice, Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task, check_capability
 from livepeer.client.network.schemas import FRESH_SECONDS, Known, Schemas
+from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.results import EVENT_STREAM, media_type, value_of
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.schema.schema import Schema
@@ -52,6 +54,7 @@ class CallArguments:
     idempotent: bool = False
     validate: bool | None = None
     max_retries: int | None = None
+    max_spend: float | Fraction | None = None
 
 
 class Calls:
@@ -60,7 +63,9 @@ class Calls:
     def __init__(self, dispatcher: Dispatcher, schemas: Schemas) -> None:
         self._dispatcher, self._schemas = dispatcher, schemas
 
-    async def start(self, http: Http, call: CallArguments, deadline: Deadline) -> RunningJob:
+    async def start(
+        self, http: Http, call: CallArguments, deadline: Deadline, budget: Budget
+    ) -> RunningJob:
         """Check and send; the answer has begun when this returns."""
         name = call.capability
         check_capability(name)
@@ -78,7 +83,9 @@ class Calls:
             known = await self._schemas.ask(http, name, deadline, choice, place)
             task = await _task(call, known.schema)
         try:
-            running = await self._dispatcher.start(http, task, deadline, choice)
+            running = await self._dispatcher.start(
+                http, replace(task, budget=budget), deadline, choice
+            )
         except InvalidInputError as error:
             if error.orchestrator:
                 self._schemas.doubt(error.orchestrator, name)

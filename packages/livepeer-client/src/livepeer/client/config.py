@@ -89,6 +89,7 @@ class Config:
     eth_key: str | None = field(default=None, repr=False)
     tls: TlsMode | ssl.SSLContext = "verify"
     max_price: Fraction | None = None
+    max_spend: Fraction | None = None
     timeout: float = DEFAULT_TIMEOUT
     trickle_hosts: frozenset[str] = frozenset()
     """`host` or `host:port` where channels of live streams may be beside the orchestrator's own."""
@@ -106,6 +107,7 @@ class Config:
         eth_key: str | None = None,
         tls: TlsMode | ssl.SSLContext | None = None,
         max_price: float | Fraction | None = None,
+        max_spend: float | Fraction | None = None,
         timeout: float | None = None,
         trickle_hosts: str | Iterable[str] | None = None,
         max_retries: int | None = None,
@@ -151,7 +153,8 @@ class Config:
             signer_headers=signer_headers,
             eth_key=eth_key or _env(env, "LIVEPEER_ETH_KEY"),
             tls=_tls(tls if tls is not None else _env(env, "LIVEPEER_TLS")),
-            max_price=_price(max_price),
+            max_price=wei("max_price", max_price),
+            max_spend=wei("max_spend", max_spend),
             timeout=seconds(DEFAULT_TIMEOUT if timeout is None else timeout),
             trickle_hosts=_hosts(
                 _env(env, "LIVEPEER_TRICKLE_HOSTS") if trickle_hosts is None else trickle_hosts
@@ -254,13 +257,14 @@ def _env_url(env: Mapping[str, str], name: str) -> str | None:
     return url(name, value) if value is not None else None
 
 
-def _price(value: float | Fraction | None) -> Fraction | None:
+def wei(name: str, value: float | Fraction | None) -> Fraction | None:
+    """An amount, or a price, as it was given. Raises `ConfigurationError` for what is none."""
     try:
         price = None if value is None else Fraction(value)
     except (TypeError, ValueError, OverflowError):
         price = Fraction(-1)
     if price is not None and price < 0:
-        raise ConfigurationError(f"max_price has to be 0 or more (wei per second), not {value!r}")
+        raise ConfigurationError(f"{name} has to be 0 or more (wei), not {value!r}")
     return price
 
 

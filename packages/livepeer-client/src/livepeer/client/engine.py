@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from livepeer.client.calls import CallArguments, Calls
-from livepeer.client.config import Config
+from livepeer.client.config import Config, wei
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.network.schemas import Schemas
-from livepeer.client.payments import signer_for
+from livepeer.client.payments.budget import Budget
+from livepeer.client.payments.wallet import Wallet, signer_for
 from livepeer.client.portal import Portal
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ class Engine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._trust = TlsPolicy(config.tls)
-        self.dispatcher = Dispatcher(config, self._trust, signer_for(config, self._trust))
+        self.wallet = Wallet(config, self._trust, signer_for(config, self._trust))
+        self.dispatcher = Dispatcher(config, self._trust, self.wallet)
         self.schemas = Schemas(self.dispatcher)
         self.calls = Calls(self.dispatcher, self.schemas)
         self.pools = Pools()
@@ -41,7 +44,12 @@ class Engine:
     async def start(self, call: CallArguments) -> RunningJob:
         """The call's answer, begun."""
         deadline = self.deadline(call.timeout)
-        return await self.calls.start(await self.pools.current(), call, deadline)
+        http = await self.pools.current()
+        return await self.calls.start(http, call, deadline, self.budget(call.max_spend))
+
+    def budget(self, max_spend: float | Fraction | None) -> Budget:
+        """That of one call."""
+        return self.wallet.budget.call(wei("max_spend", max_spend))
 
     def live(
         self,
@@ -51,6 +59,7 @@ class Engine:
         channels: Mapping[str, bool],
         outputs: Mapping[str, Any],
         timeout: float | None,
+        max_spend: float | Fraction | None,
     ) -> LiveSession:
         """A live session that is not begun; `channels` are `publish`, `subscribe` and `data`."""
         # The transport is imported by those who go live alone.
@@ -60,14 +69,17 @@ class Engine:
 
         hosts = self.config.trickle_hosts
         calls = LiveCalls(self.dispatcher, self.schemas, self.pools, self._trust, hosts)
-        return LiveSession(calls, Wanted(capability, params, model, **channels), timeout, outputs)
+        wanted = Wanted(capability, params, model, self.budget(max_spend), **channels)
+        return LiveSession(calls, wanted, timeout, outputs)
 
-    def session(self, app: str, timeout: float | None) -> AppOpening:
+    def session(
+        self, app: str, timeout: float | None, max_spend: float | Fraction | None
+    ) -> AppOpening:
         """A session with an app that is not begun."""
         from livepeer.client.apps.calls import AppCalls
         from livepeer.client.apps.opening import AppOpening
 
-        calls = AppCalls(self.dispatcher, self.pools, self._trust)
+        calls = AppCalls(self.dispatcher, self.pools, self._trust, self.budget(max_spend))
         limit = self.deadline(timeout).seconds
         return AppOpening(calls, app, limit, self.config.trickle_hosts, self.portal)
 

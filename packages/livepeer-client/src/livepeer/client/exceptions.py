@@ -29,6 +29,7 @@ Each has these attributes, None or empty if not known:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from livepeer.client.types import FieldError, Rejection
@@ -77,7 +78,7 @@ class LivepeerError(Exception):
         received: Sequence[Any] = (),
         passing: bool = False,
     ) -> None:
-        self._passing = passing
+        self._passing, self._paid = passing, False
         self.message = printable(message, _MESSAGE_LIMIT)
         super().__init__(self.message)
         self.capability = capability
@@ -87,6 +88,18 @@ class LivepeerError(Exception):
         self.may_have_run = may_have_run
         self.rejections: tuple[Rejection, ...] = tuple(rejections)
         self.received: tuple[Any, ...] = tuple(received)
+
+
+def mark_paid(error: LivepeerError, spent: Fraction) -> None:
+    """Something was paid before it: it says how much, and is not tried anywhere else."""
+    if not error._paid:
+        error._paid = True
+        reword(error, f"{error.message} ({float(spent):g} wei were paid)")
+
+
+def is_paid(error: LivepeerError) -> bool:
+    """Was anything paid before it?"""
+    return error._paid
 
 
 def reword(error: LivepeerError, message: str) -> None:

@@ -54,7 +54,9 @@ class Gateway:
     - `eth_key`: a private key in hex to sign jobs with (extra `eth`); `LIVEPEER_ETH_KEY`.
     - `tls`: `"verify"` (default), `"pin"` (trust the certificate shown first, refuse another one
       later), `"insecure"`, or an `ssl.SSLContext`; `LIVEPEER_TLS`.
-    - `max_price`: the most to pay, in wei per second of compute; no limit by default.
+    - `max_price`: the most to pay for each unit of an offer, in wei (a second, or where a live
+      runner says so a 720p pixel-second, or a request); no limit by default.
+    - `max_spend`: the most to pay altogether, in wei; no limit by default.
     - `timeout`: seconds for a whole call, all tries together, unless the call has its own (120).
     - `trickle_hosts`: `host` or `host:port` where the channels of a live session may be, in
       addition to the orchestrator's own; `LIVEPEER_TRICKLE_HOSTS`.
@@ -79,6 +81,7 @@ class Gateway:
         eth_key: str | None = None,
         tls: TlsMode | ssl.SSLContext | None = None,
         max_price: float | Fraction | None = None,
+        max_spend: float | Fraction | None = None,
         timeout: float | None = None,
         trickle_hosts: str | Iterable[str] | None = None,
         max_retries: int | None = None,
@@ -92,6 +95,7 @@ class Gateway:
             eth_key=eth_key,
             tls=tls,
             max_price=max_price,
+            max_spend=max_spend,
             timeout=timeout,
             trickle_hosts=trickle_hosts,
             max_retries=max_retries,
@@ -122,6 +126,7 @@ class Gateway:
         idempotent: bool = False,
         validate: bool | None = None,
         max_retries: int | None = None,
+        max_spend: float | Fraction | None = None,
     ) -> T:
         """Run a capability and return its value. `run_async` is the same for async code.
 
@@ -138,12 +143,13 @@ class Gateway:
         - `validate`: check the input against the capability's schema before sending. By default
           this is done if the schema is known, or the capability is free and can be asked for it.
         - `max_retries`: in place of the gateway's.
+        - `max_spend`: the most that this call may cost, in wei; the gateway's holds too.
 
         Returns the JSON value, text, a `FileOutput` for a file, a list of the values of a stream,
         or None for an empty answer. Raises a `LivepeerError`: see `livepeer.client.exceptions`.
         """
         call = CallArguments(
-            capability, input, model, timeout, route, idempotent, validate, max_retries
+            capability, input, model, timeout, route, idempotent, validate, max_retries, max_spend
         )
         return self._engine.portal.call(self._run(call, output))
 
@@ -159,10 +165,11 @@ class Gateway:
         idempotent: bool = False,
         validate: bool | None = None,
         max_retries: int | None = None,
+        max_spend: float | Fraction | None = None,
     ) -> T:
         """`run`, for async code."""
         call = CallArguments(
-            capability, input, model, timeout, route, idempotent, validate, max_retries
+            capability, input, model, timeout, route, idempotent, validate, max_retries, max_spend
         )
         return await self._run(call, output)
 
@@ -177,6 +184,7 @@ class Gateway:
         idempotent: bool = False,
         validate: bool | None = None,
         max_retries: int | None = None,
+        max_spend: float | Fraction | None = None,
     ) -> StreamResponse:
         """Run a capability and get its events as they come; arguments as for `run`.
 
@@ -190,7 +198,7 @@ class Gateway:
         their values. Raises what `run` raises.
         """
         call = CallArguments(
-            capability, input, model, timeout, route, idempotent, validate, max_retries
+            capability, input, model, timeout, route, idempotent, validate, max_retries, max_spend
         )
         return StreamResponse(self._engine.portal, self._stream(call))
 
@@ -205,11 +213,20 @@ class Gateway:
         idempotent: bool = False,
         validate: bool | None = None,
         max_retries: int | None = None,
+        max_spend: float | Fraction | None = None,
     ) -> AsyncStreamResponse:
         """`stream`, for async code: `async with gw.stream_async(...) as events`."""
         return self._stream(
             CallArguments(
-                capability, input, model, timeout, route, idempotent, validate, max_retries
+                capability,
+                input,
+                model,
+                timeout,
+                route,
+                idempotent,
+                validate,
+                max_retries,
+                max_spend,
             )
         )
 
@@ -235,6 +252,7 @@ class Gateway:
         output: VideoOutput | None = _DEFAULT,
         audio: AudioOutput | None = _DEFAULT,
         timeout: float | None = None,
+        max_spend: float | Fraction | None = None,
     ) -> LiveSession:
         """A live session with a pipeline: `async with gw.live(...) as session`.
 
@@ -245,6 +263,7 @@ class Gateway:
         - `output`, `audio`: how published frames are encoded (`livepeer.trickle.media`); None
           leaves that track out.
         - `timeout`: seconds that the start may take, with that of a container (120).
+        - `max_spend`: the most that the session may cost, in wei; one that would cost more ends.
 
         Nothing is sent before the session is entered; that raises what `run` raises.
         """
@@ -254,9 +273,15 @@ class Gateway:
             for name, value in (("output", output), ("audio", audio))
             if value is not _DEFAULT
         }
-        return self._engine.live(capability, params, model, channels, outputs, timeout)
+        return self._engine.live(capability, params, model, channels, outputs, timeout, max_spend)
 
-    def session(self, app: str, *, timeout: float | None = None) -> AppOpening:
+    def session(
+        self,
+        app: str,
+        *,
+        timeout: float | None = None,
+        max_spend: float | Fraction | None = None,
+    ) -> AppOpening:
         """A session with an app of live runners that may be anybody's, to send it requests.
 
             async with gw.session("org/app") as session:
@@ -268,9 +293,10 @@ class Gateway:
         body with another: `gw.run("org/app", input={...}, route="detect")`.
 
         `timeout`: seconds that the session may take to begin, and each of its requests; the
-        gateway's by default. Nothing is sent before it is entered; that raises what `run` raises.
+        gateway's by default. `max_spend`: the most that it may cost, in wei. Nothing is sent before
+        it is entered; that raises what `run` raises.
         """
-        return self._engine.session(app, timeout)
+        return self._engine.session(app, timeout, max_spend)
 
     # -- what there is --------------------------------------------------------------------------
 
@@ -308,6 +334,13 @@ class Gateway:
         engine = self._engine
         http = await engine.pools.current()
         return await engine.dispatcher.catalogue.capabilities(http, names, engine.deadline(timeout))
+
+    def spent(self) -> Fraction:
+        """Wei that this gateway has paid so far: the value of all tickets that were signed for it.
+
+        By a `gateway_url` 0, since a gateway pays by itself.
+        """
+        return self._engine.wallet.budget.spent
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import contextlib
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -58,6 +59,11 @@ class AsyncStreamResponse:
         """The balance that the orchestrator reported at the end of the stream, in its own words
         (`0.000`); None before that, or if it reported none."""
         return self._source.balance if self._source else None
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that this call has paid so far."""
+        return self._source.running.spent if self._source else Fraction(0)
 
     @property
     def progress(self) -> StreamEvent | None:
@@ -198,6 +204,11 @@ class StreamResponse:
         """The balance that the orchestrator reported at the end of the stream, in its own words
         (`0.000`); None before that, or if it reported none."""
         return self._stream.balance
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that this call has paid so far."""
+        return self._stream.spent
 
     @property
     def progress(self) -> StreamEvent | None:

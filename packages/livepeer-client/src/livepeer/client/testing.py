@@ -101,6 +101,7 @@ class ScriptedOrchestrator:
     ssl_context: ssl.SSLContext | None = None
     capacity: int = 1
     price: dict[str, int] = field(default_factory=lambda: {"pixelsPerUnit": 1})
+    ticket_params: dict[str, Any] | None = None
     token: list[Any] | None = None
     job: Callable[[Request], list[Any]] | list[Any] = field(
         default_factory=lambda: reply({"ok": True})
@@ -190,6 +191,8 @@ class ScriptedOrchestrator:
                 "service_addr": self.url,
                 "LastNonce": 0,
             }
+            if self.ticket_params is not None:
+                token["ticket_params"] = self.ticket_params
             if self.capacity:
                 token["available_capacity"] = self.capacity
             return reply(token)

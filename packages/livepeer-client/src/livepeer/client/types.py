@@ -10,6 +10,8 @@ from typing import Any, Literal
 from livepeer.client.untrusted import loads
 
 TlsMode = Literal["verify", "pin", "insecure"]
+SECONDS = "seconds"
+"""The unit of most prices."""
 Phase = Literal["discovery", "token", "payment", "connect", "request", "response"]
 
 
@@ -100,8 +102,9 @@ class Offer:
     """What an orchestrator offers for a capability.
 
     `capacity` is how many more jobs it would take; 0 means that it is full or does not know the
-    capability, which go-livepeer does not tell apart. `price` is in wei per second of compute, 0 is
-    free. `latency` is how long the answer took, in seconds. `token` is the answer itself
+    capability, which go-livepeer does not tell apart. `price` is in wei per `unit`, 0 is free; the
+    unit is `seconds` (of compute), or of live runners also `720p-pixel-seconds` or `fixed` (one
+    request). `latency` is how long the answer took, in seconds. `token` is the answer itself
     (go-livepeer's `GET /process/token`). `mode` is that of live runners, None for a BYOC
     capability; their `token` is `{"runners": [...]}`, their entries in `GET /discovery`, and
     `runners` what these say, one by one.
@@ -115,6 +118,7 @@ class Offer:
     token: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     mode: Literal["single-shot", "persistent"] | None = None
     runners: tuple[RunnerInfo, ...] = ()
+    unit: str = SECONDS
 
     @property
     def free(self) -> bool:
@@ -143,5 +147,5 @@ class CapabilityInfo:
 
     @property
     def price(self) -> Fraction | None:
-        """The lowest price among those with room, in wei per second; None if nobody has room."""
+        """The lowest price among those with room, in wei per unit; None if nobody has room."""
         return min((offer.price for offer in self.offers if offer.capacity > 0), default=None)

@@ -21,10 +21,14 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
-from livepeer.client.http.requests import SMALL, read
+from livepeer.client.http.requests import SMALL, Body, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import check_capability
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.budget import Budget
+from livepeer.client.payments.exchange import answered, opening
+from livepeer.client.payments.signer import SignedPayment
 from livepeer.client.protocol.discovery import OpenApp
 from livepeer.client.protocol.results import media_type
 from livepeer.trickle.types import TLS
@@ -43,8 +47,12 @@ DELETE_LIMIT: Final = 5.0
 class AppCalls:
     """Opens apps, sends requests to them and releases their sessions."""
 
-    def __init__(self, dispatcher: Dispatcher, pools: Pools, trust: TlsPolicy) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, pools: Pools, trust: TlsPolicy, budget: Budget
+    ) -> None:
         self._dispatcher, self._pools, self._trust = dispatcher, pools, trust
+        self.budget = budget
+        """What the session may spend, and has."""
 
     @property
     def tls(self) -> TLS:
@@ -55,32 +63,53 @@ class AppCalls:
         """An app; a session that it needs is released at the end of the loop at the latest."""
         check_capability(app)
         http = await self._pools.current()
-        opened = await self._dispatcher.open(http, app, deadline)
+        opened = await self._dispatcher.open(http, app, deadline, self.budget)
         if opened.reserved is not None:
             work = partial(self._dispatcher.release, http, opened.place, opened.reserved)
             http.farewells.owe(opened.reserved, work)
         return opened
 
+    def paid_by(self, opened: OpenApp) -> Bill | None:
+        """What its session is paid by; None where it has none, or is free."""
+        if opened.reserved is None:
+            return None
+        return self._dispatcher.paid_by(opened.reserved)
+
+    async def bill(self, opened: OpenApp) -> Bill | None:
+        """What one request is paid by that is a session by itself; None where it is free."""
+        return self._dispatcher.bill(await self._pools.current(), opened, self.budget)
+
     async def send(
-        self, opened: OpenApp, request: AppRequest, deadline: Deadline
+        self, opened: OpenApp, request: AppRequest, deadline: Deadline, bill: Bill | None = None
     ) -> tuple[aiohttp.ClientResponse, bytes | None]:
         """The app's answer, its headers there; with its body where that had to be read.
+
+        `bill` pays for it beside its answer, and is the caller's to end.
 
         Raises `SessionEndedError`, `NoCapacityError` or `NoOrchestratorError` for what is no answer
         of the app but of its orchestrator.
         """
         http = await self._pools.current()
         where = named(opened)
-        response = await http.open(
-            request.method,
-            exact(opened, request.target),
-            ssl=self._trust.for_peer(),
-            deadline=deadline,
-            headers=request.headers,
-            body=request.body,
-            job=True,
-            where=where,
-        )
+
+        async def sent(
+            more: Mapping[str, str], body: Body | None = request.body
+        ) -> aiohttp.ClientResponse:
+            return await http.open(
+                request.method,
+                exact(opened, request.target),
+                ssl=self._trust.for_peer(),
+                deadline=deadline,
+                headers={**request.headers, **more},
+                body=body,
+                job=True,
+                where=where,
+            )
+
+        # What can be sent once only goes out when it is paid for.
+        once = not isinstance(request.body, bytes | None)
+        ask = partial(sent, body=None) if once else None
+        response = await answered(bill, sent, deadline, ask)
         length = response.content_length
         plain = media_type(response.headers) == "text/plain"
         if (
@@ -105,14 +134,35 @@ class AppCalls:
         headers: Mapping[str, str] | None,
         protocols: Sequence[str],
         limit: int,
+        bill: Bill | None = None,
     ) -> aiohttp.ClientWebSocketResponse:
         http = await self._pools.current()
+        sent = dict(headers or {})
+        if bill is not None:
+
+            async def ask(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+                url = exact(opened, target(path))
+                return await http.open(
+                    "GET",
+                    url,
+                    ssl=self._trust.for_peer(),
+                    deadline=deadline,
+                    headers=more,
+                    job=True,
+                    where=named(opened),
+                )
+
+            payment = await opening(bill, ask, deadline)
+            assert isinstance(payment, SignedPayment)
+            bill.send()
+            bill.start()
+            sent |= payment.headers
         try:
             return await http.websockets.open(
                 exact(opened, target(path)),
                 ssl=self._trust.for_peer(),
                 deadline=deadline,
-                headers=headers,
+                headers=sent,
                 protocols=protocols,
                 limit=limit,
                 where=named(opened),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +16,10 @@ from livepeer.client.exceptions import (
     LivepeerError,
     ProtocolError,
     StreamInterruptedError,
+    reword,
 )
 from livepeer.client.http.translation import translate
+from livepeer.client.payments.bill import Bill
 from livepeer.client.protocol.results import error_of, media_type
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
@@ -33,6 +36,8 @@ class AppResponse:
     content: bytes = field(repr=False)
     where: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Named in errors: the app and the orchestrator."""
+    spent: Fraction = Fraction(0)
+    """Wei that this answer cost; 0 in a session, which is paid as a whole."""
 
     @property
     def ok(self) -> bool:
@@ -84,12 +89,15 @@ class AppStream:
         silence: float,
         closed: Callable[[AppStream], None],
         begin: bytes | None = None,
+        bill: Bill | None = None,
     ) -> None:
         self._response, self._where, self._silence = response, where, silence
         self._closed = closed
         self._begin = begin
         """A body that has been read already, all of it."""
         self._over = False
+        self._bill = bill
+        """What this answer is paid by, until it is closed."""
 
     def __repr__(self) -> str:
         return f"AppStream({self.status}, {media_type(self.headers)!r})"
@@ -109,6 +117,11 @@ class AppStream:
         """Whether the status is below 400."""
         return self.status < 400
 
+    @property
+    def spent(self) -> Fraction:
+        """Wei that it has cost so far; 0 in a session, which is paid as a whole."""
+        return self._bill.spent if self._bill is not None else Fraction(0)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -125,6 +138,8 @@ class AppStream:
         self._over = True
         self._response.close()
         self._closed(self)
+        if self._bill is not None:
+            self._bill.stop()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._chunks()
@@ -179,4 +194,6 @@ class AppStream:
         error.capability = self._where.get("capability")
         error.orchestrator = self._where.get("orchestrator")
         error.may_have_run = True
+        if self._bill is not None and self._bill.problem is not None:
+            reword(error, f"{error.message}; it was not paid any longer: {self._bill.problem}")
         return error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -59,6 +60,8 @@ class AppSession:
         self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         self._parts = Parts()
         self._ended: str | None = None
+        if (bill := calls.paid_by(opened)) is not None:
+            bill.listen(self._unpaid)
 
     def __repr__(self) -> str:
         return f"AppSession({self.app!r}, {self._ended or 'open'})"
@@ -82,6 +85,11 @@ class AppSession:
     def ended(self) -> str | None:
         """Why it is over; None while it is not."""
         return self._ended
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that it has cost so far, with all of its requests."""
+        return self._calls.budget.spent
 
     # -- its life ---------------------------------------------------------------------------------
 
@@ -169,17 +177,26 @@ class AppSession:
             method, path, json=json, data=data, files=files, headers=headers, params=params
         )
         opened = await self._target(deadline)
+        bill = await self._calls.bill(opened)
+        kept = False
         try:
-            response, body = await self._calls.send(opened, request, deadline)
+            response, body = await self._calls.send(opened, request, deadline, bill)
+            where = named(opened)
+            if stream:
+                kept = True
+                return self._parts.keep(
+                    AppStream(response, where, limit, self._parts.drop, body, bill)
+                )
+            if body is None:
+                body = await read(response, deadline, limit=ANSWER_LIMIT, job=True, where=where)
         except SessionEndedError as error:
             self._ended = self._ended or error.message
             raise
-        where = named(opened)
-        if stream:
-            return self._parts.keep(AppStream(response, where, limit, self._parts.drop, body))
-        if body is None:
-            body = await read(response, deadline, limit=ANSWER_LIMIT, job=True, where=where)
-        return AppResponse(response.status, response.headers, body, where)
+        finally:
+            if bill is not None and not kept:
+                await bill.end()
+        spent = bill.spent if bill is not None else Fraction(0)
+        return AppResponse(response.status, response.headers, body, where, spent)
 
     async def websocket(
         self,
@@ -201,10 +218,28 @@ class AppSession:
         deadline = Deadline(self._timeout if timeout is None else timeout)
         self._parts.check()
         opened = await self._target(deadline)
-        ws = await self._calls.websocket(
-            opened, path, deadline, headers=headers, protocols=protocols, limit=max_bytes
-        )
-        return self._parts.keep(AppWebSocket(ws, named(opened), max_bytes, self._parts.drop))
+        bill = await self._calls.bill(opened)
+
+        def closed(part: AppWebSocket) -> None:
+            self._parts.drop(part)
+            if bill is not None:
+                bill.stop()
+
+        try:
+            ws = await self._calls.websocket(
+                opened,
+                path,
+                deadline,
+                headers=headers,
+                protocols=protocols,
+                limit=max_bytes,
+                bill=bill,
+            )
+        except BaseException:
+            if bill is not None:
+                bill.stop()
+            raise
+        return self._parts.keep(AppWebSocket(ws, named(opened), max_bytes, closed))
 
     def channel(self, url: str, *, mime_type: str = "application/octet-stream") -> AppChannel:
         """A trickle channel that the app opened, by the URL in one of its answers.
@@ -221,6 +256,9 @@ class AppSession:
         return AppChannel(url, mime_type, self._calls.tls, self._parts, delete)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _unpaid(self, why: str) -> None:
+        self._ended = self._ended or f"it cannot be paid for: {why}"
 
     def _running(self) -> OpenApp:
         if self._ended is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -52,6 +53,11 @@ class SyncAppSession:
     def ended(self) -> str | None:
         """Why it is over; None while it is not."""
         return self._session.ended
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that it has cost so far, with all of its requests."""
+        return self._session.spent
 
     def close(self) -> None:
         """Close what is open, and give the place back. Safe to repeat."""
@@ -154,6 +160,11 @@ class SyncAppStream:
     def ok(self) -> bool:
         """Whether the status is below 400."""
         return self._stream.ok
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that it has cost so far; 0 in a session, which is paid as a whole."""
+        return self._stream.spent
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,10 @@ class Farewells:
         work = self._due.pop(key, None)
         return self.say(work) if work is not None else None
 
+    def forget(self, key: Hashable) -> None:
+        """Nothing is owed to `key` any more."""
+        self._due.pop(key, None)
+
     def say(self, work: Work) -> asyncio.Task[None]:
         """Begin it now. Whoever waits for it does so in a shield: it goes on without them."""
         task = asyncio.ensure_future(work())

@@ -27,6 +27,8 @@ from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.live_runner import LiveRunners
 from livepeer.client.network.schemas import Schemas
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
 from livepeer.trickle.types import TLS
@@ -106,6 +108,7 @@ class LiveCalls:
             job_id=stream_id,
             params=params,
             parameters=wanted.parameters(),
+            budget=wanted.budget,
             sending=sending,
         )
         choice = self._dispatcher.presumed(wanted.capability)
@@ -156,10 +159,14 @@ class LiveCalls:
                 status=404,
             ) from error
 
-    async def pay(self, live: Live) -> None:
+    async def pay(self, live: Live, budget: Budget | None) -> None:
         """Pay for the time that comes. Raises `PaymentRequiredError` where there is no means to."""
         http = await self._pools.current()
-        await self._ask(http, live, "payment", {}, CALL_LIMIT, pay=True)
+        await self._ask(http, live, "payment", {}, CALL_LIMIT, pay=True, budget=budget)
+
+    def paid_by(self, live: Live) -> Bill | None:
+        """What the session of a live runner is paid by; None where it is free, or another road."""
+        return self._dispatcher.paid_by(live.reserved) if live.reserved is not None else None
 
     async def leave(self, live: Live) -> None:
         """End the stream; the orchestrator is told also where whoever waits is cancelled."""
@@ -241,7 +248,15 @@ class LiveCalls:
         )
 
     async def _ask(
-        self, http: Http, live: Live, verb: str, body: Any, limit: float, *, pay: bool = False
+        self,
+        http: Http,
+        live: Live,
+        verb: str,
+        body: Any,
+        limit: float,
+        *,
+        pay: bool = False,
+        budget: Budget | None = None,
     ) -> Any:
         deadline = Deadline(limit)
         task = Task(
@@ -250,6 +265,7 @@ class LiveCalls:
             path=(live.reserved.app if live.reserved else "")
             + ROADS[live.road].path(live.stream_id, verb),
             request=compact_json({"stream_id": live.stream_id}),
+            budget=budget,
         )
         running = await self._dispatcher.ask(http, task, live.road, live.base, deadline, pay=pay)
         return _json(await read(running.response, deadline, limit=SMALL, where=running.where))

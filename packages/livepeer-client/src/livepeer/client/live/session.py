@@ -8,6 +8,7 @@ import os
 import uuid
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -94,6 +95,12 @@ class LiveSession:
         """Why the session is over; None while it runs."""
         return self._ending.why
 
+    @property
+    def spent(self) -> Fraction:
+        """Wei that the session has cost so far."""
+        budget = self._wanted.budget
+        return budget.spent if budget is not None else Fraction(0)
+
     async def wait(self) -> str:
         """Wait until the session is over, and say why."""
         return await self._ending.wait()
@@ -111,7 +118,9 @@ class LiveSession:
             await ahead.aclose()
             raise
         self._ending.where |= {"orchestrator": live.base, "job_id": live.stream_id}
-        self._started = Started(self._calls, live, self._ending, self._outputs, ahead)
+        self._started = Started(
+            self._calls, live, self._ending, self._outputs, ahead, self._wanted.budget
+        )
         self._loop = asyncio.get_running_loop()
         return self
 

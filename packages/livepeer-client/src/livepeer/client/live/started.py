@@ -20,6 +20,7 @@ from livepeer.client.live.media import Returned
 from livepeer.client.live.output import Frames
 from livepeer.client.live.payments import Payments
 from livepeer.client.live.stream import Live
+from livepeer.client.payments.budget import Budget
 from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Started:
         ending: Ending,
         outputs: Mapping[str, Any],
         ahead: ConnectionsAhead,
+        budget: Budget | None = None,
     ) -> None:
         self.live = live
         self.stopped = False
@@ -77,7 +79,9 @@ class Started:
             self.spawn(self.control.run())
             self.spawn(self.events.run())
         if live.priced:
-            self.spawn(Payments(partial(calls.pay, live), ending).run())
+            self.spawn(Payments(partial(calls.pay, live, budget), ending).run())
+        if (bill := calls.paid_by(live)) is not None:
+            bill.listen(lambda why: ending.finish(f"it cannot be paid for: {why}", lost=True))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that lasts as long as the stream at most; where it fails, the session is lost."""

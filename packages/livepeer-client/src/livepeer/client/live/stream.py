@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from livepeer.client.exceptions import LivepeerError, ProtocolError
 from livepeer.client.http.tls import origin
 from livepeer.client.network.jobs import RunningJob
+from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import compact_json
 
@@ -25,6 +26,7 @@ class Wanted:
     capability: str
     params: Mapping[str, Any] | None = None
     model: str | None = None
+    budget: Budget | None = None
     publish: bool = True
     subscribe: bool = True
     data: bool = True

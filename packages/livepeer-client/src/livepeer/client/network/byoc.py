@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Final
 
-from livepeer.client.exceptions import CallTimeoutError, NoOrchestratorError, ProtocolError
+from livepeer.client.exceptions import (
+    CallTimeoutError,
+    LivepeerError,
+    NoOrchestratorError,
+    ProtocolError,
+    mark_paid,
+)
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.selection import Attempt
-from livepeer.client.payments import Signer
+from livepeer.client.payments.byoc import STREAM_SECONDS, WANTED_SECONDS, byoc_payment
+from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.wire import JOB, TOKEN_PATH, capacity_in, price_in, token_headers
 from livepeer.client.types import Offer
 from livepeer.client.untrusted import loads, redacted, secrets_in
@@ -34,8 +42,8 @@ class Byoc:
     name = "byoc"
     gateway = False
 
-    def __init__(self, trust: TlsPolicy, signer: Signer) -> None:
-        self._trust, self._signer = trust, signer
+    def __init__(self, trust: TlsPolicy, wallet: Wallet) -> None:
+        self._trust, self._wallet, self._signer = trust, wallet, wallet.signer
 
     async def offer(
         self, http: Http, orchestrator: str, capability: str, deadline: Deadline
@@ -99,10 +107,20 @@ class Byoc:
         paid: Callable[[], None] | None = None,
     ) -> RunningJob:
         job = task.header(deadline)
-        headers: dict[str, str] = {}
-        if to.offer is not None:
-            headers = await self._signer.payment(http, job, to.offer, deadline)
-            if headers and paid is not None:
+        priced = to.offer is not None and not to.offer.free
+        headers = {JOB: await self._signer.sign(http, job, deadline, paid=priced)}
+        spent = Fraction(0)
+        if to.offer is not None and priced:
+            # As go-livepeer's gateway pays: for all the time that the job may take.
+            seconds = STREAM_SECONDS if task.path else max(WANTED_SECONDS, job.timeout_seconds)
+            budget = (task.budget or self._wallet.budget).call(None)
+            headers |= await byoc_payment(self._signer, http, to.offer, seconds, budget, deadline)
+            spent = budget.spent
+            if spent and paid is not None:
                 paid()
-        headers[JOB] = await self._signer.sign(http, job, deadline)
-        return await post(http, self._trust, task, job, to, headers, deadline, attempts)
+        try:
+            return await post(http, self._trust, task, job, to, headers, deadline, attempts)
+        except LivepeerError as error:
+            if spent:
+                mark_paid(error, spent)
+            raise

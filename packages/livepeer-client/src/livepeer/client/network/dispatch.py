@@ -40,7 +40,9 @@ from livepeer.client.network.selection import (
     rank,
     unfit,
 )
-from livepeer.client.payments import Signer
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.budget import Budget
+from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.discovery import PERSISTENT, SINGLE_SHOT, OpenApp, ReservedPlace
 from livepeer.client.types import Offer, Phase, Rejection
 
@@ -86,12 +88,12 @@ class Choice:
 class Dispatcher:
     """Sends jobs: chooses, fails over where nothing can have run, and tries again."""
 
-    def __init__(self, config: Config, trust: TlsPolicy, signer: Signer) -> None:
-        self._config, self._can_pay = config, signer.can_pay
+    def __init__(self, config: Config, trust: TlsPolicy, wallet: Wallet) -> None:
+        self._config, self._can_pay = config, wallet.can_pay
         by_gateway = ByGateway(trust)
         # The order in which an orchestrator is asked for a capability.
-        self._runners = LiveRunners(trust)
-        direct: tuple[Road, ...] = (self._runners, Byoc(trust, signer))
+        self._runners = LiveRunners(trust, wallet)
+        direct: tuple[Road, ...] = (self._runners, Byoc(trust, wallet))
         self._roads: dict[str, Road] = {road.name: road for road in (by_gateway, *direct)}
         self._gateway = Choice((Candidate(config.gateway, by_gateway),)) if config.gateway else None
         self._directory = Directory(config, trust)
@@ -143,7 +145,9 @@ class Dispatcher:
 
         return await self._tried(http, task, deadline, choice, send)
 
-    async def open(self, http: Http, app: str, deadline: Deadline) -> OpenApp:
+    async def open(
+        self, http: Http, app: str, deadline: Deadline, budget: Budget | None = None
+    ) -> OpenApp:
         """An app of live runners to send requests to; in a session where it has those, which is
         the caller's to release. Tried again as `start` does."""
         if self._gateway is not None:
@@ -155,9 +159,9 @@ class Dispatcher:
         async def reserve(
             each: Candidate, attempts: tuple[Attempt, ...], again: Retries
         ) -> OpenApp:
-            return await self._runners.open(http, app, each, deadline)
+            return await self._runners.open(http, app, each, deadline, budget, again.end)
 
-        task = Task(app, session=True)
+        task = Task(app, session=True, budget=budget)
         return await self._tried(http, task, deadline, None, reserve, self._app_offers)
 
     async def _tried(
@@ -275,6 +279,14 @@ class Dispatcher:
         """Nobody answers there any more: ask anew who there is."""
         self.forget(opened.place, opened.app)
         self._runners.failed(opened)
+
+    def bill(self, http: Http, opened: OpenApp, budget: Budget | None) -> Bill | None:
+        """What one request to an app of single requests is paid by; None where it is free."""
+        return self._runners.bill(http, opened, budget)
+
+    def paid_by(self, reserved: ReservedPlace) -> Bill | None:
+        """What the session of a live runner is paid by; None where it is free."""
+        return self._runners.paid_by(reserved)
 
     async def release(self, http: Http, place: str, reserved: ReservedPlace) -> None:
         """Give the session of a live runner back."""

@@ -6,14 +6,23 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Final
 
 import aiohttp
 
-from livepeer.client.exceptions import ConfigurationError, LivepeerError, redact
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    LivepeerError,
+    mark_paid,
+    redact,
+    reword,
+)
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import read
 from livepeer.client.network.selection import Attempt, located
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import JSON, JobHeader, compact_json
 
@@ -42,6 +51,8 @@ class Task:
     job_id: str | None = None
     parameters: str = "{}"
     request: str | None = None
+    budget: Budget | None = None
+    """What the call may spend; that of the gateway where this is None."""
     sending: Callable[[str, str], None] | None = None
     """Told of everyone that it is sent to, before it is: the road and the address."""
 
@@ -78,6 +89,9 @@ class RunningJob:
     """What of our headers nobody may read in an error, should the answer repeat it."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session of a live runner that it runs in, to be released by whoever reads the answer."""
+    budget: Budget | None = None
+    bill: Bill | None = None
+    """What this one answer is paid by, beside being read; it ends with the answer."""
     ends_with_done: bool = True
     """A stream of it is whole only with `[DONE]`; else the orderly end of its body is its end."""
     output: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -86,6 +100,11 @@ class RunningJob:
     @property
     def headers(self) -> Mapping[str, str]:
         return self.response.headers
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei that its call has paid so far."""
+        return self.budget.spent if self.budget is not None else Fraction(0)
 
     @property
     def place(self) -> str:
@@ -98,10 +117,16 @@ class RunningJob:
             return await read(self.response, self.deadline, limit=limit, job=True, where=self.where)
         except LivepeerError as error:
             raise self.failed(error) from error.__cause__
+        finally:
+            self.settle()
 
     def failed(self, error: LivepeerError) -> LivepeerError:
         """`error`, with the attempts that led to it."""
         redact(error, self.secrets)
+        if self.bill is not None and self.bill.problem is not None:
+            reword(error, f"{error.message}; it was not paid any longer: {self.bill.problem}")
+        if self.bill is not None and self.bill.sent:
+            mark_paid(error, self.bill.spent)
         attempts = (*self.attempts, Attempt(error, "response"))
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)
@@ -111,6 +136,12 @@ class RunningJob:
     def close(self) -> None:
         """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""
         self.response.close()
+        self.settle()
+
+    def settle(self) -> None:
+        """Nothing more is paid for it."""
+        if self.bill is not None:
+            self.bill.stop()
 
 
 def check_capability(name: object) -> None:

@@ -18,7 +18,7 @@ from livepeer.client.exceptions import (
     LivepeerError,
     NoCapacityError,
     NoOrchestratorError,
-    PaymentRequiredError,
+    is_paid,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
@@ -28,6 +28,9 @@ from livepeer.client.network.reservations import Reservations, meant
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.runner_lists import RunnerLists
 from livepeer.client.network.selection import Attempt, FailureMemory
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.budget import Budget
+from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.discovery import (
     NAME_LENGTH,
     PERSISTENT,
@@ -38,7 +41,7 @@ from livepeer.client.protocol.discovery import (
 )
 from livepeer.client.protocol.identity import Identity, image_of, version_of
 from livepeer.client.protocol.wire import path_of
-from livepeer.client.types import Offer
+from livepeer.client.types import SECONDS, Offer
 from livepeer.trickle.text import printable
 
 SHOWN: Final = 3
@@ -60,8 +63,8 @@ class LiveRunners:
     name = "live-runner"
     gateway = False
 
-    def __init__(self, trust: TlsPolicy) -> None:
-        self._trust = trust
+    def __init__(self, trust: TlsPolicy, wallet: Wallet) -> None:
+        self._trust, self._wallet = trust, wallet
         self._lists = RunnerLists(trust)
         self._reservations = Reservations(trust)
         self._failures = FailureMemory()
@@ -94,6 +97,7 @@ class LiveRunners:
             time.monotonic() - begun,
             {"runners": [each.told for each in asked]},
             mode=best.mode,
+            unit=best.unit or SECONDS,
             runners=tuple(each.info for each in runners),
         )
 
@@ -121,19 +125,29 @@ class LiveRunners:
         fit = await self._fit(http, task.capability, to, deadline, mode)
 
         async def by(runner: RunnerEntry) -> RunningJob:
-            return await self._by(http, runner, task, to, deadline, attempts)
+            bill = self._wallet.bill(http, to.place, runner, task.budget, paid)
+            return await self._by(http, runner, task, to, deadline, attempts, bill)
 
         return await self._first(to, fit, by, deadline)
 
-    async def open(self, http: Http, app: str, to: Candidate, deadline: Deadline) -> OpenApp:
+    async def open(
+        self,
+        http: Http,
+        app: str,
+        to: Candidate,
+        deadline: Deadline,
+        budget: Budget | None = None,
+        paid: Callable[[], None] | None = None,
+    ) -> OpenApp:
         """An app to send requests to: in a session, or, of single-shot runners, one by one."""
         fit = await self._fit(http, app, to, deadline, PERSISTENT, SINGLE_SHOT)
 
         async def by(runner: RunnerEntry) -> OpenApp:
             if runner.mode == SINGLE_SHOT:
-                return OpenApp(to.place, app, runner.mode, runner.path, runner.path)
-            place = await self._reservations.reserve(http, runner, app, to, deadline)
-            return OpenApp(to.place, app, runner.mode, runner.path, place.app, place)
+                return OpenApp(to.place, app, runner.mode, runner.path, runner.path, runner=runner)
+            bill = self._wallet.bill(http, to.place, runner, budget, paid)
+            place = await self._reservations.reserve(http, runner, app, to, deadline, bill)
+            return OpenApp(to.place, app, runner.mode, runner.path, place.app, place, runner)
 
         return await self._first(to, fit, by, deadline)
 
@@ -141,6 +155,16 @@ class LiveRunners:
         """A request to an opened app found nobody there: ask anew who there is."""
         self._failures.failed(opened.place + opened.entry)
         self._lists.forget(opened.place)
+
+    def bill(self, http: Http, opened: OpenApp, budget: Budget | None) -> Bill | None:
+        """What one request is paid by that is a session by itself; None where it is free."""
+        if opened.reserved is not None or opened.runner is None:
+            return None
+        return self._wallet.bill(http, opened.place, opened.runner, budget)
+
+    def paid_by(self, place: ReservedPlace) -> Bill | None:
+        """What a session is paid by; None where it is free."""
+        return self._reservations.bill(place)
 
     async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
         """Give a session back."""
@@ -150,21 +174,22 @@ class LiveRunners:
         self, http: Http, app: str, to: Candidate, deadline: Deadline, *modes: str
     ) -> list[RunnerEntry]:
         """Its runners of the first of these modes that it has any of, best first."""
-        if to.offer is not None and not to.offer.free:
-            # The seam of payments: an answer 402 is a challenge, which is to be answered here.
-            raise PaymentRequiredError(
-                f"{app!r} has a price there, and live runners cannot be paid yet",
-                capability=app,
-                orchestrator=to.place,
-            )
         listed = await self._lists.get(http, to.place, deadline, app)
         wanted = Identity.of(app)
-        runners = [each for each in listed if wanted.fits(each) and each.price == 0]
+        runners = [each for each in listed if wanted.fits(each) and self._costs(each, to.offer)]
         for mode in modes:
             fit = self._ranked(to.place, [each for each in runners if each.mode == mode])
             if fit:
                 return fit[:TRIES]
         raise _none_fits(app, to, bool(runners), modes[0])
+
+    def _costs(self, runner: RunnerEntry, offer: Offer | None) -> bool:
+        """Does it cost what the offer says, or less than may be paid? One that is to be paid has a
+        place as well: a payment is made before it would say that it is full."""
+        if offer is None or offer.free:
+            return runner.price == 0
+        limit = offer.price if self._wallet.max_price is None else self._wallet.max_price
+        return 0 < runner.price <= limit and runner.unit == offer.unit and runner.free > 0
 
     async def _first(
         self,
@@ -181,7 +206,7 @@ class LiveRunners:
             except (NoCapacityError, NoOrchestratorError) as error:
                 self._failed(to.place, runner)
                 last = error
-                if error.may_have_run or deadline.passed:
+                if error.may_have_run or is_paid(error) or deadline.passed:
                     break
                 continue
             except LivepeerError as error:
@@ -201,12 +226,13 @@ class LiveRunners:
         to: Candidate,
         deadline: Deadline,
         attempts: tuple[Attempt, ...],
+        bill: Bill | None,
     ) -> RunningJob:
         if runner.mode == SINGLE_SHOT:
             path = f"{runner.path}/{path_of(task.route.lstrip('/'))}"
-            running = await self._post(http, replace(task, path=path), to, deadline, attempts)
+            running = await self._post(http, replace(task, path=path), to, deadline, attempts, bill)
             return replace(running, ends_with_done=runner.ours)
-        place = await self._reservations.reserve(http, runner, task.capability, to, deadline)
+        place = await self._reservations.reserve(http, runner, task.capability, to, deadline, bill)
         try:
             running = await self._post(
                 http, replace(task, path=place.app + START), to, deadline, attempts
@@ -225,10 +251,11 @@ class LiveRunners:
         to: Candidate,
         deadline: Deadline,
         attempts: tuple[Attempt, ...],
+        bill: Bill | None = None,
     ) -> RunningJob:
         job = task.header(deadline)
         try:
-            return await post(http, self._trust, task, job, to, {}, deadline, attempts)
+            return await post(http, self._trust, task, job, to, {}, deadline, attempts, bill)
         except LivepeerError as error:
             raise meant(error) from error.__cause__
 

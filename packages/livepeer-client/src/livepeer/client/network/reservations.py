@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
+
+import aiohttp
 
 from livepeer.client.exceptions import (
     CallTimeoutError,
@@ -15,11 +18,14 @@ from livepeer.client.exceptions import (
     NoOrchestratorError,
     PipelineError,
     ProtocolError,
+    mark_paid,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.roads import Candidate
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.exchange import answered
 from livepeer.client.protocol.discovery import ReservedPlace, RunnerEntry, place_in
 from livepeer.client.protocol.results import error_of
 from livepeer.client.untrusted import loads
@@ -42,16 +48,27 @@ class Reservations:
 
     def __init__(self, trust: TlsPolicy) -> None:
         self._trust = trust
+        self._bills: dict[ReservedPlace, Bill] = {}
 
     async def reserve(
-        self, http: Http, runner: RunnerEntry, app: str, to: Candidate, deadline: Deadline
+        self,
+        http: Http,
+        runner: RunnerEntry,
+        app: str,
+        to: Candidate,
+        deadline: Deadline,
+        bill: Bill | None = None,
     ) -> ReservedPlace:
-        """A session of the runner. One that comes after its caller has left is released."""
-        asked = asyncio.ensure_future(self._ask(http, runner, app, to))
+        """A session of the runner. One that comes after its caller has left is released.
+
+        It is paid by `bill`, where it has a price, until it is released."""
+        asked = asyncio.ensure_future(self._ask(http, runner, app, to, bill))
         try:
             async with deadline.timeout():
                 return await asyncio.shield(asked)
         except BaseException as error:
+            if bill is not None:
+                bill.abandoned = True
             if not asked.done() or (not asked.cancelled() and asked.exception() is None):
                 http.farewells.say(partial(self._undo, http, to.place, asked))
             if isinstance(error, TimeoutError) and not isinstance(error, LivepeerError):
@@ -63,8 +80,14 @@ class Reservations:
                 ) from error
             raise
 
+    def bill(self, place: ReservedPlace) -> Bill | None:
+        """What a session is paid by; None where it is free."""
+        return self._bills.get(place)
+
     async def release(self, http: Http, orchestrator: str, place: ReservedPlace) -> None:
         """Give a session back. A failure is logged: the runner ends what nobody uses."""
+        if (bill := self._bills.pop(place, None)) is not None:
+            await bill.end()
         deadline = Deadline(RELEASE_LIMIT)
         try:
             response = await http.open(
@@ -87,16 +110,41 @@ class Reservations:
         with suppress(LivepeerError):
             await self.release(http, orchestrator, await asyncio.shield(asked))
 
-    async def _ask(self, http: Http, runner: RunnerEntry, app: str, to: Candidate) -> ReservedPlace:
+    async def _ask(
+        self, http: Http, runner: RunnerEntry, app: str, to: Candidate, bill: Bill | None
+    ) -> ReservedPlace:
+        try:
+            place = await self._reserved(http, runner, app, to, bill)
+        except LivepeerError as error:
+            if bill is not None and bill.sent:
+                bill.stop()
+                mark_paid(error, bill.spent)
+                if error.status is None:
+                    # Its answer was lost, and the session may be there.
+                    lost = ReservedPlace("", bill.control)
+                    http.farewells.say(partial(self.release, http, to.place, lost))
+            raise
+        if bill is not None:
+            self._bills[place] = bill
+        return place
+
+    async def _reserved(
+        self, http: Http, runner: RunnerEntry, app: str, to: Candidate, bill: Bill | None
+    ) -> ReservedPlace:
         where: dict[str, Any] = {"capability": app, "orchestrator": to.place}
         deadline = Deadline(RESERVE_LIMIT)
-        response = await http.open(
-            "POST",
-            to.place + runner.path,
-            ssl=self._trust.for_peer(),
-            deadline=deadline,
-            where=where,
-        )
+
+        async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+            return await http.open(
+                "POST",
+                to.place + runner.path,
+                ssl=self._trust.for_peer(),
+                deadline=deadline,
+                headers=more,
+                where=where,
+            )
+
+        response = await answered(bill, send, deadline)
         body = await read(response, deadline, limit=SMALL, where=where)
         if response.status != 200:
             error = error_of(response.status, response.headers, body, gateway=False, where=where)
@@ -108,6 +156,8 @@ class Reservations:
             place = None
         if place is None:
             raise ProtocolError("its answer to a reservation names no session", **where)
+        if bill is not None and bill.sent and place.control != bill.control:
+            raise ProtocolError("it reserved another session than the one that was paid", **where)
         return place
 
 

@@ -7,16 +7,20 @@ of it in `livepeer.client.live`, under the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from livepeer.client.exceptions import CallTimeoutError
+import aiohttp
+
+from livepeer.client.exceptions import CallTimeoutError, mark_paid
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.selection import Attempt
+from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.exchange import answered
 from livepeer.client.protocol.results import error_of
 from livepeer.client.protocol.wire import JobHeader, job_url
 from livepeer.client.types import Offer
@@ -76,29 +80,48 @@ async def post(
     headers: dict[str, str],
     deadline: Deadline,
     attempts: tuple[Attempt, ...] = (),
+    bill: Bill | None = None,
 ) -> RunningJob:
-    """Send a job of go-livepeer's and wait for its headers; an answer that is none is raised."""
+    """Send a job of go-livepeer's and wait for its headers; an answer that is none is raised.
+
+    `bill` pays for this one job, as long as it lasts."""
     gateway = to.road.gateway
     where = {"capability": task.capability, "orchestrator": to.place, "job_id": job.id}
     headers["Content-Type"] = task.content_type
     if task.sending is not None:
         task.sending(to.road.name, to.place)
     secrets = secrets_in(headers)
-    response = await http.open(
-        "POST",
-        to.place + task.path if task.path else job_url(to.place, task.route),
-        ssl=trust.for_peer(),
-        deadline=deadline,
-        headers=headers,
-        body=task.body,
-        job=True,
-        where=where,
-    )
+    url = to.place + task.path if task.path else job_url(to.place, task.route)
+
+    async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+        return await http.open(
+            "POST",
+            url,
+            ssl=trust.for_peer(),
+            deadline=deadline,
+            headers={**headers, **more},
+            body=task.body,
+            job=True,
+            where=where,
+        )
+
+    response = await answered(bill, send, deadline)
     if response.status == 200 or (task.path and 200 < response.status < 300):
         priced = to.offer is not None and not to.offer.free
         return RunningJob(
-            response, where, to.road.name, gateway, deadline, attempts, priced, secrets
+            response,
+            where,
+            to.road.name,
+            gateway,
+            deadline,
+            attempts,
+            priced,
+            secrets,
+            budget=task.budget,
+            bill=bill,
         )
+    if bill is not None:
+        bill.stop()
     body = await read(response, deadline, limit=SMALL, job=True, where=where)
     body = redacted(body.decode("utf-8", "replace"), secrets).encode()
     error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
@@ -111,4 +134,6 @@ async def post(
             status=500,
             **where,
         )
+    if bill is not None and bill.sent:
+        mark_paid(error, bill.spent)
     raise error

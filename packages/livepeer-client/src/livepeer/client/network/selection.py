@@ -17,6 +17,7 @@ from livepeer.client.exceptions import (
     NoCapacityError,
     NoOrchestratorError,
     PaymentRequiredError,
+    is_paid,
     reword,
 )
 from livepeer.client.types import Offer, Phase, Rejection
@@ -45,6 +46,12 @@ class Attempt:
     def rejection(self) -> Rejection:
         error = self.error
         return Rejection(error.orchestrator or "?", error.message, self.phase, error.status)
+
+
+def told_price(price: Fraction, unit: str) -> str:
+    """A price for people: `5 wei per second`."""
+    per = {"720p-pixel-seconds": "720p pixel-second", "fixed": "request"}
+    return f"{float(price):g} wei per {per.get(unit, unit.removesuffix('s') or 'unit')}"
 
 
 def rank(
@@ -86,7 +93,7 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
         "capability": offer.capability,
         "orchestrator": offer.orchestrator,
     }
-    asks = f"{offer.capability!r} costs {float(offer.price):g} wei per second"
+    asks = f"{offer.capability!r} costs {told_price(offer.price, offer.unit)}"
     if offer.capacity <= 0:
         return Attempt(
             NoCapacityError(
@@ -96,17 +103,14 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
             ),
             "token",
         )
-    if offer.mode is not None and not offer.free:
-        told = f"{offer.capability!r} has a price there, and live runners cannot be paid yet"
-        return Attempt(PaymentRequiredError(told, **where), "payment")
     if max_price is not None and offer.price > max_price:
         told = f"{asks}, which is more than max_price {float(max_price):g}"
         return Attempt(NoOrchestratorError(told, **where), "token")
     if not offer.free and not can_pay:
         return Attempt(
             PaymentRequiredError(
-                f"{asks}, and this gateway has no means to pay: call through a gateway_url that"
-                " pays, or choose a free capability",
+                f"{asks}, and this gateway has no means to pay: set signer_url, call through a"
+                " gateway_url that pays, or choose a free capability",
                 **where,
             ),
             "payment",
@@ -120,6 +124,8 @@ def may_try_next(error: LivepeerError, *, idempotent: bool) -> bool:
     Only where it has certainly not run, or where the caller said that running twice does no harm;
     and never once a byte of an answer came. What the caller did wrong is wrong everywhere.
     """
+    if is_paid(error):
+        return False
     match error:
         case CallTimeoutError():
             return False  # the deadline is the call's, not the try's

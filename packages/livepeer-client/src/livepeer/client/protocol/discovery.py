@@ -35,6 +35,7 @@ Mode = Literal["single-shot", "persistent"]
 _SEGMENT = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]{1,256}"
 _PATH: Final = re.compile(rf"/(?:apps/{_SEGMENT}/(?:app|session)|run/{_SEGMENT})$")
 _SESSION: Final = re.compile(rf"/apps/{_SEGMENT}/session/{_SEGMENT}$")
+PAYMENT_PATH: Final = re.compile(rf"/apps/{_SEGMENT}/session/{_SEGMENT}/payment$")
 _APP: Final = re.compile(rf"/(?:apps/{_SEGMENT}/session/{_SEGMENT}/app|run/{_SEGMENT})$")
 
 
@@ -111,6 +112,8 @@ class OpenApp:
     """What its own paths follow; in a session a credential."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session, None where each request is one by itself."""
+    runner: RunnerEntry | None = field(default=None, repr=False, compare=False)
+    """What each request by itself is paid to."""
 
 
 def runners_in(answer: Any) -> tuple[RunnerEntry, ...]:

@@ -33,6 +33,8 @@ WAIT_LIMIT: Final = 86_400.0
 
 JOB: Final = "Livepeer"
 PAYMENT: Final = "Livepeer-Payment"
+SEGMENT: Final = "Livepeer-Segment"
+PAYER: Final = "Livepeer-Payer-Address"
 CAPABILITY: Final = "Livepeer-Capability"
 ETH_ADDRESS: Final = "Livepeer-Eth-Address"
 

@@ -1,0 +1,90 @@
+"""What may be spent, and what has been: of a gateway, and of each of its calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+from livepeer.client.exceptions import PaymentRequiredError
+
+
+class Budget:
+    """Wei with a limit, or without. A call's stands on its gateway's: both are asked before a
+    payment is signed, and both count it afterwards. Safe across threads."""
+
+    def __init__(self, limit: Fraction | None = None, *, under: Budget | None = None) -> None:
+        self._limit, self._under = limit, under
+        self._lock = threading.Lock()
+        self._spent = self._held = Fraction(0)
+
+    @property
+    def spent(self) -> Fraction:
+        """Wei, signed so far."""
+        return self._spent
+
+    def call(self, limit: Fraction | None) -> Budget:
+        """That of one call."""
+        return Budget(limit, under=self)
+
+    @contextmanager
+    def held(self, amount: Fraction, **where: Any) -> Iterator[Holding]:
+        """Set `amount` aside for a payment; what of it is not `taken` is given back.
+
+        Raises `PaymentRequiredError` where it would be too much.
+        """
+        holding = Holding(self, amount)
+        self._hold(amount, where)
+        try:
+            yield holding
+        finally:
+            self._settle(amount, holding.value)
+
+    def _hold(self, amount: Fraction, where: dict[str, Any]) -> None:
+        if self._under is not None:
+            self._under._hold(amount, where)
+        with self._lock:
+            total = self._spent + self._held + amount
+            if self._limit is None or total <= self._limit:
+                self._held += amount
+                return
+        if self._under is not None:
+            self._under._settle(amount, Fraction(0))
+        whose = "this gateway" if self._under is None else "this call"
+        raise PaymentRequiredError(
+            f"a payment of {float(amount):g} wei would make {float(total):g} wei spent by {whose},"
+            f" whose max_spend is {float(self._limit):g}",
+            **where,
+        )
+
+    def _settle(self, held: Fraction, taken: Fraction) -> None:
+        with self._lock:
+            self._held -= held
+            self._spent += taken
+        if self._under is not None:
+            self._under._settle(held, taken)
+
+    def _over(self, more: Fraction) -> bool:
+        """Would so much more be too much?"""
+        with self._lock:
+            if self._limit is not None and self._spent + more > self._limit:
+                return True
+        return self._under is not None and self._under._over(more)
+
+
+class Holding:
+    """What is set aside for one payment."""
+
+    def __init__(self, budget: Budget, amount: Fraction) -> None:
+        self._budget, self._amount = budget, amount
+        self.value = Fraction(0)
+
+    def take(self, value: Fraction) -> bool:
+        """It was signed for so much. False where that is more than was set aside, and too much:
+        then it is not to be sent, and does not count."""
+        if value > self._amount and self._budget._over(value):
+            return False
+        self.value = value
+        return True

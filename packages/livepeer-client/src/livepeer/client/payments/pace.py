@@ -1,0 +1,25 @@
+"""The clock of payments, in one place: how often, how soon again, for how long without."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. An orchestrator takes 5 s of price each 5 s, and ends what has not so much left: a
+    first payment of 10 s lasts until 15 s are over. `interval` is that of go-livepeer's clients."""
+
+    interval: float = 3.0
+    again: float = 1.0
+    """After a failure."""
+    outage: float = 30.0
+    """Without a success; by then an orchestrator that was not paid has ended the session."""
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+PACE = Pace()
