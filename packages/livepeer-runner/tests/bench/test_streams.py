@@ -141,7 +141,7 @@ async def test_a_stream_that_ends_before_its_time_breaks_its_step(served: Serve)
 async def test_a_plan_that_the_target_cannot_follow_says_why(
     served: Serve, fresh: type[Keeps], plan: Plan, says: str
 ) -> None:
-    async with served(fresh) as target:
+    async with served(fresh, queue_timeout=0.1) as target:
         slot = target.service.lifecycle.slots.acquire() if "503" in says else None
         with pytest.raises(BenchError, match=says):
             await measure(target_of(f"http://127.0.0.1:{target.port}"), plan)

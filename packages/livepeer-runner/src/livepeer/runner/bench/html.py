@@ -100,7 +100,7 @@ def _latencies(what: str, of: str, found: Sequence[Measured]) -> Iterable[Plot]:
         f"share of {of}",
         0.0,
         _nines(furthest),
-        [(_nines(share), name) for name, share in SHARES if share <= furthest],
+        [(0.0, "least"), *((_nines(at), name) for name, at in SHARES if at <= furthest)],
     )
     y = linear("ms", [ms for _, points, _, _ in found for _, ms in points])
     yield Plot(
@@ -199,9 +199,9 @@ def _table(report: Report) -> str:
         steps = [(_streams(step.streams), step) for step in report.live.steps]
         if report.live.null is not None:
             steps.insert(0, ("null pipeline", report.live.null))
-        heads = ("", "pictures/s", "p50", "p95", "p99", "dropped", "freezes", "CPU", "memory")
+        heads = ("", "pictures/s", "p50", "p95", "p99", "dropped", "freezes", "cores", "memory")
         return _rows("Streams", heads, [[name, *_step(step)] for name, step in steps])
-    heads = ("", "calls/s", "p50", "p95", "p99", "not ok", "late", "CPU", "memory")
+    heads = ("", "calls/s", "p50", "p95", "p99", "not ok", "late", "cores", "memory")
     return _rows("Loads", heads, [[_name(load), *_load(load)] for load in report.loads])
 
 
@@ -252,7 +252,7 @@ def _three(found: Figures) -> list[str]:
 
 
 def _name(load: LoadReport) -> str:
-    return f"{load.rate:g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
+    return f"{load.rate:.4g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
 
 
 def _streams(count: int) -> str:

@@ -45,7 +45,7 @@ def _cold(cold: ColdStart) -> str:
 
 
 def _load(load: LoadReport) -> str:
-    what = f"{load.rate:g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
+    what = f"{load.rate:.4g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
     parts = [f"{what:>14}  {load.throughput:8.2f} calls/s  {percentiles(load.latency)}"]
     if load.events is not None:
         parts.append(f"first event {percentiles(load.events.first)}")

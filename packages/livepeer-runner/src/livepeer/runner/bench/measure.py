@@ -90,38 +90,61 @@ async def measure(
 
     Raises `BenchError` and `TargetError`.
     """
-    machine, taken = host(), await gpu_taken()
+    taken = await gpu_taken()
     told("starting", 0, 0)
     environ = {}
     if plan.streams and CAPACITY not in os.environ:
         environ[CAPACITY] = str(max(plan.live.streams))
     async with opened(target, environ=environ) as there:
-        meter = Meter(await asyncio.to_thread(_source, there), taken)
-        document = await _document(there.url)
-        report = Report(
-            target=target.text,
-            pipeline=str(document.get("id") or ""),
-            pipeline_version=str(document.get("version") or ""),
-            digest=await asyncio.to_thread(_digest, there),
-            kind="request",
-            host=machine,
-            at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        )
-        if _is_live(document, plan):
-            report.kind = "live"
-            window = Window(plan.warmup, plan.live.duration)
-            found = await measure_streams(there, document, plan.live, window, meter, told=told)
-            first = found.steps[0].each
-            if all(one.first_ms is None for one in first):
-                why = first[0].ended or "nothing came out"
-                raise BenchError(f"no stream could be measured: {why}")
-            report.live = found
-            shown = min(one.first_ms for one in first if one.first_ms is not None)
-            report.cold = _cold(there, shown / 1000)
-        else:
-            await _calls(there, document, plan, inputs, meter, told, report)
+        return await measure_open(there, target.text, plan, inputs, told=told, gpu_before=taken)
+
+
+async def measure_open(
+    there: OpenTarget,
+    name: str,
+    plan: Plan,
+    inputs: Sequence[Mapping[str, Any]] = (),
+    *,
+    told: Told = lambda what, done, of: None,
+    gpu_before: float = 0.0,
+) -> Report:
+    """A target that runs; see `measure`."""
+    meter = Meter(await asyncio.to_thread(_source, there), gpu_before)
+    document = await _document(there.url)
+    report = Report(
+        target=name,
+        pipeline=str(document.get("id") or ""),
+        pipeline_version=str(document.get("version") or ""),
+        digest=await asyncio.to_thread(_digest, there),
+        kind="request",
+        host=host(),
+        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    if _is_live(document, plan):
+        await _streams(there, document, plan, meter, told, report)
+    else:
+        await _calls(there, document, plan, inputs, meter, told, report)
     report.paste = paste(report)
     return report
+
+
+async def _streams(
+    there: OpenTarget,
+    document: Mapping[str, Any],
+    plan: Plan,
+    meter: Meter,
+    told: Told,
+    report: Report,
+) -> None:
+    report.kind = "live"
+    window = Window(plan.warmup, plan.live.duration)
+    report.live = await measure_streams(there, document, plan.live, window, meter, told=told)
+    first = report.live.steps[0].each
+    shown = [one.first_ms for one in first if one.first_ms is not None]
+    if not shown:
+        why = first[0].ended or "nothing came out"
+        raise BenchError(f"no stream could be measured: {why}")
+    report.cold = _cold(there, min(shown) / 1000)
 
 
 def _is_live(document: Mapping[str, Any], plan: Plan) -> bool:

@@ -9,6 +9,8 @@ from html import escape
 
 WIDTH, HEIGHT = 760, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
+MANY = 30
+"""Points from which they are drawn smaller."""
 COLOURS = 8
 """Of lines: `--c0` to `--c7` of the page's style, then the first again."""
 
@@ -123,8 +125,9 @@ def _drawn(line: Line, x: Callable[[float], float], y: Callable[[float], float])
         parts.append(f'<polyline class="s{colour}" points="{path}"/>')
     if line.dots or len(places) == 1:
         titles = [*line.titles, *[""] * len(places)]
+        radius = 4 if len(places) < MANY else 2
         parts += [
-            f'<circle class="f{colour}" cx="{a:.1f}" cy="{b:.1f}" r="4">'
+            f'<circle class="f{colour}" cx="{a:.1f}" cy="{b:.1f}" r="{radius}">'
             f"<title>{escape(title)}</title></circle>"
             for (a, b), title in zip(places, titles, strict=False)
         ]

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from livepeer.runner.bench.figures import Figures, Slice, curve, figures, over_time
 from livepeer.runner.bench.live.report import LiveReport
 from livepeer.runner.bench.load import Run
+from livepeer.runner.bench.request import OK, REFUSED
 from livepeer.runner.bench.usage import Usage
 
 
@@ -113,6 +114,18 @@ class Report(BaseModel):
     """Of a live pipeline: its streams."""
     paste: str = ""
     """One line for an operator."""
+
+    @property
+    def failed(self) -> int:
+        """Calls that neither succeeded nor were refused because the target was full, and streams
+        that were refused or ended before their time."""
+        streams = [one for step in self.live.steps for one in step.each] if self.live else []
+        return sum(
+            count
+            for load in self.loads
+            for outcome, count in load.outcomes.items()
+            if outcome not in (OK, REFUSED)
+        ) + sum(bool(one.ended) for one in streams)
 
 
 def load_report(run: Run, usage: Usage | None) -> LoadReport:

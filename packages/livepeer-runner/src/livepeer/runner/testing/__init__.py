@@ -16,9 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepeer.runner.bench.report import Report
     from livepeer.runner.doctor.diagnosis import Diagnosis
     from livepeer.runner.local.live import run_live
     from livepeer.runner.local.stream import LiveResult
+    from livepeer.runner.testing.bench import bench
     from livepeer.runner.testing.doctor import doctor
     from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
 
@@ -28,6 +30,8 @@ _HOMES = {
     "LiveResult": "livepeer.runner.local.stream",
     "LocalServer": "livepeer.runner.testing.http",
     "PipelineClient": "livepeer.runner.testing.http",
+    "Report": "livepeer.runner.bench.report",
+    "bench": "livepeer.runner.testing.bench",
     "client": "livepeer.runner.testing.http",
     "doctor": "livepeer.runner.testing.doctor",
     "run_live": "livepeer.runner.local.live",
@@ -39,6 +43,8 @@ __all__ = [
     "LiveResult",
     "LocalServer",
     "PipelineClient",
+    "Report",
+    "bench",
     "client",
     "doctor",
     "run_live",

@@ -1,0 +1,73 @@
+"""The bench for authors' own tests."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from livepeer.runner.bench.live.camera import Shot
+from livepeer.runner.bench.live.measure import LivePlan
+from livepeer.runner.bench.measure import Plan, measure_open
+from livepeer.runner.targets.hosting import OpenTarget
+from livepeer.runner.testing.http import client
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from livepeer.runner.author.pipeline import PipelineBase
+    from livepeer.runner.bench.report import Report
+
+
+def bench(
+    target: type[PipelineBase] | str,
+    *,
+    input: Mapping[str, Any] | None = None,
+    rate: float | None = None,
+    concurrency: int | None = None,
+    streams: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    size: tuple[int, int] = (320, 180),
+    fps: float = 15.0,
+    duration: float = 1.0,
+    warmup: float = 0.0,
+    null: bool = False,
+) -> Report:
+    """Measure a class, served on the loopback, or a container at its URL, as `livepeer bench`.
+
+        assert bench(Sentiment, rate=20).failed == 0
+
+    `rate` calls a second, or `concurrency` callers who each wait for their answer; of a live class
+    `streams` of pictures of that `size`, `fps` and `params`, and with `null` also one of a pipeline
+    that returns each picture. `duration` and `warmup` are seconds. `input` is by default the
+    example of the schema. How fast a machine is differs from run to run: what a test asserts are
+    counts, and times with much room. Raises `BenchError`.
+    """
+    plan = Plan(
+        rates=[] if rate is None else [rate],
+        concurrency=[] if concurrency is None else [concurrency],
+        duration=duration,
+        warmup=warmup,
+        streams=streams is not None,
+        live=LivePlan(
+            streams=[streams or 1],
+            shot=Shot(*size, fps),
+            params=params or {},
+            null=null,
+            duration=duration,
+        ),
+    )
+    inputs = [] if input is None else [input]
+    if isinstance(target, str):
+        return _measured(target, target, plan, inputs)
+    with client(target) as served:
+        return _measured(str(served.base_url).rstrip("/"), target.__name__, plan, inputs)
+
+
+def _measured(url: str, name: str, plan: Plan, inputs: list[Mapping[str, Any]]) -> Report:
+    # In a thread: the caller may have a loop of its own that runs.
+    with ThreadPoolExecutor(1, thread_name_prefix="bench") as thread:
+        return thread.submit(
+            asyncio.run, measure_open(OpenTarget(url), name, plan, inputs)
+        ).result()
