@@ -51,7 +51,7 @@ class Gateway:
     - `discovery_url`: a service that lists orchestrators; `LIVEPEER_DISCOVERY_URL`.
     - `signer_url`: a remote signer; `LIVEPEER_SIGNER_URL`.
     - `token`: these settings in one string, see `Token`; `LIVEPEER_TOKEN`.
-    - `eth_key`: a private key in hex to sign jobs with (extra `eth`); `LIVEPEER_ETH_KEY`.
+    - `eth_key`: a private key in hex to sign and pay with (extra `eth`); `LIVEPEER_ETH_KEY`.
     - `tls`: `"verify"` (default), `"pin"` (trust the certificate shown first, refuse another one
       later), `"insecure"`, or an `ssl.SSLContext`; `LIVEPEER_TLS`.
     - `max_price`: the most to pay for each unit of an offer, in wei (a second, or where a live

@@ -54,6 +54,19 @@ PAYMENT: Final = Message(
 )
 
 
+SEG_DATA: Final = Message(
+    {
+        1: Field("manifestId", "bytes"),
+        2: Field("seq", "int"),
+        3: Field("hash", "bytes"),
+        4: Field("profiles", "bytes"),
+        5: Field("sig", "bytes"),
+        6: Field("duration", "int"),
+        8: Field("auth_token", AUTH_TOKEN),
+    }
+)
+
+
 def ticket_value(params: Mapping[str, Any]) -> Fraction:
     """Wei that a ticket with these `TICKET_PARAMS` is worth: its face value by the probability of
     its win. Raises `ValueError` for numbers that no ticket has."""
