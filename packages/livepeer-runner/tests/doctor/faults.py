@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
-from livepeer.runner import LivePipeline, Pipeline, VideoFrame
+from livepeer.runner import Image, LivePipeline, Pipeline, VideoFrame
 from livepeer.runner.http.asgi import App, Message, Receive, Scope, Send
+from livepeer.trickle import JSONLPublisher
 
 
 class Reverse(Pipeline):
@@ -33,6 +37,40 @@ Reverse.of_this_test()
 class Count(Pipeline):
     def predict(self, to: int = 3) -> Iterator[int]:
         yield from range(to)
+
+
+class Double(Pipeline):
+    """Over in no time; it fails where it is told to."""
+
+    def predict(self, x: int = 2, fail: bool = False) -> int:
+        if fail:
+            raise ValueError("it was told to")
+        return 2 * x
+
+
+class Telling(Pipeline):
+    """Events that fail amid them where they are told to."""
+
+    def predict(self, to: int = 3, fail: bool = False) -> Iterator[int]:
+        yield from range(to)
+        if fail:
+            raise ValueError("it was told to")
+
+
+class Look(Pipeline):
+    def predict(self, image: Image) -> list[int]:
+        pixels = image.to_ndarray()
+        return list(pixels.shape)
+
+
+class Slow(Pipeline):
+    """Its setup takes a moment."""
+
+    async def setup(self) -> None:
+        await asyncio.sleep(0.3)
+
+    def predict(self, x: int = 2) -> int:
+        return x
 
 
 class Through(LivePipeline):
@@ -299,3 +337,147 @@ async def stopped_together(exchange: Exchange) -> None:
 
 async def _nowhere(message: Message) -> None:
     return None
+
+
+async def ready_at_once(exchange: Exchange) -> None:
+    await (exchange.answer(200) if exchange.path == "/ready" else exchange.forward())
+
+
+class KeptFile:
+    """Open until the server that keeps it is gone."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(os.devnull, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+async def keeps_files(exchange: Exchange) -> None:
+    exchange.memory.setdefault("files", []).append(KeptFile())
+    await exchange.forward()
+
+
+async def keeps_memory(exchange: Exchange) -> None:
+    exchange.memory.setdefault("kept", []).append(b"x" * (2 << 20))
+    await exchange.forward()
+
+
+def where(word: bytes, status: int, body: bytes = b"") -> Fault:
+    """An answer of its own to whatever has this word in its body."""
+
+    async def fault(exchange: Exchange) -> None:
+        if exchange.method != "POST":
+            return await exchange.forward()
+        content = await exchange.body()
+        await (exchange.answer(status, body) if word in content else exchange.forward(content))
+
+    return fault
+
+
+async def fetches_anything(exchange: Exchange) -> None:
+    """Whatever URL is in a body is connected to."""
+    content = await exchange.body() if exchange.method == "POST" else b""
+    for host, port in re.findall(rb"http://(127[0-9.]+):(\d+)", content):
+        if exchange.path in ("/predict", "/stream/start"):
+            _, writer = await asyncio.open_connection(host.decode(), int(port))
+            writer.close()
+    await exchange.forward(content if content else None)
+
+
+async def any_token(exchange: Exchange) -> None:
+    async def change(message: Message) -> Message:
+        if message.get("status") == 401:
+            return {**message, "status": 404}
+        return message
+
+    await exchange.forward(change=change)
+
+
+async def nothing_below_a_path(exchange: Exchange) -> None:
+    await (exchange.answer(404) if exchange.path.startswith("/r/") else exchange.forward())
+
+
+async def until_a_stop(exchange: Exchange) -> None:
+    """One stream, until it is stopped."""
+    memory = exchange.memory
+    if exchange.path == "/stream/start":
+        if memory.setdefault("running", exchange.stream) != exchange.stream:
+            return await exchange.answer(503)
+    elif exchange.path == "/stream/stop" and memory.get("running") == exchange.stream:
+        del memory["running"]
+    await exchange.forward()
+
+
+def speaks(times: int, seconds: float) -> Fault:
+    """A stream that is nothing but these events."""
+
+    async def fault(exchange: Exchange) -> None:
+        if exchange.path != "/stream/start":
+            return await exchange.forward()
+        url = json.loads(await exchange.body())["events_url"]
+        await exchange.answer(200)
+        async with JSONLPublisher(url, one_per_segment=True, delete_on_close=False) as events:
+            for _ in range(times):
+                await events.write({"type": "status"})
+                await asyncio.sleep(seconds)
+
+    return fault
+
+
+async def read_first(exchange: Exchange) -> None:
+    """A body is read to its end, whatever its length."""
+    content = await exchange.body() if exchange.method == "POST" else None
+    await exchange.forward(content)
+
+
+async def one_body_at_a_time(exchange: Exchange) -> None:
+    if exchange.method != "POST" or exchange.path == "/schema":
+        return await exchange.forward()
+    if exchange.memory.get("reading"):
+        return await exchange.answer(503)
+    exchange.memory["reading"] = True
+    content = await exchange.body()
+    exchange.memory["reading"] = False
+    await exchange.forward(content)
+
+
+def so_many(path: str, times: int, status: int) -> Fault:
+    """After so many calls of a path no more of them succeed."""
+
+    async def fault(exchange: Exchange) -> None:
+        calls = exchange.memory["calls"] = exchange.memory.get("calls", 0) + (exchange.path == path)
+        if exchange.path == path and calls > times:
+            await exchange.answer(status)
+        else:
+            await exchange.forward()
+
+    return fault
+
+
+@asynccontextmanager
+async def careless(*, one_by_one: bool = False) -> AsyncIterator[str]:
+    """A server of bytes that takes any head, however long and odd; maybe one at a time."""
+    turn = asyncio.Lock()
+
+    async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with turn if one_by_one else asyncio.Lock():
+                head = b""
+                while not head.endswith(b"\r\n\r\n") and (line := await reader.readline()):
+                    head += line
+                known = not head.startswith(b"POST /stream")
+                status = b"200 OK" if known else b"404 Not Found"
+                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n")
+                writer.write(b"Connection: close\r\n\r\n")
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(met, "127.0.0.1", 0, limit=16 << 20)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()

@@ -24,6 +24,10 @@ livepeer doctor pipeline.py:Sentiment --quick
 
 livepeer doctor http://127.0.0.1:8000 --route reverse --input '{"text": "abc"}'
 
+livepeer doctor ghcr.io/me/sentiment-livepeer-runner:1.0.0 --attack
+
+livepeer doctor me/sentiment --orch https://orchestrator:8935
+
 livepeer doctor --only live --json | jq .summary
 
 livepeer doctor --list
@@ -38,8 +42,9 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="TARGET",
-            help="The URL of a running container, or a pipeline: pipeline.py:Class, a folder. "
-            "Without it: the pipeline here.",
+            help="The URL of a running container, an image (me/app:1.0.0), or a pipeline: "
+            "pipeline.py:Class, a folder. Without it: the pipeline here. With --orch: the name of "
+            "an app or a capability.",
         ),
     ] = None,
     route: Annotated[
@@ -51,6 +56,17 @@ def doctor(
         typer.Option(
             "-i", "--input", metavar="JSON|@FILE", help="A valid job; default: of its schema."
         ),
+    ] = None,
+    failing: Annotated[
+        str | None,
+        typer.Option(metavar="JSON|@FILE", help="A job that is valid, and fails at work."),
+    ] = None,
+    orch: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Call it through this orchestrator, as callers do."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="docker or podman, for images; default: what there is.")
     ] = None,
     capacity: Annotated[
         int | None, typer.Option(min=1, help="Jobs at once; default: what it tells itself.")
@@ -86,7 +102,8 @@ def doctor(
         return
     examination = Examination(
         route=route,
-        input=_input(input),
+        input=_input(input, "--input"),
+        failing=_input(failing, "--failing"),
         capacity=capacity,
         token=token,
         only=only or (),
@@ -96,7 +113,7 @@ def doctor(
     )
     with results_only():
         try:
-            diagnosis = asyncio.run(_examine(target, examination))
+            diagnosis = asyncio.run(_examine(target, examination, orch, engine))
         except (CannotExamine, TargetError) as error:
             fail(str(error), code=2)
         if as_json:
@@ -107,26 +124,38 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _examine(target: str | None, examination: Examination) -> Diagnosis:
+async def _examine(
+    target: str | None, examination: Examination, orch: str | None, engine: str | None
+) -> Diagnosis:
     from livepeer.runner.targets.hosting import opened
-    from livepeer.runner.targets.reference import target_of
+    from livepeer.runner.targets.reference import TargetError, target_of
 
-    reference = target_of(target)
+    def say(check: Check) -> None:
+        note(f"{check.id}: {check.title}")
+
     examination.checks()  # a name that is wrong is refused before a model is loaded
-    async with opened(reference) as there:
-        return await examination.of(
-            there, reference.text, say=lambda check: note(f"{check.id}: {check.title}")
-        )
+    if orch is not None:
+        if target is None:
+            raise TargetError("with --orch, name the app or the capability")
+        place = target_of(orch)
+        if place.kind != "url":
+            raise TargetError(f"--orch is an orchestrator's URL, such as https://host:8935: {orch}")
+        return await examination.through(place.text, target, say)
+    reference = target_of(target)
+    if reference.kind != "url":
+        note(f"{'serving' if reference.kind == 'class' else 'running'} {reference.text}")
+    async with opened(reference, engine=engine) as there:
+        return await examination.of(there, reference.text, say)
 
 
-def _input(given: str | None) -> bytes | None:
+def _input(given: str | None, option: str) -> bytes | None:
     if given is None or not given.startswith("@"):
         return None if given is None else given.encode()
     try:
         return Path(given[1:]).read_bytes()
     except OSError as error:
         raise typer.BadParameter(
-            f"{given[1:]} cannot be read: {error.strerror}", param_hint="--input"
+            f"{given[1:]} cannot be read: {error.strerror}", param_hint=option
         ) from None
 
 
@@ -145,7 +174,7 @@ def _list(checks: tuple[Check, ...], as_json: bool) -> None:
     from livepeer.trickle.cli.console import emit_text
 
     if as_json:
-        keys = ("id", "title", "level", "need", "clause", "slow")
+        keys = ("id", "title", "level", "need", "by", "clause", "slow")
         emit([{key: getattr(check, key) for key in keys} for check in checks])
         return
     for check in checks:

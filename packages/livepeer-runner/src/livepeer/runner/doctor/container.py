@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from livepeer.runner.doctor.finding import SubjectLost
 
+_LARGE = 1 << 20
+"""aiohttp warns of a body that is larger, and of bytes."""
 MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -37,6 +40,18 @@ class Patience:
     """For a place to be free again, once its caller is gone or its stream was stopped."""
     stop: float = 40.0
     """From a SIGTERM to the end of the process."""
+    load: float = 300.0
+    """For a setup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """How much the abuse cases send, at most."""
+
+    body: int = 160 * 1024 * 1024
+    """Bytes of a body without an end."""
+    rounds: int = 50
+    """Jobs or streams between two looks at what the process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +84,38 @@ class Heard:
         return f"{self.status}" + (f" {words!r}" if words else "")
 
 
-@dataclass(frozen=True)
-class HttpContainer:
-    """Where it is, and how it is called."""
+class Road(Protocol):
+    """How its requests get there."""
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DirectRoad:
+    """To the container itself, with the token that it gave to its orchestrator."""
 
     url: str
     session: aiohttp.ClientSession
+    token: str | None = None
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        sent = io.BytesIO(body) if body is not None and len(body) > _LARGE else body
+        given = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return self.session.request(
+            method, self.url + path, data=sent, headers={**given, **headers}, allow_redirects=False
+        )
+
+
+@dataclass(frozen=True)
+class HttpContainer:
+    """How it is called, and with which patience."""
+
+    road: Road
     patience: Patience
-    token: str | None
 
     async def get(self, path: str, seconds: float | None = None) -> Heard:
         return await self.call("GET", path, seconds=seconds)
@@ -116,25 +155,18 @@ class HttpContainer:
                 return Heard(answer.status, answer.headers, content, took, truncated)
         except TimeoutError:
             raise SubjectLost(f"{method} {path} had no answer within {limit:g} s") from None
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise SubjectLost(f"{method} {path} ended with {_named(error)}") from None
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self,
         method: str,
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """An answer as it comes; whoever leaves early drops the connection."""
-        given = dict(headers or {})
-        if self.token is not None:
-            given["Authorization"] = f"Bearer {self.token}"
-        async with self.session.request(
-            method, self.url + path, data=body, headers=given, allow_redirects=False
-        ) as answer:
-            yield answer
+        return self.road.request(method, path, body, headers or {})
 
 
 async def read_bounded(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
@@ -150,7 +182,7 @@ def _bytes(body: bytes | Mapping[str, Any]) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
-def _named(error: aiohttp.ClientError) -> str:
+def _named(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "a closed connection"
     return f"{type(error).__name__} ({error})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,10 +11,17 @@ from livepeer.runner.doctor.subject import Subject
 
 CheckLevel = Literal["must", "should"]
 """must: go-livepeer breaks or loses money without it; should: its callers or operators suffer."""
-Need = Literal["any", "batch", "live", "process"]
-"""What a check can be made on; `process`: one that the doctor started by itself."""
-GROUPS = ("http", "batch", "schema", "sse", "live", "process", "attack")
-"""In the order in which they run; what ends the target comes after what needs it."""
+Need = Literal["any", "batch", "live"]
+"""What kind of container a check can be made on."""
+By = Literal["caller", "address", "start", "image"]
+"""What a check takes: what any caller sees, also through an orchestrator; the container's own
+address; that the doctor starts it by itself; an image."""
+GROUPS = ("http", "batch", "schema", "sse", "live", "registration", "image", "process", "attack")
+UNSEEN: dict[By, str] = {
+    "address": "not seen through an orchestrator: name the container's own URL",
+    "start": "only seen where the doctor starts it: name its class or its image",
+    "image": "only seen of an image: name it",
+}
 
 
 Examine = Callable[[Subject], Awaitable[Sequence[Finding]]]
@@ -30,6 +37,7 @@ class Check:
     level: CheckLevel
     need: Need
     examine: Examine
+    by: By = "address"
     slow: bool = False
     last: bool = False
 
@@ -67,6 +75,8 @@ class Diagnosis:
     kind: str
     """`batch` or `live`."""
     examined: list[Examined] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was learnt on the way: an image's size, its platform, ..."""
 
     @property
     def problems(self) -> list[str]:
@@ -90,6 +100,7 @@ class Diagnosis:
             "protocol": "v1",
             "target": self.target,
             "type": self.kind,
+            "facts": dict(self.facts),
             "summary": {
                 "passed": self.count("passed"),
                 "must": self.count("problem", "must"),

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
-
-from livepeer.runner.doctor.checks import attack, batch, http, live, process, schema, sse
-from livepeer.runner.doctor.container import HttpContainer, Patience
-from livepeer.runner.doctor.diagnosis import GROUPS, Check, Diagnosis, Examined
+from livepeer.runner.doctor.checks import (
+    attack,
+    batch,
+    http,
+    image,
+    live,
+    media,
+    process,
+    registration,
+    schema,
+    sse,
+)
+from livepeer.runner.doctor.container import Force, Patience
+from livepeer.runner.doctor.diagnosis import GROUPS, UNSEEN, Check, Diagnosis, Examined
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
-from livepeer.runner.doctor.inputs import first
-from livepeer.runner.doctor.streams import Streams
+from livepeer.runner.doctor.meeting import CannotExamine, Meeting
 from livepeer.runner.doctor.subject import Subject
-from livepeer.runner.targets.address import address_towards, is_on_loopback
+from livepeer.runner.targets.address import is_on_loopback
 from livepeer.runner.targets.hosting import OpenTarget
-from livepeer.trickle import TrickleServer
+
+__all__ = ["CHECKS", "CannotExamine", "Examination"]
 
 CHECKS: tuple[Check, ...] = (
     *http.CHECKS,
@@ -29,24 +35,25 @@ CHECKS: tuple[Check, ...] = (
     *schema.CHECKS,
     *sse.CHECKS,
     *live.CHECKS,
+    *registration.CHECKS,
+    *image.CHECKS,
     *attack.CHECKS,
+    *media.CHECKS,
     *process.CHECKS,
 )
-CHECK_SECONDS = 300.0
-"""No check takes longer, whatever it meets."""
-
-
-class CannotExamine(Exception):
-    """No examination is possible; the message says why and what to do."""
+CHECK_SECONDS = 900.0
+"""No check takes longer, whatever it meets: a setup is a part of some."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
     """What is asked for. `only` and `skip` name groups or checks; `input` is the body of a valid
-    job; `quick` leaves out what takes over ten seconds; `attack` adds the abuse cases."""
+    job, `failing` of one that is valid and fails; `quick` leaves out what takes over ten seconds;
+    `attack` adds the abuse cases."""
 
     route: str | None = None
     input: bytes | None = None
+    failing: bytes | None = None
     capacity: int | None = None
     token: str | None = None
     only: Collection[str] = ()
@@ -54,6 +61,7 @@ class Examination:
     quick: bool = False
     attack: bool = False
     patience: Patience = field(default_factory=Patience)
+    force: Force = field(default_factory=Force)
 
     def checks(self) -> list[Check]:
         """The chosen ones. Raises `CannotExamine` for a name that is neither group nor check."""
@@ -82,16 +90,46 @@ class Examination:
                 f"--attack is for containers on loopback, and {target.url} is not: what it does "
                 "would be an attack on others"
             )
-        async with _subject(self, target) as subject:
-            diagnosis = Diagnosis(name or target.url, subject.kind)
-            for check in sorted(checks, key=lambda check: check.last):
-                if check.need not in ("any", subject.kind, "process"):
-                    continue
-                if check.need == "process" and subject.process is None:
-                    continue
-                say(check)
-                diagnosis.examined.append(await _examined(check, subject))
-        return diagnosis
+        async with self._meeting().of(target) as subject:
+            return await self._diagnosed(checks, subject, name or target.url, say)
+
+    async def through(
+        self,
+        orchestrator: str,
+        name: str,
+        say: Callable[[Check], None] = lambda check: None,
+    ) -> Diagnosis:
+        """Examine an app or capability that an orchestrator offers, as one of its callers. Raises
+        `CannotExamine`."""
+        checks = self.checks()
+        if self.attack:
+            raise CannotExamine("--attack is for containers on loopback, not for an orchestrator's")
+        async with self._meeting().through(orchestrator, name) as subject:
+            return await self._diagnosed(checks, subject, f"{name} at {orchestrator}", say)
+
+    def _meeting(self) -> Meeting:
+        return Meeting(
+            route=self.route,
+            input=self.input,
+            failing=self.failing,
+            capacity=self.capacity,
+            token=self.token,
+            patience=self.patience,
+            force=self.force,
+        )
+
+    async def _diagnosed(
+        self, checks: list[Check], subject: Subject, name: str, say: Callable[[Check], None]
+    ) -> Diagnosis:
+        examined = []
+        for check in sorted(checks, key=lambda check: check.last):
+            if check.need not in ("any", subject.kind):
+                continue
+            if check.by == "image" and subject.image is None and not self.only:
+                continue  # of a class or a URL there is no image to speak of
+            say(check)
+            examined.append(await _examined(check, subject))
+        return Diagnosis(name, subject.kind, examined, subject.facts)
 
 
 async def _examined(check: Check, subject: Subject) -> Examined:
@@ -99,6 +137,8 @@ async def _examined(check: Check, subject: Subject) -> Examined:
     findings: Sequence[Finding] = ()
     reason = None
     try:
+        if not _is_seen(check, subject):
+            raise NotJudged(UNSEEN[check.by])
         async with asyncio.timeout(CHECK_SECONDS):
             findings = await check.examine(subject)
     except NotJudged as error:
@@ -116,75 +156,13 @@ async def _examined(check: Check, subject: Subject) -> Examined:
     return Examined(check, tuple(findings), reason, time.monotonic() - began)
 
 
-@asynccontextmanager
-async def _subject(wanted: Examination, target: OpenTarget) -> AsyncIterator[Subject]:
-    limit = aiohttp.ClientTimeout(total=None, connect=wanted.patience.call)
-    connector = aiohttp.TCPConnector(limit=0)
-    async with (
-        TrickleServer(host=address_towards(target.url), autocreate=False) as server,
-        aiohttp.ClientSession(connector=connector, timeout=limit, max_line_size=1 << 16) as session,
-    ):
-        bare = HttpContainer(target.url, session, wanted.patience, wanted.token)
-        try:
-            document = await _document(bare)
-            kind = await _kind(bare, wanted, document)
-            capacity = wanted.capacity or await _capacity(bare)
-        except SubjectLost as lost:
-            raise CannotExamine(f"{target.url} cannot be examined: {lost}") from None
-        yield Subject(
-            url=target.url,
-            kind=kind,
-            route="/" + (wanted.route or "predict").lstrip("/"),
-            session=session,
-            streams=Streams(server),
-            patience=wanted.patience,
-            token=wanted.token,
-            input=wanted.input if wanted.input is not None else _input(document),
-            document=document,
-            capacity=capacity,
-            process=target.process,
-        )
-
-
-async def _document(subject: HttpContainer) -> Mapping[str, Any] | None:
-    answer = await subject.post("/schema")
-    content = answer.json() if answer.ok else None
-    return content if isinstance(content, dict) else None
-
-
-async def _kind(
-    subject: HttpContainer, wanted: Examination, document: Mapping[str, Any] | None
-) -> str:
-    told = (document or {}).get("type")
-    if told in ("batch", "live"):
-        return str(told)
-    if wanted.route is not None:
-        return "batch"
-    # A start that is no JSON begins nothing; only a container with that route says so.
-    answer = await subject.post("/stream/start", b'{"')
-    if answer.status not in (404, 405, 501):
-        return "live"
-    raise CannotExamine(
-        f"{subject.url} has neither /schema nor /stream/start: say --route with the path of its "
-        "jobs, and --input with a valid one"
-    )
-
-
-async def _capacity(subject: HttpContainer) -> int | None:
-    for path in ("/health", "/"):
-        with suppress(SubjectLost):
-            content = (await subject.get(path)).json()
-            told = content.get("capacity") if isinstance(content, dict) else None
-            if isinstance(told, int) and told > 0:
-                return told
-    return None
-
-
-def _input(document: Mapping[str, Any] | None) -> bytes | None:
-    if not document:
-        return None
-    if "example" in document:
-        return json.dumps(document["example"]).encode()
-    schema_ = document.get("input")
-    made = first(schema_) if isinstance(schema_, dict) else None
-    return None if made is None else json.dumps(made).encode()
+def _is_seen(check: Check, subject: Subject) -> bool:
+    match check.by:
+        case "caller":
+            return True
+        case "address":
+            return subject.url is not None
+        case "start":
+            return subject.launch is not None
+        case "image":
+            return subject.image is not None

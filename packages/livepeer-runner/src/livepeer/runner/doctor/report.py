@@ -16,6 +16,9 @@ def lines(diagnosis: Diagnosis) -> Iterator[Text]:
     """The whole report; colours only show on a terminal."""
     for one in diagnosis.examined:
         yield line(one)
+    if diagnosis.facts:
+        facts = ", ".join(f"{name} {value}" for name, value in diagnosis.facts.items())
+        yield Text(f"\n{printable(facts)}", "dim")
     must, should = diagnosis.count("problem", "must"), diagnosis.count("problem", "should")
     judged = len(diagnosis.examined) - diagnosis.count("not judged")
     text = f"\n{judged} checks: {diagnosis.count('passed')} passed, {must} must be mended, "

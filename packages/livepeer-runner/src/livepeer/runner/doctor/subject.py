@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from livepeer.runner.doctor.container import Heard, HttpContainer
+import aiohttp
+
+from livepeer.runner.doctor.container import DirectRoad, Force, Heard, HttpContainer
 from livepeer.runner.doctor.finding import NotJudged
 from livepeer.runner.doctor.streams import Streams
-from livepeer.runner.targets.instance import TargetProcess
+from livepeer.runner.targets.image_container import TargetImage
+from livepeer.runner.targets.instance import Launch, TargetProcess
 
 Known = TypeVar("Known")
 
@@ -18,17 +21,40 @@ UNKNOWN_STREAM = "doctor-never-started"
 
 @dataclass(frozen=True)
 class Subject(HttpContainer):
-    """One container. `input` is the body of a valid job, None where nobody knows one; `capacity`
-    is None where it is not told; `process` is there where we started it."""
+    """One container. `url` is its own, None where it is seen through an orchestrator; `input` is
+    the body of a valid job, `failing` of one that fails, None where nobody knows one; `capacity` is
+    None where it is not told. Where the doctor started it, there is a `process`, `launch` starts it
+    once more, and `host` is the address of this machine that it can call."""
 
+    url: str | None
     kind: str
     route: str
     streams: Streams
+    session: aiohttp.ClientSession
     input: bytes | None
+    failing: bytes | None
     document: Mapping[str, Any] | None
     capacity: int | None
+    token: str | None
     process: TargetProcess | None
+    launch: Launch | None
+    host: str | None
+    image: TargetImage | None
+    force: Force
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was learnt on the way, for the report."""
     _known: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Its own URL; checks that need it run only where there is one."""
+        assert self.url is not None
+        return self.url
+
+    def at(self, url: str, token: str | None = None) -> HttpContainer:
+        """Another container of the same kind, asked directly."""
+        road = DirectRoad(url, self.session, token)
+        return HttpContainer(road, self.patience)
 
     async def once(self, what: Callable[[Subject], Awaitable[Known]]) -> Known:
         """What `what` gives of this container; several checks look at it, one asks."""

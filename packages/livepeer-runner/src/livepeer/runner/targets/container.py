@@ -149,6 +149,7 @@ def started(
     environ: Mapping[str, str] | None = None,
     port: int = PORT,
     network: bool = True,
+    read_only: bool = True,
 ) -> Iterator[TargetContainer]:
     """A container of `image` for the length of the block; with `network`, its `port` is published
     on the loopback of this machine. Raises `EngineError` where it does not start."""
@@ -166,7 +167,8 @@ def started(
             done = _asked(
                 engine,
                 *("run", "--detach", "--name", name, "--env-file", file),
-                *("--read-only", "--tmpfs", "/tmp", "--pull", "never"),
+                *(("--read-only", "--tmpfs", "/tmp") if read_only else ()),
+                *("--pull", "never"),
                 *(("--publish", f"127.0.0.1::{port}") if network else ("--network", "none")),
                 image,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -59,23 +59,42 @@ async def opened(
     `engine` (default: docker or podman, what there is); they end with this, and also where this
     process is killed. `environ` is added to its environment. Raises `TargetError` where it does
     not come up."""
-    image: TargetImage | None = None
-    launch: Launch
+    given = environ or {}
     match target.kind:
         case "url":
             yield OpenTarget(target.text)
-            return
         case "class":
-            launch = partial(class_instance, target.text)
+            launch: Launch = partial(class_instance, target.text)
+            async with _running(launch, None, given, ready_seconds) as there:
+                yield there
         case "image":
             image = await image_target(target.text, engine)
-            launch = partial(image_instance, image)
+            async with AsyncExitStack() as stack:
+                try:
+                    there = await stack.enter_async_context(_run(image, given, ready_seconds))
+                except TargetError as error:
+                    # It may want to write where operators do not let it: that is worth knowing.
+                    image = image.writable(str(error))
+                    there = await stack.enter_async_context(_run(image, given, ready_seconds))
+                yield there
+
+
+def _run(
+    image: TargetImage, environ: Mapping[str, str], seconds: float
+) -> AbstractAsyncContextManager[OpenTarget]:
+    return _running(partial(image_instance, image), image, environ, seconds)
+
+
+@asynccontextmanager
+async def _running(
+    launch: Launch, image: TargetImage | None, environ: Mapping[str, str], seconds: float
+) -> AsyncIterator[OpenTarget]:
     began = time.monotonic()
-    async with launch(environ or {}) as instance:
+    async with launch(environ) as instance:
         made = time.monotonic()
         # A process starts at once; what an engine does before that is no part of the start.
         at = began if image is None else made
-        answered, ready = await until_ready(instance, ready_seconds)
+        answered, ready = await until_ready(instance, seconds)
         start = TargetStart(answered - at, ready - at, None if image is None else made - began)
         yield OpenTarget(instance.url, instance.process, launch, instance.host, image, start)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from livepeer.runner.packaging.engine import Engine, EngineError
@@ -27,12 +28,19 @@ RUNNING = ("docker", "podman")
 
 @dataclass(frozen=True, slots=True)
 class TargetImage:
-    """An image in an engine's store. `pulled`: seconds that fetching it took; None: it was here."""
+    """An image in an engine's store. `pulled`: seconds that fetching it took; None: it was here.
+    `read_only`: whether it is run without a writable root; `unwritable`: why that was given up."""
 
     engine: Engine
     name: str
     config: ImageConfig
     pulled: float | None = None
+    read_only: bool = True
+    unwritable: str | None = None
+
+    def writable(self, why: str | None = None) -> TargetImage:
+        """The same, run with a writable root."""
+        return replace(self, read_only=False, unwritable=why)
 
     @property
     def port(self) -> int:
@@ -97,14 +105,21 @@ async def image_instance(
     image: TargetImage, environ: Mapping[str, str], *, network: bool = True
 ) -> AsyncIterator[TargetInstance]:
     """A container of it, which is removed at the end. Raises `TargetError`."""
-    running = started(image.engine, image.name, environ=environ, port=image.port, network=network)
+    running = started(
+        image.engine,
+        image.name,
+        environ=environ,
+        port=image.port,
+        network=network,
+        read_only=image.read_only,
+    )
     try:
         container = await asyncio.to_thread(running.__enter__)
         try:
             yield TargetInstance(
                 url=await asyncio.to_thread(lambda: container.url) if network else "",
                 process=ContainerProcess(container),
-                host=await asyncio.to_thread(lambda: container.gateway) if network else None,
+                host=await asyncio.to_thread(_host, container) if network else None,
                 tail=lambda: _tail(container),
             )
         finally:
@@ -112,6 +127,15 @@ async def image_instance(
             await asyncio.shield(asyncio.to_thread(running.__exit__, None, None, None))
     except EngineError as error:
         raise TargetError(str(error)) from None
+
+
+def _host(container: TargetContainer) -> str | None:
+    """This machine, as the container sees it; an engine in a virtual machine has another."""
+    address = container.gateway
+    with suppress(OSError), socket.socket() as probe:
+        probe.bind((address, 0))
+        return address
+    return None
 
 
 def _tail(container: TargetContainer) -> str:

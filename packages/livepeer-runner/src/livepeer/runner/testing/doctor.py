@@ -23,6 +23,7 @@ def doctor(
     target: type[PipelineBase] | str,
     *,
     input: Mapping[str, Any] | None = None,
+    failing: Mapping[str, Any] | None = None,
     route: str | None = None,
     only: Collection[str] = (),
     skip: Collection[str] = (),
@@ -33,12 +34,14 @@ def doctor(
 
         assert doctor(Sentiment).problems == []
 
-    `input` is a valid job, by default one of the schema; `only` and `skip` name groups or checks;
+    `input` is a valid job, by default one of the schema; `failing` one that is valid and fails, by
+    default none is known; `only` and `skip` name groups or checks;
     `quick` leaves out what takes over ten seconds. Raises `CannotExamine`.
     """
     examination = Examination(
         route=route,
         input=None if input is None else json.dumps(input).encode(),
+        failing=None if failing is None else json.dumps(failing).encode(),
         only=only,
         skip=skip,
         quick=quick,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import aiohttp
@@ -12,6 +13,7 @@ import aiohttp
 from livepeer.runner.doctor.container import Heard
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged
+from livepeer.runner.doctor.listeners import stranger
 from livepeer.runner.doctor.subject import Subject
 
 LONG_SECONDS = 0.3
@@ -19,6 +21,8 @@ LONG_SECONDS = 0.3
 MOST_PLACES = 32
 LEAVE_SECONDS = 0.1
 TRY_SECONDS = 0.25
+SLACK_SECONDS = 1.0
+MOST_FIELDS = 4
 
 
 async def answers(subject: Subject) -> Sequence[Finding]:
@@ -86,15 +90,95 @@ async def disconnect(subject: Subject) -> Sequence[Finding]:
     return []
 
 
-async def _leave(subject: Subject) -> None:
+async def _leave(subject: Subject, seconds: float = LEAVE_SECONDS) -> None:
     """A caller who goes before the answer."""
     headers = {"Content-Type": "application/json"}
     with suppress(TimeoutError, aiohttp.ClientError):
         async with (
-            asyncio.timeout(LEAVE_SECONDS),
+            asyncio.timeout(seconds),
             subject.request("POST", subject.route, subject.valid_input(), headers) as answer,
         ):
             await answer.content.readany()
+
+
+async def failure(subject: Subject) -> Sequence[Finding]:
+    """A job that is valid and fails."""
+    if subject.failing is None:
+        raise NotJudged("no input is known that fails: say --failing '{...}'")
+    fix = "answer a job that failed with 500 and its reason, and go on"
+    answer = await subject.job(subject.failing)
+    if answer.media_type.lower() == "text/event-stream":
+        return []  # its status was gone already: see sse.error
+    if answer.status < 400:
+        return [Finding(f"a job that fails was answered {answer.status}", fix)]
+    if answer.status in (401, 409):
+        return [Finding(f"a job that fails was answered {answer.status}", fix)]
+    if not answer.body:
+        return [Finding(f"a job that fails was answered {answer.status} without a word", fix)]
+    after = await subject.job()
+    if after.ok:
+        return []
+    return [Finding(f"after a job that failed, a valid one was answered {after}", fix)]
+
+
+async def timeout(subject: Subject) -> Sequence[Finding]:
+    """A caller with a limit: at its end an orchestrator closes the connection, and says no more."""
+    alone = (await subject.good_job()).seconds
+    if alone < LONG_SECONDS:
+        raise NotJudged(f"a job takes {alone:.2f} s: say --input with one that takes longer")
+    if subject.capacity is None or subject.capacity > MOST_PLACES:
+        raise NotJudged(f"nothing tells a capacity of at most {MOST_PLACES}: say --capacity")
+    for _ in range(3):
+        await asyncio.gather(*(_leave(subject, alone / 3) for _ in range(subject.capacity)))
+    began = time.monotonic()
+    answer = await subject.job()
+    while answer.status in (429, 503) and time.monotonic() - began < subject.patience.gone:
+        await asyncio.sleep(TRY_SECONDS)
+        answer = await subject.job()
+    # Jobs that nobody waits for any more go first, one after the other, where they are not ended.
+    if answer.ok and time.monotonic() - began < 3 * alone + SLACK_SECONDS:
+        return []
+    how = "late" if answer.ok else str(answer)
+    return [
+        Finding(
+            f"after jobs that outlasted their callers' limit, the next one was answered {how}",
+            "end a job, or its turn, once its connection is closed: the limit of the caller's job "
+            "is kept by the orchestrator, which only hangs up",
+        )
+    ]
+
+
+async def private_urls(subject: Subject) -> Sequence[Finding]:
+    """A file named by a URL of this machine, which no caller of the network may reach."""
+    try:
+        base = json.loads(subject.valid_input())
+    except ValueError:
+        base = None
+    schema = (subject.document or {}).get("input")
+    fields = schema.get("properties") if isinstance(schema, Mapping) else None
+    named = [
+        name
+        for name, field in (fields or {}).items()
+        if isinstance(field, Mapping) and field.get("format") in ("file", "uri")
+    ]
+    if not named or not isinstance(base, dict):
+        raise NotJudged("its input has no file and no URL at its top")
+    found = []
+    for name in named[:MOST_FIELDS]:
+        async with stranger(subject.host or "127.0.0.1") as other:
+            asked = asyncio.create_task(
+                subject.job(json.dumps({**base, name: f"{other.url}/doctor"}).encode())
+            )
+            came = asyncio.create_task(other.connected.wait())
+            await asyncio.wait((asked, came), return_when=asyncio.FIRST_COMPLETED)
+            for task in (asked, came):
+                task.cancel()
+            await asyncio.wait((asked, came))
+            if other.connected.is_set():
+                seen = f"{name} with a URL of a private address made it connect there"
+                fix = "fetch from public addresses only, after each redirect too"
+                found.append(Finding(seen, fix))
+    return found
 
 
 def _places(subject: Subject) -> int:
@@ -106,8 +190,18 @@ def _places(subject: Subject) -> int:
 
 
 CHECKS = (
-    Check("batch.answers", "a valid job is answered", "must", "batch", answers),
-    Check("batch.content-type", "the answer names its type", "should", "batch", content_type),
+    Check("batch.answers", "a valid job is answered", "must", "batch", answers, by="caller"),
+    Check(
+        "batch.content-type",
+        "the answer names its type",
+        "should",
+        "batch",
+        content_type,
+        by="caller",
+    ),
+    Check("batch.failure", "a failure is told", "should", "batch", failure, by="caller"),
     Check("batch.capacity", "what is over the capacity is refused", "must", "batch", capacity),
     Check("batch.disconnect", "who leaves frees his place", "must", "batch", disconnect),
+    Check("batch.timeout", "a caller's limit ends his job", "should", "batch", timeout),
+    Check("batch.private-urls", "it fetches nothing from within", "should", "batch", private_urls),
 )

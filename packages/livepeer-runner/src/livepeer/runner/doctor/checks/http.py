@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from livepeer.runner.doctor.container import Heard
+from livepeer.runner.doctor.container import Heard, HttpContainer
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
 from livepeer.runner.doctor.subject import UNKNOWN_STREAM, Subject
@@ -18,9 +18,15 @@ LOOK_SECONDS = 0.1
 SHORT_SECONDS = 0.05
 """A job that is over sooner cannot be looked at while it runs."""
 BUSY_SECONDS = 15.0
+START_SECONDS = 0.02
+"""Between two looks at what comes up."""
 
 
 async def health(subject: Subject) -> Sequence[Finding]:
+    return await _health(subject)
+
+
+async def _health(subject: HttpContainer) -> Sequence[Finding]:
     answer = await subject.get("/health", subject.patience.health)
     fix = 'answer GET /health with 200 and {"status": "LOADING" | "OK" | "IDLE" | "ERROR"}'
     if answer.status != 200:
@@ -84,8 +90,55 @@ async def ready(subject: Subject) -> Sequence[Finding]:
     return []
 
 
+async def loading(subject: Subject) -> Sequence[Finding]:
+    """From the first moment of another run of it to the first job that it takes."""
+    assert subject.launch is not None
+    found: dict[str, Finding] = {}
+    async with subject.launch({}) as instance:
+        there = subject.at(instance.url, subject.token)
+        deadline = time.monotonic() + subject.patience.load
+        while True:
+            if time.monotonic() > deadline:
+                raise NotJudged(f"it was not ready within {subject.patience.load:g} s")
+            try:
+                answer = await there.get("/ready", subject.patience.call)
+            except SubjectLost:
+                await asyncio.sleep(START_SECONDS)
+                continue
+            if answer.status in (404, 405):
+                raise NotJudged(
+                    "there is no /ready: point health_url of a static runner at /health"
+                )
+            if answer.status == 200:
+                break
+            if answer.status != 503:
+                seen = f"while it loads, GET /ready answered {answer.status}"
+                found[seen] = Finding(seen, "answer 503 until a job would be taken")
+            for finding in await _health(there):
+                found[finding.seen] = Finding(f"while it loads, {finding.seen}", finding.fix)
+            await asyncio.sleep(START_SECONDS)
+        for finding in await _taken(subject, there):
+            found[finding.seen] = finding
+    return list(found.values())
+
+
+async def _taken(subject: Subject, there: HttpContainer) -> Sequence[Finding]:
+    """Whether what says that it is ready is so."""
+    fix = "answer /ready with 503 until the setup is over: what is sent before is lost"
+    if subject.kind == "live":
+        async with subject.streams.start(there) as stream:
+            answer = stream.answer
+    else:
+        answer = await there.post(
+            subject.route, subject.valid_input(), seconds=subject.patience.job
+        )
+    if answer.ok:
+        return []
+    return [Finding(f"it said that it is ready, and its first job was answered {answer}", fix)]
+
+
 async def keep_alive(subject: Subject) -> Sequence[Finding]:
-    parts = urlsplit(subject.url)
+    parts = urlsplit(subject.address)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     try:
@@ -183,6 +236,15 @@ async def client_errors(subject: Subject) -> Sequence[Finding]:
 CHECKS = (
     Check("http.health", "/health tells the state", "should", "any", health),
     Check("http.ready", "/ready is 200 when jobs are taken", "should", "any", ready),
+    Check(
+        "http.loading",
+        "/ready is 503 until it is",
+        "should",
+        "any",
+        loading,
+        by="start",
+        slow=True,
+    ),
     Check("http.busy", "/health answers while a job runs", "must", "any", health_while_busy),
     Check("http.no-401", "401 only for a wrong token", "must", "any", no_401),
     Check("http.no-redirect", "no redirects", "must", "any", no_redirect),

@@ -87,6 +87,8 @@ async def stops(subject: Subject) -> Sequence[Finding]:
             answer = await stream.stop()
             if not answer.ok:
                 return [_stop_finding(f"the {time_} stop answered {answer}")]
+    if subject.url is None:
+        return []  # an orchestrator knows no such stream either
     answer = await subject.post("/stream/stop", b"stream ended", stream=UNKNOWN_STREAM)
     if not answer.ok:
         return [_stop_finding(f"a stop of a stream that never was answered {answer}")]
@@ -202,6 +204,24 @@ async def isolated(subject: Subject) -> Sequence[Finding]:
     return []
 
 
+async def control_end(subject: Subject) -> Sequence[Finding]:
+    """A caller who is gone: its orchestrator ends the control channel, and may never say stop."""
+    places = subject.capacity or 1
+    if places > MOST_PLACES:
+        raise NotJudged(f"the capacity is {places}: more than the doctor fills")
+    async with AsyncExitStack() as stack:
+        for _ in range(places):
+            stream = await stack.enter_async_context(subject.streams.start(subject))
+            _started(stream.answer.ok)
+            if not await stream.heard(lambda event: True, subject.patience.event):
+                raise NotJudged("a stream says nothing: see live.events")
+            await stream.control_ends()
+        if await _starts_anew(subject):
+            return []
+    seen = f"{subject.patience.gone:g} s after their control channels ended, streams run on"
+    return [Finding(seen, "end a stream with its control channel: its caller is gone")]
+
+
 def _bare(event: dict[str, Any]) -> dict[str, Any]:
     """An event, also from within the wrapper that gateways take."""
     inner = event.get("event")
@@ -231,13 +251,19 @@ async def _starts_anew(subject: Subject) -> bool:
 
 
 CHECKS = (
-    Check("live.starts", "a start without optional URLs is taken", "must", "live", starts),
-    Check("live.events", "events come at once, with their type", "must", "live", events),
-    Check("live.repeats", "events go on", "must", "live", status_repeats, slow=True),
+    Check(
+        "live.starts", "a start without optional URLs is taken", "must", "live", starts, by="caller"
+    ),
+    Check(
+        "live.events", "events come at once, with their type", "must", "live", events, by="caller"
+    ),
+    Check("live.repeats", "events go on", "must", "live", status_repeats, by="caller", slow=True),
     Check(
         "live.starts-twice", "a second start of one id leaks nothing", "must", "live", starts_twice
     ),
-    Check("live.stops", "each of three stops is answered 200", "should", "live", stops),
+    Check(
+        "live.stops", "each of three stops is answered 200", "should", "live", stops, by="caller"
+    ),
     Check("live.stop-frees", "a stop gives the place back", "must", "live", stop_frees),
     Check(
         "live.unknown-params", "parameters of no stream are 4xx", "should", "live", unknown_params
@@ -245,8 +271,9 @@ CHECKS = (
     Check(
         "live.bad-params", "bad parameters are 4xx, and end nothing", "should", "live", bad_params
     ),
-    Check("live.outputs", "output follows input", "must", "live", outputs),
+    Check("live.outputs", "output follows input", "must", "live", outputs, by="caller"),
     Check("live.input-end", "output ends with the input", "should", "live", input_end),
+    Check("live.control-end", "who is gone frees his place", "should", "live", control_end),
     Check("live.capacity", "what is over the capacity is refused", "must", "live", capacity),
     Check("live.isolated", "streams do not touch each other", "must", "live", isolated),
 )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged
-from livepeer.runner.doctor.inputs import mutants, valid
+from livepeer.runner.doctor.inputs import InputSchema
 from livepeer.runner.doctor.subject import Subject
 
-MOST_JOBS = 5
+MOST_JOBS = 10
 """Valid inputs run the model: a few of them will do."""
-MOST_MUTANTS = 10
+JOB_SECONDS = 60.0
+"""After so long no further one is sent."""
+MOST_MUTANTS = 20
 
 
 async def same(subject: Subject) -> Sequence[Finding]:
@@ -31,9 +34,12 @@ async def same(subject: Subject) -> Sequence[Finding]:
 
 
 async def accepts(subject: Subject) -> Sequence[Finding]:
-    base, schema = _described(subject)
+    schema, base = _described(subject)
     found = []
-    for sent in valid(schema, base)[:MOST_JOBS]:
+    deadline = time.monotonic() + JOB_SECONDS
+    for sent in schema.valid(base, MOST_JOBS):
+        if time.monotonic() > deadline:
+            break
         answer = await subject.job(json.dumps(sent).encode())
         if 400 <= answer.status < 500 and answer.status != 429:
             seen = f"{_shown(sent)} fits the schema and was answered {answer}"
@@ -42,17 +48,17 @@ async def accepts(subject: Subject) -> Sequence[Finding]:
 
 
 async def refuses(subject: Subject) -> Sequence[Finding]:
-    base, schema = _described(subject)
+    schema, base = _described(subject)
     found = []
-    for sent in mutants(schema, base)[:MOST_MUTANTS]:
+    for sent in schema.mutants(base, MOST_MUTANTS):
         answer = await subject.job(json.dumps(sent).encode())
-        if answer.ok or answer.status >= 500:
+        if answer.ok or (answer.status >= 500 and answer.status != 503):
             seen = f"{_shown(sent)} does not fit the schema and was answered {answer.status}"
             found.append(Finding(seen, "answer 422 where an input does not fit"))
     return found
 
 
-def _described(subject: Subject) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _described(subject: Subject) -> tuple[InputSchema, Mapping[str, Any]]:
     document = subject.document or {}
     schema = document.get("input")
     if not isinstance(schema, Mapping):
@@ -64,7 +70,7 @@ def _described(subject: Subject) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         pass
     if not isinstance(base, dict) or schema.get("type") != "object":
         raise NotJudged("its input is no JSON object")
-    return base, schema
+    return InputSchema(schema), base
 
 
 def _shown(value: Any) -> str:
@@ -74,6 +80,10 @@ def _shown(value: Any) -> str:
 
 CHECKS = (
     Check("schema.same", "GET and POST /schema agree", "should", "any", same),
-    Check("schema.accepts", "what fits the schema is taken", "should", "batch", accepts),
-    Check("schema.refuses", "what does not fit is refused", "should", "batch", refuses),
+    Check(
+        "schema.accepts", "what fits the schema is taken", "should", "batch", accepts, by="caller"
+    ),
+    Check(
+        "schema.refuses", "what does not fit is refused", "should", "batch", refuses, by="caller"
+    ),
 )

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import aiohttp
+
 from livepeer.runner.doctor.container import MOST_BYTES, Heard
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
@@ -71,15 +73,34 @@ async def closes(subject: Subject) -> Sequence[Finding]:
     ]
 
 
+async def error(subject: Subject) -> Sequence[Finding]:
+    if subject.failing is None:
+        raise NotJudged("no input is known that fails amid its events: say --failing '{...}'")
+    body = (await _asked(subject, subject.failing)).body.replace(b"\r\n", b"\n")
+    fix = (
+        "write a failure after the headers as `event: error` with its reason as JSON, and then "
+        "`data: [DONE]`: the status is gone, and a caller takes what ends without a word for whole"
+    )
+    if b"\nevent: error\n" not in b"\n" + body and b"\nevent:error\n" not in b"\n" + body:
+        return [Finding("events that fail end without an event that says so", fix)]
+    if body.rstrip(b"\n").split(b"\n")[-1].rstrip() not in (DONE, b"data:[DONE]"):
+        return [Finding("events that fail end without [DONE]", fix)]
+    return []
+
+
 async def _events(subject: Subject) -> Heard:
-    """The events of a valid job; `seconds` is what passed from [DONE] to the end. Raises
+    return await _asked(subject, subject.valid_input())
+
+
+async def _asked(subject: Subject, sent: bytes) -> Heard:
+    """The events of a job; `seconds` is what passed from [DONE] to the end. Raises
     `NotJudged` where it answers none."""
     headers = {"Content-Type": "application/json"}
     body, marked, began = bytearray(), 0.0, time.monotonic()
     try:
         async with (
             asyncio.timeout(subject.patience.job),
-            subject.request("POST", subject.route, subject.valid_input(), headers) as answer,
+            subject.request("POST", subject.route, sent, headers) as answer,
         ):
             while len(body) < MOST_BYTES:
                 waits = CLOSE_SECONDS + 0.5 - (time.monotonic() - marked) if marked else None
@@ -95,6 +116,8 @@ async def _events(subject: Subject) -> Heard:
                 body += chunk
                 if not marked and b"[DONE]" in body[-len(chunk) - 8 :]:
                     marked = time.monotonic()
+    except (aiohttp.ClientError, OSError) as error_:
+        raise SubjectLost(f"its events broke off: {type(error_).__name__}") from None
     except TimeoutError:
         spent = time.monotonic() - began
         raise SubjectLost(f"its events had no end within {spent:.0f} s") from None
@@ -107,8 +130,16 @@ async def _events(subject: Subject) -> Heard:
 
 
 CHECKS = (
-    Check("sse.content-type", "events are text/event-stream", "must", "batch", content_type),
-    Check("sse.done", "[DONE] is last and alone", "must", "batch", done),
-    Check("sse.line-length", "lines are short enough", "must", "batch", line_length),
+    Check(
+        "sse.content-type",
+        "events are text/event-stream",
+        "must",
+        "batch",
+        content_type,
+        by="caller",
+    ),
+    Check("sse.done", "[DONE] is last and alone", "must", "batch", done, by="caller"),
+    Check("sse.line-length", "lines are short enough", "must", "batch", line_length, by="caller"),
     Check("sse.closes", "the answer ends after [DONE]", "must", "batch", closes),
+    Check("sse.error", "a failure is an event", "must", "batch", error, by="caller"),
 )
