@@ -229,8 +229,10 @@ def test_a_setup_without_its_models_says_how_to_get_them(folder: Folder) -> None
     )
     done = folder.livepeer("predict", "-i", "text=x")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Error: setup raised FileNotFoundError")
-    assert "run `livepeer prepare`" in done.stderr.splitlines()[-1]
+    told, explain = done.stderr.splitlines()[-2:]
+    assert told.startswith("Error: setup raised FileNotFoundError")
+    assert "run `livepeer prepare`" in told
+    assert explain == "livepeer explain setup_failed"
 
 
 @pytest.mark.parametrize("output", ["nowhere/out.json", "."])

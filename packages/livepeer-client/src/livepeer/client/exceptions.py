@@ -18,6 +18,7 @@
 
 Each has these attributes, None or empty if not known:
 
+- `code`: the name of what went wrong, which never changes; `livepeer explain CODE` says more.
 - `capability`, `orchestrator` (its URL, or the gateway's), `job_id`, `status` (of HTTP).
 - `may_have_run`: False means that the pipeline has certainly not run for this call, so that calling
   again does no harm.
@@ -30,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from livepeer.client.types import FieldError, Rejection
 from livepeer.client.untrusted import redacted
@@ -64,6 +65,8 @@ class LivepeerError(Exception):
 
     `message` is one line of at most 4,000 characters, without control characters.
     """
+
+    code: ClassVar[str] = "call_failed"
 
     def __init__(
         self,
@@ -121,13 +124,19 @@ def is_passing(error: LivepeerError) -> bool:
 class ConfigurationError(LivepeerError, ValueError):
     """A setting is wrong or missing; the message names the argument or variable."""
 
+    code = "configuration"
+
 
 class NoOrchestratorError(LivepeerError):
     """No orchestrator could be asked to run this."""
 
+    code = "no_orchestrator"
+
 
 class NoCapacityError(NoOrchestratorError):
     """Nobody has room at this moment. `retry_after`: seconds to wait, None if nobody said."""
+
+    code = "no_capacity"
 
     def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
         super().__init__(message, passing=True, **where)
@@ -137,13 +146,19 @@ class NoCapacityError(NoOrchestratorError):
 class PaymentRequiredError(LivepeerError):
     """The capability has a price, and this gateway has no means to pay it."""
 
+    code = "payment_required"
+
 
 class InsufficientBalanceError(PaymentRequiredError):
     """The payment, or what is left of the balance, does not cover the job."""
 
+    code = "insufficient_balance"
+
 
 class InvalidInputError(LivepeerError, ValueError):
     """The input was refused, by its schema or by the pipeline; `fields` says what and why."""
+
+    code = "input_refused"
 
     def __init__(self, message: str, *, fields: Sequence[FieldError] = (), **where: Any) -> None:
         super().__init__(message, **where)
@@ -152,6 +167,8 @@ class InvalidInputError(LivepeerError, ValueError):
 
 class PipelineError(LivepeerError):
     """The pipeline failed. `type` is its own name for the failure, or None."""
+
+    code = "pipeline_failed"
 
     def __init__(self, message: str, *, type: str | None = None, **where: Any) -> None:
         super().__init__(message, **where)
@@ -162,6 +179,8 @@ class CallTimeoutError(LivepeerError, TimeoutError):
     """The deadline of the call passed; `phase` is what it was waiting for (`connect`, `token`,
     `answer`, `stream`), or `pipeline` if the pipeline overran a limit of its own."""
 
+    code = "call_timeout"
+
     def __init__(self, message: str, *, phase: str = "", **where: Any) -> None:
         super().__init__(message, **where)
         self.phase = phase
@@ -170,22 +189,34 @@ class CallTimeoutError(LivepeerError, TimeoutError):
 class ConnectionFailedError(LivepeerError, ConnectionError):
     """No connection could be made (`may_have_run` is False), or it broke later."""
 
+    code = "connection_failed"
+
 
 class CertificateError(ConnectionFailedError):
     """The host's certificate could not be verified; nothing was sent."""
+
+    code = "certificate_untrusted"
 
 
 class CertificateChangedError(CertificateError):
     """The host shows another certificate than the pinned one; nothing was sent."""
 
+    code = "certificate_changed"
+
 
 class StreamInterruptedError(ConnectionFailedError):
     """A stream ended without `[DONE]`: `received` may not be all of it."""
+
+    code = "stream_interrupted"
 
 
 class SessionEndedError(ConnectionFailedError):
     """A live session is over, though this side did not end it; the message says why."""
 
+    code = "session_ended"
+
 
 class ProtocolError(LivepeerError):
     """The answer breaks the protocol, so that there is no result."""
+
+    code = "answer_malformed"

@@ -1,5 +1,7 @@
 """The errors that a caller sees, in one shape: `{"error": {"type", "message", "fields"}}`.
 
+`type` never changes; it is the `code` of the class here, and `livepeer explain CODE` says more.
+
 JobError                 500  base: an error whose message may be shown to the caller
 ├── InvalidInput         422  the caller's input is wrong; `fields` says where
 ├── Unauthorized         401  the bearer token is missing or not one that was given out
@@ -69,6 +71,7 @@ class JobError(RunnerError):
 
     status: int = 500
     type: str = "pipeline_error"
+    code = "pipeline_error"
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class InvalidInput(JobError):
 
     status = 422
     type = "invalid_input"
+    code = "invalid_input"
 
     def __init__(
         self, message: str, *, field: str | None = None, fields: Sequence[FieldError] = ()
@@ -107,6 +111,7 @@ class Unauthorized(JobError):
 
     status = 401
     type = "unauthorized"
+    code = "unauthorized"
 
 
 class RouteNotFound(JobError):
@@ -114,6 +119,7 @@ class RouteNotFound(JobError):
 
     status = 404
     type = "not_found"
+    code = "not_found"
 
 
 class MethodNotAllowed(JobError):
@@ -121,6 +127,7 @@ class MethodNotAllowed(JobError):
 
     status = 405
     type = "method_not_allowed"
+    code = "method_not_allowed"
 
     def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
         super().__init__(message)
@@ -139,6 +146,7 @@ class Interrupted(JobError):
 
     status = 409
     type = "interrupted"
+    code = "interrupted"
 
 
 class PayloadTooLarge(JobError):
@@ -146,6 +154,7 @@ class PayloadTooLarge(JobError):
 
     status = 413
     type = "payload_too_large"
+    code = "payload_too_large"
 
 
 class PipelineError(JobError):
@@ -157,6 +166,7 @@ class NotReady(JobError):
 
     status = 503
     type = "not_ready"
+    code = "not_ready"
 
 
 class OverCapacity(JobError):
@@ -164,6 +174,7 @@ class OverCapacity(JobError):
 
     status = 503
     type = "over_capacity"
+    code = "over_capacity"
 
 
 class JobTimeout(JobError):
@@ -171,6 +182,7 @@ class JobTimeout(JobError):
 
     status = 504
     type = "timeout"
+    code = "timeout"
 
 
 def invalid(error: ValidationError) -> InvalidInput:

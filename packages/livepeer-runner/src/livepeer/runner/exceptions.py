@@ -11,14 +11,22 @@ RunnerError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 
 class RunnerError(Exception):
-    """Root of every error that `livepeer.runner` raises itself."""
+    """Root of every error that `livepeer.runner` raises itself.
+
+    `code` never changes; `livepeer explain CODE` says more.
+    """
+
+    code: ClassVar[str] = "runner_error"
 
 
 class SettingsError(RunnerError, ValueError):
     """One or more environment variables are wrong; `problems` has a sentence for each."""
+
+    code = "settings"
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -28,9 +36,13 @@ class SettingsError(RunnerError, ValueError):
 class SignatureError(RunnerError, TypeError):
     """A `predict` method that cannot be turned into a schema; says what to write instead."""
 
+    code = "signature"
+
 
 class FileError(RunnerError, ValueError):
     """A file in the input is not usable; `location` is the path of its field (pydantic `loc`)."""
+
+    code = "file_unusable"
 
     def __init__(self, message: str, *, location: Sequence[str | int] = ()) -> None:
         self.location = tuple(location)
@@ -40,6 +52,10 @@ class FileError(RunnerError, ValueError):
 class FetchError(FileError):
     """A file could not be fetched from the URL that the caller gave."""
 
+    code = "fetch_failed"
+
 
 class RegistrationError(RunnerError):
     """A registration that cannot succeed until someone changes something."""
+
+    code = "registration_refused"

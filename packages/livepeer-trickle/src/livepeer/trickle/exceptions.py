@@ -15,13 +15,14 @@
         └── CertificateError     the server's certificate is not the one that was expected
 
 Every error tells the `url` (without credentials), and where they mean something the `seq` of the
-segment and the `attempt` (1 for the first try) at which the client gave up.
+segment and the `attempt` (1 for the first try) at which the client gave up. Its `code` never
+changes; `livepeer explain CODE` says more.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 __all__ = [
     "CertificateError",
@@ -52,6 +53,8 @@ def public_url(url: str) -> str:
 class TrickleError(Exception):
     """Root of every error that `livepeer.trickle` raises on purpose."""
 
+    code: ClassVar[str] = "trickle_error"
+
     def __init__(
         self,
         message: str,
@@ -78,38 +81,58 @@ class TrickleError(Exception):
 class ChannelNotFound(TrickleError):
     """The server has no such channel (404)."""
 
+    code = "channel_not_found"
+
 
 class ChannelClosed(TrickleError):
     """The channel has ended, or the client was closed."""
+
+    code = "channel_closed"
 
 
 class ChannelRefused(TrickleError):
     """The server does not allow this (401, 403, or a creation it does not take)."""
 
+    code = "channel_refused"
+
 
 class SegmentFailed(TrickleError):
     """One segment did not arrive whole. The client stays usable and goes on with the next one."""
+
+    code = "segment_failed"
 
 
 class ProtocolError(TrickleError):
     """The server's answer has no meaning in trickle: is this a trickle URL?"""
 
+    code = "trickle_protocol"
+
 
 class RecordTooLarge(TrickleError, ValueError):
     """A record is longer than what readers of a line-based channel take (64 KiB)."""
+
+    code = "record_too_large"
 
 
 class PictureTooLarge(TrickleError, ValueError):
     """The pictures of a stream have more pixels than its reader takes; two keyframes said so."""
 
+    code = "picture_too_large"
+
 
 class TrickleConnectionError(TrickleError, ConnectionError):
     """No connection could be made, or it broke, for longer than the client tries again."""
+
+    code = "trickle_connection"
 
 
 class TrickleTimeout(TrickleConnectionError, TimeoutError):
     """A limit of `Timeouts` passed."""
 
+    code = "trickle_timeout"
+
 
 class CertificateError(TrickleConnectionError):
     """The server's certificate is not trusted; no header and no byte was sent."""
+
+    code = "trickle_certificate"

@@ -122,7 +122,7 @@ def gateway(**settings: Any) -> Iterator[Gateway]:
         hint = None
         if isinstance(error, NoCapacityError) and error.retry_after and len(error.rejections) > 1:
             hint = f"Try again in {error.retry_after:g} s."
-        fail(str(error), hint=hint, code=code_of(error))
+        fail(error, hint=hint, code=code_of(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -29,7 +29,7 @@ def trust(
     try:
         name, port = address(host)
     except ConfigurationError as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     try:
         shown = fingerprint(
             ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((name, port), timeout=10))

@@ -41,6 +41,8 @@ SHARES: Final = (0.5, 0.8)
 class BenchError(Exception):
     """Nothing could be measured; the message says why and what to do."""
 
+    code = "bench"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

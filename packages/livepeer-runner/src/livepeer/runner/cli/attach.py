@@ -109,7 +109,7 @@ def attach(
         make = _maker(settings, capability, kind)
         make()  # what is wrong is said before anything begins
     except ValueError as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     from livepeer.runner import logs
 
     logs.configure(settings.log_format, settings.log_level)

@@ -164,7 +164,7 @@ def bench(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     except TargetError as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     old = Report.model_validate_json(_read(before)) if before is not None else None
     with results_only(), options.explained(), progress() as bar:
         line = bar.add_task("bench", total=None, figures="")
@@ -175,7 +175,7 @@ def bench(
         try:
             report = asyncio.run(measure(reference, plan, inputs=_inputs(input or []), told=told))
         except (BenchError, TargetError) as error:
-            fail(str(error))
+            fail(error)
     _show(report)
     if json_ is not None:
         json_.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")

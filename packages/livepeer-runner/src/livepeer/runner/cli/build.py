@@ -209,16 +209,16 @@ def explained() -> Iterator[None]:
         place = os.path.dirname(error.filename or "") or tempfile.gettempdir()
         fail(f"the disk is full at {place}: TMPDIR names another place for the build's context")
     except ProjectError as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     except RequirementsError as error:
         fail(f"the packages cannot be had: {error}", hint="See `python` in livepeer.yaml.")
     except StepFailed as error:
         note(error.output)
         cause, advice = error.cause, dockerfile.advice(error.output)
         hints = [f"It comes from {cause}." if cause else "", f"{advice}." if advice else ""]
-        fail(str(error), hint=" ".join(filter(None, hints)) or None)
+        fail(error, hint=" ".join(filter(None, hints)) or None)
     except EngineError as error:
-        fail(str(error))
+        fail(error)
 
 
 def _eject(context: Path, folder: Path) -> None:

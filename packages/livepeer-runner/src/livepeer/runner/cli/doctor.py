@@ -115,7 +115,7 @@ def doctor(
         try:
             diagnosis = asyncio.run(_examine(target, examination, orch, engine))
         except (CannotExamine, TargetError) as error:
-            fail(str(error), code=2)
+            fail(error, code=2)
         if as_json:
             emit(diagnosis.as_json())
         else:

@@ -65,13 +65,13 @@ def inspect(
             ask(ImageReference.parse(image), platform=platform, plain_http=plain_http)
         )
     except InvalidReference as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     except ImageNotFound as error:
-        fail(str(error), hint="A private image is shown after `docker login` only.", code=3)
+        fail(error, hint="A private image is shown after `docker login` only.", code=3)
     except NotAllowed as error:
-        fail(str(error), code=4)
+        fail(error, code=4)
     except RegistryError as error:
-        fail(str(error))
+        fail(error)
     problem = None
     if signer is not None:
         try:

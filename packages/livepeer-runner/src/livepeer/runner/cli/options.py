@@ -37,11 +37,11 @@ def explained() -> Iterator[None]:
     except LoadError as error:
         if error.trace:
             note(error.trace)
-        fail(str(error), code=2 if error.usage else 1)
+        fail(error, code=2 if error.usage else 1)
     except SignatureError as error:
-        fail(str(error))
+        fail(error)
     except SettingsError as error:
-        fail("\n".join(error.problems), code=2)
+        fail("\n".join(error.problems), code=2, explain=error.code)
 
 
 def pipeline(target: str | Reference | None) -> type[PipelineBase]:
@@ -69,7 +69,7 @@ def checked(reference: Reference, *, stop: bool = True) -> None:
         what = "1 mistake keeps" if count == 1 else f"{count} mistakes keep"
         fail(
             f"{what} it from running",
-            hint=f"livepeer explain {findings.errors[0].code} says more.",
+            explain=findings.errors[0].code,
         )
 
 

@@ -38,7 +38,7 @@ async def predict(
     except ValidationError as error:
         _refused(invalid(error))
     except FileError as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     with progress() as bar:
         line = bar.add_task(cls.pipeline_id, total=None, figures="setup")
 
@@ -57,7 +57,7 @@ async def predict(
                     _show(encoded, output)
                 _compare(cls, time.monotonic() - started)
         except local.SetupFailed as error:
-            fail(error.reason)
+            fail(error.reason, explain=error.code)
         except InvalidInput as error:
             bar.stop()
             _refused(error)
@@ -127,14 +127,14 @@ def _brief(value: Any) -> Any:
 def _refused(error: JobError) -> None:
     for field in error.fields:
         note(f"  {field.name or 'input'}: {field.message}")
-    fail(str(error), hint="`livepeer schema` shows what it takes.", code=2)
+    fail(error, hint="`livepeer schema` shows what it takes.", code=2)
 
 
 def _failed(error: BaseException) -> None:
     if isinstance(error, JobError):
         if error.__cause__ is not None:
             note(str(error.__cause__))
-        fail(error.message)
+        fail(error.message, explain=error.code)
     note(short_trace(error, None))
     fail(f"predict raised {type(error).__name__}: {error}")
 

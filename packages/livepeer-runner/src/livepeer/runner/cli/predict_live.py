@@ -135,7 +135,7 @@ def _failed(error: Exception) -> NoReturn:
     if isinstance(error, InvalidInput):
         for field in error.fields:
             note(f"  {field.name}: {field.message}")
-        fail(str(error), code=2)
+        fail(error, code=2)
     fail(str(error) or repr(error))
 
 

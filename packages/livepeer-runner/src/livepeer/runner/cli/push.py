@@ -125,11 +125,11 @@ def push(
                     )
                 )
         except (pushing.PushRefused, signing.SigningError) as error:
-            fail(str(error), code=2)
+            fail(error, code=2)
         except NotAllowed as error:
-            fail(str(error), code=4)
+            fail(error, code=4)
         except (RegistryError, LockError) as error:
-            fail(str(error))
+            fail(error)
     if sign is not None:
         plain = plain_http or is_here(published.reference.registry)
         try:

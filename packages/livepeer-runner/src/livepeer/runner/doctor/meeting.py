@@ -24,6 +24,8 @@ from livepeer.trickle import TrickleServer
 class CannotExamine(Exception):
     """No examination is possible; the message says why and what to do."""
 
+    code = "cannot_examine"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:

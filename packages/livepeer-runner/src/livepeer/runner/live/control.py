@@ -133,6 +133,7 @@ class NoControlHook(JobError):
 
     status = 422
     type = "no_control_hook"
+    code = "no_control_hook"
 
 
 class ControlMessages:

@@ -36,6 +36,8 @@ LINGER_SECONDS = 0.1
 class SetupFailed(RuntimeError):
     """The pipeline cannot be served; `reason` says why, without the name of the class."""
 
+    code = "setup_failed"
+
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason

@@ -42,10 +42,14 @@ _DIGEST_OF = "{{.FromImageDigest}}"
 class EngineError(Exception):
     """An engine is missing or failed; the message says which, where, and what to do."""
 
+    code = "engine"
+
 
 class StepFailed(EngineError):
     """A step of a Dockerfile failed; `step` is the step, `output` its last lines, `cause` the line
     of `livepeer.yaml` that it stands for."""
+
+    code = "build_step"
 
     def __init__(self, step: str, output: str, cause: str | None = None) -> None:
         shown = step if len(step) <= STEP_LENGTH else f"{step[:STEP_LENGTH]}…"

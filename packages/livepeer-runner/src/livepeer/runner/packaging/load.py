@@ -35,6 +35,8 @@ class LoadError(Exception):
     asked for in the wrong way.
     """
 
+    code = "not_loaded"
+
     def __init__(self, message: str, *, trace: str = "", usage: bool = False) -> None:
         super().__init__(message)
         self.trace = trace

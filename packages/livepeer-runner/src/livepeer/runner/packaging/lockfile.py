@@ -27,6 +27,8 @@ FIELDS = (
 class LockError(Exception):
     """The file is there and cannot be read; the message says why."""
 
+    code = "lock_file"
+
 
 def read(folder: Path) -> dict[str, Any] | None:
     """What the file says; None where there is none. Raises `LockError`."""

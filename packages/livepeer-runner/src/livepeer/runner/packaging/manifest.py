@@ -45,6 +45,8 @@ class ManifestError(Exception):
     Its text has a line for each, as `livepeer.yaml:3:5: ...`, which editors and terminals open.
     """
 
+    code = "manifest"
+
     def __init__(self, path: Path, problems: list[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)

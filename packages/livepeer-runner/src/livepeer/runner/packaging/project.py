@@ -27,6 +27,8 @@ _TOKENS = re.compile(
 class ProjectError(Exception):
     """A folder cannot become an image; the message says what is wrong with which file."""
 
+    code = "project"
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

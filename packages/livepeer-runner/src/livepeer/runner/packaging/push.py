@@ -26,6 +26,8 @@ from livepeer.runner.packaging.registry.reference import (
 class PushRefused(Exception):
     """Nothing was pushed; the message says why and what to do."""
 
+    code = "push_refused"
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -36,6 +36,8 @@ _OTHER_FILES = re.compile(rb"^\s*(?:-[rce]|--(?:req|con|edit)|[./])|file:", re.M
 class RequirementsError(Exception):
     """The packages cannot be had; the message has uv's own words, which name the conflict."""
 
+    code = "requirements"
+
 
 @dataclass(frozen=True, slots=True)
 class Locked:

@@ -23,9 +23,13 @@ _SCHEMES = ("awskms:", "azurekms:", "gcpkms:", "hashivault:", "k8s:", "pkcs11:")
 class SigningError(Exception):
     """An image was not signed, or its signature not verified; the message says why."""
 
+    code = "signing"
+
 
 class CosignMissing(SigningError):
     """cosign is not installed."""
+
+    code = "cosign_missing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?")
 class TargetError(Exception):
     """The target cannot be had; the message says why and what to do."""
 
+    code = "target"
+
 
 @dataclass(frozen=True, slots=True)
 class TargetReference:

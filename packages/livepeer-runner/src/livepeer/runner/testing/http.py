@@ -28,13 +28,17 @@ from livepeer.runner.settings import Settings
 
 
 class CallFailed(Exception):
-    """The pipeline answered with an error; `status`, `type`, `message`, `fields` as it sent it."""
+    """The pipeline answered with an error; `status`, `type`, `message`, `fields` as it sent it.
+
+    `code` is its `type`: `livepeer explain CODE` says more.
+    """
 
     def __init__(self, status: int, error: dict[str, Any]) -> None:
         self.status = status
         self.type: str = error.get("type", "")
         self.message: str = error.get("message", "")
         self.fields: list[dict[str, str]] = error.get("fields", [])
+        self.code = self.type
         super().__init__(f"{status} {self.type}: {self.message}")
 
 

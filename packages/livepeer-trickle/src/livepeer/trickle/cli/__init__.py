@@ -14,6 +14,12 @@ __all__ = ["Command", "commands", "main"]
 
 commands = (
     Command(
+        name="explain",
+        help="Explain an error code: cause, fix, example.",
+        target="livepeer.trickle.cli.explain:app",
+        group="Author",
+    ),
+    Command(
         name="trickle",
         help="Debug a live channel: serve, publish, subscribe and inspect trickle streams.",
         target="livepeer.trickle.cli.trickle:app",

@@ -90,11 +90,20 @@ def note(message: str) -> None:
     typer.echo(printable(message, lines=True), err=True)
 
 
-def fail(message: str, *, hint: str | None = None, code: int = 1) -> NoReturn:
-    """Say what failed and what to do, and end the command with `code`."""
-    typer.secho(f"Error: {printable(message, lines=True)}", fg=typer.colors.RED, err=True)
+def fail(
+    message: str | Exception, *, hint: str | None = None, code: int = 1, explain: str | None = None
+) -> NoReturn:
+    """Say what failed and what to do, and end the command with `code`.
+
+    The command that explains it comes last: for an error of the SDK by the error's own code, else
+    by `explain`.
+    """
+    typer.secho(f"Error: {printable(str(message), lines=True)}", fg=typer.colors.RED, err=True)
     if hint:
         note(hint)
+    known = explain or getattr(message, "code", None)
+    if isinstance(known, str) and known:  # others have codes too, which are numbers
+        note(f"livepeer explain {known}")
     raise typer.Exit(code)
 
 

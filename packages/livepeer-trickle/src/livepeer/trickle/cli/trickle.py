@@ -54,13 +54,13 @@ def run(work: Coroutine[Any, Any, None], *, missing: str | None = None) -> None:
     try:
         asyncio.run(work)
     except trickle.ChannelNotFound as error:
-        console.fail(str(error), hint=missing)
+        console.fail(error, hint=missing)
     except trickle.TrickleError as error:
-        console.fail(str(error))
+        console.fail(error)
     except ValueError as error:
-        console.fail(str(error), code=2)
+        console.fail(error, code=2)
     except OSError as error:
-        console.fail(str(error))
+        console.fail(error)
 
 
 @app.command(epilog="Example: livepeer trickle serve --port 7935")

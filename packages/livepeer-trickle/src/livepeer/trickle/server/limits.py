@@ -52,6 +52,8 @@ class Stock:
 class LimitExceeded(TrickleError):
     """A limit of the server is reached; `status` is what an HTTP client is told."""
 
+    code = "limit_exceeded"
+
     def __init__(self, message: str, *, status: int, seq: int | None = None) -> None:
         super().__init__(message, seq=seq)
         self.status = status
@@ -59,3 +61,5 @@ class LimitExceeded(TrickleError):
 
 class SegmentTaken(TrickleError):
     """A later POST writes this segment now; what this one still sends is not taken."""
+
+    code = "segment_taken"

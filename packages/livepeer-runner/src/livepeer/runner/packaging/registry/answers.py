@@ -14,21 +14,31 @@ from livepeer.runner.logs import shown
 class RegistryError(Exception):
     """A registry did not do what was asked; the message says what, why, and what to do."""
 
+    code = "registry"
+
 
 class ImageNotFound(RegistryError):
     """The registry has no such image, or does not show it to this user."""
+
+    code = "image_not_found"
 
 
 class NotAllowed(RegistryError):
     """The registry wants another login."""
 
+    code = "registry_denied"
+
 
 class RegistryUnreachable(RegistryError):
     """No answer: a wrong host, a network that is down, or a registry that is."""
 
+    code = "registry_unreachable"
+
 
 class DigestMismatch(RegistryError):
     """What came is not what its digest says: it was changed on the way, or is damaged."""
+
+    code = "digest_mismatch"
 
 
 async def read(

@@ -38,6 +38,8 @@ _BY_TOKEN = "<token>"
 class CredentialError(Exception):
     """A login that is there cannot be read; the message says where and why, and no secret."""
 
+    code = "credentials"
+
 
 @dataclass(frozen=True, slots=True)
 class Login:

@@ -24,6 +24,8 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,
 class InvalidReference(ValueError):
     """A text that names no image; the message says what to write."""
 
+    code = "image_name"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:

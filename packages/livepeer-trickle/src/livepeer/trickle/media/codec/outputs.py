@@ -28,6 +28,8 @@ _OPUS_RATES = (48_000, 24_000, 16_000, 12_000, 8_000)
 class EncoderUnavailable(RuntimeError):
     """The encoder that was asked for does not open on this machine; the message says why."""
 
+    code = "encoder_unavailable"
+
 
 @dataclass(frozen=True, slots=True)
 class VideoOutput:
