@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from livepeer.runner.bench.measure import BenchError, Plan, measure
+from livepeer.runner.bench.measure import measure
+from livepeer.runner.bench.plan import BenchError, Plan
 from livepeer.runner.bench.search import Aim
 from livepeer.runner.targets.reference import target_of
 

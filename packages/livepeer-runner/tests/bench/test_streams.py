@@ -22,7 +22,8 @@ from livepeer.runner.bench.live.door import ContainerDoor
 from livepeer.runner.bench.live.measure import LivePlan
 from livepeer.runner.bench.live.report import Window, step_report
 from livepeer.runner.bench.live.stream import StreamRecord, run_stream
-from livepeer.runner.bench.measure import BenchError, Plan, measure
+from livepeer.runner.bench.measure import measure
+from livepeer.runner.bench.plan import BenchError, Plan
 from livepeer.runner.targets.reference import target_of
 from livepeer.trickle import TrickleServer
 from livepeer.trickle.media import VideoFrame

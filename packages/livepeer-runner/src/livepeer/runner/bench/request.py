@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -17,6 +17,8 @@ LONGEST_KIND = 64
 OK = "ok"
 REFUSED = "refused"
 """503 with `Retry-After`, or 429: the container says that it is full. No failure of it."""
+NO_CAPACITY = b"no capacity available"
+"""An orchestrator's word for a runner that is full (specs/calling.md)."""
 TIMED_OUT = "timeout"
 LOST = "connection"
 
@@ -53,7 +55,7 @@ class Caller:
     Args:
         url: Where to POST.
         bodies: JSON, taken in turn.
-        headers: Sent with each call.
+        stamp: Gives headers for each call, before it is sent.
         timeout: Seconds for a whole call.
     """
 
@@ -62,7 +64,7 @@ class Caller:
         url: str,
         bodies: Sequence[bytes],
         *,
-        headers: Mapping[str, str] | None = None,
+        stamp: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
         timeout: float = 60.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -70,7 +72,8 @@ class Caller:
         self.timeout = timeout
         self.clock = clock
         self._bodies = bodies
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._headers = {"Content-Type": "application/json"}
+        self._stamp = stamp
         self._calls = 0
 
     async def __aenter__(self) -> Caller:
@@ -89,10 +92,13 @@ class Caller:
         """One call, now; `due` is when it should have been. Raises nothing that a peer causes."""
         body = self._bodies[self._calls % len(self._bodies)]
         self._calls += 1
+        headers: Mapping[str, str] = self._headers
+        if self._stamp is not None:
+            headers = {**headers, **await self._stamp()}
         call = Call(due=due, sent=self.clock())
         try:
             async with self._session.post(
-                self.url, data=body, headers=self._headers, allow_redirects=False
+                self.url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     call.outcome = await _refusal(response)
@@ -138,7 +144,10 @@ async def _body(content: aiohttp.StreamReader) -> str:
 async def _refusal(response: aiohttp.ClientResponse) -> str:
     """What a status other than 200 stands for, with the type of its error where it says one."""
     text = await response.content.read(1 << 14)
-    if response.status == 429 or (response.status == 503 and "Retry-After" in response.headers):
+    if response.status == 429 or (
+        response.status == 503
+        and ("Retry-After" in response.headers or text.startswith(NO_CAPACITY))
+    ):
         return REFUSED
     try:
         kind = json.loads(text)["error"]["type"]

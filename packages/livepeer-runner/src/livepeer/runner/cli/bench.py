@@ -40,6 +40,8 @@ livepeer bench http://127.0.0.1:8000 --find-max "p99<500ms" --json after.json
 
 livepeer bench --concurrency 1,4 --compare before.json
 
+livepeer bench sentiment --orch https://127.0.0.1:8935 --rate 5
+
 livepeer bench live.py --streams 1..8 --find-max "p95<200ms,fps>24" --html streams.html
 
 Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --compare."""
@@ -51,8 +53,9 @@ def bench(
         str | None,
         typer.Argument(
             metavar="TARGET",
-            help="A pipeline, as for other commands, which is served here; or the URL of a "
-            "container that runs.",
+            help="The URL of a running container, an image (me/app:1.0.0), or a pipeline: "
+            "pipeline.py:Class, a folder. Without it: the pipeline here. With --orch: the name of "
+            "an app or a capability.",
         ),
     ] = None,
     input: Annotated[
@@ -111,6 +114,13 @@ def bench(
             "from that of the codecs and the transport.",
         ),
     ] = True,
+    orch: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Call it through this orchestrator, as callers do."),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="docker or podman, for images; default: what there is.")
+    ] = None,
     json_: Annotated[
         Path | None,
         typer.Option("--json", callback=writable, help="Write the whole report here."),
@@ -132,7 +142,8 @@ def bench(
     """
     from livepeer.runner.bench.live.measure import LivePlan
     from livepeer.runner.bench.live.ramp import counts
-    from livepeer.runner.bench.measure import BenchError, Plan, measure
+    from livepeer.runner.bench.measure import measure, measure_offer
+    from livepeer.runner.bench.plan import BenchError, Plan
     from livepeer.runner.bench.report import Report
     from livepeer.runner.targets.reference import TargetError, target_of
 
@@ -160,7 +171,12 @@ def bench(
                 duration=duration or 20.0,
             ),
         )
-        reference = target_of(target)
+        reference = target_of(orch if orch is not None else target)
+        if orch is not None and (target is None or reference.kind != "url"):
+            raise TargetError(
+                "--orch is an orchestrator's URL, such as https://host:8935, with the name of an "
+                "app or a capability as TARGET"
+            )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     except TargetError as error:
@@ -173,7 +189,13 @@ def bench(
             bar.update(line, total=of or None, completed=done, figures=what)
 
         try:
-            report = asyncio.run(measure(reference, plan, inputs=_inputs(input or []), told=told))
+            given = _inputs(input or [])
+            if orch is None:
+                measuring = measure(reference, plan, inputs=given, told=told, engine=engine)
+            else:
+                name = target or ""
+                measuring = measure_offer(reference.text, name, plan, inputs=given, told=told)
+            report = asyncio.run(measuring)
         except (BenchError, TargetError) as error:
             fail(error)
     _show(report)

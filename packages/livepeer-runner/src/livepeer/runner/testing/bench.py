@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from livepeer.runner.bench.live.camera import Shot
 from livepeer.runner.bench.live.measure import LivePlan
-from livepeer.runner.bench.measure import Plan, measure_open
+from livepeer.runner.bench.measure import measure_open
+from livepeer.runner.bench.plan import Plan
 from livepeer.runner.targets.hosting import OpenTarget
 from livepeer.runner.testing.http import client
 

@@ -1,14 +1,20 @@
-"""How a stream is started and ended: at a container, with channels of our own."""
+"""How a stream is started and ended: at a container, with channels of our own; through an
+orchestrator, with its channels."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from livepeer.runner.targets.offer import OrchestratorOffer
+from livepeer.runner.targets.reference import TargetError
 from livepeer.trickle import TrickleServer
 from livepeer.trickle.text import printable
 from livepeer.trickle.types import TLS
@@ -77,6 +83,116 @@ class ContainerDoor:
 
 _NAMES = ("input", "output", "events", "control")
 
+Pay = Callable[[OrchestratorOffer], Awaitable[Mapping[str, str]]]
+"""The headers with which one call of an offer is paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityDoor:
+    """A BYOC capability: the orchestrator makes the channels, and names them in headers."""
+
+    offer: OrchestratorOffer
+    session: aiohttp.ClientSession
+    pay: Pay | None = None
+
+    async def start(self, id: str, params: Mapping[str, Any]) -> BenchChannels:
+        answer = await started(
+            self.session,
+            f"{self.offer.orchestrator}/ai/stream/start",
+            json.dumps({"params": dict(params)}).encode(),
+            id,
+            {**self.offer.job(id, video=True), **await _paid(self.pay, self.offer)},
+        )
+        names = ("X-Publish-Url", "X-Subscribe-Url", "X-Events-Url", "X-Control-Url")
+        return _channels([answer.headers.get(name) for name in names], self.offer)
+
+    async def stop(self, id: str) -> None:
+        headers = self.offer.job(request={"stream_id": id})
+        await stopped(self.session, f"{self.offer.orchestrator}/ai/stream/stop", id, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """A session of a live runner: where its app is, and where it is given back."""
+
+    app: str
+    control: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppDoor:
+    """A live runner's app: a session for each stream, whose app names the channels."""
+
+    offer: OrchestratorOffer
+    session: aiohttp.ClientSession
+    pay: Pay | None = None
+    places: dict[str, SessionPlace] = field(default_factory=dict)
+
+    async def start(self, id: str, params: Mapping[str, Any]) -> BenchChannels:
+        place = self.places[id] = await self._reserve()
+        try:
+            body = json.dumps({"params": dict(params)}).encode()
+            answer = await started(self.session, f"{place.app}/stream/start", body, id)
+            told = answer.body.get("channels")
+            named = told if isinstance(told, dict) else {}
+            return _channels([named.get(n) for n in ("in", "out", "events", "control")], self.offer)
+        except StreamRefused:
+            await self.stop(id)
+            raise
+
+    async def stop(self, id: str) -> None:
+        if (place := self.places.pop(id, None)) is not None:
+            await stopped(self.session, f"{place.app}/stream/stop", id)
+            await stopped(self.session, f"{place.control}/stop", id)
+
+    @asynccontextmanager
+    async def reserved(self) -> AsyncIterator[SessionPlace]:
+        """A session for calls. Raises `TargetError`."""
+        try:
+            place = await self._reserve()
+        except StreamRefused as error:
+            raise TargetError(f"no session of {self.offer.name}: {error}") from None
+        try:
+            yield place
+        finally:
+            await asyncio.shield(stopped(self.session, f"{place.control}/stop", "calls"))
+
+    async def _reserve(self) -> SessionPlace:
+        """Raises `StreamRefused`."""
+        url = self.offer.orchestrator + self.offer.path
+        headers = await _paid(self.pay, self.offer)
+        answer = await started(self.session, url, b"", "", headers)
+        paths = [urlsplit(str(answer.body.get(key))).path for key in ("app_url", "control_url")]
+        if not all(path.startswith("/") for path in paths):
+            raise StreamRefused("its reservation names no app")
+        return SessionPlace(*(self.offer.orchestrator + path.rstrip("/") for path in paths))
+
+
+async def _paid(pay: Pay | None, offer: OrchestratorOffer) -> Mapping[str, str]:
+    return {} if pay is None else await pay(offer)
+
+
+def _channels(urls: Sequence[object], offer: OrchestratorOffer) -> BenchChannels:
+    """Where all are there, and at the host that was called. Raises `StreamRefused`."""
+    here = urlsplit(offer.orchestrator)
+    found = []
+    for name, url in zip(_NAMES, urls, strict=True):
+        parts = urlsplit(url) if isinstance(url, str) else here
+        if not isinstance(url, str):
+            raise StreamRefused(f"its start was answered without a channel for {name}")
+        if (parts.scheme, parts.netloc) != (here.scheme, here.netloc):
+            raise StreamRefused(f"its channel for {name} is not at the orchestrator")
+        found.append(url)
+    return BenchChannels(**dict(zip(_NAMES, found, strict=True)), tls=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StartAnswer:
+    """`body` is its JSON, empty where it is no object."""
+
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
 
 async def started(
     session: aiohttp.ClientSession,
@@ -84,9 +200,11 @@ async def started(
     body: bytes,
     id: str,
     headers: Mapping[str, str] | None = None,
-) -> Mapping[str, str]:
-    """The headers of the answer. Raises `StreamRefused`."""
-    given = {"X-Stream-Id": id, "Content-Type": "application/json", **(headers or {})}
+) -> StartAnswer:
+    """Raises `StreamRefused`."""
+    given = {"Content-Type": "application/json", **(headers or {})}
+    if id:
+        given["X-Stream-Id"] = id
     try:
         async with session.post(
             url,
@@ -98,7 +216,11 @@ async def started(
             said = await answer.content.read(LONGEST_ANSWER)
             if answer.status != 200:
                 raise StreamRefused(f"its start was answered {answer.status}: {_words(said)}")
-            return answer.headers
+            try:
+                told = json.loads(said)
+            except (ValueError, RecursionError):
+                told = {}
+            return StartAnswer(answer.headers, told if isinstance(told, dict) else {})
     except TimeoutError:
         raise StreamRefused(f"its start had no answer within {START_SECONDS:g} s") from None
     except (aiohttp.ClientError, OSError) as error:

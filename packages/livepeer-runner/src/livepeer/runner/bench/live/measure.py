@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from livepeer.runner.bench.live import null
 from livepeer.runner.bench.live.camera import Camera, Shot
-from livepeer.runner.bench.live.door import ContainerDoor, StreamDoor
+from livepeer.runner.bench.live.door import StreamDoor
 from livepeer.runner.bench.live.ramp import DEFAULT, StreamAim, ramp
 from livepeer.runner.bench.live.report import LiveReport, Share, StepReport, Window, step_report
 from livepeer.runner.bench.live.stream import StreamRecord, run_stream
 from livepeer.runner.bench.usage import Meter
-from livepeer.runner.targets.address import address_towards
 from livepeer.runner.targets.hosting import OpenTarget, opened
 from livepeer.runner.targets.reference import TargetReference
-from livepeer.trickle import TrickleServer
 
 Told = Callable[[str, float, float], None]
 """What is measured now, the seconds of it that are over, and how many there will be."""
@@ -51,8 +47,13 @@ class LivePlan:
     duration: float = 20.0
 
 
+Door = Callable[[], AbstractAsyncContextManager[StreamDoor]]
+"""The way to the streams of a target, for as long as it is used."""
+
+
 async def measure_streams(
-    there: OpenTarget,
+    door: Door,
+    nothing: Callable[[OpenTarget], Door],
     document: Mapping[str, Any],
     plan: LivePlan,
     window: Window,
@@ -60,7 +61,8 @@ async def measure_streams(
     *,
     told: Told,
 ) -> LiveReport:
-    """`document`: what the target says of itself; what it does not say is taken to be there."""
+    """`nothing`: the door of a null pipeline, once that runs. `document`: what the target says of
+    itself; what it does not say is taken to be there."""
     shot = _shot(plan.shot, document)
     silent = document.get("audio") == "dropped"
     report = LiveReport(
@@ -76,10 +78,10 @@ async def measure_streams(
         reference = TargetReference("class", f"{Path(null.__file__)}:{which}")
         async with (
             opened(reference) as baseline,
-            _streams(baseline, shot, {}, Meter(None)) as streams,
+            _streams(nothing(baseline), shot, {}, Meter(None)) as streams,
         ):
             report.null = await streams.step(1, window, told, "null pipeline", silent=silent)
-    async with _streams(there, shot, plan.params, meter) as streams:
+    async with _streams(door, shot, plan.params, meter) as streams:
 
         async def step(count: int) -> StepReport:
             name = f"{count} stream{'s' if count > 1 else ''}"
@@ -157,14 +159,11 @@ class _Streams:
 
 @asynccontextmanager
 async def _streams(
-    target: OpenTarget, shot: Shot | None, params: Mapping[str, Any], meter: Meter
+    door: Door, shot: Shot | None, params: Mapping[str, Any], meter: Meter
 ) -> AsyncIterator[_Streams]:
     camera = Camera(shot) if shot is not None else None
-    async with (
-        TrickleServer(host=target.host or address_towards(target.url), autocreate=False) as server,
-        aiohttp.ClientSession() as session,
-    ):
-        yield _Streams(ContainerDoor(target.url, session, server), camera, params, meter)
+    async with door() as opened_door:
+        yield _Streams(opened_door, camera, params, meter)
 
 
 async def _tell(told: Told, name: str, whole: float) -> None:

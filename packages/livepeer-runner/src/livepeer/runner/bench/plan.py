@@ -1,0 +1,52 @@
+"""What is measured, as it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from livepeer.runner.bench.arrivals import Arrivals
+from livepeer.runner.bench.live.measure import LivePlan
+from livepeer.runner.bench.search import Aim
+
+
+class BenchError(Exception):
+    """Nothing could be measured; the message says why and what to do."""
+
+    code = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured. Without rates, callers or an aim: a closed loop with as many callers as the
+    target has places, then open loops at half and at four fifths of what that gave.
+
+    Args:
+        rates: Calls a second of open loops.
+        concurrency: Callers of closed loops.
+        aim: Search the highest rate at which it holds.
+        duration: Seconds of each load.
+        warmup: Seconds before, which count for nothing.
+        arrivals: How the calls of an open loop are spread.
+        seed: Of Poisson's gaps.
+        timeout: Seconds for one call.
+        longest: Seconds that one rate of a search may take.
+        live: What of a live pipeline is measured.
+        streams: Whether it is taken for a live one where it does not say what it is.
+    """
+
+    rates: Sequence[float] = ()
+    concurrency: Sequence[int] = ()
+    aim: Aim | None = None
+    duration: float = 10.0
+    warmup: float = 2.0
+    arrivals: Arrivals = "poisson"
+    seed: int = 1
+    timeout: float = 60.0
+    longest: float = 60.0
+    live: LivePlan = field(default_factory=LivePlan)
+    streams: bool = False
+
+
+Told = Callable[[str, float, float], None]
+"""What is measured now, the calls that were made of it, and how many there will be (0: unknown)."""
