@@ -196,9 +196,14 @@ def _output(command: list[str], environ: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
+def mounts_below(folder: Path) -> list[str]:
+    """What is mounted in a folder or at it, in the order in which it was."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [place for place in mounted if Path(place).is_relative_to(folder)]
+
+
 def remove(folder: Path) -> None:
     """With all that an engine has mounted in it."""
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    for place in reversed([place for place in mounted if place.startswith(f"{folder}/")]):
+    for place in reversed(mounts_below(folder)):
         subprocess.run(["umount", "-l", place], capture_output=True, check=False)
     shutil.rmtree(folder)

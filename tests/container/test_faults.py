@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from livepeer.runner.packaging.labels import PACKED_BYTES
 from .base_image import VERSION
 from .commands import LIVEPEER, Author
 from .conftest import Lanes, LocalRegistry, unavailable
-from .lanes import Lane
+from .lanes import Lane, mounts_below, storage
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
@@ -178,15 +181,67 @@ def test_a_registry_that_goes_down_in_mid_push_is_told_and_gets_it_when_it_is_ba
     assert json.loads(author.run(buildah.environ, "inspect", name))["digest"] == pushed["digest"]
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """A registry that has nothing, and takes nothing under one name."""
+
+    refused = ("POST",)
+    answer = 400, "NAME_INVALID", "names have to begin with a team"
+
+    def _answer(self) -> None:
+        status, code, message = self.answer
+        if self.path.rstrip("/") == "/v2":
+            status, body = 200, b"{}"
+        elif self.command in self.refused:
+            body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+        else:
+            status = 404
+            body = b'{"errors": [{"code": "NAME_UNKNOWN", "message": "repository name not known"}]}'
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_POST = _answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("refused", [("POST",), ("POST", "GET")], ids=["at the push", "at once"])
+def test_a_name_that_a_registry_refuses_is_told_in_its_words(
+    buildah: Lane, author: Author, refused: tuple[str, ...]
+) -> None:
+    handler = type("Handler", (Refusing,), {"refused": refused})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            name = f"127.0.0.1:{server.server_port}/mine/shout-livepeer-runner"
+            told = author.run(buildah.environ, "push", "--tag", name, code=1)
+        finally:
+            server.shutdown()
+    assert "names have to begin with a team" in told and name in told
+    assert not (author.folder / "livepeer.lock").exists(), "nothing was published"
+    assert ("Downloaded" not in told) or refused == ("POST",)
+
+
+@pytest.mark.parametrize("name", ["Mine/Shout", "ghcr.io/mine/../shout", "mine/shout:a/b", "-/x"])
+def test_a_name_that_no_registry_takes_is_told_before_the_build(
+    buildah: Lane, author: Author, name: str
+) -> None:
+    assert name in author.run(buildah.environ, "push", "--tag", name, code=2)
+
+
 # --- the disk ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    (place := tmp_path / "small").mkdir()
+@contextmanager
+def disk(place: Path, size: str) -> Iterator[Path]:
+    """A disk of that size at a place."""
+    place.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)],
         capture_output=True,
         text=True,
         check=False,
@@ -196,7 +251,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        for mounted in reversed(mounts_below(place)):
+            subprocess.run(["umount", "-l", mounted], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    with disk(tmp_path / "small", "1m") as place:
+        yield place
 
 
 def test_a_full_disk_is_told_where_the_context_is_made(
@@ -209,6 +272,25 @@ def test_a_full_disk_is_told_where_the_context_is_made(
     )
     assert "the disk is full" in refused and "TMPDIR" in refused
     assert not list(small_disk.glob("livepeer-*")), "nothing is left there"
+
+
+def test_an_engine_whose_own_storage_is_full_says_so(
+    buildah: Lane, author: Author, tmp_path: Path
+) -> None:
+    """The base fits, the packages do not; nothing of the step is left."""
+    with disk(tmp_path / "engine", "256m") as place:
+        environ = {**buildah.environ, **storage(place)}
+        archive = f"docker-archive:{tmp_path}/base.tar:{author.base_image}"
+        for command, env in (
+            (["push", "-q", author.base_image, archive], buildah.environ),
+            (["pull", "-q", archive], environ),
+        ):
+            subprocess.run(["buildah", *command], check=True, capture_output=True, env=env)
+        refused = author.run(environ, "build", "--engine", "buildah", code=1)
+        assert "No space left on device" in refused and "The engine's disk is full" in refused
+        assert "It comes from livepeer.yaml: python.requirements" in refused
+        listed = subprocess.check_output(["buildah", "images", "-q"], env=environ, text=True)
+        assert len(listed.split()) == 1
 
 
 def test_a_disk_that_a_step_fills_is_told(buildah: Lane, author: Author) -> None:
