@@ -40,6 +40,7 @@ class Lane:
             [self.runtime, *arguments],
             capture_output=True,
             text=True,
+            errors="replace",  # a pipeline may answer bytes
             timeout=120,
             env=self.environ,
             check=False,

@@ -81,6 +81,20 @@ def test_a_folder_with_a_pipeline_alone_needs_no_file(tmp_path: Path) -> None:
     assert names(project) == ["pipeline.py"] and project.target == "pipeline.py"
 
 
+def test_requirements_go_in_with_the_file_that_names_them(tmp_path: Path) -> None:
+    """Each command that runs in the image reads that file."""
+    write(tmp_path, "pipeline.py", "from livepeer.runner import Pipeline\n")
+    write(tmp_path, "livepeer.yaml", "pipeline: pipeline:X\npython: {requirements: deps/r.txt}\n")
+    write(tmp_path, "deps/r.txt", "numpy\n")
+    project = Project.find(str(tmp_path))
+    assert names(project) == ["deps/r.txt", "livepeer.yaml", "pipeline.py"]
+    write(tmp_path, "inner/pipeline.py", "from livepeer.runner import Pipeline\n")
+    out = "pipeline: pipeline:X\npython: {requirements: ../deps/r.txt}\n"
+    write(tmp_path, "inner/livepeer.yaml", out)
+    with pytest.raises(ProjectError, match="leads out of the folder"):
+        Project.find(str(tmp_path / "inner"))
+
+
 def test_a_package_goes_in_as_a_whole(tmp_path: Path) -> None:
     for name in ("app/__init__.py", "app/main.py", "app/deep/__init__.py", "app/deep/x.py"):
         write(tmp_path, name, "")

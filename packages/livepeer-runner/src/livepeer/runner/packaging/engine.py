@@ -210,6 +210,8 @@ class Engine:
     def _build_command(self, epoch: int | None, cache: bool) -> list[str]:
         if self.name == "docker":
             command = ["docker", "build"]
+            if self.builder == "legacy":
+                command.append("--force-rm")
             if self.builder == "buildkit":
                 command.append("--progress=plain")
             elif self.builder == "buildx":
@@ -219,8 +221,9 @@ class Engine:
                 command += [f"--output=type=docker{rewrite}"]
             return [*command, *([] if cache else ["--no-cache"])]
         command = [self.name, "bud" if self.name == "buildah" else "build"]
-        # HEALTHCHECK is dropped from OCI's format.
-        command += ["--format", "docker", "--layers", *([] if cache else ["--no-cache"])]
+        # HEALTHCHECK is dropped from OCI's format. What a failing step has written is not kept.
+        command += ["--format", "docker", "--layers", "--force-rm"]
+        command += [] if cache else ["--no-cache"]
         return command if epoch is None else [*command, "--timestamp", str(epoch)]
 
     def _stream(

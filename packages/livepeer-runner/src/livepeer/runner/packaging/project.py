@@ -144,11 +144,20 @@ def _files(reference: Reference, manifest: Manifest) -> set[Path]:
     for name in ("livepeer.yaml", "livepeer.yml"):
         if (folder / name).is_file():
             found.add(Path(name))
+    # What the file names has to be there too, or no command reads it in the image.
+    if (requirements := manifest.python.requirements) is not None:
+        if _leads_out(requirements):
+            raise ProjectError(f"python.requirements: {requirements!r} leads out of the folder")
+        found.add(Path(requirements))
     return found
 
 
+def _leads_out(named: str) -> bool:
+    return Path(named).is_absolute() or ".." in Path(named).parts
+
+
 def _matching(folder: Path, named: str) -> Iterator[Path]:
-    if Path(named).is_absolute() or ".." in Path(named).parts:
+    if _leads_out(named):
         raise ProjectError(f"include: {named!r} leads out of the folder")
     base = folder / named
     if base.is_dir():
