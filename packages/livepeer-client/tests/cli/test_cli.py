@@ -158,6 +158,7 @@ async def test_discover_lists_each_live_runner_with_what_it_says_of_itself(start
         "r@sha256:12",
         "NVIDIA H100",
     )
+    assert first["image_verified"] is False
     assert (second["mode"], second["capacity"], second["price_unit"]) == ("persistent", 2, None)
 
 
@@ -198,7 +199,8 @@ def test_what_others_say_is_neither_markup_nor_obeyed_in_the_table(
         Offer("https://orch", "tint", 0, Fraction(3)),
     )
     _table([CapabilityInfo("tint", offers, (hostile,))])
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert "not verified" in said
     for text in ("persistent", "[bold]H100 (80 GB)", "abcdef", "BYOC", "3 / second"):
         assert text in printed
     assert "[/red]\\x1b[2J\\u202eno [bold]room" in printed

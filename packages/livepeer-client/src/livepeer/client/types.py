@@ -82,7 +82,7 @@ class RunnerInfo:
     `price` is in wei per `unit` (`seconds`, `720p-pixel-seconds`, `fixed`), 0 is free. `gpu` and
     `vram_mb` (MB) are of its graphics card. `image`, `schema_sha256` and `sdk` are what it says of
     itself: the digest of its image, that of its schema document, and the SDK that it is made with.
-    What is not told is None.
+    Nobody has verified these (`specs/identity.md`). What is not told is None.
     """
 
     mode: Literal["single-shot", "persistent"]

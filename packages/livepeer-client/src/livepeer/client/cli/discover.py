@@ -37,6 +37,10 @@ def discover(
 
     livepeer discover sentiment org/app
 
+    Images and versions are what operators say, and not verified. `livepeer run
+    byoc/REPOSITORY@DIGEST` calls only who says that image; `livepeer inspect IMAGE --key KEY`
+    verifies who signed it.
+
     Live runners are listed by their orchestrators, each in a line of its own. BYOC capabilities are
     listed by discovery services alone: elsewhere, ask for them by name.
     """
@@ -80,6 +84,7 @@ def _plain(info: CapabilityInfo) -> dict[str, Any]:
                         "vram_mb": each.vram_mb,
                         "version": each.version,
                         "image": each.image,
+                        "image_verified": False,
                         "schema_sha256": each.schema_sha256,
                         "sdk": each.sdk,
                     }
@@ -126,6 +131,8 @@ def _table(found: list[CapabilityInfo]) -> None:
             reason = told(each.reason, "red")
             table.add_row(told(info.name), told(each.orchestrator), "", "", "", "", reason)
     Console().print(table)
+    if any(runner.image for info in found for offer in info.offers for runner in offer.runners):
+        note("Images are what operators say: not verified (livepeer discover --help)")
 
 
 def _price(price: Fraction, unit: str) -> str:
