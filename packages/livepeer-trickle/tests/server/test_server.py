@@ -713,3 +713,28 @@ async def test_clients_that_come_and_go_leave_nothing(client: RawClient) -> None
         await until(lambda: len(asyncio.all_tasks()) <= tasks)
         assert process.num_fds() <= files
         assert channel.next_seq > 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_readers_of_a_live_segment_get_every_byte_whatever_its_pieces(
+    client: RawClient, version: str
+) -> None:
+    """Large pieces are chunks that readers share, small ones are each reader's own."""
+    pieces = [bytes([i]) * size for i, size in enumerate((1, 70_000, 5_000, 10, 200_000, 4_096, 7))]
+    async with TrickleServer() as server:
+        channel = server.create("cam", "video/MP2T")
+        request = f"GET /cam/0 HTTP/{version}\r\nHost: x\r\nConnection: close\r\n\r\n"
+        readers = [await client.connect(server) for _ in range(3)]
+        for reader in readers:
+            reader.send(request.encode())
+        async with asyncio.timeout(LIMIT):
+            while channel.readers < 3:
+                await asyncio.sleep(0)
+            async with channel.segment() as segment:
+                for piece in pieces:
+                    await segment.write(piece)
+            while not all(reader.eof for reader in readers):
+                await asyncio.sleep(0.005)
+        for reader in readers:
+            assert reader.body == b"".join(pieces)
+            assert reader.head.status == 200

@@ -16,7 +16,10 @@ an object for each), and a late reader gets it in a few writes."""
 class Segment:
     """Bytes that grow until the segment is closed. Any number of cursors read them meanwhile."""
 
-    __slots__ = ("_closers", "_waiters", "chunks", "closed", "discarded", "owner", "seq", "size")
+    __slots__ = (
+        *("_closers", "_framed", "_waiters", "chunks", "closed", "discarded", "owner", "seq"),
+        "size",
+    )
 
     def __init__(self, seq: int) -> None:
         self.seq = seq
@@ -29,6 +32,7 @@ class Segment:
         self.chunks: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._closers: list[Callable[[], None]] = []
+        self._framed: tuple[bytes, bytes] = (b"", b"")
 
     def append(self, data: bytes) -> None:
         """Add bytes, and wake the readers."""
@@ -47,6 +51,7 @@ class Segment:
         if self.closed:
             return
         self.closed = True
+        self._framed = (b"", b"")
         self._wake()
         closers, self._closers = self._closers, []
         for closer in closers:
@@ -67,6 +72,13 @@ class Segment:
         """Undo `on_close`."""
         if closer in self._closers:
             self._closers.remove(closer)
+
+    def framed(self, data: bytes, frame: Callable[[bytes], bytes]) -> bytes:
+        """What `frame` makes of bytes that a cursor took: once for all readers that are at the same
+        place, as those of a live segment are."""
+        if self._framed[0] is not data:
+            self._framed = (data, frame(data))
+        return self._framed[1]
 
     async def changed(self) -> None:
         """Wait until bytes are added or the segment ends."""

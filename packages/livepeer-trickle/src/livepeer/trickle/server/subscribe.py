@@ -20,6 +20,12 @@ CHECK: Final = 30.0
 """Seconds between looks whether a client that waits for its first byte is still there. Our own
 listener hears of it at once; an application that we are mounted in may not cancel handlers."""
 
+SHARED: Final = 4 * 1024
+"""Bytes from which on a chunk is made once for all readers, and goes straight to a connection that
+has nothing left to send."""
+UNTIMED: Final = 32 * 1024
+"""What the connection takes without a wait (asyncio's mark is 64 KiB)."""
+
 
 class SegmentResponse(web.StreamResponse):
     """A chunked answer whose headers leave together with its first bytes."""
@@ -72,16 +78,18 @@ async def _read(
     return response
 
 
-def _fits(request: web.BaseRequest, data: bytes) -> bool:
-    """Whether the connection takes the bytes without a wait (asyncio's mark is 64 KiB)."""
-    transport = request.transport
-    return transport is not None and len(data) + transport.get_write_buffer_size() < 32 * 1024
+def _chunk(data: bytes) -> bytes:
+    """As a chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def _stream(
     request: web.BaseRequest, response: SegmentResponse, turn: ReadTurn, stall: float
 ) -> None:
     segment = turn.segment
+    transport = request.transport
+    chunked = request.version >= (1, 1)
+    begun = False  # the headers leave with the first bytes, which aiohttp writes
     try:
         while True:
             data = turn.take()
@@ -91,8 +99,16 @@ async def _stream(
             if not (data or last):
                 await segment.changed()
                 continue
+            if transport is None or transport.is_closing():
+                raise ConnectionResetError("the reader left")
+            waiting = transport.get_write_buffer_size()
+            if chunked and begun and not (last or waiting) and len(data) >= SHARED:
+                # aiohttp would join each reader's chunk anew, which copies it.
+                transport.write(segment.framed(data, _chunk))
+                continue
+            begun = True
             write = response.write_eof if last else response.write
-            if _fits(request, data):
+            if len(data) + waiting < UNTIMED:
                 await write(data)
             else:
                 async with asyncio.timeout(stall):
