@@ -728,13 +728,12 @@ async def test_readers_of_a_live_segment_get_every_byte_whatever_its_pieces(
         for reader in readers:
             reader.send(request.encode())
         async with asyncio.timeout(LIMIT):
-            while channel.readers < 3:
-                await asyncio.sleep(0)
+            await until(lambda: channel.readers == 3)
             async with channel.segment() as segment:
                 for piece in pieces:
                     await segment.write(piece)
-            while not all(reader.eof for reader in readers):
-                await asyncio.sleep(0.005)
+            for reader in readers:
+                await until(lambda reader=reader: reader.eof, reader)
         for reader in readers:
             assert reader.body == b"".join(pieces)
             assert reader.head.status == 200
