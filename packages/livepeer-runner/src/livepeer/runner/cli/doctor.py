@@ -179,4 +179,4 @@ def _list(checks: tuple[Check, ...], as_json: bool) -> None:
         return
     for check in checks:
         slow = " (slow)" if check.slow else ""
-        emit_text(f"{check.id:<22} {check.level:<7} {check.title}{slow}")
+        emit_text(f"{check.id:<27} {check.level:<7} {check.title}{slow}")

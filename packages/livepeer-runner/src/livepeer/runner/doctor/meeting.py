@@ -77,35 +77,34 @@ class Meeting:
     @asynccontextmanager
     async def through(self, orchestrator: str, name: str) -> AsyncIterator[Subject]:
         """What an orchestrator offers under a name. Raises `CannotExamine`."""
-        try:
-            async with (
-                self._session() as session,
-                offered(orchestrator, name, session, self.patience) as offer,
-            ):
+        async with self._session() as session:
+            try:
+                offer = await offered(orchestrator, name, session, self.patience)
                 bare = HttpContainer(offer.road, self.patience)
                 document = await _document(bare)
-                yield Subject(
-                    road=offer.road,
-                    patience=self.patience,
-                    url=None,
-                    kind=await self._kind(bare, document, name),
-                    route=self._route(),
-                    streams=offer.streams,
-                    session=session,
-                    input=self._input(document),
-                    failing=self.failing,
-                    document=document,
-                    capacity=self.capacity or offer.capacity,
-                    token=None,
-                    process=None,
-                    launch=None,
-                    host=None,
-                    image=None,
-                    force=self.force,
-                    facts={"offered as": offer.how},
-                )
-        except (NotOffered, SubjectLost) as error:
-            raise CannotExamine(str(error)) from None
+                kind = await self._kind(bare, document, name)
+            except (NotOffered, NotJudged, SubjectLost) as error:
+                raise CannotExamine(str(error)) from None
+            yield Subject(
+                road=offer.road,
+                patience=self.patience,
+                url=None,
+                kind=kind,
+                route=self._route(),
+                streams=offer.streams,
+                session=session,
+                input=self._input(document),
+                failing=self.failing,
+                document=document,
+                capacity=self.capacity or offer.capacity,
+                token=None,
+                process=None,
+                launch=None,
+                host=None,
+                image=None,
+                force=self.force,
+                facts={"offered as": offer.how},
+            )
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

@@ -44,37 +44,24 @@ class Offered:
     how: str
 
 
-@asynccontextmanager
 async def offered(
     orchestrator: str, name: str, session: aiohttp.ClientSession, patience: Patience
-) -> AsyncIterator[Offered]:
+) -> Offered:
     """A live runner's app of that name, else a BYOC capability. Raises `NotOffered`."""
     asked = HttpContainer(_Plain(orchestrator, session), patience)
     try:
         runner = await _runner(asked, name)
         if runner is None:
-            yield await _capability(asked, orchestrator, name, session)
-            return
-        path = urlsplit(str(runner["url"])).path
-        if runner.get("mode") != "persistent":
-            road = _Plain(orchestrator + path, session)
-            free = _whole(runner, "capacity_available")
-            yield Offered(road, _NoStreams(), free, "single-shot live runner")
-            return
-        place = await asked.post(path)
-        told = place.json()
-        if not place.ok or not isinstance(told, dict):
-            raise NotOffered(f"no session of {name} could be reserved there: {place}")
-        app, control = (urlsplit(str(told.get(key))).path for key in ("app_url", "control_url"))
+            return await _capability(asked, orchestrator, name, session)
     except SubjectLost as lost:
         raise NotOffered(f"{orchestrator}: {lost}") from None
-    try:
-        road = _Plain(orchestrator + app, session)
-        streams = _SessionStreams(orchestrator, HttpContainer(road, patience))
-        yield Offered(road, streams, None, "persistent live runner")
-    finally:
-        with suppress(SubjectLost):
-            await asked.post(f"{control}/stop")
+    path = urlsplit(str(runner["url"])).path
+    free = _whole(runner, "capacity_available")
+    if runner.get("mode") != "persistent":
+        road = _Plain(orchestrator + path, session)
+        return Offered(road, _NoStreams(), free, "single-shot live runner")
+    sessions = _Sessions(asked, orchestrator, path, session)
+    return Offered(sessions, sessions, free, "persistent live runner")
 
 
 async def _runner(asked: HttpContainer, name: str) -> dict[str, Any] | None:
@@ -224,39 +211,66 @@ class _CapabilityStreams:
 
 
 @dataclass(frozen=True, slots=True)
-class _SessionStreams:
-    """Streams of a persistent runner's session: its app opens the channels."""
+class _Sessions:
+    """A persistent runner: a session for each request, and one for the length of each stream,
+    whose channels its app opens."""
 
+    asked: HttpContainer
     orchestrator: str
-    app: HttpContainer
+    path: str
+    session: aiohttp.ClientSession
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with self._reserved() as app, app.request(method, path, body, headers) as answer:
+            yield answer
 
     @asynccontextmanager
     async def start(
         self, container: HttpContainer, *, video: bool = False
     ) -> AsyncIterator[Stream]:
-        answer = await self.app.post("/stream/start", {"params": {}}, seconds=30.0)
-        told = answer.json()
-        channels = told.get("channels") if isinstance(told, dict) else None
-        if not answer.ok or not isinstance(channels, dict):
-            raise NotJudged(f"a stream does not start there: {answer}")
-        urls = {
-            key: _of_the_orchestrator(channels[key], self.orchestrator)
-            for key in _CHANNELS
-            if isinstance(channels.get(key), str)
-        }
-        name = str(told.get("stream_id"))
+        async with self._reserved() as road:
+            app = HttpContainer(road, container.patience)
+            patience = container.patience.output
 
-        async def once() -> Heard:
-            return answer
+            answer = await app.post("/stream/start", {"params": {}}, seconds=patience)
+            told = answer.json()
+            channels = told.get("channels") if isinstance(told, dict) else None
+            if not answer.ok or not isinstance(channels, dict):
+                raise NotJudged(f"a stream does not start there: {answer}")
+            urls = {
+                key: _of_the_orchestrator(channels[key], self.orchestrator)
+                for key in _CHANNELS
+                if isinstance(channels.get(key), str)
+            }
+            if not {"control", "events"} <= urls.keys():
+                raise NotJudged("its answer to the start names no channels")
 
-        async def stop(reason: str) -> Heard:
-            return await self.app.post("/stream/stop", reason.encode(), seconds=30.0)
+            async def once() -> Heard:
+                return answer
 
-        if not {"control", "events"} <= urls.keys():
-            raise NotJudged("its answer to the start names no channels")
-        stream = Stream(name, urls, once, stop, tls=False)
-        async with started(stream):
-            yield stream
+            async def stop(reason: str) -> Heard:
+                return await app.post("/stream/stop", reason.encode(), seconds=patience)
+
+            stream = Stream(str(told.get("stream_id")), urls, once, stop, tls=False)
+            async with started(stream):
+                yield stream
+
+    @asynccontextmanager
+    async def _reserved(self) -> AsyncIterator[_Plain]:
+        """The app of a session. Raises `NotJudged` where there is no place."""
+        place = await self.asked.post(self.path)
+        told = place.json()
+        if not place.ok or not isinstance(told, dict):
+            raise NotJudged(f"no session could be reserved there: {place}")
+        app, control = (urlsplit(str(told.get(key))).path for key in ("app_url", "control_url"))
+        try:
+            yield _Plain(self.orchestrator + app, self.session)
+        finally:
+            with suppress(SubjectLost):
+                await self.asked.post(f"{control}/stop")
 
 
 class _NoStreams:

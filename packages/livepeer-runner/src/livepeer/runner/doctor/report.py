@@ -30,7 +30,7 @@ def line(one: Examined) -> Text:
     mark, style = MARKS.get(one.outcome, (one.check.level, "red"))
     if one.outcome == "problem" and one.check.level == "should":
         style = "yellow"
-    text = Text.assemble((f"{mark:>6}", style), f"  {one.check.id:<22} {one.check.title}")
+    text = Text.assemble((f"{mark:>6}", style), f"  {one.check.id:<27} {one.check.title}")
     if one.reason is not None:
         text.append(f"\n{'':8}{printable(one.reason)}", "dim")
     for finding in one.findings:

@@ -143,18 +143,20 @@ async def _apps(one: _Registered) -> Sequence[Finding]:
     subject = one.subject
     fix = "serve every route below the path of the URL that you register"
     try:
-        async with offered(one.orchestrator.url, APP, subject.session, subject.patience) as offer:
-            container = HttpContainer(offer.road, subject.patience)
-            if subject.kind == "batch":
-                answer = await container.post(subject.route, subject.valid_input(), seconds=120.0)
-                seen = f"a job that came by the live runners' registry was answered {answer}"
-                return [] if answer.ok else [Finding(seen, fix)]
-            async with offer.streams.start(container) as stream:
-                if await stream.heard(lambda event: True, subject.patience.event):
-                    return []
-            return [Finding("a stream by the live runners' registry says nothing", fix)]
+        offer = await offered(one.orchestrator.url, APP, subject.session, subject.patience)
     except NotOffered as error:
         raise NotJudged(f"it is no live runner: {error}") from None
+    container = HttpContainer(offer.road, subject.patience)
+    if subject.kind == "batch":
+        answer = await container.post(
+            subject.route, subject.valid_input(), seconds=subject.patience.job
+        )
+        seen = f"a job that came by the live runners' registry was answered {answer}"
+        return [] if answer.ok else [Finding(seen, fix)]
+    async with offer.streams.start(container) as stream:
+        if await stream.heard(lambda event: True, subject.patience.event):
+            return []
+    return [Finding("a stream by the live runners' registry says nothing", fix)]
 
 
 async def _foreign_hosts(one: _Registered) -> Sequence[Finding]:

@@ -1,0 +1,119 @@
+"""`livepeer doctor` judges images: ours by its labels, those of others by their faults."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .commands import LIVEPEER, Author
+from .lanes import Lane
+
+pytestmark = [pytest.mark.container, pytest.mark.slow]
+
+LIMIT = 240
+FOREIGN = Path(__file__).with_name("foreign_app.py")
+CHOSEN = (
+    *("image", "process.sigterm", "registration", "http.ready", "http.loading", "batch", "schema"),
+)
+
+
+def foreign(store: Mapping[str, str], base: str, name: str, *settings: str) -> str:
+    def buildah(*arguments: str) -> str:
+        command = ["buildah", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=store, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    container = buildah("from", base)
+    buildah("copy", "-q", container, str(FOREIGN), "/app.py")
+    buildah("config", "--entrypoint", '["python3", "/app.py"]', "--port", "8000", container)
+    for setting in settings:
+        option, _, value = setting.partition(" ")
+        buildah("config", option, value, container)
+    buildah("commit", "-q", "--format", "docker", container, name)
+    buildah("rm", container)
+    return name
+
+
+def examined(environ: Mapping[str, str], image: str, *more: str, code: int) -> dict[str, Any]:
+    chosen = [part for one in CHOSEN for part in ("--only", one)]
+    done = subprocess.run(
+        [*LIVEPEER, "doctor", image, "--engine", "podman", "--json", *chosen, *more],
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr + done.stdout
+    left = subprocess.check_output(["podman", "ps", "-aq"], env=dict(environ), text=True)
+    assert left == ""
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def outcomes(document: dict[str, Any], outcome: str) -> set[str]:
+    return {one["id"] for one in document["checks"] if one["outcome"] == outcome}
+
+
+def test_an_image_of_ours_is_clean(buildah: Lane, author: Author) -> None:
+    author.build(buildah, "localhost/judged-livepeer-runner")
+    document = examined(buildah.environ, "localhost/judged-livepeer-runner", code=0)
+    assert outcomes(document, "problem") == set()
+    wanted = {"user", "read-only", "secrets", "labels", "platform", "offline", "reaps"}
+    assert {f"image.{name}" for name in wanted} <= outcomes(document, "passed")
+    registered = {"registration.token", "registration.apps", "registration.unregisters"}
+    assert registered <= outcomes(document, "passed")
+    assert document["facts"]["platform"] == "linux/amd64"
+
+
+def test_a_foreign_image_without_a_fault_is_clean(store: dict[str, str], base_image: str) -> None:
+    image = foreign(store, base_image, "localhost/careful", "--user 10001:10001")
+    document = examined(store, image, code=0)
+    assert outcomes(document, "problem") == set()
+    assert {"image.offline", "image.reaps", "image.read-only", "process.sigterm"} <= outcomes(
+        document, "passed"
+    )
+    assert {"registration.token", "image.labels"} <= outcomes(document, "not_judged")
+
+
+def test_a_foreign_image_s_faults_are_found_and_nothing_else(
+    store: dict[str, str], base_image: str
+) -> None:
+    image = foreign(
+        store,
+        base_image,
+        "localhost/careless",
+        "--env FAULTS=writes network zombies status",
+        "--env API_TOKEN=v3ry-s3cret",
+        "--label org.livepeer.pipeline.id=another",
+    )
+    document = examined(store, image, code=1)
+    assert outcomes(document, "problem") == {
+        "image.user",
+        "image.read-only",
+        "image.secrets",
+        "image.labels",
+        "image.offline",
+        "image.reaps",
+        "process.sigterm",
+    }
+    assert "v3ry-s3cret" not in json.dumps(document)
+
+
+def test_an_image_that_is_nowhere_is_2_and_says_so(store: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*LIVEPEER, "doctor", "localhost/no-such", "--engine", "podman"],
+        env=dict(store),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "has no image localhost/no-such" in done.stderr
