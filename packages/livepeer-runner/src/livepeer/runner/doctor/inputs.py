@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from livepeer.runner.doctor.fits import fits, resolved
+from livepeer.runner.doctor.fits import fits, is_well_formed, resolved
 
 DEEPEST = 6
+MOST_STEPS = 5_000
 MOST = 200
 """Neighbours that are looked at."""
 LONGEST = 10_000
@@ -57,11 +58,16 @@ class InputSchema:
     """A schema whose top is an object, with its definitions."""
 
     def __init__(self, schema: Node) -> None:
+        self.well_formed = is_well_formed(schema)
         self.top = schema
-        self.definitions: Node = schema.get("$defs", {})
+        self.definitions: Node = schema.get("$defs", {}) if self.well_formed else {}
+        self._left = MOST_STEPS
 
     def first(self) -> dict[str, Any] | None:
         """The smallest object that fits, None where that cannot be made."""
+        if not self.well_formed:
+            return None
+        self._left = MOST_STEPS
         try:
             made = self._smallest(self.top, 0)
         except _Unknown:
@@ -83,8 +89,9 @@ class InputSchema:
     def _checked(
         self, base: Mapping[str, Any], changes: Changes, wanted: bool, most: int
     ) -> list[dict[str, Any]]:
-        if self.fits(dict(base)) is not True:
+        if not self.well_formed or self.fits(dict(base)) is not True:
             return []
+        self._left = MOST_STEPS
         found: list[dict[str, Any]] = []
         for one in islice(self._changed(self.top, dict(base), changes, 0), MOST):
             if isinstance(one, dict) and one not in found and self.fits(one) is wanted:
@@ -94,7 +101,8 @@ class InputSchema:
 
     def _changed(self, node: Node, value: Any, changes: Changes, depth: int) -> Iterator[Any]:
         """`value` with one change: of its own, then of what is in it."""
-        if depth > DEEPEST:
+        self._left -= 1
+        if depth > DEEPEST or self._left < 0:
             return
         for branch in self._branches(node, value):
             yield from changes(self, branch, value, depth)
@@ -133,8 +141,9 @@ class InputSchema:
         return {}
 
     def _smallest(self, node: Node, depth: int) -> Any:
+        self._left -= 1
         node = self._resolved(node)
-        if depth > DEEPEST:
+        if depth > DEEPEST or self._left < 0:
             raise _Unknown
         for key in ("const", "default"):
             if key in node:
@@ -192,9 +201,9 @@ def _item(node: Node, position: int) -> Node:
 def _text(node: Node) -> str:
     if node.get("format") == "file" or "contentMediaType" in node:
         family = str(node.get("contentMediaType", "text/plain")).partition("/")[0]
-        if family not in _FILES:
+        if family == "video":
             raise _Unknown
-        return _FILES[family]
+        return _FILES.get(family, _FILES["text"])
     if "format" in node:
         if node["format"] not in _FORMATS:
             raise _Unknown
