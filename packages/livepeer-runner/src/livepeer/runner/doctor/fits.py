@@ -14,8 +14,10 @@ from typing import Any
 DEEPEST = 16
 MOST_STEPS = 20_000
 MOST_NODES = 10_000
-PATTERN_LETTERS = 24
-"""What a pattern is tried on, at most: one that was made to take for ever has no room to."""
+LETTERS, PATTERN_LETTERS = 400, 24
+"""What a pattern is tried on, at most; one that repeats a group may have been made to take for
+ever, and has no room to."""
+_REPEATED_GROUP = re.compile(r"\)[*+{]")
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -40,7 +42,7 @@ _KNOWN = {*_NUMBERS, *_COUNTS, *_LISTS, *_MAPS, *_SCHEMAS, *_VALUES, *_REST}
 
 def fits(schema: Any, value: Any, definitions: Mapping[str, Any]) -> bool | None:
     """True, False, or None where it cannot be told; the schema is one that `is_well_formed` says
-    is. Formats and media types are not looked at."""
+    is. Formats and media types are not looked at, nor the pattern of a file."""
     return _Fitting(definitions).fits(schema, value, 0)
 
 
@@ -195,9 +197,9 @@ def _number(schema: Mapping[str, Any], value: float) -> bool:
 def _text(schema: Mapping[str, Any], value: str) -> bool | None:
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         return False
-    if "pattern" not in schema:
+    if "pattern" not in schema or schema.get("format") == "file":
         return True
-    if len(value) > PATTERN_LETTERS:
+    if len(value) > (PATTERN_LETTERS if _REPEATED_GROUP.search(schema["pattern"]) else LETTERS):
         return None
     try:
         return re.search(schema["pattern"], value) is not None
