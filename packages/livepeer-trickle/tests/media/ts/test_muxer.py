@@ -23,6 +23,7 @@ from livepeer.trickle.media import (
     VideoFrame,
     VideoOutput,
 )
+from livepeer.trickle.media.ts import tables
 
 WRAP = 1 << 33
 
@@ -153,3 +154,68 @@ loaded |= {name for name in sys.modules if name.startswith("livepeer.trickle.med
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
+
+
+def grainy(index: int) -> VideoFrame:
+    """A picture that takes more bytes than a packet can tell."""
+    grain = np.random.default_rng(index).integers(0, 255, (480, 640))
+    return VideoFrame.from_ndarray(grain.astype(np.uint8), "gray", time=Fraction(index, 30))
+
+
+def groups(count: int) -> list[bytes]:
+    """The segments of a stream of such pictures, four in each."""
+    encoder = SegmentEncoder(VideoOutput(gop_seconds=0.13), None)
+    out: list[bytes] = []
+    for index in range(4 * count):
+        for piece in encoder.encode(grainy(index)):
+            out = [*out, b""] if piece.new_segment else out
+            out[-1] += piece.data
+    return out
+
+
+def test_a_first_picture_of_any_size_is_out_as_soon_as_its_bytes_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder, decoder = SegmentEncoder(VideoOutput(), None), StreamDecoder()
+    data = b"".join(piece.data for piece in encoder.encode(grainy(0)))
+    assert len(data) > 1 << 16
+    assert len(decoder.feed(data)) == 1
+    # Of a muxer that does not say so, its end is learned from the pictures behind it.
+    monkeypatch.setattr(tables, "WHOLE", b"\x05\x04none")
+    other = b"".join(piece.data for piece in SegmentEncoder(VideoOutput(), None).encode(grainy(0)))
+    monkeypatch.undo()
+    assert len(StreamDecoder().feed(other)) == 0
+
+
+def test_a_muxer_that_says_so_and_stuffs_elsewhere_is_not_believed_twice() -> None:
+    """What was given out too early is lost up to its next keyframe; nothing else is."""
+    counter, lying = 0, b""
+    segments = groups(4)
+    for segment in segments:
+        for at in range(0, len(segment), 188):
+            packet = segment[at : at + 188]
+            pid = (packet[1] & 0x1F) << 8 | packet[2]
+            if pid != 0x100:
+                lying += packet
+                continue
+            parts = [packet[4:]]
+            if not packet[1] & 0x40 and packet[3] & 0x30 == 0x10 and counter % 5 == 0:
+                half = packet[4:104]
+                parts = [bytes((83, 0)) + b"\xff" * 82 + half, packet[104:]]
+                parts[1] = (
+                    bytes((183 - len(parts[1]), 0)) + b"\xff" * (182 - len(parts[1])) + parts[1]
+                )
+            for part in parts:
+                control = 0x30 if len(parts) == 2 or packet[3] & 0x20 else 0x10
+                lying += packet[:3] + bytes((control | counter & 15,)) + part
+                counter += 1
+    decoder = StreamDecoder()
+    pictures = [
+        frame for at in range(0, len(lying), 1880) for frame in decoder.feed(lying[at : at + 1880])
+    ]
+    pictures += decoder.flush()
+    honest = StreamDecoder()
+    wanted = {each.pts: each for each in honest.feed(b"".join(segments)) + honest.flush()}
+    assert len(wanted) == 16 and 12 <= len(pictures) < 16  # it was believed first
+    for frame in pictures[-12:]:
+        assert np.array_equal(frame.planes[0], wanted[frame.pts].planes[0])

@@ -38,7 +38,9 @@ def _parsed(track: Track, max_pixels: int) -> Framer:
 
 
 def _pictures(track: Track, max_pixels: int) -> Framer:
-    return Pictures(CODECS[track.codec].syntax, partial(are_whole, track.codec, max_pixels))
+    # One that says so is believed until a packet of it shows otherwise.
+    proof = None if track.whole else partial(are_whole, track.codec, max_pixels)
+    return Pictures(CODECS[track.codec].syntax, proof)
 
 
 def _frames(parse: HeaderParser, sync: bytes = b"\xff") -> MakeFramer:

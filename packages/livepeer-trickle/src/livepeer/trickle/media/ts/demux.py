@@ -5,8 +5,8 @@ that is a frame of delay on each hop, and its `noparse` loses pictures of muxers
 This one is fed bytes and gives each packet as soon as it is known to be complete:
 
 - at its length, where the muxer wrote one;
-- at a packet filled up with stuffing, once this muxer has proven that it stuffs nowhere else
-  (`Assembler` learns it and unlearns it);
+- at a packet filled up with stuffing, where this muxer says (`tables.WHOLE`) or has proven that it
+  stuffs nowhere else (`Assembler` learns it and unlearns it);
 - at the end of a segment, unless this publisher has been seen to cut packets in two;
 - and at the start of the next packet in any case.
 

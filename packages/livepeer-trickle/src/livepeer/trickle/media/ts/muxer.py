@@ -47,7 +47,8 @@ class TransportStreamMuxer:
     A packet tells its length where 16 bits can (2.4.3.7). A picture of 64 KB or more, as large
     keyframes are, has to leave it open: there is no other standard form for it in one packet, and
     many readers want a picture in one. Demuxers that wait for the next start give such a picture
-    out one frame late; ours also takes the stuffing at its end for the end.
+    out one frame late; ours takes the stuffing at its end for the end, since the table says that it
+    is (`tables.WHOLE`).
     """
 
     def __init__(self) -> None:

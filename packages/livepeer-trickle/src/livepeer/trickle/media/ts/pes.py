@@ -42,7 +42,7 @@ class Assembler:
         self._payload = b""
         self._new_segment = True
         # What is known of the muxer: packets seen to end in stuffing, or None once one did not.
-        self._proof: int | None = 0
+        self._proof: int | None = _PROOF if track.whole else 0
         self._stuffed = False
         self._guessed = False
         self._cuts_packets = False

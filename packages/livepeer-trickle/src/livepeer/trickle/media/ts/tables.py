@@ -16,6 +16,11 @@ _REGISTERED = {name: codec for codec in CODECS.values() for name in codec.regist
 _DVB = {codec.dvb: codec for codec in CODECS.values() if codec.dvb is not None}
 _BLURAY = {number: codec for codec in CODECS.values() for number in codec.bluray}
 
+WHOLE = b"\x05\x04LPWU"
+"""A registration descriptor (§2.6.8) of our muxer for its program: a packet holds one whole unit,
+and stuffing stands at its end alone. A demuxer that knows it need not wait for a second picture to
+learn that, nor decode the first one twice; to any other it is a name that says nothing."""
+
 _STUFFING = 0xFF
 """What fills the rest of a packet behind its last section."""
 _SECTIONS = 64
@@ -49,8 +54,8 @@ def program_association(version: int, pid: int) -> bytes:
 
 
 def program_map(version: int, clock: int, tracks: Iterable[Track]) -> bytes:
-    """The table of a program whose clock is in the packets of the PID `clock`."""
-    body = bytearray((0xE0 | clock >> 8, clock & 0xFF, 0xF0, 0))
+    """The table of a program of our muxer, whose clock is in the packets of the PID `clock`."""
+    body = bytearray((0xE0 | clock >> 8, clock & 0xFF, 0xF0, len(WHOLE))) + WHOLE
     for track in tracks:
         codec = CODECS[track.codec]
         assert codec.written is not None
@@ -141,17 +146,19 @@ def parse_pmt(section: bytes) -> tuple[Track, ...]:
     end = len(section) - 4
     at = 12 + ((section[10] & 0x0F) << 8 | section[11])
     types = _TYPES | _BLURAY if b"\x05\x04HDMV" in section[12:at] else _TYPES
+    whole = WHOLE in section[12:at]
     while at + 5 <= end:
         pid = (section[at + 1] & 0x1F) << 8 | section[at + 2]
         length = (section[at + 3] & 0x0F) << 8 | section[at + 4]
-        track = _track(types.get(section[at]), pid, section[at + 5 : min(at + 5 + length, end)])
+        told = section[at + 5 : min(at + 5 + length, end)]
+        track = _track(types.get(section[at]), pid, told, whole)
         if track is not None:
             found.setdefault(track.kind, track)
         at += 5 + length
     return tuple(found.values())
 
 
-def _track(known: Codec | None, pid: int, descriptors: bytes) -> Track | None:
+def _track(known: Codec | None, pid: int, descriptors: bytes, whole: bool) -> Track | None:
     channels = 0
     at = 0
     while at + 2 <= len(descriptors):
@@ -167,7 +174,8 @@ def _track(known: Codec | None, pid: int, descriptors: bytes) -> Track | None:
         at += 2 + length
     if known is None:
         return None
-    return Track(pid, known.kind, known.name, (channels or 2) if known.name == "opus" else 0)
+    channels = (channels or 2) if known.name == "opus" else 0
+    return Track(pid, known.kind, known.name, channels, whole)
 
 
 class Tables:

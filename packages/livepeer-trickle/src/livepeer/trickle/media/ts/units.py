@@ -28,6 +28,9 @@ class Track:
     """FFmpeg's name."""
     channels: int = 0
     """Channels of Opus; 0 for any other codec, whose packets tell them."""
+    whole: bool = False
+    """Its muxer says that each packet is one whole picture, which stuffing ends, and nothing else
+    is stuffed (`tables.WHOLE`)."""
 
 
 @dataclass(slots=True)
