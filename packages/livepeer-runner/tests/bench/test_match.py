@@ -7,10 +7,11 @@ from fractions import Fraction
 
 import pytest
 
+from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.live.camera import Shot, clicked
 from livepeer.runner.bench.live.ramp import StreamAim, counts, ramp
-from livepeer.runner.bench.live.report import StepReport, Window, step_report
-from livepeer.runner.bench.live.stream import Picture, Piece, StreamRecord
+from livepeer.runner.bench.live.report import LiveReport, StepReport, Window, step_report
+from livepeer.runner.bench.live.stream import Picture, Piece, StreamRecordfrom livepeer.runner.bench.report import Report, host
 
 SHOT, WINDOW = Shot(640, 360, 30), Window(1.0, 20.0)
 SENT = 630
@@ -184,3 +185,18 @@ def test_a_percentile_that_pictures_cannot_carry_misses_its_aim() -> None:
     )  # fmt: skip
     assert "are too few for p99" in StreamAim.of("p99<1s").missed(few)
     assert Fraction(1, 30) == 1 / SHOT.rate
+
+
+def test_streams_of_two_reports_are_compared_by_how_many_there_are() -> None:
+    def report(latency: float, every: int = 1) -> Report:
+        came = [picture(index, latency + index % 7 / 1000) for index in range(0, SENT, every)]
+        live = LiveReport(picture="640x360@30", sound=True, steps=[step(record(came))])
+        return Report(
+            target="x", pipeline="x", pipeline_version="1", kind="live", host=host(), at="",
+            live=live,
+        )  # fmt: skip
+
+    assert {each.verdict for each in compare(report(0.02), report(0.02))} == {"same"}
+    worse = {each.figure: each.verdict for each in compare(report(0.02), report(0.05, 2))}
+    assert worse["p50"] == worse["pictures/s"] == "worse"
+    assert {each.verdict for each in compare(report(0.05), report(0.02))} == {"better", "same"}

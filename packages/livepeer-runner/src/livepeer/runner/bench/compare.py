@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepeer.runner.bench.figures import Figures
 from livepeer.runner.bench.report import LoadReport, Report
 
 LEAST = 0.03
@@ -28,28 +30,48 @@ class Difference:
 
 
 def compare(before: Report, after: Report) -> list[Difference]:
-    """Loads of the same kind in both. Latencies differ where the intervals of their percentiles do
-    not meet; throughput where it does by more than `LEAST` and a closed loop made it."""
+    """Loads of the same kind, and as many streams, in both. Latencies differ where the intervals of
+    their percentiles do not meet; throughput where it does by more than `LEAST` and a closed loop
+    made it; pictures a second of the slowest stream where they do by more than `LEAST`."""
     known = {_name(load): load for load in before.loads}
     found = []
     for load in after.loads:
         if (old := known.get(_name(load))) is None or old.limit or load.limit:
             continue
-        for share, new in load.latency.percentiles.items():
-            if (was := old.latency.percentiles.get(share)) is None:
-                continue
-            apart = new.low_ms > was.high_ms or new.high_ms < was.low_ms
-            verdict = "same"
-            if apart and abs(new.ms / was.ms - 1) >= LEAST:
-                verdict = "worse" if new.ms > was.ms else "better"
-            found.append(Difference(_name(load), share, was.ms, new.ms, verdict))
+        found += _latencies(_name(load), old.latency, load.latency)
         if load.loop == "closed" and old.throughput:
-            change = load.throughput / old.throughput - 1
-            verdict = "same" if abs(change) < LEAST else "better" if change > 0 else "worse"
-            found.append(
-                Difference(_name(load), "calls/s", old.throughput, load.throughput, verdict)
-            )
-    return found
+            found.append(_rate(_name(load), "calls/s", old.throughput, load.throughput))
+    return [*found, *_streams(before, after)]
+
+
+def _streams(before: Report, after: Report) -> Iterator[Difference]:
+    if before.live is None or after.live is None or before.live.picture != after.live.picture:
+        return
+    known = {step.streams: step for step in before.live.steps}
+    for step in after.live.steps:
+        if (old := known.get(step.streams)) is None or old.limit or step.limit:
+            continue
+        name = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {after.live.picture}"
+        yield from _latencies(name, old.latency, step.latency)
+        if old.fps_out:
+            yield _rate(name, "pictures/s", old.fps_out, step.fps_out)
+
+
+def _latencies(name: str, before: Figures, after: Figures) -> Iterator[Difference]:
+    for share, new in after.percentiles.items():
+        if (was := before.percentiles.get(share)) is None:
+            continue
+        apart = new.low_ms > was.high_ms or new.high_ms < was.low_ms
+        verdict = "same"
+        if apart and abs(new.ms / was.ms - 1) >= LEAST:
+            verdict = "worse" if new.ms > was.ms else "better"
+        yield Difference(name, share, was.ms, new.ms, verdict)
+
+
+def _rate(name: str, figure: str, before: float, after: float) -> Difference:
+    change = after / before - 1
+    verdict = "same" if abs(change) < LEAST else "better" if change > 0 else "worse"
+    return Difference(name, figure, before, after, verdict)
 
 
 def _name(load: LoadReport) -> str:

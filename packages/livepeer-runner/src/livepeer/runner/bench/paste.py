@@ -50,7 +50,9 @@ def _streams(report: Report) -> str:
     count = live.max.streams if live.max is not None else None
     step = next((each for each in live.steps if each.streams == count), None)
     if step is None:
-        return f"not one stream of {live.picture}"
+        limited = any(each.limit for each in live.steps)
+        why = " (the generator was the limit)" if limited else ""
+        return f"not one stream of {live.picture}{why}"
     told = f"{count} stream{'s' if count != 1 else ''} of {live.picture}"
     for share in ("p99", "p95", "p50"):
         if (seen := step.latency.percentiles.get(share)) is not None:

@@ -64,8 +64,8 @@ def bench(
             "-i",
             "--input",
             metavar="K=V",
-            help="A field of the input; or @FILE.jsonl, an input on each line, sent in turn. "
-            "Without it: the example of its schema.",
+            help="A field of the input, name=@FILE for the content of a file; or @FILE.jsonl, an "
+            "input on each line, sent in turn. Without it: the example of its schema.",
         ),
     ] = None,
     rate: Annotated[
@@ -266,7 +266,22 @@ def _inputs(arguments: list[str]) -> list[dict[str, Any]]:
                 raise typer.BadParameter(f"line {number} is no JSON object", param_hint="-i")
             found.append(value)
         return found
-    return [inputs.pairs(arguments, "-i")] if arguments else []
+    given = inputs.pairs(arguments, "-i") if arguments else {}
+    for name, value in given.items():
+        if isinstance(value, str) and value.startswith("@"):
+            given[name] = _content(Path(value[1:]))
+    return [given] if given else []
+
+
+def _content(path: Path) -> str:
+    """A file as a call has it."""
+    from livepeer.runner.author.files import File
+    from livepeer.runner.exceptions import FileError
+
+    try:
+        return File(path.expanduser()).data_uri()
+    except (OSError, FileError) as error:
+        fail(f"{path} cannot be read: {error}", code=2)
 
 
 def _read(path: Path) -> str:
