@@ -11,7 +11,8 @@ from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.live.camera import Shot, clicked
 from livepeer.runner.bench.live.ramp import StreamAim, counts, ramp
 from livepeer.runner.bench.live.report import LiveReport, StepReport, Window, step_report
-from livepeer.runner.bench.live.stream import Picture, Piece, StreamRecordfrom livepeer.runner.bench.report import Report, host
+from livepeer.runner.bench.live.stream import Picture, Piece, StreamRecord
+from livepeer.runner.bench.report import Report, host
 
 SHOT, WINDOW = Shot(640, 360, 30), Window(1.0, 20.0)
 SENT = 630

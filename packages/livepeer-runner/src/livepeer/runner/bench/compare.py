@@ -34,7 +34,7 @@ def compare(before: Report, after: Report) -> list[Difference]:
     their percentiles do not meet; throughput where it does by more than `LEAST` and a closed loop
     made it; pictures a second of the slowest stream where they do by more than `LEAST`."""
     known = {_name(load): load for load in before.loads}
-    found = []
+    found: list[Difference] = []
     for load in after.loads:
         if (old := known.get(_name(load))) is None or old.limit or load.limit:
             continue
