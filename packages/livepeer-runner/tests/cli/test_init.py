@@ -8,56 +8,155 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
+from livepeer.runner.check import check_source
+from livepeer.runner.cli import examples
 from livepeer.runner.cli.init import class_name
-from livepeer.runner.cli.templates import KINDS, render, workflow
+from livepeer.runner.cli.templates import KINDS, SKILL, render, workflow
+from livepeer.runner.packaging.load import locate
 from livepeer.runner.packaging.manifest import Manifest
+from livepeer.trickle.cli.host import discover
 
 if TYPE_CHECKING:
     from conftest import Folder
 
 FILES = {
     ".gitignore",
+    "AGENTS.md",
+    "CLAUDE.md",
     "README.md",
     "livepeer.yaml",
     "pipeline.py",
     "requirements.txt",
     "test_pipeline.py",
 }
+LIGHT = ("hello_world", "live_tint")
+"""Examples that need nothing beside the workspace; one for each kind."""
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, commands: tuple[str, ...]
+) -> Callable[[str], Path]:
+    """A folder for each template, and for the examples that can be run here, with what pytest said
+    in it."""
+    place = tmp_path_factory.mktemp("made")
+    asked = {name: ("--template", name) for name in KINDS}
+    asked |= {name: ("--from", name) for name in LIGHT}
+    for name, options in asked.items():
+        folder = place / name
+        folder.mkdir()
+        done = subprocess.run(
+            [*commands, "init", ".", *options, *(("--name", "my-model") if name in KINDS else ())],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # only what `livepeer-runner[dev]` brings
+    program = str(Path(__file__).with_name("pytests.py"))
+    subprocess.run(
+        [sys.executable, "-P", program, *(str(place / name) for name in asked)],
+        cwd=place,
+        env=clean,
+        check=True,
+        timeout=280,
+    )
+    return lambda name: place / name
 
 
 @pytest.mark.parametrize("template", KINDS)
-def test_a_new_pipeline_passes_its_own_test(folder: Folder, template: str) -> None:
-    done = folder.livepeer("init", "my-model", "--template", template)
+def test_a_new_pipeline_passes_its_own_tests_but_the_one_that_its_author_has_to_write(
+    made: Callable[[str], Path], template: str
+) -> None:
+    folder = made(template)
+    written = {path.name for path in folder.iterdir()} - {"pytest.txt"}
+    assert {name for name in written if not name.endswith("cache__")} - {".pytest_cache"} == FILES
+    assert Manifest.read(folder / "livepeer.yaml").pipeline == "pipeline:MyModel"
+    said = (folder / "pytest.txt").read_text()
+    assert re.search(r"\d passed, 1 xfailed", said), said
+    assert "test_what_it_is_for" in said and "yours to write" in said
+    assert said.endswith("exit 0\n")
+    assert check_source(locate(str(folder))).ok
+
+
+@pytest.mark.parametrize("example", LIGHT)
+def test_a_copied_example_passes_its_own_tests_in_a_folder_of_its_own(
+    made: Callable[[str], Path], example: str
+) -> None:
+    folder = made(example)
+    said = (folder / "pytest.txt").read_text()
+    assert re.search(r"\d passed", said) and said.endswith("exit 0\n"), said
+    assert "examples/" not in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", examples.names())
+def test_every_example_can_be_copied_with_all_that_it_loads(tmp_path: Path, name: str) -> None:
+    for file, content in examples.copied(name).items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    assert check_source(locate(str(tmp_path))).ok
+    assert "../" not in (tmp_path / "README.md").read_text()
+    for test in tmp_path.glob("test_*.py"):
+        for media in re.findall(r'"media/([\w.]+)"', test.read_text()):
+            assert (tmp_path / "media" / media).is_file()
+        assert "parents[1]" not in test.read_text()
+
+
+def test_the_examples_are_small_enough_to_travel_in_every_wheel() -> None:
+    copies = [examples.copied(name) for name in examples.names()]
+    assert len(copies) == 13
+    assert sum(len(content) for files in copies for content in files.values()) < 1_000_000
+
+
+def test_an_example_that_there_is_not_names_those_that_there_are(folder: Folder) -> None:
+    done = folder.livepeer("init", "x", "--from", "nothing")
+    assert done.returncode == 2
+    assert "hello_world" in done.stderr and not list(folder.path.iterdir())
+    listed = json.loads(folder.livepeer("init", "--list").stdout)
+    assert set(listed["templates"]) == set(KINDS)
+    assert listed["examples"]["hello_world"] == "Greet somebody by name."
+
+
+def test_agents_are_told_what_they_need_within_their_limits(folder: Folder) -> None:
+    done = folder.livepeer("init", "one", "--agents")
     assert done.returncode == 0, done.stderr
-    made = folder.path / "my-model"
-    assert {path.name for path in made.iterdir()} == FILES
-    assert Manifest.read(made / "livepeer.yaml").pipeline == "pipeline:MyModel"
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # only what `livepeer-runner[dev]` brings
-    test = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "pytest_asyncio.plugin",
-            "--rootdir",
-            str(made),
-        ],
-        cwd=made,
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert test.returncode == 0, test.stdout + test.stderr
-    assert re.search(r"\d passed", test.stdout)
+    made = folder.path / "one"
+    told = (made / "AGENTS.md").read_text()
+    assert len(told.splitlines()) < 120
+    assert (made / "CLAUDE.md").read_text() == "@AGENTS.md\n"
+    skill = made / SKILL
+    front, body = skill.read_text().removeprefix("---\n").split("\n---\n", 1)
+    fields = yaml.safe_load(front)
+    # The limits of the format, as agentskills.io has them.
+    assert set(fields) <= {"name", "description", "license", "compatibility", "metadata"}
+    name = fields["name"]
+    assert name == skill.parent.name and len(name) <= 64
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    assert 1 <= len(fields["description"]) <= 1024
+    assert len(fields["compatibility"]) <= 500
+    assert len(body.splitlines()) < 500 and len(body) / 4 < 5000
+    commands = set(discover()[0])
+    for text in (told, body):
+        assert set(re.findall(r"`livepeer ([a-z]+)", text)) <= commands
+
+
+def test_agents_can_be_told_in_a_folder_that_is_a_pipeline_already(folder: Folder) -> None:
+    folder.write(pipeline="mine = 1\n")
+    done = folder.livepeer("init", ".", "--name", "mine", "--agents")
+    assert done.returncode == 0, done.stderr
+    assert (folder.path / "pipeline.py").read_text() == "mine = 1\n"
+    assert (folder.path / SKILL).is_file()
+    there = {path.name for path in folder.path.iterdir()}
+    assert there == {".agents", "AGENTS.md", "CLAUDE.md", "pipeline.py"}
 
 
 @pytest.mark.parametrize("template", KINDS)
@@ -68,7 +167,9 @@ def test_what_is_written_is_clean(tmp_path: Path, template: str) -> None:
         assert "$" not in text.replace("$schema=", ""), name
         (tmp_path / name).write_text(text)
     for check in (["check", "--select", "E,F,W,I,UP,B,C4,RUF,BLE"], ["format", "--check"]):
-        ruff = [sys.executable, "-m", "ruff", *check, "--isolated", "--line-length", "100", "."]
+        # Code in prose is set for its readers: aligned comments, short forms.
+        options = ["--isolated", "--line-length", "100", "--exclude", "*.md"]
+        ruff = [sys.executable, "-m", "ruff", *check, *options, "."]
         done = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len((tmp_path / "pipeline.py").read_text().splitlines()) <= 42

@@ -31,6 +31,8 @@ class TemplateTexts:
     call: str
 
 
+SKILL = ".agents/skills/livepeer-pipeline/SKILL.md"
+
 KINDS = {
     "batch": TemplateTexts(
         "Tells whether a text is positive or negative.",
@@ -41,6 +43,12 @@ KINDS = {
         "Answers a prompt, word by word.",
         '-i prompt="hello"',
         _CURL.replace("-s", "-sN").format(body='{"prompt": "hello"}'),
+    ),
+    "image": TemplateTexts(
+        "Makes a picture of few colours out of any.",
+        "-i image=@in.png -i colours=4 -o out.png",
+        "Another shell calls it:\n\n```\n"
+        "curl -s localhost:8000/predict -F image=@in.png -F colours=4 -o out.png\n```",
     ),
     "live-video": TemplateTexts(
         "Gives a live video one colour.",
@@ -57,12 +65,31 @@ KINDS = {
         "-i in.mp4 -p every=15",
         _LIVE.format(param="every=15"),
     ),
+    "generate": TemplateTexts(
+        "Makes a live video out of nothing: stripes that move.",
+        "--seconds 3 -o out.mp4 -p speed=8",
+        "It gives a live stream without input, for as long as its caller wants it. A few seconds\n"
+        "are enough to try it: `livepeer predict --seconds 3 -o out.mp4`, with parameters as\n"
+        "`-p speed=8`.",
+    ),
 }
 
 
 def render(kind: str, values: dict[str, str]) -> dict[str, str]:
     """The files of a template by name, filled in."""
     return _filled("common", values) | _filled(kind, values)
+
+
+def agents(values: dict[str, str]) -> dict[str, str]:
+    """The skill for coding agents, by where they look for it."""
+    return {SKILL: _filled("agents", values)["SKILL.md"]}
+
+
+def beside_example(values: dict[str, str]) -> dict[str, str]:
+    """What a copied example has besides its own files."""
+    common = _filled("common", values)
+    kept = {name: common[name] for name in (".gitignore", "AGENTS.md", "CLAUDE.md")}
+    return kept | _filled("example", values)
 
 
 def workflow(host: str, values: dict[str, str]) -> dict[str, str]:
