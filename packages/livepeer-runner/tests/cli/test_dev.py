@@ -28,7 +28,7 @@ pytest.importorskip("livepeer.client")
 if TYPE_CHECKING:
     from conftest import Folder, Running
 
-FREE = ("--port", "0", "--orch-port", "0", "--gateway-port", "0")
+FREE = ("--port", "0", "--orch-port", "0", "--gateway-port", "0", "--play-port", "0")
 READY = "Ctrl-C ends it all"
 
 ONE = """
@@ -70,7 +70,7 @@ def dev(folder: Folder, *arguments: str) -> Iterator[Running]:
         ports = [
             int(port) for port in re.findall(r"^  \w+ +https?://127.0.0.1:(\d+)", it.text, re.M)
         ]
-        assert len(ports) == 3
+        assert len(ports) == 4  # playground, pipeline, orchestrator, gateway
         yield it
         assert it.interrupt() == 0, it.text
         assert "Traceback" not in it.text

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ TOKEN = "LIVEPEER_CHILD_TOKEN"
 SUCCESSOR = "LIVEPEER_CHILD_SUCCESSOR"
 REGISTERED_SECONDS = 10.0
 """What a successor's registration gets before its former leaves all the same."""
+LONGEST_TRACE = 16 * 1024
+"""Letters of a traceback that the parent is told: its end, which has the error."""
 
 
 class Files:
@@ -63,6 +66,19 @@ class Files:
             path, _, flags = arguments
             if isinstance(path, str) and flags & os.O_ACCMODE == os.O_RDONLY:
                 self._read.add(path)
+
+
+class Traces(logging.Handler):
+    """Passes on the tracebacks that are logged: whoever works on the pipeline is shown them."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__(logging.ERROR)
+        self._parent = parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            text = "".join(traceback.format_exception(record.exc_info[1]))
+            self._parent.say("trace", trace=text[-LONGEST_TRACE:])
 
 
 class Parent:
@@ -164,6 +180,7 @@ def main() -> None:
     except LoadError as error:
         if error.trace:
             print(error.trace, file=sys.stderr)
+        parent.say("trace", trace=f"{error.trace}\n{error}".strip()[-LONGEST_TRACE:])
         sys.exit(f"Error: {error}")
     sys.dont_write_bytecode = written
     from livepeer.runner.serving.server import configure, serve_on
@@ -176,6 +193,7 @@ def main() -> None:
         settings = dataclasses.replace(settings, registration=registration)
     if os.environ.get("LIVEPEER_DEV"):
         quiet()
+    logging.getLogger("livepeer.runner").addHandler(Traces(parent))
 
     def made(app: FastAPI) -> App:
         parent.serves(app.state.service)

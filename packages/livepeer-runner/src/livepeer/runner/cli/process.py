@@ -15,6 +15,7 @@ from livepeer.runner.cli import child
 DRAIN_SECONDS = 3.0
 """Seconds for running jobs to finish after a save; the author waits for them."""
 STOP_SECONDS = 20.0
+LAST_WORDS_SECONDS = 0.5
 FILES_SECONDS = 5.0
 LINE_LIMIT = 1 << 22
 
@@ -51,6 +52,8 @@ class Child:
         self.successor = successor
         if successor:
             self._environment[child.SUCCESSOR] = "1"
+        self.trace = ""
+        """The last traceback that it told of."""
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._files: asyncio.Future[frozenset[str]] | None = None
 
@@ -130,6 +133,8 @@ class Child:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()
+            # Its last words may be on their way yet; what it started may hold the line open.
+            await asyncio.wait((self._listening,), timeout=LAST_WORDS_SECONDS)
         except TimeoutError:
             self._process.kill()
         finally:
@@ -141,7 +146,9 @@ class Child:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         async for line in reader:
             event = json.loads(line)
-            if event["event"] != "files":
+            if event["event"] == "trace":
+                self.trace = event["trace"]
+            elif event["event"] != "files":
                 self._events.put_nowait(event)
             elif self._files is not None and not self._files.done():
                 self._files.set_result(frozenset(event["files"]))

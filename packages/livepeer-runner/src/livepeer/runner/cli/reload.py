@@ -9,6 +9,8 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from livepeer.runner.cli.process import Child
 from livepeer.runner.packaging.load import Reference
@@ -19,6 +21,19 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SOURCES = (".py", ".yaml", ".yml", ".json")
 """What may mend a pipeline that did not start, whatever it came to import."""
 LEAVING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a pipeline, besides that another process serves it (`Reloader.started`).
+
+    `serves`: what was there before goes on.
+    """
+
+    kind: Literal["reloads", "failed"]
+    reason: str
+    trace: str = ""
+    serves: bool = True
 
 
 class Reloader:
@@ -38,11 +53,13 @@ class Reloader:
         *,
         environment: Callable[[int], Mapping[str, str]] = lambda port: {},
         tell: Callable[[str], None] = note,
+        changed: Callable[[Change], None] = lambda change: None,
         watch: bool = True,
     ) -> None:
         self._reference = reference
         self._folder = os.path.realpath(reference.folder)
         self._tell = tell
+        self._changed = changed
         self._watch = watch
         self._token = secrets.token_urlsafe(32)
         self._host = host
@@ -101,6 +118,11 @@ class Reloader:
                 await asyncio.wait(self._leaving)
             self._close()
 
+    @property
+    def trace(self) -> str:
+        """The last traceback of the process that serves, or "" where it told of none."""
+        return self._current.trace if self._current is not None else ""
+
     async def _start(self, *, successor: bool) -> Child:
         if self._listener is None:
             self._listener = bind(self._host, self.port)
@@ -126,6 +148,7 @@ class Reloader:
             return child
         await child.aclose()
         stays = ": what served before goes on" if self._current is not None else ""
+        self._changed(Change("failed", reason, child.trace, serves=self._current is not None))
         self._tell(f"not reloaded, {reason}{stays}; it is tried again when a file is saved")
         return None
 
@@ -148,11 +171,13 @@ class Reloader:
         """What served ended by itself: nobody answers until a file is saved."""
         assert self._current is not None
         await self._current.aclose()
-        self._current = None
+        trace, self._current = self._current.trace, None
         self.exit_status = status
         if self._attempt is None:
             self._broken = True
             self._close()  # a caller is refused, and does not wait for nobody
+            reason = f"its process ended with status {status}"
+            self._changed(Change("failed", reason, trace, serves=False))
             if self._watch:
                 self._tell(
                     f"the pipeline's process ended with status {status}: it starts again when a "
@@ -164,6 +189,7 @@ class Reloader:
         if not names:
             return
         self._tell(f"reloading: {', '.join(names)} changed")
+        self._changed(Change("reloads", f"{', '.join(names)} changed"))
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.wait((self._attempt,))

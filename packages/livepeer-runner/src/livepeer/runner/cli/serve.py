@@ -20,6 +20,8 @@ livepeer serve
 
 livepeer serve pipeline.py:Sentiment --port 9000 --reload
 
+livepeer serve --playground
+
 LIVEPEER_ORCH_URL=https://orch:8935 LIVEPEER_ORCH_SECRET_FILE=secret livepeer serve
 
 """
@@ -55,6 +57,22 @@ def serve(
     reload: Annotated[
         bool, typer.Option("--reload", help="Start anew whenever a file is saved.")
     ] = False,
+    playground: Annotated[
+        bool, typer.Option("--playground", help="Serve a page beside it on which you see it work.")
+    ] = False,
+    play_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The playground's; default: 8940, ...")
+    ] = None,
+    play_host: Annotated[
+        str,
+        typer.Option(
+            help="Where the playground listens. Elsewhere than on loopback, whoever has its "
+            "address may use it, and without https there is no camera."
+        ),
+    ] = "127.0.0.1",
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the playground in your browser.")
+    ] = True,
 ) -> None:
     """Serve a pipeline over HTTP until Ctrl-C, and offer it where the environment says."""
     init_process.split()
@@ -73,6 +91,30 @@ def serve(
 
         reference = locate(pipeline)
     options.checked(reference, stop=not reload)
+    if playground:
+        if reload:
+            options.extra_dev("livepeer serve --reload", "watchfiles")
+        if settings.registration is not None:
+            fail(
+                "--playground is for a container that is registered nowhere, and this one takes "
+                "calls of its orchestrators alone",
+                hint="Unset LIVEPEER_ORCH_URL, or use livepeer dev or livepeer play.",
+                code=2,
+            )
+        from livepeer.runner.cli.page import PORT, Page, can_open
+        from livepeer.runner.cli.served_page import serve_with_page
+
+        with options.explained():
+            from livepeer.runner.packaging.load import locate
+
+            reference = locate(pipeline)
+        page_port = options.port(play_port, PORT, "--play-port")
+        page = Page(play_host, page_port, opens=open_page and can_open())
+        raise typer.Exit(
+            asyncio.run(
+                serve_with_page(reference, settings.host, settings.port, page, watch=reload)
+            )
+        )
     if reload:
         options.extra_dev("livepeer serve --reload", "watchfiles")
         from livepeer.runner.cli.reload import serve_reloading

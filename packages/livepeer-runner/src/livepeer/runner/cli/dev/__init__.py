@@ -76,13 +76,24 @@ def dev(
     gateway_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The gateway's; default: 8937, ...")
     ] = None,
+    play_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The playground's; default: 8940, ...")
+    ] = None,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the playground in your browser (only from a terminal on a desktop).",
+        ),
+    ] = True,
     tls: Annotated[
         bool, typer.Option(help="The orchestrator serves HTTPS, as a real one does.")
     ] = True,
 ) -> None:
     """Run a local network with your pipeline on it: orchestrator, gateway, reload on save.
 
-    Prints the lines to call it from Python, curl and the shell, then one line for each event.
+    Opens a page on which you see it work, prints the lines to call it from Python, curl and the
+    shell, then one line for each event.
     """
     options.extra_dev("livepeer dev", "cryptography", "watchfiles")
     with options.explained():
@@ -93,6 +104,7 @@ def dev(
         options.checked(reference, stop=False)  # saving a file may mend it
     from livepeer.runner.cli.dev.call import ClientCall, find_client
     from livepeer.runner.cli.dev.session import Ports, run
+    from livepeer.runner.cli.page import PORT, Page, can_open
 
     if (output or params) and not (input or seconds):
         raise typer.BadParameter(
@@ -110,4 +122,8 @@ def dev(
         options.port(orch_port, 8935, "--orch-port"),
         options.port(gateway_port, 8937, "--gateway-port"),
     )
-    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call)))
+    page = None
+    if call is None:
+        port_of_page = options.port(play_port, PORT, "--play-port")
+        page = Page(port=port_of_page, opens=open_page and can_open())
+    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call, page=page)))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from livepeer.runner.playground.written import fields, names_in, posting, python_value
 
 CLIP = "in.mp4"
 SERVICE = "http://127.0.0.1:9000"
@@ -28,6 +31,8 @@ class Network:
     schema: dict[str, Any]
     runner: str
     secret_file: str
+    playground: str = ""
+    """The page's address, where there is one."""
 
     @property
     def id(self) -> str:
@@ -62,6 +67,7 @@ class Network:
 def overview(network: Network) -> str:
     """What runs where, and how to call it: through BYOC, and as a live runner."""
     parts = {
+        **({"playground": network.playground} if network.playground else {}),
         "pipeline": f"{network.pipeline} (what it takes: {network.pipeline}/docs)",
         "orchestrator": network.orchestrator,
         "gateway": network.gateway,
@@ -78,43 +84,60 @@ def overview(network: Network) -> str:
     return f"{network.id} runs on a local network:\n{runs}\n\n{calls}\n"
 
 
-def shell(network: Network) -> str:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a printed call is made with: the input of a request, or live parameters."""
+
+    input: dict[str, Any]
+    params: dict[str, Any]
+
+    @classmethod
+    def example(cls, network: Network) -> Given:
+        """By the pipeline's own example, and its first parameter: enough to show how."""
+        return cls(_input(network), _params(network))
+
+
+def shell(network: Network, given: Given | None = None) -> str:
     """One command."""
+    given = given or Given.example(network)
     words = ["livepeer", network.verb, network.id]
     if network.is_live:
         words += ["-i", CLIP] if network.takes_input else ["--seconds", str(SECONDS)]
         words += ["-o", "out.mp4"]
-        for name, value in _params(network).items():
-            words += ["-p", _field(name, value)]
+        words += fields(given.params, "-p")
     else:
-        for name, value in _input(network).items():
-            words += ["-i", _field(name, value)]
+        words += fields(given.input, "-i")
     return shlex.join([*words, *network.where])
 
 
-def python(network: Network) -> str:
+def python(network: Network, given: Given | None = None) -> str:
     """A program."""
+    given = given or Given.example(network)
+    path = ["from pathlib import Path", ""] if any(True for _ in names_in(given.input)) else []
+    values = python_value(given.input)
     tls = f', tls="{network.tls}"' if network.tls else ""
     gateway = f'gw = Gateway(orch_url="{network.orchestrator}"{tls})'
     match network.verb:
         case "run":
             lines = [
+                *path,
                 "from livepeer.client import Gateway",
                 "",
                 gateway,
-                f"print(gw.run({network.id!r}, input={_input(network)!r}))",
+                f"print(gw.run({network.id!r}, input={values}))",
             ]
         case "stream":
             lines = [
+                *path,
                 "from livepeer.client import Gateway",
                 "",
                 gateway,
-                f"with gw.stream({network.id!r}, input={_input(network)!r}) as events:",
+                f"with gw.stream({network.id!r}, input={values}) as events:",
                 "    for event in events:",
                 "        print(event.json())",
             ]
         case _:
-            options = f"params={_params(network)!r}" + (
+            options = f"params={given.params!r}" + (
                 "" if network.takes_input else ", publish=False"
             )
             lines = [
@@ -136,17 +159,17 @@ def python(network: Network) -> str:
     return "\n".join(lines)
 
 
-def curl(network: Network) -> str:
+def curl(network: Network, given: Given | None = None) -> str:
     """A request; for a stream the one that starts it, whose answer has its channels in headers,
     and the one that ends it."""
+    given = given or Given.example(network)
     header = f"Livepeer: {_envelope(network)}"
     if not network.is_live:
-        body = json.dumps(_input(network), ensure_ascii=False)
         # By the gateway: after a stream an orchestrator sends blank lines until the time is over.
         url = f"{network.gateway}/process/request/predict"
-        return shlex.join(["curl", "-sN", url, "-H", header, "-d", body])
+        return posting(["curl", "-sN", url, "-H", header], given.input)
     trust = ["-k"] if network.tls else []
-    body = json.dumps({"params": _params(network)}, ensure_ascii=False)
+    body = json.dumps({"params": given.params}, ensure_ascii=False)
     start = ["curl", "-si", *trust, f"{network.orchestrator}/ai/stream/start"]
     stop = ["curl", "-s", *trust, f"{network.orchestrator}/ai/stream/stop"]
     return "\n".join(
@@ -155,6 +178,22 @@ def curl(network: Network) -> str:
             shlex.join([*stop, "-H", header, "-d", "{}"]),
         )
     )
+
+
+def calls(network: Network, content: Mapping[str, Any]) -> dict[str, str]:
+    """The call that a page makes, by the title of each way to make it.
+
+    `content` has its `input` or its `params`. Raises `ValueError` for what is neither.
+    """
+    value, params = content.get("input", {}), content.get("params", {})
+    if not isinstance(value, dict) or not isinstance(params, dict):
+        raise ValueError("an input is an object")
+    given = Given(value, params)
+    made = {"Python": python(network, given), "curl": curl(network, given)}
+    try:
+        return {**made, "Shell": shell(network, given)}
+    except ValueError as error:
+        return {**made, "Shell": f"# {error}"}
 
 
 def runner_curl(network: Network) -> str:
@@ -220,14 +259,3 @@ def _params(network: Network) -> dict[str, Any]:
         if field.get("default") is not None:
             return {name: field["default"]}
     return {}
-
-
-def _field(name: str, value: Any) -> str:
-    """`K=V` as the client's commands read it: what looks like JSON is JSON, all else is text."""
-    if not isinstance(value, str):
-        return f"{name}={json.dumps(value, ensure_ascii=False)}"
-    try:
-        json.loads(value)
-    except ValueError:
-        return f"{name}={value}" if not value.startswith("@") else f"{name}={json.dumps(value)}"
-    return f"{name}={json.dumps(value)}"

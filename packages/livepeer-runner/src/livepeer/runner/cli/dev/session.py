@@ -6,26 +6,31 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
 
 from livepeer.runner.cli.dev.call import ClientCall
-from livepeer.runner.cli.dev.lines import Network, overview
+from livepeer.runner.cli.dev.lines import Network, calls, overview
 from livepeer.runner.cli.dev.trust import kept, pinned
-from livepeer.runner.cli.reload import Reloader, stopping
+from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
+from livepeer.runner.cli.page import Page, opened
+from livepeer.runner.cli.reload import Change, Reloader, stopping
 from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
 from livepeer.runner.packaging.load import Reference
+from livepeer.runner.playground.board import Board
+from livepeer.runner.playground.http_calls import HttpCalls
+from livepeer.runner.playground.orchestrator import OrchestratorCaller
 from livepeer.trickle.cli.console import note
+from livepeer.trickle.tls import Pin
 
-LOOPBACK = "127.0.0.1"
 NETWORK = "livepeer.runner.devnet"
 REPEATED = ("local orchestrator listens", "local gateway listens")
 """Said by the overview already."""
-LOOK_SECONDS = 0.1
 ANSWER_SECONDS = 5.0
 # Another network's settings would lead the pipeline astray.
 FOREIGN = (
@@ -49,27 +54,37 @@ class Ports:
 
 
 async def run(
-    references: Sequence[Reference], ports: Ports, *, tls: bool, call: ClientCall | None
+    references: Sequence[Reference],
+    ports: Ports,
+    *,
+    tls: bool,
+    call: ClientCall | None,
+    page: Page | None,
 ) -> int:
     """`livepeer dev`. The exit code: of the call, where there is one."""
     orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
     with stopping() as stop, journal(), kept(orchestrator.secret) as secret_file:
         async with orchestrator, pinned(orchestrator.url):
             gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
-            async with gateway:
-                pipelines = [
-                    _pipeline(
-                        each, 0 if index else ports.pipeline, orchestrator, watch=call is None
-                    )
-                    for index, each in enumerate(references)
-                ]
+            async with gateway, AsyncExitStack() as stack:
+                board = Board()
+                pipelines = []
+                for key, each in enumerate(references):
+                    board.add(str(key), each.name or each.module)
+                    port = 0 if key else ports.pipeline
+                    shown = partial(_show, board, str(key))
+                    pipelines.append(_pipeline(each, port, orchestrator, shown, watch=call is None))
+                requests = await stack.enter_async_context(HttpCalls(orchestrator.url, tls=Pin()))
+                address = ""
+                if page is not None:
+                    address = (await stack.enter_async_context(opened(board, page))).url
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
                 ]
-                doors = Doors(orchestrator, gateway.url, secret_file)
+                doors = Doors(orchestrator, gateway.url, secret_file, requests, board, address)
                 watching = [
-                    asyncio.create_task(_watch(Look(each, stop), doors, call), name="dev")
-                    for each in pipelines
+                    asyncio.create_task(_watch(Look(each, stop), str(key), doors, call), name="dev")
+                    for key, each in enumerate(pipelines)
                 ]
                 try:
                     await asyncio.wait((*serving, *watching), return_when=asyncio.FIRST_COMPLETED)
@@ -85,11 +100,15 @@ async def run(
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The network that pipelines are on."""
+    """The network that pipelines are on, and the page (at `playground`, if there is one) that
+    shows them and calls the orchestrator by `requests`."""
 
     orchestrator: LocalOrchestrator
     gateway: str
     secret_file: str
+    requests: HttpCalls
+    board: Board
+    playground: str
 
     def runner(self, pipeline: str) -> str:
         """The URL that the discovery has for the service at `pipeline`: of its newest start."""
@@ -110,79 +129,45 @@ class Doors:
             schema,
             self.runner(pipeline),
             self.secret_file,
+            self.playground,
         )
 
 
-class Look:
-    """Looks at the pipeline's `/health` until one of its starts has come to something."""
-
-    def __init__(self, reloader: Reloader, stop: asyncio.Event) -> None:
-        self.url = f"http://{LOOPBACK}:{reloader.port}"
-        self._reloader = reloader
-        self.stop = stop
-        self._seen = 0
-
-    async def registered(self, http: aiohttp.ClientSession) -> str | None:
-        """Until the next start of the pipeline is registered; None, or why it will not be."""
-        while True:
-            await self._reloader.started.wait()
-            self._reloader.started.clear()
-            self._seen = self._reloader.starts
-            reason = await self._settled(http)
-            if reason is not STARTED_AGAIN:
-                return reason
-
-    async def _settled(self, http: aiohttp.ClientSession) -> str | None:
-        while self._reloader.starts == self._seen:
-            if self._reloader.exit_status is not None:
-                return ENDED
-            health = await self._health(http)
-            if health.get("status") == "ERROR":
-                return str(health.get("reason", "setup failed"))
-            states = health.get("registration", ())
-            for state in states:
-                if state.get("status") == "refused":
-                    return f"the orchestrator refused it: {state.get('reason')}"
-            if states and all(state.get("status") == "registered" for state in states):
-                return None
-            await asyncio.sleep(LOOK_SECONDS)
-        return STARTED_AGAIN
-
-    async def _health(self, http: aiohttp.ClientSession) -> dict[str, Any]:
-        try:
-            async with http.get(f"{self.url}/health") as answer:
-                found: dict[str, Any] = await answer.json()
-                return found
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return {}
-
-    async def schema(self, http: aiohttp.ClientSession) -> dict[str, Any]:
-        async with http.get(f"{self.url}/schema") as answer:
-            document: dict[str, Any] = await answer.json()
-            return document
-
-
 FOLLOWS = "One line for each event follows; saving a file reloads; Ctrl-C ends it all."
-STARTED_AGAIN = "it was started again"
-ENDED = "its process ended"
 
 
-async def _watch(look: Look, doors: Doors, call: ClientCall | None) -> int:
+def _show(board: Board, key: str, change: Change) -> None:
+    if change.kind == "reloads":
+        board.reloads(key, change.reason)
+    else:
+        board.failed(key, change.reason, change.trace, serves=change.serves)
+
+
+async def _watch(look: Look, key: str, doors: Doors, call: ClientCall | None) -> int:
     """Tell how each start ends; the overview after the first good one. With a call: make it."""
     shown = ""
     limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
     async with aiohttp.ClientSession(timeout=limit) as http:
         while True:
-            reason = await look.registered(http)
+            reason = await look.served(http)
             if reason is not None:
                 if reason is not ENDED:  # its own error is there already, and what to do
                     tell(f"the pipeline does not serve: {reason}")
+                    doors.board.failed(key, reason, look.trace, serves=False)
                 if call is not None:
                     return 1
                 if reason is not ENDED:
                     note("Saving a file starts it again.")
                 continue
-            network = doors.network(look.url, await look.schema(http))
+            document = await look.schema(http)
+            network = doors.network(look.url, document)
+            doors.board.serves(
+                key,
+                document,
+                capacity=await look.capacity(http),
+                caller=OrchestratorCaller(doors.requests, network.id),
+                lines=partial(calls, network),
+            )
             if call is not None:
                 return await call.run(network, look.stop)
             same = overview(replace(network, runner=""))
@@ -195,7 +180,12 @@ async def _watch(look: Look, doors: Doors, call: ClientCall | None) -> int:
 
 
 def _pipeline(
-    reference: Reference, port: int, orchestrator: LocalOrchestrator, *, watch: bool
+    reference: Reference,
+    port: int,
+    orchestrator: LocalOrchestrator,
+    changed: Callable[[Change], None],
+    *,
+    watch: bool,
 ) -> Reloader:
     """What keeps it served, and registered at the orchestrator."""
 
@@ -211,7 +201,15 @@ def _pipeline(
             "LIVEPEER_DEV": "1",
         }
 
-    return Reloader(reference, LOOPBACK, port, environment=environment, tell=tell, watch=watch)
+    return Reloader(
+        reference,
+        LOOPBACK,
+        port,
+        environment=environment,
+        tell=tell,
+        changed=changed,
+        watch=watch,
+    )
 
 
 def tell(message: str) -> None:

@@ -1,0 +1,151 @@
+"""`livepeer serve --playground`: a pipeline in a process of its own, and the page that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
+from livepeer.runner.cli.page import Page, opened
+from livepeer.runner.cli.reload import Change, Reloader, stopping
+from livepeer.runner.packaging.load import Reference
+from livepeer.runner.playground.board import Board
+from livepeer.runner.playground.container import ContainerCaller
+from livepeer.runner.playground.http_calls import HttpCalls
+from livepeer.runner.playground.written import fields, posting, python_value
+from livepeer.trickle.cli.console import note
+from livepeer.trickle.server import TrickleServer
+
+KEY = "0"
+ANSWER_SECONDS = 5.0
+
+
+async def serve_with_page(
+    reference: Reference, host: str, port: int, page: Page, *, watch: bool
+) -> int:
+    """Until Ctrl-C or SIGTERM. The exit status: 1 where it never served and is not watched."""
+    board = Board()
+    board.add(KEY, reference.name or reference.module)
+    with stopping() as stop:
+        reloader = Reloader(reference, host, port, changed=partial(_show, board), watch=watch)
+        url = f"http://{LOOPBACK}:{reloader.port}"
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(TrickleServer())
+            calls = await stack.enter_async_context(HttpCalls(url))
+            playground = await stack.enter_async_context(opened(board, page))
+            print(f"playground: {playground.url}", flush=True)
+            if not playground.door.is_loopback:
+                note("whoever has this address may use it; without https there is no camera")
+            caller = ContainerCaller(calls, server)
+            serving = asyncio.create_task(reloader.run(stop), name="pipeline")
+            watching = asyncio.create_task(
+                _watch(Look(reloader, stop, registers=False), board, caller, reference, watch),
+                name="look",
+            )
+            try:
+                await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+                return 1 if watching.done() and not watching.cancelled() else 0
+            finally:
+                stop.set()
+                watching.cancel()
+                await asyncio.wait((watching,))
+                await serving
+
+
+def _show(board: Board, change: Change) -> None:
+    if change.kind == "reloads":
+        board.reloads(KEY, change.reason)
+    else:
+        board.failed(KEY, change.reason, change.trace, serves=change.serves)
+
+
+async def _watch(
+    look: Look, board: Board, caller: ContainerCaller, reference: Reference, watch: bool
+) -> None:
+    """Show how each start ends. It returns where nothing serves and nothing would start again."""
+    limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=limit) as http:
+        while True:
+            reason = await look.served(http)
+            if reason is ENDED:
+                if not watch:
+                    return
+                continue
+            if reason is not None:
+                note(f"the pipeline does not serve: {reason}")
+                board.failed(KEY, reason, look.trace, serves=False)
+                continue
+            document = await look.schema(http)
+            board.serves(
+                KEY,
+                document,
+                capacity=await look.capacity(http),
+                caller=caller,
+                lines=partial(written_calls, look.url, str(reference), document),
+            )
+
+
+def written_calls(
+    url: str, reference: str, document: Mapping[str, Any], content: Mapping[str, Any]
+) -> dict[str, str]:
+    """A call of this container as code. Raises `ValueError` for what is none."""
+    value, params = content.get("input", {}), content.get("params", {})
+    if not isinstance(value, dict) or not isinstance(params, dict):
+        raise ValueError("an input is an object")
+    command = ["livepeer", "predict", reference]
+    if document.get("type") == "live":
+        takes = [] if document.get("generates") else ["-i", "in.mp4"]
+        ends = [] if takes else ["--seconds", "10"]
+        shell = [*command, *takes, *ends, "-o", "out.mp4", *fields(params, "-p")]
+        # Its channels are at a trickle server: `livepeer trickle serve` is one.
+        channels = {"subscribe_url": "in", "publish_url": "out", "control_url": "control"}
+        body = {name: f"http://127.0.0.1:2939/{each}" for name, each in channels.items()}
+        start = ["curl", "-s", f"{url}/stream/start", "-d"]
+        return {
+            "Shell": shlex.join(shell),
+            "curl": shlex.join([*start, json.dumps({"params": params, **body})]),
+        }
+    try:
+        shell_line = shlex.join([*command, *fields(value, "-i")])
+    except ValueError as error:
+        shell_line = f"# {error}"
+    return {
+        "Python": _program(url, value),
+        "curl": posting(["curl", "-sN", f"{url}/predict"], value),
+        "Shell": shell_line,
+    }
+
+
+def _program(url: str, value: dict[str, Any]) -> str:
+    """With the standard library alone: there may be nothing else."""
+    text = python_value(value)
+    has_files = "Path(" in text
+    lines = [
+        *(("import base64",) if has_files else ()),
+        "import json",
+        *(("from pathlib import Path",) if has_files else ()),
+        "from urllib.request import Request, urlopen",
+        "",
+        *(
+            (
+                "def encoded(file):",
+                "    return base64.b64encode(file.read_bytes()).decode()",
+                "",
+            )
+            if has_files
+            else ()
+        ),
+        f"body = json.dumps({text}{', default=encoded' if has_files else ''}).encode()",
+        f'request = Request("{url}/predict", body, {{"Content-Type": "application/json"}})',
+        "with urlopen(request) as answer:",
+        "    for line in answer:",
+        '        print(line.decode(), end="")',
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+// The page: which pipeline, how it is, and the view for its kind.
+
+import { fill, h } from "./dom.js";
+import { LiveView } from "./live.js";
+import { RequestView } from "./request.js";
+
+const app = document.getElementById("app");
+const STATES = { starting: "Starting…", serving: "Ready", reloading: "Reloading…", failed: "Does not load" };
+
+class Page {
+  #pipelines = new Map();
+  #chosen = null;
+  #view = null;
+  #version = 0;
+  #kind = "";
+
+  constructor() {
+    this.select = h("select", { hidden: true, "aria-label": "Pipeline", onchange: () => this.#choose(this.select.value) });
+    this.title = h("h1", {}, "Playground");
+    this.about = h("p", { class: "about" });
+    this.state = h("span", { class: "pill", role: "status", id: "state" }, "Connecting…");
+    this.trouble = h("div", {});
+    this.place = h("div", { id: "view" });
+    fill(app, h("header", {}, h("div", { class: "names" }, this.title, this.select, this.state), this.about), this.trouble, this.place);
+    this.#listen();
+  }
+
+  #listen() {
+    const news = new EventSource("api/news");
+    news.addEventListener("message", ({ data }) => this.#heard(JSON.parse(data)));
+    news.addEventListener("error", () => this.#say("failed", "Not connected", "The command that serves this page does not answer: it may have ended. The page goes on as soon as it is back, under the same address."));
+  }
+
+  #heard(pipeline) {
+    const isNew = !this.#pipelines.has(pipeline.key);
+    this.#pipelines.set(pipeline.key, pipeline);
+    if (isNew || this.#pipelines.size > 1) this.#list();
+    this.#chosen ??= pipeline.key;
+    if (pipeline.key === this.#chosen) this.#show(pipeline);
+  }
+
+  #list() {
+    this.select.hidden = this.#pipelines.size < 2;
+    this.title.hidden = !this.select.hidden;
+    fill(this.select, ...[...this.#pipelines.values()].map(({ key, name }) => h("option", { value: key, selected: key === this.#chosen }, name)));
+  }
+
+  #choose(key) {
+    this.#chosen = key;
+    this.#leave();
+    this.#show(this.#pipelines.get(key));
+  }
+
+  #show(pipeline) {
+    const { document: about, state, reason, trace } = pipeline;
+    this.title.textContent = pipeline.name;
+    document.title = `${pipeline.name} · playground`;
+    this.about.textContent = about.description ?? "";
+    this.#say(state, STATES[state], "");
+    fill(
+      this.trouble,
+      state === "failed" &&
+        h("section", { class: "card trouble", role: "alert" }, h("h2", {}, `${pipeline.name} does not load`), h("p", {}, reason, about.type && pipeline.version ? ". What is below is the version before, as far as it still serves; saving a file tries again." : ". Saving a file tries again."), trace && h("pre", { class: "code", tabindex: 0, "aria-label": "Traceback" }, trace)),
+    );
+    if (!about.type) return fill(this.place, state === "failed" ? null : h("p", { class: "quiet waiting" }, "The pipeline is starting."));
+    if (this.#view && this.#kind === about.type && this.#version !== pipeline.version) this.#view.renew(pipeline);
+    else if (!this.#view || this.#kind !== about.type) {
+      this.#leave();
+      this.#view = about.type === "live" ? new LiveView(pipeline) : new RequestView(pipeline);
+      fill(this.place, this.#view.element);
+    }
+    this.#kind = about.type;
+    this.#version = pipeline.version;
+  }
+
+  #leave() {
+    this.#view?.dispose();
+    this.#view = null;
+    this.#kind = "";
+    fill(this.place);
+  }
+
+  #say(state, text, why) {
+    this.state.dataset.state = state;
+    this.state.textContent = text;
+    this.state.title = why;
+  }
+}
+
+new Page();
