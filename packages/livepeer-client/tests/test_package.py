@@ -97,6 +97,20 @@ def test_the_gateway_brings_neither_pydantic_nor_a_codec() -> None:
     assert run(program) == "set()"
 
 
+def test_what_a_started_session_needs_is_not_imported_before_its_start_is_sent() -> None:
+    later = "{'livepeer.client.live.started', 'livepeer.trickle.http.pool', 'importlib.metadata'}"
+    program = f"""
+import sys
+from livepeer.client import Gateway
+gw = Gateway(orch_url="https://127.0.0.1:9", tls="pin")
+gw.live("tint")
+print({later} & set(sys.modules))
+import livepeer.client.live.started
+print("importlib.metadata" in sys.modules)  # 15 ms, for the version in a User-Agent
+"""
+    assert run(program).split("\n") == ["set()", "False"]
+
+
 def test_the_commands_are_described_without_being_imported() -> None:
     program = (
         "import sys; from livepeer.client.cli import commands;"

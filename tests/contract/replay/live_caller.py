@@ -10,7 +10,7 @@ from typing import Any
 
 from livepeer.client import LivepeerError
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.live.ahead import ConnectionsAhead
+from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.live.stream import Live, Wanted
 
@@ -158,7 +158,7 @@ async def _call(
         wants = {name: bool(parameters.get(flag)) for flag, name in FLAGS.items()}
         params = _params(body.get("params")) if gateway else body["params"]
         wanted = Wanted(job["capability"], params, **wants)
-        ahead = ConnectionsAhead(False, 0)  # no channel of it is used
+        ahead = Ahead(False, 0, lambda: None)  # no channel of it is used
         try:
             return await calls.start(wanted, job["id"], Deadline(job["timeout_seconds"]), ahead)
         finally:

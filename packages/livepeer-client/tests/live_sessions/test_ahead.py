@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from livepeer.client import Gateway, NoCapacityError
-from livepeer.client.live.ahead import ConnectionsAhead
+from livepeer.client.live.ahead import Ahead
 from livepeer.client.testing import reply
 from livepeer.trickle import Transport, TrickleServer
 
@@ -21,22 +22,25 @@ Start = Callable[..., Any]
 def places(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where connections were begun."""
     found: list[str] = []
-    opened = ConnectionsAhead.open
+    opened = Ahead.open
 
-    def open_(ahead: ConnectionsAhead, place: str) -> None:
+    def open_(ahead: Ahead, place: str) -> None:
         found.append(place)
         opened(ahead, place)
 
-    monkeypatch.setattr(ConnectionsAhead, "open", open_)
+    monkeypatch.setattr(Ahead, "open", open_)
     return found
 
 
 async def test_channels_use_them_and_they_go_with_the_last_user() -> None:
     async with TrickleServer() as server:
-        ahead = ConnectionsAhead(False, 1)
+        ahead = Ahead(False, 1, lambda: None)
         ahead.open(server.url)
         ahead.open(server.url)
         transport = Transport.lease(None)
+        async with asyncio.timeout(10):
+            while not transport.connections:  # noqa: ASYNC110 — nobody tells
+                await asyncio.sleep(0.005)
         await transport.request("GET", f"{server.url}/x/next", tls=False)
         assert transport.connections == 1
         await Transport.release(transport)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from livepeer.client import Gateway
+from livepeer.client.live import session
 from livepeer.client.testing import HANG, reply
 
 from .scripts import answers, asked, started
@@ -40,6 +41,28 @@ async def test_a_start_is_asked_for_at_once_and_connections_come_meanwhile(start
         go.set()
         session = await entering
         await session.aclose()
+
+
+async def test_codecs_are_opened_while_the_start_is_under_way_and_not_where_nobody_needs_them(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(session, "codecs", lambda: loop.call_soon_threadsafe(opened.set))
+
+    def other(request: Any) -> list[Any]:
+        if request.path.endswith("/start") and "enable_video_egress" in request.job["parameters"]:
+            return [opened, *started(f"http://{request.headers['host']}", request.job["id"])]
+        return answers()(request)
+
+    orch = await start(other=other)
+    async with Gateway(orch_url=orch.url) as gw:
+        async with asyncio.timeout(LIMIT), gw.live("tint"):
+            pass
+        opened.clear()
+        async with gw.live("tint", publish=False, subscribe=False):
+            pass
+        assert not opened.is_set()
 
 
 async def test_the_first_segment_is_sent_and_the_output_asked_for_without_a_question(

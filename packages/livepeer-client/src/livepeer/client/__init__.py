@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from livepeer.client.files import FileOutput
     from livepeer.client.gateway import Gateway
     from livepeer.client.live.session import LiveSession
-    from livepeer.client.live.started import LiveStats
+    from livepeer.client.live.stream import LiveStats
     from livepeer.client.schema.schema import Schema
     from livepeer.client.streams import AsyncStreamResponse, StreamResponse
     from livepeer.client.types import (
@@ -107,7 +107,7 @@ _HOMES = {
     "FileOutput": "files",
     "Gateway": "gateway",
     "LiveSession": "live.session",
-    "LiveStats": "live.started",
+    "LiveStats": "live.stream",
     "Offer": "types",
     "Rejection": "types",
     "RunnerInfo": "types",

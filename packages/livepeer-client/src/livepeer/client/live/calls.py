@@ -21,7 +21,7 @@ from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.live import by_gateway, byoc, live_runner
-from livepeer.client.live.ahead import ConnectionsAhead
+from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.stream import Live, LiveRoad, Wanted
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task
@@ -85,9 +85,7 @@ class LiveCalls:
         """For the channels of a stream."""
         return self._trust.for_peer()
 
-    async def start(
-        self, wanted: Wanted, stream_id: str, deadline: Deadline, ahead: ConnectionsAhead
-    ) -> Live:
+    async def start(self, wanted: Wanted, stream_id: str, deadline: Deadline, ahead: Ahead) -> Live:
         """Start a stream. Where it is not known whether it did start, it is told to stop.
 
         `ahead` connects to whoever is asked, where the channels of the stream are to be there."""

@@ -68,6 +68,10 @@ class Control:
                     return
                 await self.outage.pause()
 
+    async def say(self, message: Mapping[str, Any], *, raw: bool) -> None:
+        """Send a message for `on_control`; `raw`: as it is. Raises as `send` does."""
+        await self.send(message if raw else control_message(message))
+
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message; raises a `TrickleError` where it may not have arrived."""
         async with self._lock:

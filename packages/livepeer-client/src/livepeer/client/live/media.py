@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def has_media() -> bool:
+    """Whether the extra `media` is installed."""
+    return all(find_spec(name) is not None for name in ("av", "numpy"))
+
+
 def media() -> Any:
     """`livepeer.trickle.media`, or what to install."""
-    if any(find_spec(name) is None for name in ("av", "numpy")):
+    if not has_media():
         raise ConfigurationError(
             "frames need PyAV: pip install 'livepeer-client[media]'"
             " (publish_segments, data, events and control work without)"
@@ -32,6 +37,24 @@ def media() -> Any:
     from livepeer.trickle import media
 
     return media
+
+
+def codecs() -> None:
+    """Load FFmpeg, open its encoder and its decoder once: what the first picture would wait for."""
+    import numpy as np
+
+    from livepeer.trickle.media import (
+        MediaPublisher,  # noqa: F401 — loaded, with all that it needs
+        MediaSubscriber,  # noqa: F401
+        SegmentEncoder,
+        StreamDecoder,
+        VideoFrame,
+    )
+
+    picture = VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), time=0)
+    decoder = StreamDecoder()
+    for piece in SegmentEncoder(audio=None).encode(picture):
+        decoder.feed(piece.data)
 
 
 async def frames_of_file(path: str | os.PathLike[str], realtime: bool) -> AsyncGenerator[Frame]:

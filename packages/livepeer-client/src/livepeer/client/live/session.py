@@ -7,7 +7,7 @@ import contextlib
 import os
 import uuid
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -19,19 +19,20 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.live.ahead import ConnectionsAhead
+from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import START_LIMIT, LiveCalls
-from livepeer.client.live.channels import control_message, records, records_by_gateway
 from livepeer.client.live.ending import Ending
-from livepeer.client.live.events import EventReader
-from livepeer.client.live.input import Input, Publication
-from livepeer.client.live.media import frames_of_file, media
-from livepeer.client.live.output import Frames
-from livepeer.client.live.started import LiveStats, Started
-from livepeer.client.live.stream import Wanted
+from livepeer.client.live.media import codecs, frames_of_file, has_media, media
+from livepeer.client.live.stream import LiveStats, Wanted
 from livepeer.trickle.exceptions import TrickleError
 
 if TYPE_CHECKING:
+    # What a session needs once it has started is imported while it does (`_load`).
+    from livepeer.client.live.events import EventReader
+    from livepeer.client.live.input import Publication
+    from livepeer.client.live.output import Frames
+    from livepeer.client.live.started import Started
+
     # What comes with PyAV.
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
@@ -111,12 +112,14 @@ class LiveSession:
         if self._started is not None:
             raise RuntimeError("a session is entered once: call live() again")
         deadline = Deadline(self._timeout or START_LIMIT)
-        ahead = ConnectionsAhead(self._calls.tls, self._wanted.connections)
+        ahead = Ahead(self._calls.tls, self._wanted.connections, self._load)
         try:
             live = await self._calls.start(self._wanted, uuid.uuid4().hex, deadline, ahead)
         except BaseException:
             await ahead.aclose()
             raise
+        from livepeer.client.live.started import Started
+
         self._ending.where |= {"orchestrator": live.base, "job_id": live.stream_id}
         self._started = Started(
             self._calls, live, self._ending, self._outputs, ahead, self._wanted.budget
@@ -161,7 +164,7 @@ class LiveSession:
         `SessionEndedError` if it could not be.
         """
         media()
-        return self._publish(lambda given: given.send_frames(frames, end=end))
+        return self._running().publish_frames(self._channel("publish_url", "publish"), frames, end)
 
     def publish_file(
         self, path: str | os.PathLike[str], *, realtime: bool = True, end: bool = True
@@ -171,15 +174,16 @@ class LiveSession:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {os.fspath(path)!r} to publish")
         media()
-        frames = frames_of_file(path, realtime)
-        return self._publish(lambda given: given.send_frames(frames, end=end))
+        url = self._channel("publish_url", "publish")
+        return self._running().publish_frames(url, frames_of_file(path, realtime), end)
 
     def publish_segments(
         self, segments: AsyncIterable[bytes] | Iterable[bytes], *, end: bool = True
     ) -> Publication:
         """Send complete MPEG-TS segments unchanged, each beginning with a keyframe; `end` as for
         `publish`. Nothing is decoded or encoded, and the extra `media` is not needed."""
-        return self._publish(lambda given: given.send_segments(segments, end=end))
+        url = self._channel("publish_url", "publish")
+        return self._running().publish_segments(url, segments, end)
 
     @overload
     def subscribe(
@@ -224,11 +228,6 @@ class LiveSession:
             audio="decode" if audio else "drop",
         )
 
-    def _publish(self, send: Callable[[Input], Coroutine[Any, Any, None]]) -> Publication:
-        url = self._channel("publish_url", "publish")
-        started = self._running()
-        return Publication(started.spawn(send(started.input(url))))
-
     # -- everything else --------------------------------------------------------------------------
 
     async def update(self, params: Mapping[str, Any]) -> Any:
@@ -258,7 +257,7 @@ class LiveSession:
         if channel is None:
             raise ConfigurationError("a gateway has no way for control messages: use update()")
         try:
-            await channel.send(encode(message) if raw else control_message(encode(message)))
+            await channel.say(encode(message), raw=raw)
         except TrickleError as error:
             raise self._ending.error() or ConnectionFailedError(
                 f"the message may not have arrived: {error}", orchestrator=self.orchestrator
@@ -268,10 +267,7 @@ class LiveSession:
         """The records (JSON objects) that the pipeline emits, as an asynchronous iterator that ends
         with the session; raises `SessionEndedError` if that was lost."""
         url = self._channel("data_url", "data")
-        live = self._running().live
-        if not live.direct:
-            return records_by_gateway(self._calls.open_data(live), self._ending)
-        return records(url, self._calls.tls, self._ending)
+        return self._running().records(url)
 
     def events(self) -> EventReader:
         """What the pipeline reports about itself (status, errors), as an asynchronous iterator that
@@ -295,6 +291,13 @@ class LiveSession:
         return self._started.stats() if self._started else LiveStats()
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Import what the started session needs, and open codecs, if there will be frames."""
+        from livepeer.client.live import started  # noqa: F401
+
+        if (self._wanted.publish or self._wanted.subscribe) and has_media():
+            codecs()
 
     def _running(self) -> Started:
         if self._started is None:

@@ -5,48 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from livepeer.client.live.ahead import ConnectionsAhead
+from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import LiveCalls
-from livepeer.client.live.channels import Control
+from livepeer.client.live.channels import Control, records, records_by_gateway
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.events import Events
-from livepeer.client.live.input import Input
+from livepeer.client.live.input import Input, Publication
 from livepeer.client.live.media import Returned
 from livepeer.client.live.output import Frames
 from livepeer.client.live.payments import Payments
-from livepeer.client.live.stream import Live
+from livepeer.client.live.stream import Live, LiveStats
 from livepeer.client.payments.budget import Budget
 from livepeer.trickle.exceptions import TrickleError
-
-if TYPE_CHECKING:
-    # What comes with PyAV.
-    from livepeer.trickle.media import MediaPublisherStats, SourceStats
 
 LOST_DRAIN: Final = 0.5
 LEAVE_LIMIT: Final = 5.0
 """How long each part of a session may take to close, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveStats:
-    """Counters of a live session at one moment.
-
-    `seconds` since it was started, `events` and `errors` that the pipeline reported, `reconnects`
-    of all channels. `published` and `subscribed` count media; they are None until that direction is
-    used.
-    """
-
-    seconds: float = 0.0
-    events: int = 0
-    errors: int = 0
-    reconnects: int = 0
-    published: MediaPublisherStats | None = None
-    subscribed: SourceStats | None = None
 
 
 class Started:
@@ -58,7 +36,7 @@ class Started:
         live: Live,
         ending: Ending,
         outputs: Mapping[str, Any],
-        ahead: ConnectionsAhead,
+        ahead: Ahead,
         budget: Budget | None = None,
     ) -> None:
         self.live = live
@@ -90,7 +68,22 @@ class Started:
         task.add_done_callback(self._done)
         return task
 
-    def input(self, url: str) -> Input:
+    def publish_frames(
+        self, url: str, frames: AsyncIterable[Any] | Iterable[Any], end: bool
+    ) -> Publication:
+        return Publication(self.spawn(self._into(url).send_frames(frames, end=end)))
+
+    def publish_segments(
+        self, url: str, segments: AsyncIterable[bytes] | Iterable[bytes], end: bool
+    ) -> Publication:
+        return Publication(self.spawn(self._into(url).send_segments(segments, end=end)))
+
+    def records(self, url: str) -> AsyncGenerator[dict[str, Any]]:
+        if not self.live.direct:
+            return records_by_gateway(self._calls.open_data(self.live), self._ending)
+        return records(url, self._calls.tls, self._ending)
+
+    def _into(self, url: str) -> Input:
         if self._input is None:
             self._input = Input(url, self._calls.tls, self._outputs, self._ending, self._returned)
         return self._input

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from livepeer.client.exceptions import LivepeerError, ProtocolError
@@ -14,6 +14,10 @@ from livepeer.client.network.jobs import RunningJob
 from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import compact_json
+
+if TYPE_CHECKING:
+    # What comes with PyAV.
+    from livepeer.trickle.media import MediaPublisherStats, SourceStats
 
 URL_LENGTH: Final = 2048
 _URL: Final = re.compile(r"[!-\[\]-~]+")  # no space, no backslash
@@ -71,6 +75,23 @@ class Live:
     def direct(self) -> bool:
         """Its channels are trickle channels of an orchestrator, which this side speaks with."""
         return self.control_url is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStats:
+    """Counters of a live session at one moment.
+
+    `seconds` since it was started, `events` and `errors` that the pipeline reported, `reconnects`
+    of all channels. `published` and `subscribed` count media; they are None until that direction is
+    used.
+    """
+
+    seconds: float = 0.0
+    events: int = 0
+    errors: int = 0
+    reconnects: int = 0
+    published: MediaPublisherStats | None = None
+    subscribed: SourceStats | None = None
 
 
 class LiveRoad(Protocol):

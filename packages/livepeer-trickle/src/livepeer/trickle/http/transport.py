@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from livepeer.trickle.exceptions import ProtocolError, TrickleTimeout
 from livepeer.trickle.http.connection import split_url
@@ -20,11 +19,6 @@ from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange, ShortReply, 
 from livepeer.trickle.http.pool import Pool
 from livepeer.trickle.http.upload import Upload
 from livepeer.trickle.types import TLS
-
-try:
-    _USER_AGENT = f"livepeer-trickle/{version('livepeer-trickle')}"
-except PackageNotFoundError:  # run from a source tree
-    _USER_AGENT = "livepeer-trickle"
 
 
 class Transport:
@@ -36,8 +30,12 @@ class Transport:
 
     def __init__(self, *, headers: Mapping[str, str] | None = None) -> None:
         # Segments are passed on byte for byte; a proxy that compresses would also hold them back.
-        common = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
-        self._lines = header_lines(common)
+        common = {
+            "User-Agent": "livepeer-trickle",
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        self._lines = header_lines(common | dict(headers or {}))
         self._pool = Pool()
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
