@@ -11,7 +11,7 @@ import pytest
 from livepeer.runner.bench.live import marks
 from livepeer.runner.bench.live.camera import Camera, Shot, clicked
 
-NUMBERS = (0, 1, 255, 256, 0x5555, 0xAAAA, 40_000, 65_535)
+NUMBERS = (0, 0x5555, 40_000, 65_535)
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +58,24 @@ def test_a_number_survives_tints_and_a_coarse_encoder(camera: Camera) -> None:
     encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
     decoder: Any = av.CodecContext.create("h264", "r")
     seen = []
-    for number in range(100, 130):
+    for number in range(100, 115):
         frame = camera.picture(number)
         picture = frame.to_ndarray()  # through RGB, as most models have it
         picture[..., 1] //= 2
         packets = encoder.encode(frame.replace(picture).to_av("yuv420p"))
         seen += [one for packet in packets for one in decoder.decode(packet)]
     seen += decoder.decode(None)
-    assert [marks.read(one.to_ndarray()[:360]) for one in seen] == list(range(100, 130))
+    assert [marks.read(one.to_ndarray()[:360]) for one in seen] == list(range(100, 115))
 
 
 def test_a_picture_without_a_number_has_none() -> None:
     """Chance alone would find one in 256 pictures of noise whose rows have a contrast."""
     draw = np.random.default_rng(3)
-    noise = [draw.integers(0, 256, (360, 640)) for _ in range(20)]
-    blocks = [np.kron(draw.integers(0, 256, (18, 20)), np.ones((20, 32))) for _ in range(300)]
+    noise = [draw.integers(0, 256, (360, 640)) for _ in range(5)]
+    blocks = [np.kron(draw.integers(0, 256, (18, 20)), np.ones((20, 32))) for _ in range(100)]
     flat = [np.full((360, 640), level) for level in (0, 16, 128, 255)]
     assert not [each for each in (*noise, *flat) if marks.read(each) is not None]
-    assert sum(marks.read(each) is not None for each in blocks) < 8
+    assert sum(marks.read(each) is not None for each in blocks) < 5
     assert marks.read(np.zeros((20, 20))) is None
 
 

@@ -13,6 +13,8 @@ from livepeer.runner.bench.paste import machine, paste
 from livepeer.runner.bench.plot import Axis, Line, Plot, linear
 from livepeer.runner.bench.report import LoadReport, Report
 
+ROUNDED = 1.0001
+"""A verdict's rate has fewer digits than the load's."""
 MOST_LINES = 8
 """Of one plot: of more loads the last are shown."""
 SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
@@ -143,9 +145,8 @@ def _ramp_of_rates(report: Report) -> Iterable[Plot]:
         for load in report.loads
         if load.rate is not None and which in load.latency.percentiles
     ]
-    yield from _ramp(
-        f"Search for the highest rate with {verdict.aim}", "calls a second", which, points, limit
-    )
+    title = f"Search for the highest rate with {verdict.aim}"
+    yield from _ramp(title, "calls a second", which, points, limit, verdict.rate)
 
 
 def _ramp_of_streams(live: LiveReport) -> Iterable[Plot]:
@@ -165,26 +166,33 @@ def _ramp_of_streams(live: LiveReport) -> Iterable[Plot]:
         for step in live.steps
         if which in step.latency.percentiles
     ]
-    yield from _ramp(f"More and more streams: {live.max.aim}", "streams", which, points, limit)
+    title = f"More and more streams: {live.max.aim}"
+    yield from _ramp(title, "streams", which, points, limit, live.max.streams)
 
 
 def _ramp(
-    title: str, what: str, which: str, points: Sequence[tuple[float, float]], limit: float | None
+    title: str,
+    what: str,
+    which: str,
+    points: Sequence[tuple[float, float]],
+    limit: float | None,
+    most: float | None,
 ) -> Iterable[Plot]:
+    """`most`: the highest number that held."""
     if not points:
         return
     # One that misses by far would press all others to the ground.
     top = max(ms for _, ms in points) if limit is None else 3 * limit
-    held = [each for each in points if limit is None or each[1] < limit]
+    held = [each for each in points if most is not None and each[0] <= most * ROUNDED]
     missed = [each for each in points if each not in held]
+    groups = [("held", held, 2), ("missed", missed, 1)]
     yield Plot(
         title,
         linear(what, [rate for rate, _ in points]),
         linear(f"{which}, ms", [min(top, ms) for _, ms in points] + [limit or 0]),
         [
             Line("", sorted(points), 7),
-            Line("held" if limit is not None else which, held, 2, True, _told(held)),
-            *([Line("missed", missed, 1, True, _told(missed))] if missed else []),
+            *(Line(name, of, colour, True, _told(of)) for name, of, colour in groups if of),
         ],
         level=None if limit is None else (limit, f"{limit:g} ms"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from livepeer.runner.bench.live.report import LiveReport, StepReport
 from livepeer.runner.bench.report import Host, Report
 
 DIGEST = 12
@@ -47,13 +48,12 @@ def _bears(report: Report) -> str:
 def _streams(report: Report) -> str:
     live = report.live
     assert live is not None
-    count = live.max.streams if live.max is not None else None
-    step = next((each for each in live.steps if each.streams == count), None)
+    step = _held(live)
     if step is None:
         limited = any(each.limit for each in live.steps)
         why = " (the generator was the limit)" if limited else ""
         return f"not one stream of {live.picture}{why}"
-    told = f"{count} stream{'s' if count != 1 else ''} of {live.picture}"
+    told = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {live.picture}"
     for share in ("p99", "p95", "p50"):
         if (seen := step.latency.percentiles.get(share)) is not None:
             told += f" at {share} {seen.ms:.3g} ms"
@@ -66,6 +66,12 @@ def _streams(report: Report) -> str:
     return told
 
 
+def _held(live: LiveReport) -> StepReport | None:
+    """The step with the most streams that hold."""
+    count = live.max.streams if live.max is not None else None
+    return next((each for each in live.steps if each.streams == count), None)
+
+
 def _aim(aim: str) -> str:
     return re.sub(r"<([\d.]+)", r" < \1 ", aim)
 
@@ -76,7 +82,9 @@ def _cold(report: Report) -> str:
 
 def _memory(report: Report) -> str:
     usages = [load.usage for load in report.loads]
-    usages += [step.usage for step in report.live.steps] if report.live is not None else []
+    if report.live is not None:
+        step = _held(report.live)
+        usages = [step.usage if step is not None else report.live.steps[0].usage]
     used = [each for each in usages if each is not None]
     told = f"{max(one.memory_mb for one in used):.0f} MB" if used else ""
     gpus = [one.gpu_memory_mb for one in used if one.gpu_memory_mb is not None]
