@@ -50,6 +50,7 @@ def test_a_class_is_served_measured_and_ended(folder: Folder) -> None:
         (["nothing.py"], 1, "there is no file nothing.py"),
         (["-i", "text=1", "-i", "more=2", "--rate", "1"], 1, "the first call did not succeed (422"),
         (["--compare", "none.json"], 2, "none.json cannot be read"),
+        (["--compare", "pipeline.py"], 2, "pipeline.py is no report of"),
         (["--streams", "8..1"], 2, "the first number of a range is the lower one"),
         (["--streams", "2", "--find-max", "fps<3"], 2, "is not an aim for streams"),
         (["--size", "big"], 2, "a size is WIDTHxHEIGHT"),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from livepeer.runner import Image
 from livepeer.runner.author.signature import PredictSignature
-from livepeer.runner.cli.inputs import pairs, read
+from livepeer.runner.cli.inputs import documents, pairs, read
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 
@@ -108,3 +108,18 @@ def test_the_name_of_a_file_without_its_sign_says_what_to_write() -> None:
     with pytest.raises(typer.BadParameter, match=r"write image=@i\.png"):
         read(SIGNATURE, ["image=i.png"])
     assert read(SIGNATURE, ["text=t.txt"]).text == "t.txt"  # type: ignore[attr-defined]
+
+
+def test_inputs_without_a_signature_are_pairs_files_or_lines(tmp_path: Path) -> None:
+    picture = tmp_path / "dot.png"
+    picture.write_bytes(PNG)
+    (tmp_path / "in.jsonl").write_text('{"a": 1}\n\n{"a": "x"}\n')
+    assert documents(["n=3", "text=hi"]) == [{"n": 3, "text": "hi"}]
+    (one,) = documents([f"image=@{picture}"])
+    assert one["image"].startswith("data:image/png;base64,")
+    assert documents([f"@{tmp_path}/in.jsonl"]) == [{"a": 1}, {"a": "x"}]
+    assert documents([]) == []
+    (tmp_path / "bad.jsonl").write_text("[1]\n")
+    for wrong in (f"@{tmp_path}/bad.jsonl", f"@{tmp_path}/none", f"image=@{tmp_path}/none"):
+        with pytest.raises(typer.BadParameter):
+            documents([wrong])

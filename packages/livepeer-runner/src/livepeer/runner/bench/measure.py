@@ -30,7 +30,9 @@ from livepeer.runner.bench.usage import (
 from livepeer.runner.targets.hosting import OpenTarget, opened
 from livepeer.runner.targets.offer import offer_of
 from livepeer.runner.targets.reference import TargetReference
+from livepeer.trickle.text import printable
 
+LONGEST_NAME: Final = 200
 CAPACITY: Final = "LIVEPEER_CAPACITY"
 """Whoever asks for so many streams wants to know what the machine bears, not what a class takes."""
 
@@ -96,8 +98,8 @@ async def measure_open(
     document = await road.document()
     report = Report(
         target=name,
-        pipeline=str(document.get("id") or ""),
-        pipeline_version=str(document.get("version") or ""),
+        pipeline=printable(str(document.get("id") or ""), LONGEST_NAME),
+        pipeline_version=printable(str(document.get("version") or ""), LONGEST_NAME),
         digest=await asyncio.to_thread(_digest, there),
         kind="request",
         host=host(),

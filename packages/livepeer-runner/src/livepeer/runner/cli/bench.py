@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
-MOST_INPUTS = 10_000
 EPILOG = """Examples:
 
 livepeer bench
@@ -144,7 +142,6 @@ def bench(
     from livepeer.runner.bench.live.ramp import counts
     from livepeer.runner.bench.measure import measure, measure_offer
     from livepeer.runner.bench.plan import BenchError, Plan
-    from livepeer.runner.bench.report import Report
     from livepeer.runner.targets.reference import TargetError, target_of
 
     try:
@@ -181,7 +178,7 @@ def bench(
         raise typer.BadParameter(str(error)) from error
     except TargetError as error:
         fail(error, code=2)
-    old = Report.model_validate_json(_read(before)) if before is not None else None
+    old = _report(before) if before is not None else None
     with results_only(), options.explained(), progress() as bar:
         line = bar.add_task("bench", total=None, figures="")
 
@@ -189,7 +186,7 @@ def bench(
             bar.update(line, total=of or None, completed=done, figures=what)
 
         try:
-            given = _inputs(input or [])
+            given = inputs.documents(input or [])
             if orch is None:
                 measuring = measure(reference, plan, inputs=given, told=told, engine=engine)
             else:
@@ -209,6 +206,17 @@ def bench(
         note(f"-> {html}")
     if old is not None and _compared(old, report):
         raise typer.Exit(3)
+
+
+def _report(path: Path) -> Report:
+    from livepeer.runner.bench.report import Report
+
+    try:
+        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}", code=2)
+    except ValueError:  # no text, no JSON, or another's
+        fail(f"{path} is no report of `livepeer bench --json`", code=2)
 
 
 def _aims(text: str, live: bool) -> tuple[Aim | None, StreamAim]:
@@ -249,46 +257,6 @@ def _listed(text: str, option: str, kind: type[float] | type[int]) -> list[str]:
         if wrong:
             raise typer.BadParameter(f"{part!r} is no number above 0", param_hint=option)
     return parts
-
-
-def _inputs(arguments: list[str]) -> list[dict[str, Any]]:
-    if len(arguments) == 1 and arguments[0].startswith("@"):
-        text = _read(Path(arguments[0][1:]))
-        found = []
-        for number, line in enumerate(filter(str.strip, text.splitlines()), 1):
-            if number > MOST_INPUTS:
-                raise typer.BadParameter(f"over {MOST_INPUTS} inputs", param_hint="-i")
-            try:
-                value = json.loads(line)
-            except ValueError:
-                value = None
-            if not isinstance(value, dict):
-                raise typer.BadParameter(f"line {number} is no JSON object", param_hint="-i")
-            found.append(value)
-        return found
-    given = inputs.pairs(arguments, "-i") if arguments else {}
-    for name, value in given.items():
-        if isinstance(value, str) and value.startswith("@"):
-            given[name] = _content(Path(value[1:]))
-    return [given] if given else []
-
-
-def _content(path: Path) -> str:
-    """A file as a call has it."""
-    from livepeer.runner.author.files import File
-    from livepeer.runner.exceptions import FileError
-
-    try:
-        return File(path.expanduser()).data_uri()
-    except (OSError, FileError) as error:
-        fail(f"{path} cannot be read: {error}", code=2)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{path} cannot be read: {error}", code=2)
 
 
 def _show(report: Report) -> None:

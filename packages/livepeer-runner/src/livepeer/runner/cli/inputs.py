@@ -14,11 +14,13 @@ from livepeer.runner.author.signature.schema import form_values
 from livepeer.runner.exceptions import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pydantic import BaseModel
 
     from livepeer.runner.author.signature import PredictSignature
+
+MOST_LINES = 10_000
 
 
 def read(signature: PredictSignature, arguments: Sequence[str]) -> BaseModel:
@@ -58,6 +60,42 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def documents(arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """`-i` arguments for calls whose signature is not known: `K=V`, where `@FILE` is its content
+    as a data URI; or one `@FILE.jsonl`, an input on each line. Raises `typer.BadParameter`."""
+    if len(arguments) == 1 and arguments[0].startswith("@"):
+        return list(_lines(Path(arguments[0][1:]).expanduser()))
+    given = pairs(arguments, "-i")
+    for name, value in given.items():
+        if isinstance(value, str) and value.startswith("@"):
+            given[name] = _content(Path(value[1:]).expanduser())
+    return [given] if given else []
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="-i") from error
+    for number, line in enumerate(filter(str.strip, text.splitlines()), 1):
+        if number > MOST_LINES:
+            raise typer.BadParameter(f"{path} has over {MOST_LINES} lines", param_hint="-i")
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise typer.BadParameter(f"line {number} is no JSON object", param_hint="-i")
+        yield value
+
+
+def _content(path: Path) -> str:
+    try:
+        return File(path).data_uri()
+    except (OSError, FileError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="-i") from error
 
 
 def _part(signature: PredictSignature, name: str, value: str) -> str | File:

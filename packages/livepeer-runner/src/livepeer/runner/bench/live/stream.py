@@ -29,6 +29,7 @@ KEEP_ALIVE_SECONDS: Final = 5.0
 LEAD: Final = 0.02
 """Seconds from the moment that a stream can be fed to its first picture."""
 MOST_PICTURES: Final = 1_000_000
+"""And pieces of sound, and bins of it: a quarter of an hour of sound, hours of pictures."""
 
 clock = time.perf_counter
 
@@ -190,7 +191,7 @@ class _Stream:
 
     def _piece(self, frame: AudioFrame) -> None:
         at, begin = clock(), float(frame.time)
-        if len(self._record.pieces) >= MOST_PICTURES:
+        if max(len(self._record.pieces), len(self._record.heard)) >= MOST_PICTURES:
             return
         self._record.pieces.append(Piece(at, begin + float(frame.duration)))
         for place, each in enumerate(marks.energy(frame.samples, frame.rate)):
