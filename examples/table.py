@@ -45,7 +45,7 @@ class Example:
 
 def examples() -> list[Example]:
     """All of them, the simplest first and those on live media last."""
-    folders = sorted(file.parent for file in EXAMPLES.glob("*/livepeer.yaml"))
+    folders = sorted(file.parent for file in EXAMPLES.glob("[a-z]*/livepeer.yaml"))
     return sorted(
         (Example.read(folder) for folder in folders),
         key=lambda one: (one.live, len(one.needs) > 0, one.folder.name),

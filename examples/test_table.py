@@ -15,8 +15,8 @@ def test_the_tables_in_the_readmes_are_those_that_the_examples_give() -> None:
 
 
 def test_the_readmes_show_every_example() -> None:
-    folders = {file.parent.name for file in EXAMPLES.glob("*/pipeline.py")}
-    assert folders == {file.parent.name for file in EXAMPLES.glob("*/livepeer.yaml")}
+    folders = {file.parent.name for file in EXAMPLES.glob("[a-z]*/pipeline.py")}
+    assert folders == {file.parent.name for file in EXAMPLES.glob("[a-z]*/livepeer.yaml")}
     for readme, prefix in (
         (EXAMPLES / "README.md", ""),
         (EXAMPLES.parent / "README.md", "examples/"),
@@ -26,7 +26,7 @@ def test_the_readmes_show_every_example() -> None:
 
 
 def test_every_example_is_explained_and_tested() -> None:
-    for manifest in EXAMPLES.glob("*/livepeer.yaml"):
+    for manifest in EXAMPLES.glob("[a-z]*/livepeer.yaml"):
         folder = manifest.parent
         assert (folder / "README.md").stat().st_size > 500, folder
         assert (folder / f"test_{folder.name}.py").exists(), folder

@@ -22,7 +22,7 @@ class ExamplesHook(BuildHookInterface[Any]):
         for folder in (here / "examples", here.parents[1] / "examples"):
             if not (folder / "hello_world").is_dir():
                 continue
-            for path in sorted(folder.glob("*/*")):
+            for path in sorted(folder.glob("[a-z]*/*")):
                 kept = path.name in MEDIA if path.parent.name == "media" else is_part(path)
                 if kept:
                     name = path.relative_to(folder).as_posix()
