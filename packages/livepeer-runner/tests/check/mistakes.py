@@ -175,6 +175,53 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "work on the event loop",
+        batch(
+            """
+            async def predict(self, text: str) -> str:  # <-- async_without_await
+                return json.dumps(text)
+            """,
+            "import json\n",
+        ),
+        batch("def predict(self, text: str) -> str:\n    return json.dumps(text)", "import json\n"),
+    ),
+    Mistake(
+        "an array for a frame",
+        live(
+            """
+            def process_video(self, frame: VideoFrame) -> VideoFrame:
+                pixels = frame.to_ndarray("rgb24")
+                pixels[:10] = 255
+                return pixels  # <-- array_returned
+            """
+        ),
+        live(
+            """
+            def process_video(self, frame: VideoFrame) -> VideoFrame:
+                pixels = frame.to_ndarray("rgb24")
+                pixels[:10] = 255
+                return frame.replace(pixels)
+            """
+        ),
+    ),
+    Mistake(
+        "an array for a picture",
+        batch(
+            """
+            def predict(self, image: Image) -> Image:
+                return np.flipud(image.to_ndarray())  # <-- array_returned
+            """,
+            "import numpy as np\n",
+        ),
+        batch(
+            """
+            def predict(self, image: Image) -> Image:
+                return Image.from_ndarray(np.flipud(image.to_ndarray()))
+            """,
+            "import numpy as np\n",
+        ),
+    ),
+    Mistake(
         "a list of the class that jobs change",
         batch(
             """

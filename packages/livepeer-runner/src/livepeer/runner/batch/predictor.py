@@ -185,9 +185,13 @@ def misfit(error: ValidationError | UnfitValue) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
     # What an author's own validator says may repeat values.
-    what = "" if first["type"] in ("value_error", "assertion_error") else first["msg"]
+    own = first["type"] in ("value_error", "assertion_error")
+    what = "" if own else first["msg"]
     if hasattr(first["input"], "tolist"):
-        what += f", not {type(first['input']).__name__}: write `.tolist()`"
+        kind = type(first["input"]).__name__
+        # A file refuses it with a `ValueError` of its own.
+        fix = "`Image.from_ndarray(...)` for a picture" if own else "`.tolist()`"
+        what += f"{', ' if what else ''}not {kind}: write {fix}"
     return ": ".join(part for part in (MISFIT, name and f"`{name}`", what) if part)
 
 

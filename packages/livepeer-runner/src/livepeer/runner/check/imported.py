@@ -221,8 +221,14 @@ def _import_of(source: Source, module: str) -> ast.stmt | None:
 
 
 def _listed(reference: Reference) -> bool:
-    """Whether the pipeline says somewhere what has to be installed for it."""
-    if (reference.folder / "requirements.txt").is_file():
-        return True
+    """Whether the pipeline says somewhere what has to be installed for it, besides the SDK."""
     manifest = reference.manifest
-    return manifest is not None and bool(manifest.python.requirements or manifest.python.packages)
+    if manifest is not None and manifest.python.packages:
+        return True
+    named = manifest.python.requirements if manifest is not None else None
+    try:
+        text = (reference.folder / (named or "requirements.txt")).read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return any(line and not line.startswith("livepeer-") for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterator
 
 from livepeer.runner.check.findings import SourceFinding
@@ -21,6 +22,8 @@ BLOCKING_MODULES = {
     "requests": "httpx.AsyncClient or aiohttp",
     "subprocess": "await asyncio.create_subprocess_exec(...)",
 }
+WORK = ("predict", "predict_batch", "process_video", "process_audio", "process_video_batch")
+"""Hooks that run for every job or frame."""
 _VERBS = ("get", "post", "put", "patch", "delete", "head", "request", "stream")
 _SUBPROCESS = ("run", "call", "check_call", "check_output", "getoutput", "getstatusoutput")
 _READS = ("read_text", "read_bytes", "write_text", "write_bytes")
@@ -72,6 +75,35 @@ def blocking_calls(cls: PipelineSource) -> Iterator[SourceFinding]:
                     f"write {instead(cls, call)}, or `await asyncio.to_thread({spelt}, ...)`, or "
                     f"make the hook a plain `def`",
                 )
+
+
+def async_without_await(cls: PipelineSource) -> Iterator[SourceFinding]:
+    """Async hooks that work and never wait: all of their work is done on the event loop."""
+    for name in WORK:
+        method = cls.methods.get(name)
+        if not isinstance(method, ast.AsyncFunctionDef):
+            continue
+        waits = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.Yield)
+        if any(isinstance(node, waits) for node in within(method)):
+            continue
+        if any(_works(cls, call) for call in calls(method)) and not any(_blocking(cls, method)):
+            yield cls.source.finding(
+                method,
+                "async_without_await",
+                "warning",
+                f"{cls.name}.{name} is async and awaits nothing: while it works, every other job "
+                f"and stream waits",
+                f"write `def {name}`: a plain hook runs in a thread",
+            )
+
+
+def _works(cls: PipelineSource, call: ast.Call) -> bool:
+    """Whether a call may take long: not a built-in function, nor what the SDK itself offers."""
+    name = cls.source.dotted(call.func)
+    if name.startswith("self.") and name.count(".") == 1:
+        return name.removeprefix("self.") in cls.methods
+    light = hasattr(builtins, name) or name.startswith("asyncio.")
+    return bool(name) and not light and not name[name.rfind(".") + 1].isupper()
 
 
 def _blocking(cls: PipelineSource, function: Function) -> Iterator[ast.Call]:
@@ -139,8 +171,7 @@ def _downloads(cls: PipelineSource, call: ast.Call) -> bool:
 
 def loaded_per_call(cls: PipelineSource) -> Iterator[SourceFinding]:
     """A model that is loaded again for each job or frame."""
-    work = ("predict", "predict_batch", "process_video", "process_audio", "process_video_batch")
-    for name in work:
+    for name in WORK:
         method = cls.methods.get(name)
         if method is None:
             continue

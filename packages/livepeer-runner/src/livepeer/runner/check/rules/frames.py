@@ -86,6 +86,65 @@ def _yields(function: ast.AST) -> bool:
     return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in within(function))
 
 
+ARRAYS = ("numpy.", "cv2.", "torch.")
+
+
+def array_returned(cls: PipelineSource) -> Iterator[SourceFinding]:
+    """An array or a picture of Pillow, where a frame or a file is to be given."""
+    for name in ("predict", "process_video", "process_audio"):
+        method = cls.methods.get(name)
+        if method is None:
+            continue
+        if name == "predict":
+            made = cls.source.dotted(method.returns) if method.returns is not None else ""
+            if made not in ("livepeer.runner.Image", "livepeer.runner.Audio"):
+                continue
+            fix = f"write `return {made.rpartition('.')[2]}.from_ndarray(...)`"
+            wanted = f"is to give {made.rpartition('.')[2]}"
+        else:
+            fix = "write `return frame.replace(...)`, which keeps the frame's time"
+            wanted = "is to give a frame"
+        arrays = _arrays(cls, method)
+        for node in within(method):
+            if not isinstance(node, ast.Return | ast.Yield) or node.value is None:
+                continue
+            value = node.value
+            named = isinstance(value, ast.Name) and value.id in arrays
+            if named or _is_array(cls, value):
+                yield cls.source.finding(
+                    node,
+                    "array_returned",
+                    "error",
+                    f"{cls.name}.{name} {wanted}, and gives an array",
+                    fix,
+                )
+
+
+def _arrays(cls: PipelineSource, method: Function) -> set[str]:
+    """Names that nothing but arrays are assigned to."""
+    found: dict[str, list[bool]] = {}
+    for node in within(method):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                for one in ast.walk(target):
+                    if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                        whole = one is target
+                        found.setdefault(one.id, []).append(whole and _is_array(cls, node.value))
+        elif isinstance(node, ast.For | ast.NamedExpr | ast.AnnAssign | ast.withitem):
+            for one in ast.walk(node):
+                if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                    found.setdefault(one.id, []).append(False)
+    return {name for name, all_ in found.items() if all(all_)}
+
+
+def _is_array(cls: PipelineSource, node: ast.expr) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("to_ndarray", "to_tensor"):
+        return True
+    return cls.source.dotted(node.func).startswith(ARRAYS)
+
+
 def read_only(cls: PipelineSource) -> Iterator[SourceFinding]:
     """Writing into `frame.view()`, whose arrays are the decoder's own."""
     for method in cls.methods.values():

@@ -103,10 +103,12 @@ def misspelt_hooks(cls: PipelineSource) -> Iterator[SourceFinding]:
                 f"call it `{near}`, or `_{name}` if it is a method of your own",
             )
         elif (meant := elsewhere.get(name)) and meant in missing:
+            works = any(hook in cls.methods for hook in WORKING_HOOKS)
+            relays = cls.kind == "live" and meant in WORKING_HOOKS and not works
             yield cls.source.finding(
                 method,
                 "hook_unknown",
-                "warning",
+                "error" if relays else "warning",
                 f"{cls.name}.{name} is called by nothing in this file, and is no hook",
                 f"call it `{meant}`, which the SDK calls; or `_{name}` if it is your own",
             )
@@ -179,6 +181,16 @@ def unannotated(cls: PipelineSource) -> Iterator[SourceFinding]:
     if cls.kind != "batch" or method is None or "predict_batch" in cls.methods:
         return
     arguments = [*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs]
+    defaults = dict(
+        zip(
+            [
+                one.arg
+                for one in reversed(arguments[: len(arguments) - len(method.args.kwonlyargs)])
+            ],
+            reversed(method.args.defaults),
+            strict=False,
+        )
+    )
     static = any(ast.unparse(one) == "staticmethod" for one in method.decorator_list)
     for argument in arguments[0 if static else 1 :]:
         if argument.annotation is None:
@@ -187,8 +199,8 @@ def unannotated(cls: PipelineSource) -> Iterator[SourceFinding]:
                 "type_missing",
                 "error",
                 f"{cls.name}.predict: parameter `{argument.arg}` has no type hint",
-                f"write `{argument.arg}: str` or what else it is (int, float, list[str], a "
-                f"BaseModel, Image, ...)",
+                f"write `{argument.arg}: {_type_of(defaults.get(argument.arg))}` or what else it "
+                f"is (int, float, list[str], a BaseModel, Image, ...)",
             )
     if method.returns is None:
         yield cls.source.finding(
@@ -198,6 +210,12 @@ def unannotated(cls: PipelineSource) -> Iterator[SourceFinding]:
             f"{cls.name}.predict has no return type",
             "write `-> str`, `-> dict[str, Any]`, a BaseModel, or what else it returns",
         )
+
+
+def _type_of(default: ast.expr | None) -> str:
+    """What a parameter with this default is, most likely."""
+    value = getattr(default, "value", None)
+    return type(value).__name__ if isinstance(value, bool | int | float | str) else "str"
 
 
 def metadata(cls: PipelineSource) -> Iterator[SourceFinding]:
