@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from livepeer.runner.packaging import bundle
 from livepeer.runner.packaging.inspect import inspect, verify
 from livepeer.runner.packaging.registry.reference import ImageReference
-from livepeer.runner.packaging.signing import Signer, SigningError
+from livepeer.runner.packaging.signing import ImageSigner, SigningError
 
 from .conftest import INDEX, MANIFEST, ScriptedRegistry, digest_of
 
@@ -129,11 +129,11 @@ async def test_a_signature_beside_an_image_is_found_and_verified_without_cosign(
         entries = [{**entry, "digest": "sha256:" + "0" * 64}, {"artifactType": 3}, entry]
         scripted.put(f"me/app/referrers/{digest}", {"manifests": entries}, INDEX)
         found = await inspect(ImageReference.parse(f"{scripted.host}/me/app:v1"))
-        signer = Signer(key=str(tmp_path / "cosign.pub"))
+        signer = ImageSigner(key=str(tmp_path / "cosign.pub"))
         if statement == "of another":
             with pytest.raises(SigningError, match=r"none of its 2 signatures is by "):
                 await verify(found, signer)
         else:
             await verify(found, signer)
     with pytest.raises(SigningError, match="cosign is not installed"):
-        await verify(found, Signer(identity="me@example.com", issuer="https://example.com"))
+        await verify(found, ImageSigner(identity="me@example.com", issuer="https://example.com"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from livepeer.runner.packaging import signing
-from livepeer.runner.packaging.signing import Signer, SigningError
+from livepeer.runner.packaging.signing import ImageSigner, SigningError
 
 IMAGE = "ghcr.io/me/app@sha256:" + "a" * 64
 
@@ -55,6 +55,6 @@ def test_a_key_signs_without_a_public_log_and_keyless_with_it(tmp_path: Path) ->
 def test_cosigns_own_error_is_told_in_one_line(tmp_path: Path) -> None:
     cosign(tmp_path, 'printf "WARNING: x\\nError: no signatures found\\nmore\\n" >&2; exit 10')
     with pytest.raises(SigningError, match=r"^cosign verify: Error: no signatures found$"):
-        signing.verify(IMAGE, Signer(key="cosign.pub"), plain_http=False)
+        signing.verify(IMAGE, ImageSigner(key="cosign.pub"), plain_http=False)
     with pytest.raises(SigningError):
-        signing.verify(IMAGE, Signer(identity="me@x", issuer="https://x"), plain_http=False)
+        signing.verify(IMAGE, ImageSigner(identity="me@x", issuer="https://x"), plain_http=False)

@@ -59,7 +59,7 @@ def inspect(
         raise typer.BadParameter("say both --identity and --issuer")
     signer = None
     if key is not None or identity is not None:
-        signer = signing.Signer(key, identity, issuer)
+        signer = signing.ImageSigner(key, identity, issuer)
     try:
         found = asyncio.run(
             ask(ImageReference.parse(image), platform=platform, plain_http=plain_http)

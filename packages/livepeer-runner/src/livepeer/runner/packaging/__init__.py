@@ -1,1 +1,1 @@
-"""From a class to an image: the manifest and how it is loaded."""
+"""From a class to a published image: `livepeer.yaml`, build, push, inspect."""

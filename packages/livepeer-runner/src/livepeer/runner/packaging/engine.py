@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from livepeer.runner.packaging.engine_output import StepLog, last_line, push_refusal
 from livepeer.runner.packaging.registry.reference import is_here
 
 Name = Literal["docker", "podman", "buildah"]
@@ -22,20 +22,10 @@ Builder = Literal["legacy", "buildkit", "buildx"]
 """Docker's: the one of old; BuildKit in the daemon, as clients before 23 call it; and by buildx."""
 QUICK_SECONDS = 20.0
 RUN_SECONDS = 120.0
+STEP_LENGTH = 120
+"""Characters of a failing step that an error shows."""
 FIRST_WITHOUT_BUILDKIT = 23
 """The first version of Docker's client that needs buildx to ask the daemon's BuildKit."""
-TAIL = 40
-"""Lines of a failing step that are shown."""
-STEP_LENGTH = 120
-"""Characters of the step itself."""
-
-_STEP = re.compile(
-    r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )? *\d+/\d+\] (?P<two>.+)$"
-)
-_BASE = re.compile(r"^#\d+ \[internal\] load metadata for (\S+)$")
-"""BuildKit's look at the base, before any step."""
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
 _DIGEST_OF = "{{.FromImageDigest}}"
 
 
@@ -94,16 +84,11 @@ class Engine:
             done = _quick([name, *probe])
             if done.returncode == 0:
                 return cls(name, _builder() if name == "docker" else None)
-            told.append(f"{name}: {_last(done.stderr)}")
+            told.append(f"{name}: {last_line(done.stderr)}")
         raise EngineError(
             "no engine that can build: " + "; ".join(told) + ". Start Docker, or install buildah "
             "(apt-get install buildah), which needs no daemon"
         )
-
-    @property
-    def runtime(self) -> str:
-        """The command that runs its images: podman runs buildah's, from the same store."""
-        return "podman" if self.name == "buildah" else self.name
 
     def needs_plain_http(self, image: str) -> bool:
         """Whether it has to be told that an image's registry is on this machine, without TLS."""
@@ -172,7 +157,7 @@ class Engine:
             whole = ["buildah", "run", "--network", "none", container, "--", *command]
             return self._checked(whole, RUN_SECONDS)
         finally:
-            _quick(["buildah", "rm", container])
+            self._quick(["buildah", "rm", container])
 
     def push(self, tag: str, *, plain_http: bool, say: Callable[[str], None]) -> None:
         """Push with the user's own login. Raises `EngineError` with the engine's last words."""
@@ -185,13 +170,13 @@ class Engine:
         try:
             self._stream(command, dict(self.environ), say)
         except StepFailed as error:
-            raise EngineError(_explained(tag, error.output)) from error
+            raise EngineError(push_refusal(tag, error.output)) from error
 
     def rename(self, tag: str, name: str) -> None:
         """Keep an image under another name: one that has none is removed with the layers that the
         next build would reuse. What fails is left as it is."""
-        if _quick([self.name, "tag", tag, name]).returncode == 0:
-            _quick([self.name, "rmi", tag])
+        if self._quick([self.name, "tag", tag, name]).returncode == 0:
+            self._quick([self.name, "rmi", tag])
 
     def tag(self, image: str, tag: str) -> None:
         """Give an image another name. Raises `EngineError`."""
@@ -200,10 +185,12 @@ class Engine:
     def digest(self, image: str) -> str | None:
         """The digest that an image was pulled by; None for one that was made here."""
         if self.name == "buildah":
-            done = _quick(["buildah", "inspect", "--type", "image", "--format", _DIGEST_OF, image])
+            done = self._quick(
+                ["buildah", "inspect", "--type", "image", "--format", _DIGEST_OF, image]
+            )
         else:
             wanted = "{{range .RepoDigests}}{{.}} {{end}}"
-            done = _quick([self.name, "image", "inspect", "--format", wanted, image])
+            done = self._quick([self.name, "image", "inspect", "--format", wanted, image])
         found = re.search(r"sha256:[0-9a-f]{64}", done.stdout)
         return found[0] if done.returncode == 0 and found else None
 
@@ -230,8 +217,7 @@ class Engine:
         self, command: list[str], environ: dict[str, str], say: Callable[[str], None]
     ) -> tuple[int, int]:
         """Run with each line handed to `say`; how many steps there were, and how many reused."""
-        steps = reused = 0
-        step, last = "", deque[str](maxlen=TAIL)
+        log = StepLog()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -244,17 +230,7 @@ class Engine:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                line = _COLOUR.sub("", line.rstrip())
-                if (match := _STEP.match(line)) is not None:
-                    steps, step = steps + 1, match["one"] or match["two"]
-                    last.clear()
-                elif (base := _BASE.match(line)) is not None:
-                    step = f"FROM {base[1]}"
-                elif "Using cache" in line or line.endswith(" CACHED"):
-                    reused += 1
-                else:
-                    last.append(line)
-                say(line)
+                say(log.read(line))
             code = process.wait()
         except BaseException:  # Ctrl-C too: the build ends with its command
             process.terminate()
@@ -267,17 +243,20 @@ class Engine:
         finally:
             process.stdout.close()
         if code != 0:
-            # Engines repeat the whole step below its output.
-            own = [line for line in last if not step or step not in line]
-            raise StepFailed(step, "\n".join(own))
-        return steps, reused
+            raise StepFailed(log.step, log.tail)
+        return log.steps, log.reused
 
     def _checked(self, command: list[str], seconds: float) -> str:
-        done = _quick(command, seconds)
+        done = self._quick(command, seconds)
         if done.returncode != 0:
             said = done.stderr.strip()[-2000:]
             raise EngineError(f"`{' '.join(command[:3])} ...` failed: {said}")
         return done.stdout
+
+    def _quick(
+        self, command: list[str], seconds: float = QUICK_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        return _quick(command, seconds, self.environ)
 
 
 def _builder() -> Builder:
@@ -291,7 +270,9 @@ def _builder() -> Builder:
     return "buildkit" if major.isdigit() and int(major) < FIRST_WITHOUT_BUILDKIT else "legacy"
 
 
-def _quick(command: list[str], seconds: float = QUICK_SECONDS) -> subprocess.CompletedProcess[str]:
+def _quick(
+    command: list[str], seconds: float = QUICK_SECONDS, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             command,
@@ -300,28 +281,8 @@ def _quick(command: list[str], seconds: float = QUICK_SECONDS) -> subprocess.Com
             text=True,
             errors="replace",
             timeout=seconds,
+            env=environ,
             check=False,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer within {seconds:g} s")
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it failed without a word"
-
-
-def _explained(tag: str, output: str) -> str:
-    """Why a push failed, in one sentence and the engine's last words."""
-    host = tag.partition("/")[0]
-    low = output.lower()
-    if "unauthorized" in low or "no basic auth" in low or "denied" in low:
-        return (
-            f"{host} refused the push ({_last(output)}): run `docker login {host}` (or the like), "
-            f"as somebody who may push to this name"
-        )
-    if "no space left" in low:
-        return f"the disk is full: {_last(output)}"
-    if "connection refused" in low or "no such host" in low or "timeout" in low or "eof" in low:
-        return f"{host} cannot be reached: {_last(output)}"
-    return f"the push of {tag} failed: {_last(output)}"

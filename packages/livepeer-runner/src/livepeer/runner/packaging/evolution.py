@@ -11,23 +11,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from livepeer.runner.packaging.schema_parts import (
+    DEPTH,
+    FREE,
+    UNIONS,
+    alternatives,
+    besides,
+    choice,
+    is_union,
+    properties,
+    required,
+    resolved,
+    types_of,
+)
 from livepeer.trickle.text import printable
 
 Side = Literal["input", "output"]
-DEPTH = 32
-"""Levels of a schema that are compared; what is deeper counts as changed where it differs."""
 
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _EXACT = ("pattern", "format", "multipleOf", "contentMediaType", "uniqueItems")
-_UNIONS = ("anyOf", "oneOf")
 _COMPARED = {
     *("type", "enum", "const", "properties", "required", "items", "additionalProperties"),
-    *(*_LOWER, *_UPPER, *_EXACT, *_UNIONS),
-}
-_FREE = {
-    *("$defs", "$schema", "$id", "$comment", "title", "description", "default", "examples"),
-    *("deprecated", "readOnly", "writeOnly", "discriminator"),
+    *(*_LOWER, *_UPPER, *_EXACT, *UNIONS),
 }
 
 
@@ -90,10 +96,10 @@ class _Pair:
                 gone = new is None
                 yield Change(f"{where} is {'gone' if gone else 'another one'}", breaking=True)
             return
-        before, after = _resolved(old, self._old), _resolved(new, self._new)
+        before, after = resolved(old, self._old), resolved(new, self._new)
         yield from _types(self._types(before, True), self._types(after, False), self._side, where)
         yield from _unknown(before, after, where)
-        if _is_union(before) or _is_union(after):
+        if is_union(before) or is_union(after):
             yield from self._unions((old, before), (new, after), where, depth)
             return
         yield from _choices(before, after, self._side, where)
@@ -104,10 +110,10 @@ class _Pair:
 
     def _types(self, schema: dict[str, Any], is_old: bool) -> frozenset[str]:
         """The types that a value may have, those of alternatives included; empty: any."""
-        if not _is_union(schema):
-            return _type_set(schema)
+        if not is_union(schema):
+            return types_of(schema)
         root = self._old if is_old else self._new
-        kinds = [_type_set(_resolved(one, root)) for one in _alternatives(schema)]
+        kinds = [types_of(resolved(one, root)) for one in alternatives(schema)]
         return frozenset[str]() if not all(kinds) else frozenset[str]().union(*kinds)
 
     def _unions(
@@ -118,11 +124,11 @@ class _Pair:
         depth: int,
     ) -> Iterator[Change]:
         """What a caller sends needs an alternative that takes it; what it reads, one it knows."""
-        besides = [_besides(one) if _is_union(one) else {} for _, one in (old, new)]
-        if besides[0] != besides[1]:
+        bounds = [besides(one) if is_union(one) else {} for _, one in (old, new)]
+        if bounds[0] != bounds[1]:
             yield Change(f"{where} is bounded in another way", breaking=True)
-        before = _alternatives(old[1]) if _is_union(old[1]) else [old[0]]
-        after = _alternatives(new[1]) if _is_union(new[1]) else [new[0]]
+        before = alternatives(old[1]) if is_union(old[1]) else [old[0]]
+        after = alternatives(new[1]) if is_union(new[1]) else [new[0]]
         sent = self._side == "input"
         for one in before if sent else after:
             best: list[Change] | None = None
@@ -153,8 +159,8 @@ class _Pair:
     def _fields(
         self, old: dict[str, Any], new: dict[str, Any], where: str, depth: int
     ) -> Iterator[Change]:
-        before, after = _properties(old), _properties(new)
-        needed, needs = _required(old), _required(new)
+        before, after = properties(old), properties(new)
+        needed, needs = required(old), required(new)
         sent = self._side == "input"
         for name, part in before.items():
             place = f"{where}.{name}"
@@ -195,28 +201,13 @@ def _with_integers(types: frozenset[str]) -> frozenset[str]:
 
 def _unknown(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[Change]:
     """What is not understood here and differs is taken for a change that breaks."""
-    for name in sorted((old.keys() | new.keys()) - _COMPARED - _FREE):
+    for name in sorted((old.keys() | new.keys()) - _COMPARED - FREE):
         if old.get(name) != new.get(name):
             yield Change(f"{where}: {name} is another one", breaking=True)
 
 
-def _is_union(schema: dict[str, Any]) -> bool:
-    return bool(_alternatives(schema))
-
-
-def _alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    found = next((schema[name] for name in _UNIONS if isinstance(schema.get(name), list)), ())
-    return [one for one in found if isinstance(one, dict)]
-
-
-def _besides(schema: dict[str, Any]) -> dict[str, Any]:
-    """What bounds a value beside the alternatives."""
-    first = next(name for name in _UNIONS if isinstance(schema.get(name), list))
-    return {name: value for name, value in schema.items() if name not in _FREE | {first}}
-
-
 def _choices(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -> Iterator[Change]:
-    before, after = _choice(old), _choice(new)
+    before, after = choice(old), choice(new)
     if before is None or before == after:
         if after is not None and before is None:
             yield Change(f"{where} is one of {_list(after)}, and was any", breaking=side == "input")
@@ -231,14 +222,6 @@ def _choices(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -
         yield Change(f"{where} has no {_list(lost)} any more", breaking=side == "input")
     if gained:
         yield Change(f"{where} has {_list(gained)} too", breaking=False)
-
-
-def _choice(schema: dict[str, Any]) -> list[Any] | None:
-    """The values of which it is one; None: any."""
-    if "const" in schema:
-        return [schema["const"]]
-    found = schema.get("enum")
-    return found if isinstance(found, list) else None
 
 
 def _bounds(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) -> Iterator[Change]:
@@ -257,37 +240,6 @@ def _bounds(old: dict[str, Any], new: dict[str, Any], side: Side, where: str) ->
             what = f"{where}: {name} is {_shown(after)}, was {_shown(before)}"
             there = after if side == "input" else before
             yield Change(what, breaking=there is not None)
-
-
-def _type_set(schema: dict[str, Any]) -> frozenset[str]:
-    kind = schema.get("type")
-    kinds = [kind] if isinstance(kind, str) else kind if isinstance(kind, list) else []
-    return frozenset(one for one in kinds if isinstance(one, str))
-
-
-def _resolved(schema: dict[str, Any], root: Any) -> dict[str, Any]:
-    """Without a reference at its top; those in circles are left as they are."""
-    for _ in range(DEPTH):
-        reference = schema.get("$ref")
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            break
-        found: Any = root
-        for part in reference[2:].split("/"):
-            found = found.get(part) if isinstance(found, dict) else None
-        if not isinstance(found, dict):
-            break
-        schema = {**found, **{name: value for name, value in schema.items() if name != "$ref"}}
-    return schema
-
-
-def _properties(schema: dict[str, Any]) -> dict[str, Any]:
-    found = schema.get("properties")
-    return found if isinstance(found, dict) else {}
-
-
-def _required(schema: dict[str, Any]) -> set[str]:
-    found = schema.get("required")
-    return {one for one in found if isinstance(one, str)} if isinstance(found, list) else set()
 
 
 def _major(schema: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from livepeer.runner.packaging.labels import LabelError, PipelineLabels
 from livepeer.runner.packaging.registry.answers import RegistryError
 from livepeer.runner.packaging.registry.client import LARGEST_CONFIG, ImageManifest, ImageRegistry
 from livepeer.runner.packaging.registry.reference import ImageReference, is_digest, is_here
-from livepeer.runner.packaging.signing import CosignMissing, Signer, SigningError
+from livepeer.runner.packaging.signing import CosignMissing, ImageSigner, SigningError
 
 PLATFORM = "linux/amd64"
 MOST_LAYERS = 1000
@@ -114,7 +114,7 @@ async def inspect(
     )
 
 
-async def verify(image: InspectedImage, signer: Signer, *, plain_http: bool = False) -> None:
+async def verify(image: InspectedImage, signer: ImageSigner, *, plain_http: bool = False) -> None:
     """That `signer` signed exactly this image. A signature with a key of `cosign generate-key-pair`
     is verified here, all else by cosign. Raises `SigningError`, `RegistryError`."""
     reference = image.reference.pinned(image.digest)

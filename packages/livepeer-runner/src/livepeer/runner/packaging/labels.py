@@ -1,7 +1,7 @@
 """What an image says of the pipeline in it, readable without a pull.
 
 The labels are `org.livepeer.pipeline.*` beside those of `org.opencontainers.image.*`
-(specs/labels.md). A schema of up to 16 KiB stands in its label as it is, a larger one compressed;
+(specs/images.md). A schema of up to 16 KiB stands in its label as it is, a larger one compressed;
 one that is too large for that is only in the image. Its hash is always there.
 """
 

@@ -33,7 +33,7 @@ class CosignMissing(SigningError):
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class ImageSigner:
     """Who has to have signed: the owner of a key, or (keyless) an identity that an issuer saw."""
 
     key: str | None = None
@@ -71,7 +71,7 @@ def sign(image: str, key: str, *, plain_http: bool) -> None:
         _run(["sign", *options, image])
 
 
-def verify(image: str, signer: Signer, *, plain_http: bool) -> None:
+def verify(image: str, signer: ImageSigner, *, plain_http: bool) -> None:
     """That this digest was signed by `signer`. Raises `SigningError` where that is not shown."""
     options = _plain(plain_http)
     if signer.key is not None:
