@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import Gateway
+from livepeer.client import Gateway, LivepeerError
 from livepeer.client.live import session
-from livepeer.client.testing import HANG, reply
+from livepeer.client.testing import CUT, HANG, reply
 
 from .scripts import answers, asked, started
 
@@ -101,6 +101,31 @@ async def test_one_of_two_orchestrators_is_asked_for_an_offer(start: Start) -> N
     one, two = await start(other=answers()), await start(other=answers())
     async with Gateway(orch_url=[one.url, two.url]) as gw, gw.live("tint"):
         assert one.tokens and two.tokens
+
+
+@pytest.mark.parametrize(
+    ("answer", "starts"),
+    [
+        (reply("No capacity available for capability\n", 400, "text/plain"), 2),
+        (reply("Not Found\n", 404, "text/plain"), 2),
+        (reply("runner crashed", 500, "text/plain"), 1),
+        ([CUT], 1),
+    ],
+    ids=["no capacity", "not there", "it may have run", "a cut connection"],
+)
+async def test_a_start_that_was_sent_unasked_goes_out_once_more_only_where_nothing_ran(
+    start: Start, answer: list[Any], starts: int
+) -> None:
+    def other(request: Any) -> list[Any]:
+        return answer if request.path.endswith("/start") else answers()(request)
+
+    orch = await start(other=other)
+    async with Gateway(orch_url=orch.url, max_retries=0) as gw:
+        with pytest.raises(LivepeerError):
+            await gw.live("tint").__aenter__()
+    assert len(asked(orch, "start")) == starts
+    # What may run is stopped; what was refused, or asked for an offer before, runs nowhere.
+    assert bool(asked(orch, "stop")) == (starts == 1)
 
 
 async def test_who_does_not_have_it_is_asked_what_it_has(start: Start) -> None:

@@ -245,3 +245,9 @@ async def test_a_wrong_name_and_a_full_capability_are_told_apart_in_the_log(
         async with session.post(url, headers=envelope("sentimen")) as answer:
             assert answer.status == 503
         assert "'sentimen' is not registered here" in caplog.text
+        for number in range(100):
+            name = f"{number}-{'n' * 100}"
+            await register(orchestrator, name=name, url="http://127.0.0.1:9", capacity=1)
+        await token("zzz")
+        assert "'zzz' is not registered here: there is 0-n" in caplog.messages[-1]
+        assert len(caplog.messages[-1]) < 300

@@ -196,6 +196,11 @@ class BoundedConnection(HttpToolsProtocol):
         """What the parser refused, or one of the limits above made it refuse."""
         self._refuse(*(self._why or (400, InvalidInput(msg))))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn would tell the operator to install a WebSocket library. The request is answered
+        as HTTP/1.1, which its caller may take (RFC 9110, 7.8), and whoever offers h2c does."""
+        logger.debug("a request offers another protocol, and is answered as HTTP/1.1")
+
     def _stop_parser(self, status: int, error: JobError) -> None:
         self._why = (status, error)
         raise _Refused

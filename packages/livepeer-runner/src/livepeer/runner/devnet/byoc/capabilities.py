@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from livepeer.runner.devnet import go_json
+from livepeer.trickle.text import printable
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 64
+_NAMED, _LINE = 20, 200
+"""Capabilities that a line of the log names, and its letters for them."""
 _TELL_EVERY = 5.0
 """The same refusal is logged again after so long (seconds): callers ask again and again."""
 _FIELDS = {
@@ -104,7 +107,11 @@ class Capabilities:
         if capability is None:
             known = sorted(self._by_name)
             near = difflib.get_close_matches(name[:_SHOWN], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known)}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"there is {printable(', '.join(known[:_NAMED]), _LINE)}"
+            )
             why = f"{shown} is not registered here: {hint if known else 'nothing is'}"
         else:
             why = (
