@@ -8,6 +8,8 @@ median of rounds that take turns, so that a noisy neighbour hurts all columns al
 - predict: the same model in and out, through `Pipeline.predict` and through a bare FastAPI handler
   under the same uvicorn (uvloop, httptools). Requests come from hand-written connections in another
   process, so that the server is what limits.
+- tail: the slowest in a hundred where 64 requests are under way, of a process that `serve` runs.
+  Beside it `create_app` in a process of its author's, which may serve something else too.
 - sse: one stream read to its end; the bare one is a Starlette `StreamingResponse`.
 - import, rss: fresh processes. The bare process is FastAPI and uvicorn with one route.
 """
@@ -16,6 +18,7 @@ import argparse
 import asyncio
 import importlib.util
 import multiprocessing
+import os
 import socket
 import statistics
 import subprocess
@@ -76,6 +79,14 @@ def serve_ours(kind: str, ready: Any) -> None:
             for i in range(n):
                 yield Out(text="token", length=i)
 
+    if kind == "served":
+        from livepeer.runner.serving.server import bind, configure, serve_on
+
+        os.environ |= {"LIVEPEER_LOG_LEVEL": "warning", "HOST": "127.0.0.1"}
+        bound = bind("127.0.0.1", 0)
+        ready.send(bound.getsockname()[1])
+        serve_on(bound, Echo, configure())
+        return
     classes = {"async": Echo, "sync": SyncEcho, "sse-async": AsyncEvents, "sse-sync": Events}
     _uvicorn(create_app(classes[kind]), ready)
 
@@ -175,8 +186,9 @@ def _request(body: bytes) -> bytes:
 class Lane(asyncio.Protocol):
     """One connection with one request in flight: answers are read by their Content-Length."""
 
-    def __init__(self, until: float, done: asyncio.Future[int]) -> None:
+    def __init__(self, until: float, done: asyncio.Future[int], took: list[float]) -> None:
         self.until = until
+        self.took = took
         self.done = done
         self.count = 0
         self.request = _request(BODY)
@@ -184,6 +196,10 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
+        self._send()
+
+    def _send(self) -> None:
+        self.sent = time.perf_counter()
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -199,20 +215,26 @@ class Lane(asyncio.Protocol):
             return
         self.buffer = body[length:]
         self.count += 1
-        if time.perf_counter() < self.until:
-            self.transport.write(self.request)
+        now = time.perf_counter()
+        self.took.append(now - self.sent)
+        if now < self.until:
+            self._send()
         else:
             self.transport.close()
             self.done.set_result(self.count)
 
 
-async def requests_per_second(port: int, lanes: int, seconds: float) -> float:
+async def requests_per_second(
+    port: int, lanes: int, seconds: float, took: list[float] | None = None
+) -> float:
+    """`took` is filled with the seconds of each request."""
+    took = [] if took is None else took
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     results: list[asyncio.Future[int]] = [loop.create_future() for _ in range(lanes)]
     for result in results:
         await loop.create_connection(
-            lambda result=result: Lane(started + seconds, result), "127.0.0.1", port
+            lambda result=result: Lane(started + seconds, result, took), "127.0.0.1", port
         )
     counts = await asyncio.wait_for(asyncio.gather(*results), seconds + 30)
     return sum(counts) / (time.perf_counter() - started)
@@ -265,6 +287,24 @@ def bench_predict(table: Table, quick: bool) -> None:
                 )
 
 
+def bench_tail(table: Table, quick: bool) -> None:
+    rounds, seconds = (3, 2.0) if quick else (5, 6.0)
+    with (
+        process(serve_ours, "served") as (served, _),
+        process(serve_ours, "async") as (app, _),
+        process(serve_bare, "async") as (bare, _),
+    ):
+        figures: dict[int, list[float]] = {served: [], app: [], bare: []}
+        for _ in range(rounds):
+            for port, seen in figures.items():
+                took: list[float] = []
+                _run(requests_per_second(port, 64, seconds, took))
+                seen.append(sorted(took)[len(took) * 99 // 100] * 1e3)
+        for name, port in (("serve", served), ("create_app", app)):
+            row = f"async predict by {name}, 64, p99 ms"
+            table.row(row, figures[port], figures[bare], ".1f", "<= 1.00")
+
+
 def bench_sse(table: Table, quick: bool) -> None:
     rounds, count = (3, 50_000) if quick else (5, 200_000)
     for kind in ("sse-async", "sse-sync"):
@@ -302,7 +342,13 @@ def bench_rss(table: Table, quick: bool) -> None:
     table.row("idle RSS, MB", ours, bare, ".1f", "<= 1.20")
 
 
-BENCHES = {"predict": bench_predict, "sse": bench_sse, "import": bench_import, "rss": bench_rss}
+BENCHES = {
+    "predict": bench_predict,
+    "tail": bench_tail,
+    "sse": bench_sse,
+    "import": bench_import,
+    "rss": bench_rss,
+}
 
 
 def _run(coroutine: Any) -> Any:

@@ -18,7 +18,7 @@ import pytest
 
 LIMIT = 60.0
 PIPELINE = '''
-import asyncio, os, sys, time
+import asyncio, gc, os, sys, time
 from collections.abc import AsyncIterator
 from livepeer.runner import Pipeline, serve
 
@@ -39,6 +39,8 @@ class Work(Pipeline):
 
     def predict(self, waits: bool = False, said: str = "done") -> str:
         print("begun", flush=True)
+        if said == "frozen":
+            return str(gc.get_freeze_count())
         while waits and not os.path.exists("go"):
             time.sleep(0.01)
         return said
@@ -213,6 +215,12 @@ def test_ctrl_c_on_an_idle_server_exits_0(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         assert server.ended() == 0
         assert "Traceback" not in server.output
+
+
+def test_what_setup_made_is_kept_out_of_garbage_collections(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        server.wait_for("is ready")
+        assert int(Call(server.url, said="frozen").result().json()) > 10_000
 
 
 def test_health_answers_while_setup_goes_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import inspect
 import json
@@ -67,6 +68,7 @@ class Service:
         self._attached: asyncio.Task[None] | None = None
         self.pipeline: PipelineBase | None = None
         """The shared instance; None until `setup` has returned."""
+        self._alone = False
         self._was_ready = False
         self._drained = False
         self.succeeded = False
@@ -97,6 +99,13 @@ class Service:
         if self.registration is None:
             return nullcontext()
         return self.registration.admit(scope).working()
+
+    def has_the_process(self) -> None:
+        """Nothing but this service lives in the process: what is there when it is ready stays.
+
+        To be called before `start`. In a process of somebody else's that would be for him to say.
+        """
+        self._alone = True
 
     async def start(self) -> None:
         """Return at once; setup goes on behind, so that the port answers while it runs."""
@@ -229,6 +238,12 @@ class Service:
             await self._call(pipeline.setup)
             self.pipeline = pipeline
             await self.work.start(pipeline)
+            if self._alone:
+                # Modules and models are hundreds of thousands of objects that live to the end. A
+                # full collection looks at each, and holds every request up for it (36 ms each under
+                # load, a p99 of 14 ms without); it finds what became garbage since as well.
+                gc.collect()
+                gc.freeze()
         except (Exception, SystemExit) as error:
             # Its text is for the log only: anybody may read `/health`, and a library's error may
             # hold the token or the URL that it was given.

@@ -99,6 +99,7 @@ def serve_on(
         if os.getpid() == 1:
             logger.info("this is process 1: orphans are reaped by `livepeer serve`, or --init")
         service: Service = app.state.service
+        service.has_the_process()
         for note in service.work.notes():
             logger.warning("%s", note)
         config = server_config(app, made(app))
