@@ -49,11 +49,12 @@ def _streams(report: Report) -> str:
     live = report.live
     assert live is not None
     step = _held(live)
+    what = "its own pictures" if live.picture == "nothing" else live.picture
     if step is None:
         limited = any(each.limit for each in live.steps)
         why = " (the generator was the limit)" if limited else ""
-        return f"not one stream of {live.picture}{why}"
-    told = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {live.picture}"
+        return f"not one stream of {what}{why}"
+    told = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {what}"
     for share in ("p99", "p95", "p50"):
         if (seen := step.latency.percentiles.get(share)) is not None:
             told += f" at {share} {seen.ms:.3g} ms"
