@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from livepeer.runner.doctor.examination import Examination
-from livepeer.runner.targets.hosting import OpenTarget
+from livepeer.runner.targets.hosting import OpenTarget, opened
+from livepeer.runner.targets.reference import target_of
 from livepeer.runner.testing.http import client
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
     from typing import Any
 
     from livepeer.runner.author.pipeline import PipelineBase
@@ -30,13 +31,15 @@ def doctor(
     quick: bool = True,
     attack: bool = False,
 ) -> Diagnosis:
-    """Examine a class, served on the loopback, or a container at its URL, as `livepeer doctor`.
+    """Examine a class, served on the loopback, or whatever `livepeer doctor` takes: the URL of a
+    container, an image (which is run), a file of a pipeline (in a process of its own).
 
         assert doctor(Sentiment).problems == []
 
-    `input` is a valid job, by default one of the schema; `failing` one that is valid and fails, by
-    default none is known; `only` and `skip` name groups or checks;
-    `quick` leaves out what takes over ten seconds. Raises `CannotExamine`.
+    `input` is a valid job, by default one of the schema; `failing` one that is valid and fails,
+    without which failures are not judged; `only` and `skip` name groups or checks; `quick` leaves
+    out what takes over ten seconds. Raises `CannotExamine`, and `TargetError` for what does not
+    come up.
     """
     examination = Examination(
         route=route,
@@ -48,12 +51,18 @@ def doctor(
         attack=attack,
     )
     if isinstance(target, str):
-        return _examined(examination, target, target)
+        return _alone(_started(examination, target))
     with client(target) as served:
-        return _examined(examination, str(served.base_url).rstrip("/"), target.__name__)
+        there = OpenTarget(str(served.base_url).rstrip("/"))
+        return _alone(examination.of(there, target.__name__))
 
 
-def _examined(examination: Examination, url: str, name: str) -> Diagnosis:
+async def _started(examination: Examination, target: str) -> Diagnosis:
+    async with opened(target_of(target)) as there:
+        return await examination.of(there, target)
+
+
+def _alone(work: Coroutine[Any, Any, Diagnosis]) -> Diagnosis:
     # In a thread: the caller may have a loop of its own that runs.
     with ThreadPoolExecutor(1, thread_name_prefix="doctor") as thread:
-        return thread.submit(asyncio.run, examination.of(OpenTarget(url), name)).result()
+        return thread.submit(asyncio.run, work).result()
