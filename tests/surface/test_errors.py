@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -31,6 +31,7 @@ PUBLIC = (
     "livepeer.client",
     "livepeer.client.exceptions",
 )
+CODE = re.compile(r'    code(?:: ClassVar\[str\])? = "(\w+)"$')
 FINDING = re.compile(r'"([a-z_]+)",\s*\n?\s*(?:"(?:error|warning)"|level)')
 
 
@@ -43,22 +44,17 @@ def public_errors() -> Iterator[type[BaseException]]:
                 yield value
 
 
+@functools.cache
 def coded() -> dict[str, str]:
-    """Every class of the sources with a code of its own, by name with its module's path."""
+    """Every class of the sources with a code of its own, by its file and its name."""
     found = {}
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ClassDef):
-                continue
-            for one in node.body:
-                target, value = None, None
-                if isinstance(one, ast.Assign):
-                    target, value = one.targets[0], one.value
-                elif isinstance(one, ast.AnnAssign):
-                    target, value = one.target, one.value
-                named = isinstance(target, ast.Name) and target.id == "code"
-                if named and isinstance(value, ast.Constant):
-                    found[f"{path.parent.name}.{node.name}"] = str(value.value)
+        name = ""
+        for line in path.read_text().splitlines():
+            if match := re.match(r"class (\w+)", line):
+                name = match[1]
+            elif match := CODE.match(line):
+                found[f"{path.parent.name}.{name}"] = match[1]
     return found
 
 

@@ -222,6 +222,13 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "a package that only this machine has",
+        batch(PREDICT, "import hypothesis  # <-- requirement_missing\n"),
+        batch(PREDICT, "import hypothesis\nimport numpy as np\nfrom PIL import Image as Pil\n"),
+        {"requirements.txt": "livepeer-runner>=0.1\n"},
+        {"requirements.txt": "livepeer-runner>=0.1\nhypothesis>=6  # why\n"},
+    ),
+    Mistake(
         "a list of the class that jobs change",
         batch(
             """

@@ -59,6 +59,7 @@ def check(
     of a second. Raises `LoadError` where there is nothing to be checked.
     """
     from livepeer.runner.check.imported import Import
+    from livepeer.runner.check.installed import unnamed_packages
     from livepeer.runner.packaging.load import LoadError, locate
 
     began = time.monotonic()
@@ -74,6 +75,7 @@ def check(
     with Import(reference) as importing:  # it runs while the text is read
         sources = _sources(reference)
         found = _found(reference, sources)
+        found += unnamed_packages(reference, sources)
         imported = False
         if not any(one.code in ("syntax", "runs_at_import") for one in found):
             result = importing.result(seconds)
