@@ -25,6 +25,11 @@ def test_a_published_image_is_inspected_without_an_engine_by_tag_and_digest(
     name = f"{registry.host}/me/shout-livepeer-runner"
     assert shout["tags"] == ["1.0.0", "latest"]
     assert shout["pinned"] == f"byoc/me/shout-livepeer-runner@{shout['digest']}"
+    image = f"me/shout-livepeer-runner@{shout['digest']}"
+    assert f"LIVEPEER_IMAGE={image}" in shout["run"]["docker"]
+    (entry,) = json.loads(shout["run"]["runners.json"])["runners"]
+    assert json.loads(entry["metadata"]) == {"image": image}
+    assert (entry["capacity"], entry["version"]) == (2, "1.0.0")
     for asked in (name, f"{name}:1.0.0", f"{name}@{shout['digest']}"):
         told = json.loads(author.run({**buildah.environ, "PATH": "/nowhere"}, "inspect", asked))
         assert told["digest"] == shout["digest"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livepeer.client import Gateway
+from livepeer.client import Gateway, NoOrchestratorError
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.trickle.media import VideoFrame
 
@@ -114,6 +114,11 @@ async def test_from_a_class_to_calls_by_each_verb(
                 async with gw.stream_async(name, input={"text": "one two"}) as events:
                     found = [event.json() async for event in events]
                 assert found == ["ONE loud", "TWO loud"]
+            # By its digest, which the container tells; and not by another.
+            pinned = f"byoc/{images['shout'].partition('/')[2]}"
+            assert await gw.run_async(pinned, input={"text": "pinned"}) == ["PINNED loud"]
+            with pytest.raises(NoOrchestratorError, match="only"):
+                await gw.run_async(f"{pinned[:-64]}{'0' * 64}", input={"text": "other"})
         async with joined(lane, images["tint"], "tint", orchestrator, unused_tcp_port):
             for name in ("tint", "me/tint"):
                 await offered(gw, name)

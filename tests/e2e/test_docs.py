@@ -30,6 +30,13 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.S | re.M)
 
 
+def command(words: str) -> str:
+    """The one on the page that has these words."""
+    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    (found,) = (line for line in lines if words in line)
+    return found
+
+
 def known() -> set[str]:
     """The runner's variables, from the table of its settings."""
     return set(re.findall(r"`([A-Z][A-Z_]+)`", variables or ""))
@@ -152,7 +159,7 @@ async def test_the_container_joins_shows_it_and_answers_as_the_page_says(
         }
     app = None if how == "by the older names" else environment["LIVEPEER_APP"]
     hello = network.serve(EXAMPLES / "hello_world" / "pipeline.py", env=environment, app=app)
-    probe = shlex.split(blocks("sh")[2])[4:]
+    probe = shlex.split(command("compose exec hello-world"))[4:]
     health = json.loads(await ran(shlex.join(probe).replace("http://127.0.0.1:8000", hello.url)))
     (shown,) = (json.loads(text) for text in blocks("json"))
     assert set(health) == set(shown)
@@ -163,14 +170,14 @@ async def test_the_container_joins_shows_it_and_answers_as_the_page_says(
     def here(text: str) -> str:
         return text.replace("https://localhost:8935", network.url)
 
-    (entry,) = json.loads(await ran(here(blocks("sh")[3])))
+    (entry,) = json.loads(await ran(here(command("/discovery"))))
     assert [runner["app"] for runner in entry.get("runners", [])] == [app] * bool(app)
-    assert json.loads(await ran(here(blocks("sh")[6])))["available_capacity"] == 4
+    assert json.loads(await ran(here(command("/process/token"))))["available_capacity"] == 4
     check = compose()["services"]["hello-world"]["healthcheck"]["test"]
     assert check.pop(0) == "CMD"
     await ran(shlex.join(check).replace("http://127.0.0.1:8000", hello.url))
-    assert "Hello, Ada!" in await ran(here(blocks("sh")[7]))
+    assert "Hello, Ada!" in await ran(here(command("livepeer run hello-world")))
     if app:
-        assert "Hello, Ada!" in await ran(here(blocks("sh")[4].splitlines()[1]))
+        assert "Hello, Ada!" in await ran(here(command("livepeer run example/hello-world")))
         (code,) = blocks("python")
         assert (await ran(f"python -c {shlex.quote(here(code))}")).strip() == "Hello, Ada!"
