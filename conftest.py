@@ -46,6 +46,7 @@ REALTIME = (
     "tests/contract/test_gateway_transcripts.py",
     "tests/contract/test_live_reconnection.py",
     "tests/contract/test_live_session.py",
+    "tests/contract/test_lv2v.py",
     "tests/contract/test_orchestrator_transcripts.py",
     "tests/e2e",
 )

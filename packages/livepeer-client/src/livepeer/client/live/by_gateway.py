@@ -15,7 +15,7 @@ from livepeer.client.untrusted import loads
 _ID: Final = re.compile(r"(?!\.{1,2}$)[\w.~-]{1,256}", re.ASCII)
 
 
-def start(stream_id: str, params: Any) -> tuple[str, Any]:
+def start(capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
     # go-livepeer's gateway wants the parameters as a text that is JSON.
     text = "" if params is None else compact_json(params)
     return "/process/stream/start", {"stream_id": stream_id, "params": text}

@@ -9,7 +9,7 @@ from livepeer.client.live.stream import Live, Wanted, channel_problem, refused
 from livepeer.client.network.jobs import RunningJob
 
 
-def start(stream_id: str, params: Any) -> tuple[str, Any]:
+def start(capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
     return "/ai/stream/start", {"params": params}
 
 

@@ -20,12 +20,13 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
 from livepeer.client.http.requests import SMALL, Http, read
 from livepeer.client.http.tls import TlsPolicy
-from livepeer.client.live import by_gateway, byoc, live_runner
+from livepeer.client.live import by_gateway, byoc, live_runner, lv2v
 from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.stream import Live, LiveRoad, Wanted
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.live_runner import LiveRunners
+from livepeer.client.network.lv2v import LiveVideoToVideo
 from livepeer.client.network.schemas import Schemas
 from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.budget import Budget
@@ -48,6 +49,7 @@ ROADS: Final[Mapping[str, LiveRoad]] = {
     "byoc": byoc,
     "gateway": by_gateway,
     LiveRunners.name: live_runner,
+    LiveVideoToVideo.name: lv2v,
 }
 """By the name of the road by which it was started."""
 
@@ -61,7 +63,7 @@ class StreamStart(Task):
     session: bool = True
 
     def by(self, road: str) -> Task:
-        path, body = ROADS[road].start(self.job_id, self.params)
+        path, body = ROADS[road].start(self.capability, self.job_id, self.params)
         return replace(self, path=path, body=compact_json(body).encode())
 
 
@@ -127,6 +129,8 @@ class LiveCalls:
             http.farewells.owe(live.stream_id, stop)
             return live
         except BaseException as error:
+            if running is not None:
+                running.settle()
             # Also of a start that its caller gave up nobody else would tell the one who was asked.
             refused = isinstance(error, LivepeerError) and not error.may_have_run
             reserved = running.reserved if running else None
@@ -163,7 +167,9 @@ class LiveCalls:
         await self._ask(http, live, "payment", {}, CALL_LIMIT, pay=True, budget=budget)
 
     def paid_by(self, live: Live) -> Bill | None:
-        """What the session of a live runner is paid by; None where it is free, or another road."""
+        """What it is paid by beside its requests; None where it is free, or by BYOC."""
+        if live.bill is not None:
+            return live.bill
         return self._dispatcher.paid_by(live.reserved) if live.reserved is not None else None
 
     async def leave(self, live: Live) -> None:
@@ -184,10 +190,8 @@ class LiveCalls:
 
         `linger`: nobody on this side reads any more (specs/live.md).
         """
-        body = {"reason": reason, "linger": 0}
-        limit = STOP_LIMIT if live.reserved is None else SESSION_STOP_LIMIT
         try:
-            await self._ask(http, live, "stop", body, limit)
+            await self._end(http, live, reason)
         except LivepeerError as error:
             if error.status == 404:
                 logger.debug("stream %s was over already", live.stream_id)
@@ -196,6 +200,21 @@ class LiveCalls:
         finally:
             if live.reserved is not None:
                 await self._dispatcher.release(http, live.base, live.reserved)
+            if live.bill is not None:
+                await live.bill.end()
+
+    async def _end(self, http: Http, live: Live, reason: str) -> None:
+        if live.road != LiveVideoToVideo.name:
+            limit = STOP_LIMIT if live.reserved is None else SESSION_STOP_LIMIT
+            await self._ask(http, live, "stop", {"reason": reason, "linger": 0}, limit)
+        elif live.ended_by is not None:
+            await http.fetch(
+                "DELETE",
+                live.ended_by,
+                ssl=self._trust.for_peer(),
+                deadline=Deadline(STOP_LIMIT),
+                where={"orchestrator": live.base, "capability": live.capability},
+            )
 
     async def status(self, live: Live) -> dict[str, Any]:
         """A gateway's view of the stream. An orchestrator has none: its events tell."""

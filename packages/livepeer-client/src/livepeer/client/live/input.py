@@ -62,9 +62,17 @@ class Input:
     """The way into the pipeline."""
 
     def __init__(
-        self, url: str, tls: TLS, outputs: Mapping[str, Any], ending: Ending, returned: Returned
+        self,
+        url: str,
+        tls: TLS,
+        outputs: Mapping[str, Any],
+        ending: Ending,
+        returned: Returned,
+        *,
+        last: bool = False,
     ) -> None:
-        self.url = url
+        """`last`: the end of the input is the end of the session, which nobody tells then."""
+        self.url, self._last_of_all = url, last
         self.outage = Outage(
             "publishing again after a lost connection",
             ending,
@@ -125,6 +133,8 @@ class Input:
             # for it: a reader always asks for one ahead. The last picture of all may be held back
             # by a decoder until the end.
             await self._returned.reached(self._times[0] if self._times else None, LINGER)
+        if self._last_of_all:
+            self._ending.finish("the input ended", lost=False)
         async with TricklePublisher(self.url, tls=self._tls, linger=0):
             pass
 

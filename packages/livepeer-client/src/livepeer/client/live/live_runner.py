@@ -12,7 +12,7 @@ from livepeer.client.untrusted import loads
 _VERBS: Final = {"update": "params"}
 
 
-def start(stream_id: str, params: Any) -> tuple[str, Any]:
+def start(capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
     return "/stream/start", {"params": params}
 
 

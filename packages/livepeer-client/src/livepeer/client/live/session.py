@@ -234,10 +234,14 @@ class LiveSession:
         """Change live parameters, some or all, and return the pipeline's answer.
 
         Raises `InvalidInputError`, with the fields, if the pipeline refuses them; then none is
-        changed. Raises `SessionEndedError` if the stream is over.
+        changed. Raises `SessionEndedError` if the stream is over. Classic live-video-to-video takes
+        them without an answer: this returns None then.
         """
         live = self._running().live
         self._ending.check()
+        if live.ended_by is not None:
+            await self.control(params, raw=True)
+            return None
         try:
             return await self._calls.update(live, encode(params))
         except SessionEndedError as error:
@@ -317,4 +321,6 @@ class LiveSession:
                 "by a gateway video goes in and out by WHIP or RTMP: see session.urls, or call an"
                 " orchestrator directly (orch_url)"
             )
+        if name == "data_url" and started.live.ended_by is not None:
+            raise ConfigurationError("live-video-to-video has no data channel: see events()")
         raise ConfigurationError(f"this session was started with {option}=False")

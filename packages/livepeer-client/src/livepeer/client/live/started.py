@@ -85,7 +85,14 @@ class Started:
 
     def _into(self, url: str) -> Input:
         if self._input is None:
-            self._input = Input(url, self._calls.tls, self._outputs, self._ending, self._returned)
+            self._input = Input(
+                url,
+                self._calls.tls,
+                self._outputs,
+                self._ending,
+                self._returned,
+                last=self.live.ended_by is not None,
+            )
         return self._input
 
     def frames(self, url: str, **options: Any) -> Frames[Any]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from livepeer.client.exceptions import LivepeerError, ProtocolError
 from livepeer.client.http.tls import origin
 from livepeer.client.network.jobs import RunningJob
+from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import compact_json
@@ -70,6 +71,10 @@ class Live:
     """It costs something, and it is this side that pays."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session of a live runner that it runs in, which its stop releases."""
+    bill: Bill | None = field(default=None, repr=False)
+    """What it is paid by as long as it runs, where that is not the session's."""
+    ended_by: str | None = None
+    """The channel whose end is the end of the stream, where there is no request for it."""
 
     @property
     def direct(self) -> bool:
@@ -97,7 +102,7 @@ class LiveStats:
 class LiveRoad(Protocol):
     """How live streams go by one road of the network: one module for each, in `calls.ROADS`."""
 
-    def start(self, stream_id: str, params: Any) -> tuple[str, Any]:
+    def start(self, capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
         """Path and JSON body of the request that starts one; `params` are JSON values or None."""
         ...
 

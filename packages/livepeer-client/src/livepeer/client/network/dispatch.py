@@ -30,6 +30,7 @@ from livepeer.client.network.catalogue import Catalogue
 from livepeer.client.network.directory import Directory
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.live_runner import LiveRunners
+from livepeer.client.network.lv2v import LiveVideoToVideo, model_of
 from livepeer.client.network.offers import TOKEN_GRACE, TOKEN_PATIENCE, Offers
 from livepeer.client.network.roads import Candidate, Road
 from livepeer.client.network.selection import (
@@ -93,7 +94,11 @@ class Dispatcher:
         by_gateway = ByGateway(trust)
         # The order in which an orchestrator is asked for a capability.
         self._runners = LiveRunners(trust, wallet)
-        direct: tuple[Road, ...] = (self._runners, Byoc(trust, wallet))
+        direct: tuple[Road, ...] = (
+            self._runners,
+            Byoc(trust, wallet),
+            LiveVideoToVideo(trust, wallet),
+        )
         self._roads: dict[str, Road] = {road.name: road for road in (by_gateway, *direct)}
         self._gateway = Choice((Candidate(config.gateway, by_gateway),)) if config.gateway else None
         self._directory = Directory(config, trust)
@@ -123,7 +128,7 @@ class Dispatcher:
             return None
         if round(self._failures.weights().get(place, 0.0)):
             return None
-        if self._runners.likely(place, capability):
+        if model_of(capability) or self._runners.likely(place, capability):
             return None
         return Choice((Candidate(place, self._roads[Byoc.name]),), presumed=True)
 

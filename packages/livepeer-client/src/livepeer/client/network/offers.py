@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from livepeer.client.exceptions import (
     CallTimeoutError,
+    ConfigurationError,
     ConnectionFailedError,
     LivepeerError,
     NoOrchestratorError,
@@ -187,7 +188,7 @@ class Offers:
                 first = first or (offer, road)
         finally:
             await _ended(tasks)
-        if first is not None and not isinstance(failure, OtherIdentityError):
+        if first is not None and not isinstance(failure, OtherIdentityError | ConfigurationError):
             return first
         if failure is not None:
             raise failure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -41,6 +42,9 @@ _FINAL: Final = (PaymentRequiredError, ConfigurationError, NoOrchestratorError)
 _SEEN: Final = "already seen"
 """What an orchestrator says of tickets that it has."""
 
+Renewed = Callable[[Challenge, Deadline], Awaitable[Challenge]]
+"""Asks what is to be paid now; raises `ValueError` where that must not be paid."""
+
 
 class Abandoned(Exception):
     """Whoever wanted it has left, and nothing has been sent yet."""
@@ -68,15 +72,17 @@ class Bill:
         listed: Fraction,
         max_price: Fraction | None,
         sending: Callable[[], None] | None = None,
+        renewed: Renewed | None = None,
     ) -> None:
         """`listed`: the price that it is offered for, for each `unit`. `sending` is told before the
-        first payment goes out."""
+        first payment goes out. `renewed` asks anew what is to be paid, in place of the request that
+        live runners have for it."""
         self._http, self._signer, self._trust = http, signer, trust
         self._budget, self._pace = budget, pace
         self._place, self._app = orchestrator, app
         self._kind, self._unit = KINDS[unit], unit
         self._listed, self._max_price = listed, max_price
-        self._sending = sending
+        self._sending, self._renewed = sending, renewed
         self._challenge: Challenge | None = None
         self._state: Any = None
         self._credit = Fraction(0)
@@ -139,6 +145,10 @@ class Bill:
             if "payment_params" not in text:
                 told = f"{told}: {text}" if text else told
             raise PaymentRequiredError(told, status=402, **self.where) from None
+        self.accept(challenge)
+
+    def accept(self, challenge: Challenge) -> None:
+        """This is asked. Raises `NoOrchestratorError` where it is more than was offered."""
         limit = self._listed if self._max_price is None else self._max_price
         if challenge.price > limit:
             what = "lists it for" if self._max_price is None else "max_price is"
@@ -150,6 +160,11 @@ class Bill:
                 **self.where,
             )
         self._challenge = challenge
+
+    def named(self, manifest_id: str) -> None:
+        """The session that is paid for from now on, where it had no name before."""
+        assert self._challenge is not None
+        self._challenge = replace(self._challenge, manifest_id=manifest_id)
 
     async def first(self, deadline: Deadline) -> SignedPayment:
         """The payment that opens it."""
@@ -334,19 +349,8 @@ class Bill:
         """Ask anew what is to be paid: newer tickets, for the same session at the same address."""
         challenge = self._challenge
         assert challenge is not None
-        identity = await self._signer.identity(self._http, deadline)
-        body = {"sender": identity.address, "manifest_id": challenge.manifest_id}
-        answer = await self._post(
-            REFRESH_PATH, {"Content-Type": JSON}, compact_json(body).encode(), deadline
-        )
-        told = f"the orchestrator does not renew what it asks: {answer.status}"
-        if answer.status >= 500:
-            raise ProtocolError(told, **self.where)
-        if answer.status != 200:
-            text = error_body(answer.body).message
-            raise PaymentRequiredError(f"{told} {text}", **self.where)
         try:
-            found = challenge.renewed(answer.body)
+            found = await (self._renewed or self._asked_anew)(challenge, deadline)
         except ValueError as error:
             raise PaymentRequiredError(
                 f"what the orchestrator asks now is not paid: {error}", **self.where
@@ -360,6 +364,20 @@ class Bill:
                 **self.where,
             )
         self._challenge = found
+
+    async def _asked_anew(self, challenge: Challenge, deadline: Deadline) -> Challenge:
+        identity = await self._signer.identity(self._http, deadline)
+        body = {"sender": identity.address, "manifest_id": challenge.manifest_id}
+        answer = await self._post(
+            REFRESH_PATH, {"Content-Type": JSON}, compact_json(body).encode(), deadline
+        )
+        told = f"the orchestrator does not renew what it asks: {answer.status}"
+        if answer.status >= 500:
+            raise ProtocolError(told, **self.where)
+        if answer.status != 200:
+            text = error_body(answer.body).message
+            raise PaymentRequiredError(f"{told} {text}", **self.where)
+        return challenge.renewed(answer.body)
 
     async def _post(
         self, path: str, headers: dict[str, str], body: bytes, deadline: Deadline | None = None

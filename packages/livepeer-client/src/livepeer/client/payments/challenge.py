@@ -73,10 +73,15 @@ class Challenge:
         return _with_info(cls("", manifest, path, Fraction(0), Fraction(0), b""), told)
 
     @classmethod
-    def of(cls, params: str, manifest_id: str) -> Challenge:
-        """By an `OrchestratorInfo` alone, where there is no 402. Raises `ValueError`."""
-        told = {"payment_params": params, "manifest_id": manifest_id}
-        return _with_info(cls("", manifest_id, "", Fraction(0), Fraction(0), b""), told)
+    def of(cls, params: str, manifest_id: str | None, path: str = "") -> Challenge:
+        """By an `OrchestratorInfo` alone, where there is no 402; of a session that has no name yet
+        without one. Raises `ValueError`."""
+        known = cls("", manifest_id or "", path, Fraction(0), Fraction(0), b"")
+        return _with_info(known, {"payment_params": params, "manifest_id": manifest_id})
+
+    def with_params(self, params: str) -> Challenge:
+        """The same by a newer offer. Raises `ValueError`."""
+        return self._same_recipient({"payment_params": params, "manifest_id": None})
 
     def renewed(self, body: bytes, *, same_session: bool = True) -> Challenge:
         """The same by a newer answer. Session, address and recipient stay as they were.
@@ -87,7 +92,10 @@ class Challenge:
         told = _told(body)
         if same_session and told.get("manifest_id") != self.manifest_id:
             raise ValueError("it is about another session")
-        found = _with_info(self, told if same_session else told | {"manifest_id": None})
+        return self._same_recipient(told if same_session else told | {"manifest_id": None})
+
+    def _same_recipient(self, told: dict[str, Any]) -> Challenge:
+        found = _with_info(self, told)
         if found.recipient != self.recipient:
             raise ValueError("it wants another recipient to be paid than before")
         return found

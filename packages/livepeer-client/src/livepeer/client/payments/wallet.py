@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from livepeer.client.config import Config
 from livepeer.client.exceptions import PaymentRequiredError
 from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.payments import pace
-from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.bill import Bill, Renewed
 from livepeer.client.payments.budget import Budget
 from livepeer.client.payments.challenge import KINDS
 from livepeer.client.payments.local_key import LocalKey
@@ -51,6 +52,23 @@ class Wallet:
                 capability=runner.app,
                 orchestrator=orchestrator,
             )
+        return self.bill_for(
+            http, orchestrator, runner.app, runner.unit, runner.price, budget, sending
+        )
+
+    def bill_for(
+        self,
+        http: Http,
+        orchestrator: str,
+        app: str,
+        unit: str,
+        price: Fraction,
+        budget: Budget | None,
+        sending: Callable[[], None] | None = None,
+        *,
+        renewed: Renewed | None = None,
+    ) -> Bill:
+        """For what is offered at `price` for each `unit`, one of `KINDS`."""
         return Bill(
             http,
             self.signer,
@@ -58,11 +76,12 @@ class Wallet:
             self.budget if budget is None else budget,
             self._pace,
             orchestrator=orchestrator,
-            app=runner.app,
-            unit=runner.unit,
-            listed=runner.price,
+            app=app,
+            unit=unit,
+            listed=price,
             max_price=self.max_price,
             sending=sending,
+            renewed=renewed,
         )
 
 
