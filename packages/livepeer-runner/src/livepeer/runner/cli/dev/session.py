@@ -78,6 +78,7 @@ async def run(
                 address = ""
                 if page is not None:
                     address = (await stack.enter_async_context(opened(board, page))).url
+                    note(f"playground {address}")  # at once: it also shows why nothing serves
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
                 ]

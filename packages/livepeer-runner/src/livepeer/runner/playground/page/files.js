@@ -23,13 +23,14 @@ export class FileField {
     const error = h("p", { class: "error", role: "alert", hidden: true, id: freshId("e") });
     this.input = h("input", { type: "file", id, accept: accepts || undefined, class: "covered", "aria-describedby": error.id, onchange: () => this.input.files[0] && this.take(this.input.files[0]) });
     this.preview = h("div", { class: "preview" });
-    this.says = h("span", {}, `Drop or paste a ${this.word} here, or `, h("span", { class: "link" }, "choose one"));
+    this.says = h("span", {});
+    this.#say(`Drop or paste a ${this.word} here, or `);
     this.remove = h("button", { type: "button", class: "small", hidden: true, onclick: () => { this.set(null); this.on(); this.input.focus(); } }, "Remove");
     this.zone = h("label", { class: "drop", for: id }, this.input, this.says);
     this.element = h(
       "div",
       { class: "field", "data-field": context.name },
-      h("div", { class: "label-row" }, h("label", { for: id }, context.title, context.required && h("span", { class: "quiet" }, " required")), this.remove),
+      h("div", { class: "label-row" }, h("label", { for: id }, context.title, context.required && !context.nested && h("span", { class: "quiet" }, " required")), this.remove),
       context.help && h("p", { class: "help" }, context.help),
       this.zone,
       this.preview,
@@ -43,6 +44,10 @@ export class FileField {
     };
     for (const kind of ["dragover", "dragleave", "drop"]) this.zone.addEventListener(kind, (event) => this.#dragged(event));
     this.element.addEventListener("paste", (event) => this.#pasted(event));
+  }
+
+  #say(text) {
+    this.says.replaceChildren(text, h("span", { class: "link" }, "choose one"));
   }
 
   #dragged(event) {
@@ -94,9 +99,9 @@ export class FileField {
     fileNames.delete(this.#value);
     this.#value = value || null;
     this.input.value = "";
-    const type = typeof value === "string" && value.startsWith("data:") ? value.slice(5, value.search(/[;,]/)) : "";
-    if (this.#value && type) this.#preview(type, value, "An example");
-    else this.#preview("", null, "");
+    this.#preview("", null, "");
+    // An example is as small as a file can be: nothing to be looked at.
+    this.#say(this.#value ? `An example is set: drop or paste a ${this.word} in its place, or ` : `Drop or paste a ${this.word} here, or `);
   }
 
   fail(path, message) {

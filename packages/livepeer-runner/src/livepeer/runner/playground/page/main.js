@@ -7,12 +7,16 @@ import { RequestView } from "./request.js";
 const app = document.getElementById("app");
 const STATES = { starting: "Starting…", serving: "Ready", reloading: "Reloading…", failed: "Does not load" };
 
+/** What a pipeline that the address names gets before another one is shown. */
+const LATER_MS = 1500;
+
 class Page {
   #pipelines = new Map();
   #chosen = null;
   #view = null;
   #version = 0;
   #kind = "";
+  #listed = "";
 
   constructor() {
     this.select = h("select", { hidden: true, "aria-label": "Pipeline", onchange: () => this.#choose(this.select.value) });
@@ -32,23 +36,36 @@ class Page {
   }
 
   #heard(pipeline) {
-    const isNew = !this.#pipelines.has(pipeline.key);
     this.#pipelines.set(pipeline.key, pipeline);
-    if (isNew || this.#pipelines.size > 1) this.#list();
-    this.#chosen ??= pipeline.key;
+    // The address names it, so that a reload of the page comes back to it.
+    const wanted = named();
+    if (pipeline.name === wanted || (this.#chosen === null && !wanted)) this.#switch(pipeline.key);
+    if (this.#chosen === null) setTimeout(() => this.#chosen === null && this.#choose(pipeline.key), LATER_MS);
+    this.#list();
     if (pipeline.key === this.#chosen) this.#show(pipeline);
   }
 
   #list() {
     this.select.hidden = this.#pipelines.size < 2;
     this.title.hidden = !this.select.hidden;
+    const names = [this.#chosen, ...[...this.#pipelines.values()].map(({ name }) => name)].join("\n");
+    if (names === this.#listed) return;
+    this.#listed = names;
     fill(this.select, ...[...this.#pipelines.values()].map(({ key, name }) => h("option", { value: key, selected: key === this.#chosen }, name)));
   }
 
   #choose(key) {
+    this.#switch(key);
+    const pipeline = this.#pipelines.get(key);
+    history.replaceState(null, "", `#${encodeURIComponent(pipeline.name)}`);
+    this.#show(pipeline);
+  }
+
+  #switch(key) {
+    if (this.#chosen === key) return;
     this.#chosen = key;
     this.#leave();
-    this.#show(this.#pipelines.get(key));
+    this.#list();
   }
 
   #show(pipeline) {
@@ -85,6 +102,11 @@ class Page {
     this.state.textContent = text;
     this.state.title = why;
   }
+}
+
+/** The pipeline that the address names. */
+function named() {
+  return decodeURIComponent(location.hash.slice(1));
 }
 
 new Page();

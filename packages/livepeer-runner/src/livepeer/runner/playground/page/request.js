@@ -16,6 +16,8 @@ export class RequestView {
     this.pipeline = pipeline;
     this.code = new CodePanel(() => `api/lines/${this.pipeline.key}`);
     this.place = h("div", {});
+    /** The fields that somebody has filled in. */
+    this.touched = new Set();
     this.run = h("button", { type: "submit", class: "primary" }, "Run");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.#running?.abort() }, icon("stop"), "Stop");
     this.form = h("form", { novalidate: true, onsubmit: (event) => { event.preventDefault(); this.#call(); } }, this.place, h("p", { class: "error", role: "alert", hidden: true, id: "form-error" }), h("div", { class: "actions" }, this.run, this.stop, h("button", { type: "button", class: "quiet", onclick: () => this.#reset() }, "Reset")));
@@ -40,7 +42,8 @@ export class RequestView {
     this.pipeline = pipeline;
     if (same) return this.#changed();
     this.#make();
-    if (written && typeof written === "object") this.fields.set(written);
+    const touched = Object.entries(written ?? {}).filter(([name]) => this.touched.has(name));
+    this.fields.set(Object.fromEntries(touched));
     this.#changed();
   }
 
@@ -50,7 +53,7 @@ export class RequestView {
 
   #make() {
     const { input, example } = this.pipeline.document;
-    this.fields = makeForm(input ?? {}, { changed: () => this.#changed() });
+    this.fields = makeForm(input ?? {}, { changed: (name) => { this.touched.add(name); this.#changed(); } });
     // The example first: what it has is meant to be tried.
     this.fields.set(example ?? blank(input, input));
     fill(this.place, this.fields.element);
@@ -58,6 +61,7 @@ export class RequestView {
   }
 
   #reset() {
+    this.touched.clear();
     this.#make();
     this.#failed([]);
   }

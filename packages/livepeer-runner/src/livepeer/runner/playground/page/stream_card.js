@@ -40,6 +40,8 @@ export class StreamCard {
       dropped: new Figure("Left out", { top: 4, help: "Pictures that were left out, by the pipeline or on this page" }),
     };
     this.params_place = h("div", {});
+    /** The parameters that somebody has set. */
+    this.touched = new Set();
     this.records = new Records();
     this.element = h(
       "section",
@@ -101,12 +103,13 @@ export class StreamCard {
   }
 
   renew(pipeline) {
-    const written = this.params;
     const same = JSON.stringify(pipeline.document.params) === JSON.stringify(this.pipeline.document.params);
     this.pipeline = pipeline;
     if (!same) {
+      // What was chosen stays, as far as there is a field for it; what was not begins anew.
+      const chosen = Object.fromEntries(Object.entries(this.params).filter(([name]) => this.touched.has(name)));
       this.#makeParams();
-      this.fields.set(written);
+      this.fields.set(chosen);
     }
     this.on.params(this.params);
     // The former's stream is drained while the new one serves: it is left for it at once.
@@ -133,6 +136,7 @@ export class StreamCard {
     const has = Object.keys(schema.properties ?? {}).length > 0 || schema.additionalProperties === true;
     this.fields = makeForm(schema, {
       changed: (name, value) => {
+        this.touched.add(name);
         this.stream.update(name === null ? this.params : { [name]: value });
         this.on.params(this.params);
       },

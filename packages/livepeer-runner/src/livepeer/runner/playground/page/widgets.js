@@ -14,7 +14,7 @@ export function labelled(element, control, { title, required, help, nested, name
   const helping = help && h("p", { class: "help", id: freshId("h") }, help);
   if (helping) describedBy.push(helping.id);
   control.setAttribute("aria-describedby", describedBy.join(" "));
-  const label = h("label", { for: control.id, class: nested ? "nested" : undefined }, title, required && h("span", { class: "quiet" }, " required"));
+  const label = h("label", { for: control.id, class: nested ? "nested" : undefined }, title, required && !nested && h("span", { class: "quiet" }, " required"));
   element.append(h("div", { class: "label-row" }, label, beside), helping || "", control, error);
   element.classList.add("field");
   element.dataset.field ??= name;

@@ -1,0 +1,171 @@
+"""Live streams on the page: what goes in comes out, changed, in time, and is heard."""
+
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from .conftest import NUMBER, Network, Open
+
+pytestmark = pytest.mark.browser
+LIVE = ".stream .pill[data-state=live]"
+BLUE = "([r, g, b]) => b > r + 60 && b > g"
+
+
+def in_flight(local: Network) -> int:
+    with urlopen(f"{local.container('tint')}/health", timeout=10) as answer:
+        return int(json.load(answer)["in_flight"])
+
+
+def until_free(local: Network, seconds: float) -> float:
+    """The seconds until no stream runs."""
+    began = time.monotonic()
+    while in_flight(local):
+        assert time.monotonic() - began < seconds, f"a slot is taken after {seconds} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def until_colour(page: Any, wanted: str) -> float:
+    """The milliseconds until the result has it, by the page's own clock."""
+    waited: float = page.evaluate(
+        f"""async () => {{
+          const look = {NUMBER};
+          const wanted = {wanted};
+          const began = performance.now();
+          while (!wanted(look().colour)) {{
+            if (performance.now() - began > 20000) throw new Error(`it is ${{look().colour}}`);
+            await new Promise(requestAnimationFrame);
+          }}
+          return performance.now() - began;
+        }}"""
+    )
+    return waited
+
+
+def seen(page: Any, count: int) -> list[int]:
+    """The numbers of the pictures that the result shows, one after the other."""
+    numbers: list[int] = page.evaluate(
+        f"""async () => {{
+          const look = {NUMBER};
+          const seen = [];
+          const began = performance.now();
+          while (seen.length < {count}) {{
+            if (performance.now() - began > 30000) throw new Error(`only ${{seen}}`);
+            const {{ number }} = look();
+            if (number !== seen.at(-1)) seen.push(number);
+            await new Promise(requestAnimationFrame);
+          }}
+          return seen;
+        }}"""
+    )
+    return numbers
+
+
+def test_the_page_plays_at_once_and_a_slider_is_seen_in_the_pixels(
+    local: Network, tab: Open
+) -> None:
+    page = tab(f"{local.page}#tint")
+    page.wait_for_selector(LIVE)
+    page.wait_for_function(
+        "() => document.querySelector('.figure[data-figure=Latency]').dataset.value > 0"
+    )
+    assert until_colour(page, "([r, g, b]) => Math.abs(r - b) < 25 && r > 0") >= 0
+    slider = page.get_by_label("U", exact=True)
+    slider.fill("230")
+    until_colour(page, BLUE)
+    slider.focus()
+    for _ in range(3):
+        slider.press("ArrowLeft")
+    assert page.get_by_label("U, exactly").input_value() == "227"
+    page.get_by_label("U, exactly").fill("300")
+    page.wait_for_selector("[data-field=u] .error:not([hidden])")
+    assert page.inner_text("[data-field=u] .error") == "Input should be less than or equal to 255"
+    until_colour(page, BLUE)  # nothing has changed
+    page.get_by_label("U, exactly").fill("227")
+    page.wait_for_selector("[data-field=u] .error", state="hidden")
+    page.get_by_text("none").click()  # the radio of another field: no tint any more
+    until_colour(page, f"(colour) => !({BLUE})(colour)")
+    page.wait_for_function("() => document.querySelector('.log').textContent.includes('picture')")
+    page.close()
+    assert until_free(local, 30) < 2
+
+
+def test_a_file_goes_through_picture_by_picture_with_its_sound(
+    local: Network, tab: Open, clip: Path
+) -> None:
+    page = tab(f"{local.page}#tint")
+    page.wait_for_selector(LIVE)
+    page.get_by_label("U", exact=True).fill("230")
+    page.set_input_files("#input-file", str(clip))
+    page.wait_for_function("() => document.querySelector('canvas.result-picture').height === 360")
+    page.wait_for_selector(LIVE)
+    until_colour(page, BLUE)
+    numbers = seen(page, 12)
+    steps = [(after - before) % 60 for before, after in pairwise(numbers)]
+    assert all(1 <= step <= 30 for step in steps), numbers  # onward, whatever a busy machine skips
+    page.wait_for_selector("meter:not([hidden])")
+    page.wait_for_function(
+        "() => Math.abs(document.querySelector('.stream').dataset.pitch - 440) < 30"
+    )
+    assert page.evaluate("() => document.querySelector('meter').value") > 0.02
+
+
+def test_the_camera_goes_through_and_is_recorded(local: Network, tab: Open, tmp_path: Path) -> None:
+    page = tab(f"{local.page}#tint", permissions=["camera", "microphone"])
+    page.wait_for_selector(LIVE)
+    page.click("#source-camera")
+    page.wait_for_selector("#source-camera[aria-pressed=true]")
+    page.wait_for_function(
+        """() => {
+          const { width, height } = document.querySelector("canvas.result-picture");
+          return width * 9 === height * 16 && width !== 1280;
+        }"""
+    )
+    numbers = seen(page, 8)
+    assert len(set(numbers)) >= 6 and all(number < 60 for number in numbers), numbers
+    page.get_by_text("Record", exact=True).click()
+    page.wait_for_timeout(1500)  # what is recorded takes its time
+    page.get_by_text("Stop recording").click()
+    with page.expect_download() as download:
+        page.get_by_text("Download (").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    import av
+
+    with av.open(str(file)) as media:
+        assert sum(1 for _ in media.decode(video=0)) > 5
+
+
+def test_two_tabs_and_two_streams_do_not_disturb_each_other(local: Network, tab: Open) -> None:
+    first, second = tab(f"{local.page}#tint"), tab(f"{local.page}#tint")
+    for page in (first, second):
+        page.wait_for_selector(LIVE)
+    first.get_by_label("U", exact=True).fill("230")
+    until_colour(first, BLUE)
+    until_colour(second, f"(colour) => colour[0] > 0 && !({BLUE})(colour)")
+    # Both slots are taken: a third stream is refused, and the others go on.
+    first.get_by_text("Another stream").click()
+    first.wait_for_selector(".stream:nth-child(2) .pill[data-state=refused]")
+    assert first.inner_text(".stream:nth-child(2) .notice")
+    assert first.query_selector(f".stream:nth-child(1) {LIVE.removeprefix('.stream ')}")
+    second.close()
+    first.wait_for_timeout(200)
+    first.locator(".stream:nth-child(2)").get_by_text("Start", exact=True).click()
+    first.wait_for_selector(".stream:nth-child(2) .pill[data-state=live]")
+    first.close()
+    assert until_free(local, 30) < 2
+
+
+def test_a_tab_that_is_reloaded_plays_again(local: Network, tab: Open) -> None:
+    page = tab(f"{local.page}#tint")
+    page.wait_for_selector(LIVE)
+    page.reload()
+    page.wait_for_selector(LIVE)
+    assert page.evaluate("() => location.hash") == "#tint"
+    page.close()
+    assert until_free(local, 30) < 2
