@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from livepeer.client.cli import options as opt
-from livepeer.client.cli.values import read_inputs, show
+from livepeer.client.cli.values import read_inputs, show, show_document
 from livepeer.trickle.cli.console import progress, writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -29,6 +29,9 @@ def run(
     route: opt.Route = "predict",
     idempotent: Annotated[
         bool, typer.Option("--idempotent", help="Running it twice does no harm: try others.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One document, for machines: its kind, and the result.")
     ] = False,
     orch: opt.Orch = None,
     gateway: opt.ViaGateway = None,
@@ -60,4 +63,7 @@ def run(
             result = gw.run(
                 capability, input=value, model=model, route=route, idempotent=idempotent
             )
-        show(result, output)
+        if as_json:
+            show_document(result, output)
+        else:
+            show(result, output)

@@ -71,11 +71,27 @@ def show(value: Any, output: Path | None) -> None:
         emit(_brief(value) if is_terminal() else encode_files(value))
 
 
-def _write(value: Any, output: Path) -> None:
+def show_document(value: Any, output: Path | None) -> None:
+    """Print a result as one document, `{"kind": "value" | "file", ...}`; keep it in `output`."""
+    if output is not None:
+        _write(value, output, told=False)
+    if isinstance(value, FileOutput):
+        told: dict[str, Any] = {
+            "kind": "file",
+            "media_type": value.media_type,
+            "bytes": len(value),
+        }
+        told |= {"data": value.data_uri()} if output is None else {"path": str(output)}
+        emit(told)
+    else:
+        emit({"kind": "value", "value": encode_files(value)})
+
+
+def _write(value: Any, output: Path, *, told: bool = True) -> None:
     files = list(_files(value))
     if len(files) == 1:
         note(f"{files[0]!r} -> {files[0].save(output)}")
-        if value is not files[0]:
+        if told and value is not files[0]:
             emit(_brief(value))
         return
     if isinstance(value, str):

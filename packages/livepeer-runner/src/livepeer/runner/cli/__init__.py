@@ -29,6 +29,12 @@ commands = (
         f"{__name__}.doctor:app",
         "Author",
     ),
+    Command(
+        "mcp",
+        "Tools for coding agents: from a new folder to an image.",
+        f"{__name__}.mcp:app",
+        "Author",
+    ),
     Command("build", "Make a container image of a pipeline.", f"{__name__}.build:app", "Publish"),
     Command("push", "Publish a pipeline's image.", f"{__name__}.push:app", "Publish"),
     Command(

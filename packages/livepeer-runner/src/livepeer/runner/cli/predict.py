@@ -23,6 +23,8 @@ echo '{"text": "I love it"}' | livepeer predict -i -
 
 livepeer predict live.py -i in.mp4 -o out.mp4 -p u=90
 
+livepeer predict live.py -i in.mp4 --pictures seen --json | jq .figures
+
 Exit codes: 0 done, 1 the pipeline failed, 2 wrong usage or input, 130 interrupted."""
 
 
@@ -60,6 +62,17 @@ def predict(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Live: end after so long.")
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            "--pictures",
+            help="Live: a folder for a few pictures of what comes out, as JPEG: the first, the "
+            "middle, the last, and the one that was waited for longest.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One document, for machines: the result and how it went.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the logs.")] = False,
 ) -> None:
     """Run a pipeline once, here, on your input; nothing is served.
@@ -78,10 +91,21 @@ def predict(
         if issubclass(cls, Pipeline):
             if params:
                 raise typer.BadParameter("is for a live class; write -i", param_hint="-p")
+            if pictures is not None:
+                raise typer.BadParameter("is for a live class", param_hint="--pictures")
             from livepeer.runner.cli.predict_batch import predict as run
 
-            asyncio.run(run(cls, settings, input or [], output))
+            asyncio.run(run(cls, settings, input or [], output, as_json=as_json))
         else:
             from livepeer.runner.cli.predict_live import predict as run
 
-            run(cls, input or [], output, params or [], realtime=realtime, seconds=seconds)
+            run(
+                cls,
+                input or [],
+                output,
+                params or [],
+                realtime=realtime,
+                seconds=seconds,
+                pictures=pictures,
+                as_json=as_json,
+            )

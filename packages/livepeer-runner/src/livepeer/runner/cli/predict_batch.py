@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import re
@@ -29,9 +30,17 @@ _URI = re.compile(r"data:([^,;]*)[^,]*,(.*)", re.DOTALL)
 
 
 async def predict(
-    cls: type[Pipeline], settings: Settings, arguments: list[str], output: Path | None
+    cls: type[Pipeline],
+    settings: Settings,
+    arguments: list[str],
+    output: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
-    """Validate, set up, run, print. Whatever fails ends the command, with its reason."""
+    """Validate, set up, run, print. Whatever fails ends the command, with its reason.
+
+    `as_json`: what is printed is one document, `{"kind": "value" | "events" | "file", ...}`.
+    """
     hosted = local.serve(cls, dataclasses.replace(settings, registration=None))
     try:
         validated = await hosted.fetched(inputs.read(hosted.signature, arguments))
@@ -50,11 +59,18 @@ async def predict(
                 bar.update(line, figures="")
                 started = time.monotonic()
                 if hosted.signature.is_generator:
-                    await _print_events(hosted.events(validated, on_progress=report), output)
+                    events = hosted.events(validated, on_progress=report)
+                    if as_json:
+                        await _events_document(events, output)
+                    else:
+                        await _print_events(events, output)
                 else:
                     encoded = await hosted.predict(validated, on_progress=report)
                     bar.stop()
-                    _show(encoded, output)
+                    if as_json:
+                        _document(encoded, output)
+                    else:
+                        _show(encoded, output)
                 _compare(cls, time.monotonic() - started)
         except local.SetupFailed as error:
             fail(error.reason, explain=error.code)
@@ -80,6 +96,32 @@ async def _print_events(events: AsyncGenerator[bytes, None], output: Path | None
                     _print(json.loads(event))
     if output is not None:
         note(f"{count} events -> {output}")
+
+
+async def _events_document(events: AsyncGenerator[bytes, None], output: Path | None) -> None:
+    async with aclosing(events):
+        found = [event async for event in events]
+    _keep(b"".join(event + b"\n" for event in found), output)
+    emit({"kind": "events", "events": [json.loads(event) for event in found]})
+
+
+def _keep(body: bytes, output: Path | None) -> None:
+    if output is not None:
+        output.write_bytes(body)
+
+
+def _document(encoded: Encoded, output: Path | None) -> None:
+    body, kind = encoded
+    _keep(body, output)
+    if kind == "application/json":
+        emit({"kind": "value", "value": json.loads(body)})
+        return
+    told: dict[str, Any] = {"kind": "file", "media_type": kind, "bytes": len(body)}
+    if output is not None:
+        told["path"] = str(output)
+    else:
+        told["data"] = f"data:{kind};base64,{base64.b64encode(body).decode()}"
+    emit(told)
 
 
 def _show(encoded: Encoded, output: Path | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from livepeer.runner.cli import inputs
+from livepeer.runner.cli.pictures import Pictures
 from livepeer.runner.cli.recording import Recording
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.hooks import Hooks
@@ -37,8 +38,13 @@ def predict(
     *,
     realtime: bool,
     seconds: float | None,
+    pictures: Path | None,
+    as_json: bool,
 ) -> None:
-    """Run it, show how it went, print its data records. What fails ends the command."""
+    """Run it, show how it went, print its data records. What fails ends the command.
+
+    `pictures`: a folder for some of them. `as_json`: what is printed is one document.
+    """
     source = _source(cls, arguments, seconds)
     given = inputs.pairs(params, "-p")
     video = output if output is not None and output.suffix.lower() not in RECORDS else None
@@ -48,12 +54,17 @@ def predict(
         )
     duration = seconds if source is None else _duration(source)
     recording = Recording(video) if video is not None else None
+    shown = Pictures(pictures, duration / 2 if duration else None) if pictures is not None else None
     try:
         result, came = asyncio.run(
-            _run(cls, source, given, recording, duration, realtime=realtime, seconds=seconds)
+            _run(cls, source, given, recording, shown, duration, realtime=realtime, seconds=seconds)
         )
     except (InvalidInput, TrickleError, RuntimeError, OSError, ValueError) as error:
         _failed(error)
+    written = shown.write() if shown is not None else []
+    if as_json:
+        emit(_document(result, came, written, video if recording and recording.frames else None))
+        raise typer.Exit(0 if result.reason in ENDED_WELL else 1)
     _records(result, output if video is None else None)
     for event in result.emitted:
         note(f"  event {json.dumps(event, ensure_ascii=False, default=str)}")
@@ -66,6 +77,8 @@ def predict(
         note(", ".join(f"{name} {value}" for name, value in figures.items()))
     if recording is not None and recording.frames:
         note(f"-> {video}")
+    for each in written:
+        note(f"-> {each['path']}: {', '.join(each['what'])}, at {each['time']:g} s")
     if result.reason not in ENDED_WELL:
         fail(f"the stream ended: {result.reason}")
     if recording is not None and not recording.frames:
@@ -96,6 +109,7 @@ async def _run(
     source: Path | None,
     params: dict[str, Any],
     recording: Recording | None,
+    shown: Pictures | None,
     duration: float | None,
     *,
     realtime: bool,
@@ -112,6 +126,8 @@ async def _run(
                 first, began = frame.time, time.monotonic()
             done = float((frame.time or 0) - (first or 0))
             bar.update(line, completed=done, figures=came.shown(time.monotonic() - began))
+            if shown is not None and frame.kind == "video":
+                shown.look(frame)
             if recording is not None:
                 recording.write(frame)
 
@@ -180,6 +196,24 @@ def _records(result: LiveResult, output: Path | None) -> None:
     text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in result.data)
     output.write_text(text, encoding="utf-8")
     note(f"{len(result.data)} records -> {output}")
+
+
+def _document(
+    result: LiveResult, came: Came, pictures: list[dict[str, Any]], output: Path | None
+) -> dict[str, Any]:
+    return {
+        "kind": "live",
+        "reason": result.reason,
+        "well": result.reason in ENDED_WELL,
+        "seconds": round(result.seconds, 2),
+        "figures": {name.replace(" ", "_"): each for name, each in _figures(result, came).items()},
+        "data": result.data,
+        "events": result.emitted,
+        "warnings": result.warnings,
+        "errors": result.errors,
+        "pictures": pictures,
+        "output": None if output is None else str(output),
+    }
 
 
 def _figures(result: LiveResult, came: Came) -> dict[str, Any]:

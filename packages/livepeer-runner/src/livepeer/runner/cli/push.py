@@ -22,6 +22,8 @@ livepeer push
 
 livepeer push --tag ghcr.io/me/sentiment-livepeer-runner
 
+livepeer push --dry-run
+
 livepeer push --print kubernetes --replicas 4 > sentiment.yaml"""
 
 
@@ -64,6 +66,13 @@ def push(
             "is its password), or `keyless`."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Ask the registry, say what would be published where, and build nothing.",
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
     ] = False,
@@ -93,9 +102,13 @@ def push(
             if sign is not None:
                 signing.check(sign)
             reference = pushing.target(project, tag)
-            found = Engine.find(engine)
+            named = tag or project.manifest.image or ""
+            found = None if dry_run else Engine.find(engine)
             # Before the build, which takes long: whether the registry would have it at all.
             old = asyncio.run(pushing.last_published(reference, platform, plain_http=plain_http))
+            if found is None:
+                _plan(reference.name, reference.tag if pushing.has_tag(named) else None, old)
+                return
             built = building.run(
                 project,
                 found,
@@ -108,7 +121,6 @@ def push(
             )
             for change in pushing.check_evolution(old, built.schema):
                 note(f"{change}")
-            named = tag or project.manifest.image or ""
             version = str(built.schema.get("version") or "0")
             tags = (reference.tag or "",) if pushing.has_tag(named) else (version, "latest")
             with building.shown(str(reference), verbose) as say:
@@ -142,6 +154,16 @@ def push(
 
         note(asyncio.run(describe(published.reference, built.schema, project.folder)))
     _show(published, print_, replicas)
+
+
+def _plan(name: str, tag: str | None, old: dict[str, Any] | None) -> None:
+    """What would be published: under `tag`, or under the version of the class and `latest`."""
+    last = None if old is None else str(old.get("version"))
+    if not is_terminal():
+        emit({"image": name, "tag": tag, "last_version": last})
+        return
+    tags = tag or "the version of the class, and latest"
+    note(f"{name} would be published as {tags}; there now: {last or 'no version yet'}")
 
 
 def _show(published: Published, form: str | None, replicas: int) -> None:

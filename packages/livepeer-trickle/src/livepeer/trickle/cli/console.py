@@ -48,17 +48,40 @@ def results() -> TextIO:
 def results_only() -> Iterator[None]:
     """Keep standard output for results where a program reads it.
 
-    What else is printed meanwhile, by an author's code or a library of his, goes to standard error.
+    What else is printed meanwhile, by an author's code, a library of his in C or a process that
+    these start, goes to standard error.
     """
     if is_terminal():
         yield
         return
-    token = _results.set(sys.stdout)
+    with _apart(sys.stdout) as stream:
+        token = _results.set(stream)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _results.reset(token)
+
+
+@contextmanager
+def _apart(stream: TextIO) -> Iterator[TextIO]:
+    """The stream where nothing else writes: its descriptor is standard error's meanwhile."""
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        here = stream.fileno() == 1 and sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # a test's own
+        here = False
+    if not here:
+        yield stream
+        return
+    stream.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(os.dup(kept), "w", encoding=stream.encoding, errors=stream.errors) as apart:
+            yield apart
     finally:
-        _results.reset(token)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def emit(value: Any) -> None:
