@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ from livepeer.runner.serving.server import bind
 from livepeer.trickle.media import VideoFrame, encode
 
 LIMIT = 120.0
-NAMES = {"scaffold", "predict", "run_live", "test", "serve"}
+NAMES = {"scaffold", "check", "predict", "run_live", "test", "serve"}
 NAMES |= {"doctor", "bench", "build", "push", "call"}
 
 PRINTS = """
@@ -96,6 +96,13 @@ async def refused(client: Client, name: str, **arguments: Any) -> str:
     return text
 
 
+async def until(done: Callable[[], bool]) -> None:
+    """For what another process does: looked at until it is so, within a limit."""
+    async with asyncio.timeout(LIMIT):
+        while not done():  # noqa: ASYNC110 — there is no event for it
+            await asyncio.sleep(0.05)
+
+
 def ended(pid: str) -> bool:
     """Whether a process is gone, or waits for no more than to be reaped."""
     try:
@@ -110,7 +117,7 @@ def clip(path: Path, count: int = 30) -> None:
     encode(frames, path, format="mp4")
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.slow)])
 async def test_an_agent_gets_from_nothing_to_what_would_be_published(
     root: Path, mode: str, commands: tuple[str, ...]
 ) -> None:
@@ -128,6 +135,7 @@ async def test_an_agent_gets_from_nothing_to_what_would_be_published(
             assert tool.description and len(tool.description) > 100
         assert tools["push"].annotations and tools["push"].annotations.destructive_hint
         assert (await told(agent, "scaffold", folder="hello"))["id"] == "hello"
+        assert (await told(agent, "check", pipeline="hello"))["errors"] == 0
         given = await told(agent, "predict", pipeline="hello", input={"text": "I love it"})
         assert given["value"]["label"] == "positive"
         assert "tex: Extra" in await refused(agent, "predict", pipeline="hello", input={"tex": ""})
@@ -191,17 +199,14 @@ async def test_the_worst_picture_is_the_one_that_was_waited_for(
 async def test_who_cancels_ends_the_pipeline_as_well(root: Path) -> None:
     (root / "pipeline.py").write_text(dedent(FOREVER))
     clip(root / "in.mp4", 5)
-    async with client(root, "auto", Children()) as agent:
+    async with client(root, "legacy", Children()) as agent:
         calling = asyncio.create_task(agent.call_tool("run_live", {"clip": "in.mp4"}))
-        async with asyncio.timeout(LIMIT):
-            while not (text := (root / "pid").read_text() if (root / "pid").exists() else ""):
-                await asyncio.sleep(0.05)
+        await until(lambda: (root / "pid").exists() and bool((root / "pid").read_text()))
+        text = (root / "pid").read_text()
         calling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await calling
-        async with asyncio.timeout(LIMIT):
-            while not ended(text):
-                await asyncio.sleep(0.05)
+        await until(lambda: ended(text))
         assert "within" in await refused(agent, "predict", pipeline=".."), "it goes on"
 
 

@@ -34,7 +34,8 @@ def test_it_is_added_once_and_all_else_stays(tmp_path: Path, name: str) -> None:
 
 def test_comments_and_order_of_toml_stay(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    text = '# mine\nmodel = "x"\n\n[mcp_servers.livepeer]\ncommand = "old"\n# gone with it\n\n[a]\nb = 1 # kept\n'
+    text = '# mine\nmodel = "x"\n\n[mcp_servers.livepeer]\ncommand = "old"\n# gone with it\n'
+    text += "\n[a]\nb = 1 # kept\n"
     path.write_text(text)
     install(HOSTS["codex"], STANZA, path)
     after = path.read_text()

@@ -15,7 +15,9 @@ from pydantic import Field
 from livepeer.runner.mcp.children import ChildFailed
 from livepeer.runner.mcp.results import (
     MOST_RECORDS,
+    Checked,
     LiveRun,
+    Mistake,
     Picture,
     Prediction,
     Scaffold,
@@ -46,8 +48,8 @@ async def scaffold(
     template: Annotated[
         str,
         Field(
-            description="batch (a call with an answer), stream (with events), live-video, "
-            "live-audio, live-data."
+            description="batch (a call with an answer), image, stream (with events), live-video, "
+            "live-audio, live-data, generate (a stream without input)."
         ),
     ] = "batch",
     name: Annotated[
@@ -75,6 +77,33 @@ async def scaffold(
         id=made["id"],
         files=made["files"],
         next=f"edit {folder}/pipeline.py, then `{'run_live' if live else 'predict'}`, `test`",
+    )
+
+
+async def check(
+    ctx: ToolContext,
+    pipeline: PipelineArgument = ".",
+    seconds: Seconds = 60,
+) -> Checked:
+    """Find what is wrong with a pipeline's source in a second, before it runs.
+
+    Gives each mistake with its file, its line and its fix; `livepeer explain CODE` tells more. Use
+    it after each change. Next: mend the errors; then `predict` or `run_live`.
+    """
+    bench = ctx.request_context.lifespan_context
+    folder, target = bench.target(pipeline)
+    document = await bench.document(
+        ctx,
+        *("check", target, "--json"),
+        folder=folder,
+        seconds=seconds,
+        next_step="name a pipeline that is there",
+        good=(0, 1),
+    )
+    return Checked(
+        errors=document["summary"]["errors"],
+        warnings=document["summary"]["warnings"],
+        findings=[Mistake.model_validate(each) for each in document["findings"][:50]],
     )
 
 
@@ -282,6 +311,11 @@ def live_run(document: dict[str, Any], bench: Workbench, kept: Path | None) -> C
 TOOLS = (
     made_tool(
         scaffold, title="Begin a pipeline", annotations=ToolAnnotations(destructive_hint=False)
+    ),
+    made_tool(
+        check,
+        title="Find mistakes",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
     ),
     made_tool(
         predict, title="Run a pipeline once", annotations=ToolAnnotations(open_world_hint=False)

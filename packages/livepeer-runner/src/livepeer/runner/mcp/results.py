@@ -33,6 +33,25 @@ class Scaffold(BaseModel):
     next: str
 
 
+class Mistake(BaseModel):
+    """One place of a pipeline's source to be mended."""
+
+    code: str
+    level: str
+    file: str
+    line: int
+    message: str
+    fix: str
+
+
+class Checked(BaseModel):
+    """What a pipeline's source shows to be wrong."""
+
+    errors: int
+    warnings: int
+    findings: list[Mistake]
+
+
 class Prediction(BaseModel):
     """What one call of a pipeline gave."""
 
