@@ -34,6 +34,17 @@ class Reverse(Pipeline):
 Reverse.of_this_test()
 
 
+class Cold(Pipeline):
+    """Its first job takes three times as long as those to come."""
+
+    warm = False
+
+    def predict(self, text: str = "abc") -> str:
+        Reverse.event.wait(0.35 if self.warm else 1.05)
+        self.warm = True
+        return text
+
+
 class Count(Pipeline):
     def predict(self, to: int = 3) -> Iterator[int]:
         yield from range(to)

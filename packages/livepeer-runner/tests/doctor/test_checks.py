@@ -180,6 +180,11 @@ async def test_a_careful_server_passes_what_is_below_an_app() -> None:
     assert await examined(Row(faults.Double), faults.none, *BARE) == dict.fromkeys(BARE, "passed")
 
 
+async def test_a_slow_first_job_is_not_taken_for_a_capacity_that_nobody_keeps() -> None:
+    found = await examined(Row(faults.Cold), faults.none, "batch.capacity")
+    assert found == {"batch.capacity": "passed"}
+
+
 def test_every_check_has_a_fault_and_a_twin() -> None:
     planted = {*ROWS, *BARE, *IMAGE_FAULTS, *CONTAINER_FAULTS}
     assert planted == {check.id for check in CHECKS}

@@ -78,9 +78,18 @@ class Subject(HttpContainer):
         """The answer to one valid job, asked for once. Raises `NotJudged` where it is refused."""
         return await self.once(Subject.job)
 
+    async def warm_job(self) -> Heard:
+        """The answer to a second one: it takes as long as those to come. Raises `NotJudged`."""
+        await self.good_job()
+        return await self.once(_second_job)
+
     async def good_job(self) -> Heard:
         """The same where it succeeded. Raises `NotJudged`."""
         answer = await self.first_job()
         if not answer.ok:
             raise NotJudged(f"a valid job was answered {answer.status}: see batch.answers")
         return answer
+
+
+async def _second_job(subject: Subject) -> Heard:
+    return await subject.job()
