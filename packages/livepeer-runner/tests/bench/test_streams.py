@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from statistics import median, median_low
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -94,21 +94,22 @@ async def test_loss_and_latency_are_what_the_pipeline_says_itself(
 ) -> None:
     async with served(fresh) as target:
         record = await seen(target, SHOT, 2.4)
-    (one,) = step_report(
-        [record], SHOT, Window(0.4, 2.0), silent=False, cpu=0.1, usage=None
-    ).each  # fmt: skip
+    step = step_report([record], SHOT, Window(0.4, 2.0), silent=False, cpu=0.1, usage=None)
+    (one,) = step.each
     assert not one.ended and one.matched_by == "number" and one.sent == 30
-    measured = range(6, 36)
-    assert one.received == sum(number in fresh.kept for number in measured)
-    assert one.dropped == sum(number not in fresh.kept for number in measured)
-    assert sum(number in fresh.lost for number in measured) == 6
     came = {each.number: each.at for each in record.pictures}
-    assert set(came) == set(fresh.kept)
-    for number, (taken, given) in fresh.kept.items():
-        due = record.began + number / 15
-        assert due < taken < given < came[number]
-    left = [fresh.kept[n][1] - record.began - n / 15 for n in measured if n in fresh.kept]
-    assert one.latency.percentiles["p50"].ms > median_low(left) * 1000 >= DELAY * 1000
+    # Where this process is too slow to look at all of them, it says so.
+    assert set(came) == set(fresh.kept) or (set(came) < set(fresh.kept) and step.limit)
+    measured = range(6, 36)
+    assert one.received == sum(number in came for number in measured) > 0
+    assert one.dropped == sum(number not in came for number in measured)
+    assert 0 < sum(number in fresh.lost for number in measured) <= 6
+    for number, at in came.items():
+        assert number is not None
+        taken, given = fresh.kept[number]
+        assert record.began + number / 15 < taken < given < at
+    left = [fresh.kept[n][1] - record.began - n / 15 for n in measured if n in came]
+    assert (one.latency.mean_ms or 0) > mean(left) * 1000 >= DELAY * 1000
     assert one.skew is not None and abs(one.skew.median_ms) < 2 * 1000 / 48
 
 
@@ -127,6 +128,21 @@ async def test_a_stream_that_ends_before_its_time_breaks_its_step(served: Serve)
     assert report.live.max.streams is None and report.live.max.failed_at == 1
     assert "process_video raised RuntimeError" in report.live.max.reason
     assert 0 < report.live.steps[0].each[0].received <= 5
+
+
+async def test_a_bench_that_is_cancelled_leaves_no_stream_behind(
+    served: Serve, fresh: type[Keeps]
+) -> None:
+    async with served(fresh) as target, TrickleServer(autocreate=False) as server:
+        async with aiohttp.ClientSession() as session:
+            door = ContainerDoor(f"http://127.0.0.1:{target.port}", session, server)
+            running = asyncio.create_task(run_stream(door, Camera(SHOT), params={}, seconds=60))
+            await target.until(lambda: bool(fresh.kept))
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        await target.until(lambda: target.slots_taken == 0)
+        assert server.channels == []
 
 
 @pytest.mark.parametrize(
@@ -160,7 +176,6 @@ async def test_the_models_share_is_known_to_five_milliseconds(
     async with served(fresh) as target:
         report = await measure(target_of(f"http://127.0.0.1:{target.port}"), plan)
     assert report.live is not None and report.live.null is not None
-    assert report.live.null.dropped_share == 0
     (one,) = report.live.steps[0].each
     gone = sum(number not in fresh.kept for number in range(30, 270))
     assert abs(one.dropped - gone) <= 1 and one.sent == 240 and gone >= 48

@@ -80,7 +80,7 @@ def test_streams_are_measured_in_one_line_and_make_a_page() -> None:
     report = bench(Same, streams=2, duration=1.0)
     assert report.failed == 0 and report.live is not None
     assert [one.sent for one in report.live.steps[0].each] == [15, 15]
-    assert report.live.steps[0].latency.percentiles["p50"].ms > 0
+    assert report.live.steps[0].latency.count > 0
     found = whole(page(report))
     assert found.tags["figure"] == 2 and "2 streams" in page(report)
 

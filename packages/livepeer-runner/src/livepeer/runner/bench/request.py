@@ -12,6 +12,7 @@ import aiohttp
 LARGEST = 256 << 20
 """Bytes of an answer that are read."""
 LONGEST_LINE = 1 << 20
+LONGEST_REFUSAL = 1 << 14
 LONGEST_KIND = 64
 
 OK = "ok"
@@ -141,9 +142,19 @@ async def _body(content: aiohttp.StreamReader) -> str:
     return OK
 
 
+async def beginning(content: aiohttp.StreamReader, most: int) -> bytes:
+    """A body up to its end, or so many bytes of it."""
+    found = b""
+    async for chunk in content.iter_any():
+        found += chunk
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
 async def _refusal(response: aiohttp.ClientResponse) -> str:
     """What a status other than 200 stands for, with the type of its error where it says one."""
-    text = await response.content.read(1 << 14)
+    text = await beginning(response.content, LONGEST_REFUSAL)
     if response.status == 429 or (
         response.status == 503
         and ("Retry-After" in response.headers or text.startswith(NO_CAPACITY))

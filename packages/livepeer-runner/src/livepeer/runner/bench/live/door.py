@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from livepeer.runner.bench.request import beginning
 from livepeer.runner.targets.offer import OrchestratorOffer
 from livepeer.runner.targets.reference import TargetError
 from livepeer.trickle import TrickleServer
@@ -213,7 +214,7 @@ async def started(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=START_SECONDS),
         ) as answer:
-            said = await answer.content.read(LONGEST_ANSWER)
+            said = await beginning(answer.content, LONGEST_ANSWER)
             if answer.status != 200:
                 raise StreamRefused(f"its start was answered {answer.status}: {_words(said)}")
             try:
@@ -243,7 +244,7 @@ async def stopped(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=STOP_SECONDS),
         ) as answer:
-            await answer.content.read(LONGEST_ANSWER)
+            await beginning(answer.content, LONGEST_ANSWER)
     except (TimeoutError, aiohttp.ClientError, OSError):
         pass
 

@@ -55,12 +55,10 @@ class StreamAim:
 
     def missed(self, step: StepReport) -> str:
         """Why it does not hold; empty where it does."""
+        if why := broken(step):
+            return why
         for place, one in enumerate(step.each, 1):
-            name = f"stream {place} of {step.streams}" if step.streams > 1 else "the stream"
-            if one.ended:
-                return f"{name}: {one.ended}"
-            if one.first_ms is None:
-                return f"{name}: nothing came out"
+            name = _name(place, step)
             for what, bound in self.terms:
                 if what == "fps" and one.fps_out <= bound:
                     return f"{name} gave {one.fps_out:g} pictures a second"
@@ -74,6 +72,19 @@ class StreamAim:
                     if seen.ms >= bound:
                         return f"{name}: {what} was {seen.ms:.1f} ms"
         return ""
+
+
+def broken(step: StepReport) -> str:
+    """Why a stream was no whole one, which no lateness of the generator explains; empty where all
+    were."""
+    for place, one in enumerate(step.each, 1):
+        if one.ended or one.first_ms is None:
+            return f"{_name(place, step)}: {one.ended or 'nothing came out'}"
+    return ""
+
+
+def _name(place: int, step: StepReport) -> str:
+    return f"stream {place} of {step.streams}" if step.streams > 1 else "the stream"
 
 
 def counts(text: str) -> tuple[list[int], bool]:
@@ -114,7 +125,7 @@ async def ramp(
     while True:
         step = await measure(count)
         why = aim.missed(step)
-        if step.limit:
+        if step.limit and not broken(step):
             return StreamsVerdict(
                 aim=aim.text, streams=held,
                 reason=f"with {count}: {step.limit}; the target bears at least what it held before",
