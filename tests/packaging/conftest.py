@@ -73,10 +73,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     copy = tmp_path_factory.mktemp("source")
     out = tmp_path_factory.mktemp("dist")
     built = {}
+    ignore = shutil.ignore_patterns("__pycache__", "dist", ".*_cache")
+    shutil.copytree(ROOT / "examples", copy / "examples", ignore=ignore)  # the runner's bring them
     for name in NAMES:
-        ignore = shutil.ignore_patterns("__pycache__", "dist", ".*_cache")
-        shutil.copytree(ROOT / "packages" / name, copy / name, ignore=ignore)
-        run("uv", "build", "--quiet", "--no-sources", "--out-dir", out, cwd=copy / name)
+        folder = copy / "packages" / name
+        shutil.copytree(ROOT / "packages" / name, folder, ignore=ignore)
+        run("uv", "build", "--quiet", "--no-sources", "--out-dir", out, cwd=folder)
         (built[name],) = out.glob(f"{name.replace('-', '_')}-*.whl")
     shutil.rmtree(copy)
     return built

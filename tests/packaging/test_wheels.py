@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from email.message import Message
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(900)]
 
 PARTS = {"livepeer-trickle": "trickle", "livepeer-runner": "runner", "livepeer-client": "client"}
@@ -125,3 +127,19 @@ def test_a_command_of_a_distribution_that_is_missing_names_it(environment: Envir
         "print(' '.join(done.stderr.split()))\n"
     )
     assert "livepeer-runner" in told
+
+
+def test_the_examples_and_the_explanations_travel_with_the_wheels(
+    environment: Environments,
+) -> None:
+    alone = environment("livepeer-runner")
+    listed = json.loads(alone.script("livepeer", "init", "--list"))["examples"]
+    here = [file.parent.name for file in (ROOT / "examples").glob("[a-z]*/livepeer.yaml")]
+    assert sorted(listed) == sorted(here)
+    alone.script("livepeer", "init", "copied", "--from", "image_upscale")
+    for file in ("upscale.onnx", "media/astronaut.jpg", "pipeline.py", "AGENTS.md"):
+        assert (alone.work / "copied" / file).is_file()
+    assert "503" in alone.script("livepeer", "explain", "over_capacity")
+    # Those of a distribution that is not installed are not told.
+    assert "insufficient_balance" not in alone.script("livepeer", "explain")
+    assert "insufficient_balance" in environment("all").script("livepeer", "explain")

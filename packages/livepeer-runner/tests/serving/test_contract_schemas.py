@@ -17,7 +17,7 @@ from livepeer.runner.registration import Callers, Capability, OrchestratorState
 SPECS = Path(__file__).parents[4] / "specs"
 NAMES = ["discovery", "error", "health", "registration", "schema", "stream-start"]
 #: Of documents that no container answers: each is held where its document is made.
-HELD_ELSEWHERE = ["bench", "doctor", "livepeer-yaml"]
+HELD_ELSEWHERE = ["bench", "check", "doctor", "livepeer-yaml"]
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:

@@ -152,7 +152,7 @@ def _failed(error: Exception) -> NoReturn:
         for field in error.fields:
             note(f"  {field.name}: {field.message}")
         fail(error, code=2)
-    fail(str(error) or repr(error))
+    fail(error if str(error) else repr(error))
 
 
 def _source(cls: type[LivePipeline], arguments: list[str], seconds: float | None) -> Path | None:
