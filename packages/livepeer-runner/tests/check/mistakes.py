@@ -251,6 +251,28 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "a list of setup that jobs change",
+        batch(
+            """
+            def setup(self) -> None:
+                self.said: list[str] = []
+
+            def predict(self, text: str) -> int:
+                self.said.append(text)  # <-- shared_state
+                return len(self.said)
+            """
+        ),
+        batch(
+            """
+            def setup(self) -> None:
+                self.said: dict[str, int] = {}
+
+            def predict(self, text: str) -> int:
+                return self.said.setdefault(text, len(text))
+            """
+        ),
+    ),
+    Mistake(
         "a list of setup that streams change",
         live(
             """

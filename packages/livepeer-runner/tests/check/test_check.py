@@ -179,6 +179,22 @@ def test_a_line_that_is_meant_so_is_left(tmp_path: Path) -> None:
         assert len(check(tmp_path, by_import=False).found) == count
 
 
+def test_what_a_base_of_another_file_brings_is_left_to_the_import(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "from base import Base\n\nclass Model(Base):\n    def predict(self, text: str) -> str:\n"
+        "        return self.params.x\n",
+        {"base.py": "Base = object\n", "livepeer.yaml": "pipeline: pipeline:Model\n"},
+    )
+    assert check(tmp_path, by_import=False).found == ()
+    write(
+        tmp_path,
+        f"{batch(PREDICT)}\nfrom base import Other\n",
+        {"base.py": "Other = object\n", "livepeer.yaml": "pipeline: pipeline:Other\n"},
+    )
+    assert check(tmp_path, by_import=False).found == ()
+
+
 def test_a_neighbour_that_it_imports_is_read_too(tmp_path: Path) -> None:
     base = batch("async def warm(self): ...\nnet = []\n" + PREDICT).replace("Model", "Base")
     write(

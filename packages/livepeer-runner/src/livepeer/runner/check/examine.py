@@ -96,16 +96,16 @@ def _found(reference: Reference, sources: list[Source | SourceFinding]) -> list[
     if reference.manifest is not None and reference.file is not None:
         manifest = ManifestSource(reference, reference.manifest)
     found: list[SourceFinding] = []
-    classes: list[PipelineSource] = []
+    own: Source | None = None
     for source in sources:
         if isinstance(source, SourceFinding):
             found.append(source)
             continue
         if source.path == reference.file:
-            classes = source.classes
+            own = source
         found += [one for one in _of_source(source, reference, manifest) if not source.ignores(one)]
     if manifest is not None:
-        found += manifest.findings(classes)
+        found += manifest.findings(own)
     return found
 
 

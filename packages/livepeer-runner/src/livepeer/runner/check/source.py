@@ -70,6 +70,21 @@ class Source:
                     found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
         return found
 
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """Every name that the file has at its top, however it came there."""
+        stores = {
+            one.id
+            for one in ast.walk(self.tree)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+        }
+        named = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        return frozenset(
+            stores
+            | set(self.names)
+            | {one.name for one in self.tree.body if isinstance(one, named)}
+        )
+
     def dotted(self, node: ast.AST) -> str:
         """`requests.get` for the expression that means it; `self.x` as it is; else empty."""
         parts: list[str] = []

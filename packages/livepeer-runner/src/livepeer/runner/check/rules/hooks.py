@@ -252,7 +252,7 @@ def _plain(name: str) -> str:
 
 def untyped_params(cls: PipelineSource) -> Iterator[SourceFinding]:
     """`self.params.x` of a class that does not say what its parameters are: those are a dict."""
-    if cls.kind != "live" or "params" in cls.attributes:
+    if cls.kind != "live" or "params" in cls.attributes or not cls.whole:
         return
     for method in cls.methods.values():
         for node in within(method):

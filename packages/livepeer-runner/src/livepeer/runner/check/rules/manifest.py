@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livepeer.runner.check.findings import FindingLevel, SourceFinding
-from livepeer.runner.check.source import PipelineSource
+from livepeer.runner.check.source import Source
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.packaging.manifest import NAME, Manifest, ManifestError, read
 from livepeer.runner.packaging.project import Project, ProjectError
@@ -49,8 +49,8 @@ class ManifestSource:
         """What its image will have, below the folder; None where it cannot be made."""
         return None if self.project is None else frozenset(self.project.files)
 
-    def findings(self, classes: list[PipelineSource]) -> Iterator[SourceFinding]:
-        """All that is wrong with it. `classes`: those of the module that it names."""
+    def findings(self, source: Source | None) -> Iterator[SourceFinding]:
+        """All that is wrong with it. `source`: the module that it names, if that is Python."""
         if self._wrong.startswith("include:"):
             fix = "name a file or folder that is beside livepeer.yaml"
             yield self._at("include", "manifest", "error", self._wrong, fix)
@@ -60,7 +60,8 @@ class ManifestSource:
             except InvalidReference as error:
                 fix = "write host/owner/name in small letters, such as docker.io/me/sentiment"
                 yield self._at("image", "name_refused", "error", f"image: {error}", fix)
-        yield from self._class(classes)
+        if source is not None:
+            yield from self._class(source)
         for place in self.project.secrets() if self.project is not None else ():
             file, _, line = place.rpartition(":")
             yield SourceFinding(
@@ -74,10 +75,11 @@ class ManifestSource:
                 "`livepeer build --secret NAME`",
             )
 
-    def _class(self, classes: list[PipelineSource]) -> Iterator[SourceFinding]:
+    def _class(self, source: Source) -> Iterator[SourceFinding]:
         named = self.manifest.pipeline.partition(":")[2]
+        classes = source.classes
         own = [cls for cls in classes if cls.name == named]
-        if classes and not own:
+        if classes and named not in source.defined:
             yield self._at(
                 "pipeline",
                 "manifest",

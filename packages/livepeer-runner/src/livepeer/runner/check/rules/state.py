@@ -26,6 +26,7 @@ UNSAFE = {
     "cv2.dnn": "measured: wrong results in two threads",
     "diffusers": "its scheduler counts the steps of one job",
 }
+_OF_PROCESS = ("setup", "warm_up", "teardown", "prepare_models")
 _RUN_ELSEWHERE = ("asyncio.to_thread",)
 
 
@@ -36,10 +37,11 @@ def shared_state(cls: PipelineSource) -> Iterator[SourceFinding]:
         for name, (_, value) in cls.attributes.items()
         if value is not None and _is_container(cls, value)
     }
-    of_setup = _made_in_setup(cls) if cls.kind == "live" else {}
+    of_setup = _made_in_setup(cls, lists_only=cls.kind == "batch")
     apart = _assigned_in(cls, ("on_stream_start",)) if cls.kind == "live" else set()
     made = _assigned_in(cls, ("setup", "__init__"))
-    hooks = [hook for hook in hooks_of(cls) if hook not in ("setup", "teardown", "prepare_models")]
+    others = "streams" if cls.kind == "live" else "jobs"
+    hooks = [hook for hook in hooks_of(cls) if hook not in _OF_PROCESS]
     told: set[str] = set()
     for method in cls.called_from(tuple(hooks)).values():
         for node, name, grows in _changes(method):
@@ -47,7 +49,6 @@ def shared_state(cls: PipelineSource) -> Iterator[SourceFinding]:
                 continue
             if name in of_class and name not in made:
                 told.add(name)
-                others = "streams" if cls.kind == "live" else "jobs"
                 yield cls.source.finding(
                     node,
                     "shared_state",
@@ -62,7 +63,7 @@ def shared_state(cls: PipelineSource) -> Iterator[SourceFinding]:
                     node,
                     "shared_state",
                     "warning",
-                    f"self.{name} is made in `{of_setup[name]}`: all streams change the same one "
+                    f"self.{name} is made in `{of_setup[name]}`: all {others} change the same one "
                     f"in {cls.name}.{method.name}",
                     _fix(cls, name),
                 )
@@ -84,11 +85,12 @@ def _assigned_in(cls: PipelineSource, hooks: tuple[str, ...]) -> set[str]:
     return {name for _, name, _ in _assignments(cls, hooks)}
 
 
-def _made_in_setup(cls: PipelineSource) -> dict[str, str]:
+def _made_in_setup(cls: PipelineSource, *, lists_only: bool) -> dict[str, str]:
+    """Names and hooks. Of a Pipeline only lists count: a dict is its cache, more often than not."""
     return {
         name: hook
         for hook, name, value in _assignments(cls, ("setup", "__init__"))
-        if _is_container(cls, value)
+        if (isinstance(value, ast.List) if lists_only else _is_container(cls, value))
     }
 
 
