@@ -50,6 +50,26 @@ def test_serve_is_the_function_whatever_was_imported_before() -> None:
     )
 
 
+def test_what_serves_needs_no_framework_beside_starlette() -> None:
+    """FastAPI is for authors who mount the app, aiohttp for who registers: half the start."""
+    heavy = {
+        "fastapi",
+        "aiohttp",
+        "typer",
+        "rich",
+        "av",
+        "numpy",
+        "httpx",
+        "livepeer.trickle.media",
+    }
+    code = f"""
+        import sys
+        from livepeer.runner import LivePipeline, Pipeline, serve
+        print({heavy} & set(sys.modules), len(sys.modules) < 430)
+    """
+    assert run(code) == "set() True"
+
+
 def test_serving_a_batch_pipeline_imports_neither_av_nor_numpy() -> None:
     assert (
         run(

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     from livepeer.runner.http.asgi import App, Message, Receive, Scope, Send
     from livepeer.runner.running.service import Service
@@ -126,7 +126,7 @@ class Served:
     A successor accepts no connection before it is set up: another process serves until then.
     """
 
-    app: FastAPI
+    app: Starlette
     parent: Parent
     files: Files
     successor: bool
@@ -195,7 +195,7 @@ def main() -> None:
         quiet()
     logging.getLogger("livepeer.runner").addHandler(Traces(parent))
 
-    def made(app: FastAPI) -> App:
+    def made(app: Starlette) -> App:
         parent.serves(app.state.service)
         return Served(app, parent, files, successor)
 

@@ -20,7 +20,7 @@ from livepeer.runner.serving.kinds import make_service
 from livepeer.runner.settings import Settings
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
     from livepeer.runner.author.signature import Encoded, PredictSignature
     from livepeer.runner.batch.predictor import Predictor
@@ -61,9 +61,9 @@ def serve(
     if not http:
         service = make_service(cls, settings, linger=LINGER_SECONDS)
         return Hosted(service, None, setup_timeout)
-    from livepeer.runner.serving.app import create_app
+    from livepeer.runner.serving.app import make_app
 
-    app = create_app(cls, settings)
+    app = make_app(cls, settings)
     return Hosted(app.state.service, app, setup_timeout)
 
 
@@ -96,7 +96,9 @@ class Hosted:
     url = ""
     """Where it listens, with `http`."""
 
-    def __init__(self, service: Service, app: FastAPI | None, setup_timeout: float | None) -> None:
+    def __init__(
+        self, service: Service, app: Starlette | None, setup_timeout: float | None
+    ) -> None:
         self.service = service
         self._app = app
         self._setup_timeout = setup_timeout

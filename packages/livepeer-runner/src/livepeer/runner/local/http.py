@@ -7,14 +7,14 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from livepeer.runner.serving.server import bind, server_config, uvicorn_server
 
 
 @asynccontextmanager
-async def listening(app: FastAPI, listener: socket.socket | None = None) -> AsyncIterator[str]:
-    """Serve an app of `create_app`, on a free port of the loopback unless a socket is given.
+async def listening(app: Starlette, listener: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve an app of `make_app`, on a free port of the loopback unless a socket is given.
 
     Gives its URL as soon as it is listening; its setup may still be running. At the end it drains,
     as at a SIGTERM.

@@ -19,13 +19,14 @@ follow with its bearer token.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from livepeer.runner.author.pipeline import PipelineBase
@@ -44,6 +45,9 @@ from livepeer.runner.running.work import Work
 from livepeer.runner.serving.kinds import make_service
 from livepeer.runner.settings import Settings
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 PROTOCOL = "v1"
 
 
@@ -54,11 +58,41 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
     enter `app.router.lifespan_context(app)` in that app's own lifespan. Raises `SignatureError`
     where the class cannot be served as it is written, `SettingsError` for a bad environment.
     """
-    service = make_service(cls, settings if settings is not None else Settings.from_env())
+    from fastapi import FastAPI  # its import takes as long as all that `make_app` needs
+
+    service = _service(cls, settings)
+    app = FastAPI(
+        title=cls.pipeline_id,
+        version=cls.version,
+        description=cls.description,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    description = _fill(app, service)
+    app.openapi = description.document  # type: ignore[method-assign]
+    return app
+
+
+def make_app(cls: type[PipelineBase], settings: Settings | None = None) -> Starlette:
+    """The same app without FastAPI, which its author may add to: what is served, and tested, by
+    this package."""
+    service = _service(cls, settings)
+    app = Starlette()
+    _fill(app, service)
+    return app
+
+
+def _service(cls: type[PipelineBase], settings: Settings | None) -> Service:
+    return make_service(cls, settings if settings is not None else Settings.from_env())
+
+
+def _fill(app: Starlette, service: Service) -> Description:
     work = service.work
+    description = Description(work, service.cls)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await service.start()
         try:
             yield
@@ -66,29 +100,37 @@ def create_app(cls: type[PipelineBase], settings: Settings | None = None) -> Fas
             await service.drain()
             await service.aclose()
 
-    app = FastAPI(
-        title=cls.pipeline_id,
-        version=cls.version,
-        description=cls.description,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        docs_url=None,
-        redoc_url=None,
-        exception_handlers={HTTPException: _http_error, JobError: _job_error},
-    )
+    app.router.lifespan_context = lifespan
+    app.router.redirect_slashes = False
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(JobError, _job_error)
     app.state.service = service
     # First, since they are matched in order and carry the load.
-    app.router.routes[:0] = work.routes()
-    app.router.routes.extend(_routes(service, work))
-    app.openapi = _openapi(app, work)  # type: ignore[method-assign]
+    app.router.routes.extend([*work.routes(), *_routes(service, work, description)])
     app.add_middleware(EntryPoint)
     if service.registration is not None:
         # Outside of it, so that what is secret in a path is gone before anything is logged.
         app.add_middleware(service.registration.door)
-    return app
+    return description
 
 
-def _routes(service: Service, work: Work) -> list[Route]:
+class Description:
+    """The OpenAPI document of an app, made when it is first asked for."""
+
+    def __init__(self, work: Work, cls: type[PipelineBase]) -> None:
+        self._work, self._cls = work, cls
+        self._made: dict[str, Any] | None = None
+
+    def document(self) -> dict[str, Any]:
+        if self._made is None:
+            cls = self._cls
+            about = {"title": cls.pipeline_id, "version": cls.version}
+            about["description"] = cls.description
+            self._made = {"openapi": "3.1.0", "info": about, **self._work.openapi()}
+        return self._made
+
+
+def _routes(service: Service, work: Work, description: Description) -> list[Route]:
     lifecycle = service.lifecycle
 
     async def discovery(request: Request) -> Response:
@@ -140,7 +182,10 @@ def _routes(service: Service, work: Work) -> list[Route]:
     async def docs(request: Request) -> Response:
         from livepeer.runner.serving import docs_page
 
-        return HTMLResponse(docs_page.page(request.app.openapi()), headers=docs_page.HEADERS)
+        return HTMLResponse(docs_page.page(description.document()), headers=docs_page.HEADERS)
+
+    async def openapi(request: Request) -> Response:
+        return _json(description.document())
 
     async def metrics(request: Request) -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE)
@@ -151,6 +196,7 @@ def _routes(service: Service, work: Work) -> list[Route]:
         Route("/ready", ready, methods=["GET"]),
         Route("/schema", schema, methods=["GET", "POST"]),
         Route("/metrics", metrics, methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
     ]
 
@@ -182,20 +228,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
         if isinstance(route, Route) and "POST" in (route.methods or ())
     )
     return _error(RouteNotFound(f"there is no {path}; this pipeline takes POST on {routes}"))
-
-
-def _openapi(app: FastAPI, work: Work) -> Callable[[], dict[str, Any]]:
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = {
-                "openapi": "3.1.0",
-                "info": {
-                    "title": app.title,
-                    "version": app.version,
-                    "description": app.description,
-                },
-                **work.openapi(),
-            }
-        return app.openapi_schema
-
-    return openapi

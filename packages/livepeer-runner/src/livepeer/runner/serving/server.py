@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from livepeer.runner import logs
 from livepeer.runner.author.pipeline import PipelineBase
@@ -27,7 +27,7 @@ from livepeer.runner.exceptions import SettingsError, SignatureError
 from livepeer.runner.http import connection
 from livepeer.runner.http.asgi import App
 from livepeer.runner.running.service import Service
-from livepeer.runner.serving.app import create_app
+from livepeer.runner.serving.app import make_app
 from livepeer.runner.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,14 +77,14 @@ def serve_on(
     bound: socket.socket,
     cls: type[PipelineBase],
     settings: Settings,
-    made: Callable[[FastAPI], App] = lambda app: app,
+    made: Callable[[Starlette], App] = lambda app: app,
 ) -> None:
     """As `serve`, on a listening socket, which is closed at the end. `made` is handed the app and
     answers the one to serve."""
     with bound as listener:
         host, port = listener.getsockname()[:2]
         try:
-            app = create_app(cls, dataclasses.replace(settings, port=port))
+            app = make_app(cls, dataclasses.replace(settings, port=port))
         except (SettingsError, SignatureError) as error:
             sys.exit(str(error))
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
@@ -113,7 +113,7 @@ def prepare(cls: type[PipelineBase], settings: Settings) -> None:
     cls.prepare_models()
 
 
-def server_config(app: FastAPI, served: App | None = None) -> uvicorn.Config:
+def server_config(app: Starlette, served: App | None = None) -> uvicorn.Config:
     """uvicorn as orchestrators need it, with bounds on what comes before the app; uvloop where it
     is installed. `served`: what stands around the app."""
     service: Service = app.state.service

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from livepeer.runner.author.files import File, Image
 from livepeer.runner.author.jsonable import plain
@@ -22,7 +22,7 @@ from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.local.host import check_settled
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
-from livepeer.runner.serving.app import create_app
+from livepeer.runner.serving.app import make_app
 from livepeer.runner.serving.server import bind, run, server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
@@ -83,7 +83,7 @@ def client(
     """
     if settings is None:
         settings = dataclasses.replace(Settings.from_env(), registration=None)
-    with LocalServer(create_app(cls, settings)) as server:
+    with LocalServer(make_app(cls, settings)) as server:
         server.wait_settled(timeout)
         check_settled(server.service, timeout)
         with PipelineClient(base_url=server.url, timeout=timeout, trust_env=False) as connected:
@@ -92,9 +92,9 @@ def client(
 
 
 class LocalServer:
-    """An app of `create_app` behind a real server in a thread: a context manager with `url`."""
+    """An app of `make_app` behind a real server in a thread: a context manager with `url`."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: Starlette) -> None:
         self.service: Service = app.state.service
         self._listener = bind("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
