@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
@@ -18,8 +18,11 @@ from livepeer.client import Gateway
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.runner.registration import Capability, Registration
+from livepeer.trickle import relay
 
-from .live_runners import ForeignApp, gateway, reserved, serving, until
+from .live_runners import App, ForeignApp, gateway, reserved, serving, until
+
+A = TypeVar("A", bound=App)
 
 LIMIT = 60.0
 NAME = "acme/app"
@@ -86,24 +89,68 @@ async def attached(
 
 
 @asynccontextmanager
-async def network(*options: str) -> AsyncIterator[tuple[LocalOrchestrator, ForeignApp, Gateway]]:
+async def network(
+    *options: str, app: A
+) -> AsyncIterator[tuple[LocalOrchestrator, A, Gateway, Attached]]:
     """At the end the service is taken back in order, and no place is left taken."""
-    app = ForeignApp()
     async with (
         LocalOrchestrator(heartbeat_interval=0.3, heartbeat_ttl=5.0) as orchestrator,
         serving(app),
         attached(orchestrator, app.url, *options) as process,
         gateway(orchestrator, timeout=LIMIT) as gw,
     ):
-        yield orchestrator, app, gw
+        yield orchestrator, app, gw, process
         await until(lambda: not reserved(orchestrator))
         assert await process.end() == 0
         assert len(orchestrator.runners) == 0
         assert orchestrator.secret not in process.text and "Traceback" not in process.text
 
 
+class TenLines(App):
+    """The live-runner example of upstream in its own style: `POST /echo` opens two channels and
+    answers them, and what comes in goes out. It knows HTTP, and trickle by its one verb `relay`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.echoing: set[asyncio.Task[object]] = set()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        control = request.headers["Livepeer-Session-Control"]
+        token = {"Livepeer-Session-Token": request.headers["Livepeer-Session-Token"]}
+        wanted = {"channels": [{"name": "in"}, {"name": "out"}]}
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as http:
+            async with http.post(f"{control}/channels", headers=token, json=wanted) as opened:
+                told = {each["name"]: each for each in (await opened.json())["channels"]}
+        ends = (told[name]["internal_url"] for name in ("in", "out"))
+        self.echoing.add(asyncio.create_task(relay(*ends, start=0, tls=False)))
+        urls = {name: each["url"] for name, each in told.items()}
+        return web.json_response({"session": request.headers["Livepeer-Session-Id"], **urls})
+
+
+async def test_an_app_of_ten_lines_echoes_what_its_caller_publishes() -> None:
+    async with network("--mode", "persistent", app=TenLines()) as (_, app, gw, process):
+        async with gw.session(NAME) as session:
+            told = (await session.request("POST", "/echo")).json()
+            async with session.channel(told["in"]).publisher() as into:
+                async with session.channel(told["out"]).subscriber(start=0) as out:
+                    for data in (b"one", b"two"):
+                        async with into.segment() as segment:
+                            await segment.write(data)
+                        async with asyncio.timeout(LIMIT):
+                            assert await (await anext(out)).receive() == data
+        await asyncio.gather(*app.echoing)
+        assert told["session"] not in process.text
+        await process.says("end it yourself")  # what nobody but the app sees: that it is idle
+
+
 async def test_a_service_with_sessions() -> None:
-    async with network("--mode", "persistent", "--capacity", "2") as (orchestrator, app, gw):
+    app = ForeignApp()
+    async with network("--mode", "persistent", "--capacity", "2", app=app) as (
+        orchestrator,
+        app,
+        gw,
+        _,
+    ):
         (runner,) = orchestrator.runners
         assert (runner.says.app, runner.says.capacity) == (NAME, 2)
         async with gw.session(NAME) as session, gw.session(NAME) as other:
@@ -128,7 +175,7 @@ async def test_a_service_with_sessions() -> None:
 
 
 async def test_a_service_request_by_request() -> None:
-    async with network("--capacity", "3") as (orchestrator, _, gw):
+    async with network("--capacity", "3", app=ForeignApp()) as (orchestrator, _, gw, process):
         (runner,) = orchestrator.runners
         assert (runner.says.mode, runner.says.capacity) == ("single-shot", 3)
         assert await gw.run_async(NAME, route="describe", input={"a": 1}) == {"a": 1}
@@ -141,6 +188,7 @@ async def test_a_service_request_by_request() -> None:
             async with http.ws_connect(f"{url}/ws") as ws:
                 await ws.send_str("hello")
                 assert await ws.receive_str() == "hello"
+        assert "end it yourself" not in process.text
 
 
 @pytest.mark.slow

@@ -74,6 +74,9 @@ def attach(
 
     The environment names the orchestrators and the price, as for `livepeer serve`. The service has
     to let in whoever its network lets reach it: put it where only the orchestrator does.
+
+    Requests go from the orchestrator to the service, past this process: a session that its caller
+    leaves open is seen by the service alone, and holds its place until the service ends it.
     """
     from livepeer.runner.cli import options
     from livepeer.runner.registration import Capability
@@ -110,6 +113,11 @@ def attach(
         make()  # what is wrong is said before anything begins
     except ValueError as error:
         fail(error, code=2)
+    if mode == "persistent" and kind != "byoc":
+        note(
+            "requests go past this process: a session whose caller sends none any more holds its "
+            "place, so end it yourself (docs/operators.md)"
+        )
     from livepeer.runner import logs
 
     logs.configure(settings.log_format, settings.log_level)
