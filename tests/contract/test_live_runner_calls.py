@@ -18,6 +18,8 @@ from livepeer.client import (
     NoOrchestratorError,
     PaymentRequiredError,
 )
+from livepeer.client.http.requests import Http
+from livepeer.client.network import runner_lists
 from livepeer.client.protocol.discovery import RUNNERS, place_in, runners_in
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.registration import Capability, Registration
@@ -165,7 +167,7 @@ async def test_a_price_is_refused_and_says_so() -> None:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with Gateway(orch_url=url) as gw:
-            with pytest.raises(PaymentRequiredError, match="live runners cannot be paid yet"):
+            with pytest.raises(PaymentRequiredError, match="no means to pay"):
                 await gw.run_async("x", input={}, max_retries=0)
     finally:
         await runner.cleanup()
@@ -214,6 +216,34 @@ async def test_a_live_session_is_reserved_used_and_released() -> None:
             assert not reserved(orchestrator)
         paths = [path.removeprefix("/base") for path in app.asked if "/stream/" in path]
         assert paths == ["/stream/start", "/stream/params", "/stream/stop"]
+
+
+async def test_who_was_listed_a_moment_ago_is_reserved_without_a_question_and_asked_for_if_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner_lists, "LISTED_SECONDS", 0.0)
+    asked: list[str] = []
+    fetch = Http.fetch
+
+    async def counted(http: Http, method: str, url: str, **more: Any) -> Any:
+        asked.append(url.rpartition("/")[2])
+        return await fetch(http, method, url, **more)
+
+    monkeypatch.setattr(Http, "fetch", counted)
+    async with LocalOrchestrator() as orchestrator, serving(LiveApp()) as app:
+        await heartbeat(orchestrator, app, mode="persistent")
+        async with gateway(orchestrator, max_retries=0) as gw:
+            for _ in range(2):
+                async with gw.live("test/app"):
+                    assert reserved(orchestrator) == 1
+            assert asked.count("discovery") == 1
+            # It has left, and come back under another id, as after a restart.
+            await _draining(orchestrator, "one")
+            await heartbeat(orchestrator, app, runner_id="two", mode="persistent")
+            async with gw.live("test/app"):
+                assert reserved(orchestrator) == 1
+            assert asked.count("discovery") == 2
+        assert not reserved(orchestrator)
 
 
 async def test_a_single_shot_runner_is_no_place_for_live() -> None:

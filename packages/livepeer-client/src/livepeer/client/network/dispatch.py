@@ -16,6 +16,7 @@ from livepeer.client.exceptions import (
     ConnectionFailedError,
     LivepeerError,
     NoCapacityError,
+    NoOrchestratorError,
     PaymentRequiredError,
     is_passing,
     reword,
@@ -121,15 +122,20 @@ class Dispatcher:
 
         That is the only orchestrator, by BYOC, where nothing depends on its offer: there is no
         price to compare, and no payment to bring. What is likely to be a live runner's app is asked
-        for, since these come first.
+        for, since these come first; one that was listed within the last minute is sent to at once.
         """
         place = self.only
         if place is None or self._can_pay or self._config.max_price is not None:
             return None
         if round(self._failures.weights().get(place, 0.0)):
             return None
-        if model_of(capability) or self._runners.likely(place, capability):
+        if model_of(capability):
             return None
+        if self._runners.likely(place, capability):
+            offer = self._runners.remembered(place, capability)
+            if offer is None or not offer.free or not self._fits(offer, session=True):
+                return None
+            return Choice((Candidate(place, self._runners, offer),), presumed=True)
         return Choice((Candidate(place, self._roads[Byoc.name]),), presumed=True)
 
     async def start(
@@ -342,7 +348,7 @@ def _not_there(error: LivepeerError) -> bool:
     """Does whoever was not asked before not have it by that road, as it seems?"""
     if error.may_have_run or error.status is None:
         return False
-    no = isinstance(error, NoCapacityError | PaymentRequiredError)
+    no = isinstance(error, NoCapacityError | NoOrchestratorError | PaymentRequiredError)
     return no or error.status in (404, 405, 501)
 
 

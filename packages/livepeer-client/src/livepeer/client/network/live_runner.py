@@ -74,6 +74,22 @@ class LiveRunners:
     ) -> Offer | None:
         begun = time.monotonic()
         listed = await self._lists.get(http, orchestrator, deadline, capability)
+        return self._offer(orchestrator, capability, listed, time.monotonic() - begun)
+
+    def remembered(self, orchestrator: str, capability: str) -> Offer | None:
+        """Its offer by what it has listed within the last minute."""
+        if Identity.of(capability).app != capability:
+            return None  # of one version or image it has to be asked
+        listed = self._lists.remembered(orchestrator, capability)
+        return self._offer(orchestrator, capability, listed, 0.0) if listed else None
+
+    def _offer(
+        self,
+        orchestrator: str,
+        capability: str,
+        listed: tuple[RunnerEntry, ...],
+        latency: float,
+    ) -> Offer | None:
         wanted = Identity.of(capability)
         runners = [each for each in listed if wanted.fits(each)]
         if not runners:
@@ -94,7 +110,7 @@ class LiveRunners:
             capability,
             sum(max(0, each.free) for each in asked),
             best.price,
-            time.monotonic() - begun,
+            latency,
             {"runners": [each.told for each in asked]},
             mode=best.mode,
             unit=best.unit or SECONDS,
@@ -174,8 +190,10 @@ class LiveRunners:
         self, http: Http, app: str, to: Candidate, deadline: Deadline, *modes: str
     ) -> list[RunnerEntry]:
         """Its runners of the first of these modes that it has any of, best first."""
-        listed = await self._lists.get(http, to.place, deadline, app)
         wanted = Identity.of(app)
+        listed = self._lists.remembered(to.place, app)
+        if not listed:
+            listed = await self._lists.get(http, to.place, deadline, app)
         runners = [each for each in listed if wanted.fits(each) and self._costs(each, to.offer)]
         for mode in modes:
             fit = self._ranked(to.place, [each for each in runners if each.mode == mode])

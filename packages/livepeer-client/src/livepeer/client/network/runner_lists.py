@@ -27,6 +27,9 @@ DISCOVERY_LIMIT: Final = 2.0
 """Seconds that a discovery may take, as go-livepeer's own signer waits for one."""
 LISTED_SECONDS: Final = 5.0
 """Free places change from call to call, so a list is good for calls in a row and no longer."""
+REMEMBERED_SECONDS: Final = 60.0
+"""For so long whoever was listed is asked for a session at once, a round trip sooner: the answer
+says itself whether there is room."""
 EMPTY_SECONDS: Final = 1.0
 """One may register at any moment where there is none yet."""
 FIRST_PAUSE: Final = 1.0
@@ -75,6 +78,13 @@ class RunnerLists:
             return known.runners
         work = partial(self._ask, http, orchestrator)
         return await http.in_flight.join((self, orchestrator), work, deadline) or ()
+
+    def remembered(self, orchestrator: str, app: str) -> tuple[RunnerEntry, ...]:
+        """Those that it has listed within the last minute, if `app` was one of them."""
+        known = self._kept.get(orchestrator)
+        if known is None or known.failures or app not in known.apps:
+            return ()
+        return known.runners if time.monotonic() < known.at + REMEMBERED_SECONDS else ()
 
     def likely(self, orchestrator: str, app: str) -> bool:
         """Whether it may have a runner of that app: by its name, or because it has listed one."""
