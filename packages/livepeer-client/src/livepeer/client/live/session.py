@@ -9,6 +9,7 @@ import uuid
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from fractions import Fraction
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -112,7 +113,9 @@ class LiveSession:
         if self._started is not None:
             raise RuntimeError("a session is entered once: call live() again")
         deadline = Deadline(self._timeout or START_LIMIT)
-        ahead = Ahead(self._calls.tls, self._wanted.connections, self._load)
+        # Nothing of it holds this session, which is ended where it is dropped.
+        load = partial(_load, frames=self._wanted.publish or self._wanted.subscribe)
+        ahead = Ahead(self._calls.tls, self._wanted.connections, load)
         try:
             live = await self._calls.start(self._wanted, uuid.uuid4().hex, deadline, ahead)
         except BaseException:
@@ -296,13 +299,6 @@ class LiveSession:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _load(self) -> None:
-        """Import what the started session needs, and open codecs, if there will be frames."""
-        from livepeer.client.live import started  # noqa: F401
-
-        if (self._wanted.publish or self._wanted.subscribe) and has_media():
-            codecs()
-
     def _running(self) -> Started:
         if self._started is None:
             raise RuntimeError("the session has not been started: use `async with`")
@@ -324,3 +320,11 @@ class LiveSession:
         if name == "data_url" and started.live.ended_by is not None:
             raise ConfigurationError("live-video-to-video has no data channel: see events()")
         raise ConfigurationError(f"this session was started with {option}=False")
+
+
+def _load(*, frames: bool) -> None:
+    """Import what a started session needs; open the codecs, if there will be frames."""
+    from livepeer.client.live import started  # noqa: F401
+
+    if frames and has_media():
+        codecs()
