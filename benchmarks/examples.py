@@ -1,7 +1,7 @@
 """Every example, measured as `livepeer bench` does: cold start, calls or streams, memory.
 
 Those whose packages are missing are told. In the environment of `scripts/test-examples` all run:
-`.venv-examples/bin/python benchmarks/examples.py`.
+`.venv-examples/bin/python benchmarks/examples.py`. `--images localhost/` measures their images.
 """
 
 from __future__ import annotations
@@ -69,8 +69,17 @@ def row(name: str, report: Report) -> list[str]:
 
 def chosen(names: list[str]) -> Iterator[Path]:
     for folder in sorted(EXAMPLES.iterdir()):
-        if (folder / "pipeline.py").exists() and (not names or folder.name in names):
+        if (folder / "pipeline.py").exists() and (
+            folder.name in names or not (names or folder.name.startswith("_"))
+        ):
             yield folder
+
+
+def target(folder: Path, images: str | None) -> TargetReference:
+    """Its class; or its image, by the name that `livepeer build` gives it."""
+    if images is None:
+        return TargetReference("class", str(folder))
+    return TargetReference("image", f"{images}{folder.name.replace('_', '-')}-livepeer-runner")
 
 
 async def main(arguments: Mapping[str, Any]) -> None:
@@ -83,7 +92,7 @@ async def main(arguments: Mapping[str, Any]) -> None:
         plan = Plan(duration=duration, streams=is_live, live=live)
         try:
             given = inputs(folder.name)
-            report = await measure(TargetReference("class", str(folder)), plan, inputs=given)
+            report = await measure(target(folder, arguments["images"]), plan, inputs=given)
         except (BenchError, TargetError) as error:
             missing.append(f"{folder.name}: {str(error).strip().splitlines()[-1]}")
             continue
@@ -107,5 +116,10 @@ if __name__ == "__main__":
     parser.add_argument("name", nargs="*", help="folders of examples; all by default")
     parser.add_argument("--duration", type=float, default=20.0, help="seconds of each load")
     parser.add_argument("--streams", type=int, default=8, help="at most, of a live example")
+    parser.add_argument(
+        "--images",
+        metavar="PREFIX",
+        help="their images: localhost/, docker.io/me/",
+    )
     parser.add_argument("--out", type=Path, help="a folder for each example's report and page")
     asyncio.run(main(vars(parser.parse_args())))
