@@ -75,7 +75,7 @@ def mcp(
     try:
         server = make_server(root, children)
     except OutsideRoot as error:
-        fail(str(error), code=2)
+        fail(error, code=2)
     if http:
         _serve_http(server, port)
         return
@@ -129,6 +129,6 @@ def install(
     try:
         changed = install_stanza(there, stanza, path)
     except CannotInstall as error:
-        fail(str(error))
+        fail(error)
     note(f"{path}: {'livepeer is there now' if changed else 'it was there already'}")
     note(f"Start {there.name} anew; uvx, which comes with uv, starts the tools.")
