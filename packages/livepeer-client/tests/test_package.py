@@ -116,7 +116,7 @@ def test_the_commands_are_described_without_being_imported() -> None:
         "import sys; from livepeer.client.cli import commands;"
         "print([c.name for c in commands], 'typer' in sys.modules, 'aiohttp' in sys.modules)"
     )
-    assert run(program) == "['run', 'stream', 'live', 'discover', 'trust'] False False"
+    assert run(program) == "['run', 'stream', 'live', 'discover', 'mcp', 'trust'] False False"
 
 
 @pytest.mark.parametrize("name", ["run", "stream", "live", "discover", "trust"])

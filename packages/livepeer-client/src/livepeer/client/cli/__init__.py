@@ -22,6 +22,13 @@ commands = (
         "Call",
     ),
     Command(
+        "mcp",
+        "Capabilities of the network as tools for agents.",
+        f"{__name__}.mcp:app",
+        "Call",
+        options=("--capability", "--orch"),
+    ),
+    Command(
         "trust",
         "Accept the certificate that a host shows now (for --tls pin).",
         f"{__name__}.trust:app",

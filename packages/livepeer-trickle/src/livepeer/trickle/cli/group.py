@@ -15,6 +15,7 @@ from livepeer.trickle.cli.host import (
     EPILOG,
     Command,
     discover,
+    halves,
     panels,
     print_versions,
     versions,
@@ -44,6 +45,8 @@ class CommandGroup(TyperGroup):
         command = self.found.get(name)
         if command is None:
             return self._explain_absence(ctx, name)
+        if (half := halves().get(name)) is not None and half.meant(args):
+            command = half
         try:
             return name, as_click(command), args[1:]
         except ModuleNotFoundError as error:

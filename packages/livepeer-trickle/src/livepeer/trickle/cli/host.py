@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,20 @@ class Command:
     """One command of the `livepeer` program, described without importing it.
 
     `target` is `"module:attribute"`, a typer function or a `typer.Typer`; `group` is the panel of
-    `livepeer --help` that lists it.
+    `livepeer --help` that lists it. Two distributions may bring halves of one command: the half
+    with `options` is meant where one of these is given, or where it is the only one installed.
     """
 
     name: str
     help: str
     target: str
     group: str
+    options: tuple[str, ...] = ()
+
+    def meant(self, arguments: Sequence[str]) -> bool:
+        """Whether one of its `options` is among the arguments."""
+        given = {argument.partition("=")[0] for argument in arguments}
+        return not given.isdisjoint(self.options)
 
     def load(self) -> Any:
         """Import the target: a function or a `typer.Typer`."""
@@ -56,8 +64,20 @@ def discover() -> tuple[dict[str, Command], dict[str, str]]:
             broken[entry_point.dist.name if entry_point.dist else entry_point.name] = str(error)
             continue
         for command in commands:
-            found.setdefault(command.name, command)
+            former = found.get(command.name)
+            if former is None or (former.options and not command.options):
+                found[command.name] = command
     return found, broken
+
+
+@functools.cache
+def halves() -> dict[str, Command]:
+    """The commands that are meant by their options, by name."""
+    found: dict[str, Command] = {}
+    for entry_point in metadata.entry_points(group=ENTRY_POINTS):
+        with suppress(ImportError, AttributeError):  # which `discover` tells
+            found |= {command.name: command for command in entry_point.load() if command.options}
+    return found
 
 
 def versions() -> dict[str, str | None]:
