@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, Final
 
 from livepeer.client.exceptions import (
@@ -278,9 +280,24 @@ class Bill:
         return self._challenge.path
 
     async def _make(self, deadline: Deadline) -> SignedPayment | None:
-        """A payment for what is due, counted; None where nothing is."""
+        """A payment for what is due, counted; None where nothing is.
+
+        What the signer has been asked for is counted also where nobody waits for it any more.
+        """
+        making = asyncio.ensure_future(self._made(deadline))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            if not making.done():
+                self.abandoned = True
+                self._http.farewells.say(partial(_finished, making))
+            raise
+
+    async def _made(self, deadline: Deadline) -> SignedPayment | None:
         refreshed = restarted = False
         while True:
+            if self.abandoned:
+                raise Abandoned
             challenge = self._challenge
             assert challenge is not None
             fee = challenge.price * self._units()
@@ -397,6 +414,11 @@ class Bill:
         logger.info("payments for %s end: %s", self._app, why)
         for listener in self._listeners:
             listener(why)
+
+
+async def _finished(making: asyncio.Future[SignedPayment | None]) -> None:
+    with contextlib.suppress(LivepeerError, Abandoned):
+        await making
 
 
 def no_money(text: str, where: dict[str, Any]) -> InsufficientBalanceError:

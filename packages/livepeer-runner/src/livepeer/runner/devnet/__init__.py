@@ -1,5 +1,6 @@
 """A local network: what an offchain go-livepeer orchestrator does for free BYOC capabilities
-(`LocalOrchestrator`), and what a gateway does in front of it (`LocalGateway`), in one process.
+(`LocalOrchestrator`), and what a gateway does in front of it (`LocalGateway`), in one process. With
+a `LocalChain` live runners cost test money, and a `LocalSigner` pays for a caller.
 
 For development and tests: in memory, on loopback unless told otherwise, and with the reference's
 traps on purpose. What works here works there.
@@ -13,10 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from livepeer.runner.devnet.gateway import LocalGateway
     from livepeer.runner.devnet.orchestrator import LocalOrchestrator
+    from livepeer.runner.devnet.payments.chain import LocalChain
+    from livepeer.runner.devnet.payments.signer import LocalSigner
 
-__all__ = ["LocalGateway", "LocalOrchestrator"]
+__all__ = ["LocalChain", "LocalGateway", "LocalOrchestrator", "LocalSigner"]
 
-_HOMES = {"LocalGateway": "gateway", "LocalOrchestrator": "orchestrator"}
+_HOMES = {
+    "LocalChain": "payments.chain",
+    "LocalGateway": "gateway",
+    "LocalOrchestrator": "orchestrator",
+    "LocalSigner": "payments.signer",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,9 @@ from livepeer.runner.devnet.live_runners.registry import (
 )
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.runner.devnet.live_runners.static import StaticRunners
+from livepeer.runner.devnet.payments.chain import LocalChain
+from livepeer.runner.devnet.payments.tickets import TICKET_EV
+from livepeer.runner.devnet.payments.till import Till
 from livepeer.runner.devnet.upstream import UpstreamClient
 from livepeer.runner.devnet.urls import clean_path
 from livepeer.trickle.server import TrickleServer
@@ -36,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 
 class LocalOrchestrator:
-    """An orchestrator of a local network: BYOC capabilities and live runners, free, no chain,
-    nothing kept.
+    """An orchestrator of a local network: BYOC capabilities and live runners, free unless it has a
+    chain of test money, nothing kept.
 
     Speaks what an offchain go-livepeer orchestrator speaks, with its traps: capacity of BYOC is
     counted but not enforced, places leak, a 401 or a dead connection drops a capability; a session
@@ -57,6 +61,9 @@ class LocalOrchestrator:
         heartbeat_ttl: Seconds without one after which a live runner is gone.
         check_prices: Refuse the `price_info` of live runners that an orchestrator on a chain
             refuses, such as a price of 0. Nothing has to be paid all the same.
+        chain: Live runners cost money, as on a chain, and a `LocalSigner` of the same chain pays:
+            test money, worth nothing anywhere. BYOC capabilities stay free. The default: no chain.
+        ticket_ev: Wei that a ticket is to be worth (`-ticketEV`).
 
     Example:
         ```python
@@ -79,6 +86,8 @@ class LocalOrchestrator:
         heartbeat_interval: float = HEARTBEAT_SECONDS,
         heartbeat_ttl: float = TTL_SECONDS,
         check_prices: bool = False,
+        chain: LocalChain | None = None,
+        ticket_ev: int = TICKET_EV,
     ) -> None:
         self.capabilities = Capabilities()
         self.secret = secrets.token_urlsafe(24) if secret is None else secret
@@ -92,7 +101,8 @@ class LocalOrchestrator:
         self._live_runners = live_runners
         self._runner_address = runner_address
         self._interval, self._ttl = heartbeat_interval, heartbeat_ttl
-        self._check_prices = check_prices
+        self._check_prices = check_prices or chain is not None
+        self._chain, self._ticket_ev = chain, ticket_ev
         self._running: _Running | None = None
 
     def __repr__(self) -> str:
@@ -113,6 +123,11 @@ class LocalOrchestrator:
     def runners(self) -> RunnerRegistry:
         """The live runners of this moment. Raises `RuntimeError` where there is no registry."""
         return self._live.registry
+
+    @property
+    def income(self) -> Fraction:
+        """Wei of all tickets that it has taken; 0 without a chain."""
+        return self._live.till.income if self._live.till is not None else Fraction(0)
 
     async def register_live_runners(self, config: bytes) -> list[dict[str, Any]]:
         """Takes the content of a `runners.json`, as go-livepeer does at `-liveRunnerConfig`.
@@ -153,7 +168,7 @@ class LocalOrchestrator:
                 live = await stack.enter_async_context(self._live_runner_door(upstream, address))
             app = listener.application()
             self._trickle.mount(app, url=address)
-            listener.handle(app, _Dispatch(byoc, live))
+            listener.handle(app, _Dispatch(byoc, live, paid=self._chain is not None))
             context = server_context(self._host) if self._tls else None
             await stack.enter_async_context(listener.serve(app, listening, context))
             self._running = _Running(address, live, stack.pop_all())
@@ -186,7 +201,8 @@ class LocalOrchestrator:
             ttl=self._ttl,
         )
         static = StaticRunners(registry, upstream)
-        return live_runner_door(registry, channels, static, self._interval)
+        till = Till(self._chain, address, self._ticket_ev) if self._chain is not None else None
+        return live_runner_door(registry, channels, static, self._interval, till)
 
     async def __aexit__(
         self,
@@ -210,7 +226,8 @@ class _Running:
 class _Dispatch:
     """Leads a request to its door."""
 
-    def __init__(self, byoc: ByocDoor, live: LiveRunnerDoor | None) -> None:
+    def __init__(self, byoc: ByocDoor, live: LiveRunnerDoor | None, *, paid: bool) -> None:
+        self._paid = paid
         self._byoc = byoc
         self._live = live
 
@@ -228,7 +245,7 @@ class _Dispatch:
                 return response
         path = request.raw_path.partition("?")[0]
         cleaned = clean_path(path)
-        if LiveRunnerDoor.takes(cleaned):
+        if LiveRunnerDoor.takes(cleaned, paid=self._paid):
             if self._live is None:
                 return error(404, "live runners are not supported")
             return await self._live.answer(request)

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet.go_http import json_reply, reply
 from livepeer.runner.devnet.live_runners.announcement import PERSISTENT, SINGLE_SHOT
+from livepeer.runner.devnet.live_runners.paid import PaidSessions
 from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
 from livepeer.runner.devnet.live_runners.records import (
     RegisteredRunner,
@@ -35,23 +36,44 @@ _NO_CONTENT = 204
 class CallerRoutes:
     """The routes for callers. They raise `RunnerRefusal`."""
 
-    def __init__(self, registry: RunnerRegistry, proxy: RunnerProxy) -> None:
+    def __init__(
+        self, registry: RunnerRegistry, proxy: RunnerProxy, paid: PaidSessions | None
+    ) -> None:
+        """`paid`: sessions cost money; None where they are free."""
         self._registry = registry
         self._proxy = proxy
+        self._paid = paid
 
     def discover(self) -> web.StreamResponse:
         """Who can be called now, and what each has free."""
         address = self._registry.address
-        runners = [each.listed(address) for each in self._registry if each.is_listed]
+        runners = [
+            each.listed(address) | self._price(each) for each in self._registry if each.is_listed
+        ]
         entry: dict[str, Any] = {"address": address}
         return json_reply([{**entry, "runners": runners} if runners else entry])
 
-    def reserve(self, route: str) -> web.StreamResponse:
+    def _price(self, runner: RegisteredRunner) -> dict[str, Any]:
+        """What the discovery says of it; nothing offchain, nor of one that is below a wei."""
+        if self._paid is None:
+            return {}
+        try:
+            price = self._paid.price(runner)
+        except RunnerRefusal:
+            return {}
+        return {"price_info": {"price": price.wei, "currency": "wei", "unit": price.unit}}
+
+    async def reserve(self, request: web.Request, route: str) -> web.StreamResponse:
         """A place at a persistent runner, and the URLs of its session."""
         runner = self._registry.find(route, Ask.RESERVE)
         if runner.says.mode != PERSISTENT:
             raise RunnerRefusal(400, "only persistent runners have sessions")
-        session = self._registry.reserve(route)
+        if self._paid is None:
+            session = self._registry.reserve(route)
+        elif not self._paid.till.is_paid(request.headers):
+            return self._paid.ask(request, runner)
+        else:
+            session = await self._paid.reserve(request, runner)
         app_url = self._url("apps", route, "session", session.id, "app")
         if runner.says.proxy:
             proxy_id = self._registry.open_proxy(runner, session, "")
@@ -65,9 +87,12 @@ class CallerRoutes:
         self._registry.release(route, session_id)
         return reply(_NO_CONTENT)
 
-    def pay(self, request: web.Request, route: str, session_id: str) -> web.StreamResponse:
-        """Offchain nothing can be paid: what go-livepeer says of each try."""
-        runner, _ = self._registry.session(route, session_id)
+    async def pay(self, request: web.Request, route: str, session_id: str) -> web.StreamResponse:
+        """A payment for a session. Offchain nothing can be paid: what go-livepeer says of each
+        try."""
+        runner, session = self._registry.session(route, session_id)
+        if self._paid is not None:
+            return await self._paid.pay(request, session)
         if runner.says.price_info.unit.strip().lower() == "fixed":
             raise RunnerRefusal(
                 409, "fixed-price live runner sessions do not accept follow-up payments"
@@ -88,7 +113,12 @@ class CallerRoutes:
         runner = self._registry.find(route, Ask.RESERVE)
         if runner.says.mode != SINGLE_SHOT:
             raise RunnerRefusal(400, "runner is not single-shot")
-        session = self._registry.reserve(route)
+        if self._paid is None:
+            session = self._registry.reserve(route)
+        elif not self._paid.till.is_paid(request.headers):
+            return self._paid.ask(request, runner)
+        else:
+            session = await self._paid.reserve(request, runner, lambda: _cut(request))
         try:
             return await self._call(request, runner, session, runner.says.url, name)
         finally:
@@ -143,6 +173,12 @@ class CallerRoutes:
 
     def _url(self, *names: str) -> str:
         return self._registry.address + escape_path("/" + "/".join(names))
+
+
+def _cut(request: web.Request) -> None:
+    """What is not paid any longer ends without its last chunk."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def public_request(request: web.Request, address: str) -> tuple[str, str] | None:

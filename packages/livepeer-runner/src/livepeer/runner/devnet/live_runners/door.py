@@ -14,11 +14,13 @@ from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.go_http import error, only, redirect, reply
 from livepeer.runner.devnet.live_runners.caller_routes import CallerRoutes, public_request
 from livepeer.runner.devnet.live_runners.channels import RunnerChannels
+from livepeer.runner.devnet.live_runners.paid import PaidSessions
 from livepeer.runner.devnet.live_runners.proxy import RunnerProxy
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
 from livepeer.runner.devnet.live_runners.runner_routes import RunnerRoutes
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.runner.devnet.live_runners.static import StaticRunners
+from livepeer.runner.devnet.payments.till import Till
 from livepeer.runner.devnet.urls import (
     clean_path,
     escape_path,
@@ -27,6 +29,7 @@ from livepeer.runner.devnet.urls import (
     unescaped,
 )
 
+_PAID = ("/payment", "/refresh-payment")
 _ROOTS = ("runners", "runner", "apps", "discovery")
 
 
@@ -39,17 +42,20 @@ class LiveRunnerDoor:
         runners: RunnerRoutes,
         callers: CallerRoutes,
         static: StaticRunners,
+        paid: PaidSessions | None,
     ) -> None:
         self.registry = registry
         self.static = static
         self._runners = runners
         self._callers = callers
+        self._paid = paid
+        self.till = paid.till if paid is not None else None
 
     @staticmethod
-    def takes(path: str) -> bool:
+    def takes(path: str, *, paid: bool) -> bool:
         """Whether a clean path is one of this door's, if there is one."""
         names = path.split("/", 2)
-        return len(names) > 1 and names[1] in _ROOTS
+        return len(names) > 1 and (names[1] in _ROOTS or (paid and path in _PAID))
 
     async def public(self, request: web.Request) -> web.StreamResponse | None:
         """A request to a public proxy, which goes before everything else; None for another."""
@@ -97,6 +103,10 @@ class LiveRunnerDoor:
         match [unquote(name) for name in raw]:
             case ["discovery"]:
                 return only(request, "GET", "HEAD") or self._callers.discover()
+            case ["payment"] if self._paid is not None:
+                return only(request, "POST") or await self._paid.pay_anything(request)
+            case ["refresh-payment"] if self._paid is not None:
+                return only(request, "POST") or await self._paid.refresh(request)
             case ["runners", "heartbeat"]:
                 return only(request, "POST") or await self._runners.heartbeat(request)
             case ["runners", route, "unregister"]:
@@ -104,11 +114,11 @@ class LiveRunnerDoor:
             case ["runner", route, "session", session_id, what]:
                 return await self._of_session(request, route, session_id, what)
             case ["apps", route, "session"]:
-                return only(request, "POST") or self._callers.reserve(route)
+                return only(request, "POST") or await self._callers.reserve(request, route)
             case ["apps", route, "session", session_id, "stop"]:
                 return only(request, "POST") or self._callers.stop(route, session_id)
             case ["apps", route, "session", session_id, "payment"]:
-                return only(request, "POST") or self._callers.pay(request, route, session_id)
+                return only(request, "POST") or await self._callers.pay(request, route, session_id)
             case ["apps", route, "session", session_id, "app", *_]:
                 name = unescaped("/".join(raw[5:]))
                 return await self._callers.call(request, route, session_id, name)
@@ -149,15 +159,23 @@ def _bad_request() -> web.Response:
 
 @contextlib.asynccontextmanager
 async def live_runner_door(
-    registry: RunnerRegistry, channels: RunnerChannels, static: StaticRunners, interval: float
+    registry: RunnerRegistry,
+    channels: RunnerChannels,
+    static: StaticRunners,
+    interval: float,
+    till: Till | None,
 ) -> AsyncIterator[LiveRunnerDoor]:
     """The door with its watches, as long as the block lasts."""
     async with RunnerProxy() as proxy, _running(_sweep(registry, interval), static.watch()):
-        callers = CallerRoutes(registry, proxy)
+        paid = PaidSessions(registry, till) if till is not None else None
+        callers = CallerRoutes(registry, proxy, paid)
+        runners = RunnerRoutes(registry, interval)
         try:
-            yield LiveRunnerDoor(registry, RunnerRoutes(registry, interval), callers, static)
+            yield LiveRunnerDoor(registry, runners, callers, static, paid)
         finally:
             channels.aclose()
+            if paid is not None:
+                await paid.aclose()
 
 
 async def _sweep(registry: RunnerRegistry, interval: float) -> None:

@@ -67,7 +67,7 @@ class RunnerRegistry:
         address: The orchestrator's own URL, for callers.
         runner_address: Its URL for runners.
         channels: Where channels are made.
-        check_prices: Refuse prices that an orchestrator on a chain refuses. None is ever shown.
+        check_prices: Refuse prices that an orchestrator on a chain refuses.
         ttl: Seconds after which a runner without a heartbeat is silent.
         clock: Seconds that never go back.
     """
@@ -202,14 +202,16 @@ class RunnerRegistry:
 
     # --- sessions --------------------------------------------------------------------------------
 
-    def reserve(self, route: str) -> ReservedSession:
-        """Takes a place; raises `RunnerRefusal`."""
+    def reserve(self, route: str, session_id: str = "") -> ReservedSession:
+        """Takes a place, for a session that has its id already where it was paid for; raises
+        `RunnerRefusal`."""
         runner = self.find(route, Ask.RESERVE)
+        if session_id in runner.sessions:
+            raise RunnerRefusal(409, "session already exists")
         held = sum(len(each.sessions) for each in self._runners.values())
         if len(runner.sessions) >= runner.says.capacity or held >= MOST_SESSIONS:
             raise RunnerRefusal(503, "no capacity available for runner")
-        session_id = f"session_{random_name(5)}"
-        while session_id in runner.sessions:
+        while not session_id or session_id in runner.sessions:
             session_id = f"session_{random_name(5)}"
         session = ReservedSession(session_id, runner.session_token(session_id))
         runner.sessions[session_id] = session

@@ -1,0 +1,231 @@
+"""Paid calls of live runners end to end: our client, the local network with test money."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from livepeer.client import (
+    Gateway,
+    InsufficientBalanceError,
+    NoOrchestratorError,
+    PaymentRequiredError,
+    SessionEndedError,
+)
+
+from .live_runners import reserved, until
+from .paying import PRICE, TICKET, WEI, FastClock, Paying, paying
+
+FACTOR = 10.0
+"""A second of a payment's clock is a tenth of one."""
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's payments keep the same time as the network's."""
+    monkeypatch.setattr("livepeer.client.payments.pace.PACE", FastClock(FACTOR).pace)
+
+
+async def test_a_single_request_is_paid_and_what_it_cost_is_told() -> None:
+    async with paying() as net:
+        await net.serve(mode="single-shot")
+        async with net.gateway() as gw:
+            assert await gw.run_async("test/app", input={"x": 1}, route="json")
+            # 10 seconds, in whole tickets.
+            assert round(float(await net.told_is_signed(gw))) == 3 * TICKET
+            assert net.orchestrator.income == gw.spent()
+            async with gw.session("test/app") as session:
+                answer = await session.request("POST", "/json", json={"x": 2})
+                assert answer.json()["body"] == {"x": 2}
+                assert answer.spent == session.spent == gw.spent() / 2
+                uploaded = await session.request("POST", "/upload", files={"a": b"bytes"})
+                assert uploaded.ok and uploaded.spent == answer.spent
+        assert net.orchestrator.income == await net.told_is_signed(gw)
+        assert len(net.app.asked) == 3  # nothing ran twice
+
+
+async def test_a_session_is_paid_until_it_is_left_and_not_longer(fast: None) -> None:
+    async with paying(FACTOR) as net:
+        await net.serve(mode="persistent")
+        async with net.gateway() as gw:
+            async with gw.session("test/app") as session:
+                # Longer than what its first payment covers.
+                await until(lambda: len(net.signer.payments) >= 6)
+                assert (await session.request("POST", "/json", json=1)).ok
+                assert session.ended is None
+                assert reserved(net.orchestrator) == 1
+            assert await net.told_is_signed(gw) == session.spent
+            assert reserved(net.orchestrator) == 0
+            made = len(net.signer.payments)
+            await asyncio.sleep(1)
+            assert len(net.signer.payments) == made
+        assert {each.state for each in net.signer.payments} == {net.signer.payments[0].state}
+        assert [each.sequence for each in net.signer.payments] == list(range(made))
+
+
+async def test_an_answer_that_outlives_its_first_units_is_paid_beside_it(fast: None) -> None:
+    async with paying(FACTOR) as net:
+        await net.serve(mode="single-shot")
+        net.app.hold = asyncio.Event()
+        async with net.gateway() as gw, gw.session("test/app") as session:
+            asked = asyncio.create_task(session.request("POST", "/hold"))
+            await until(lambda: len(net.signer.payments) >= 6)
+            assert reserved(net.orchestrator) == 1
+            net.app.hold.set()
+            answer = await asked
+            assert await net.told_is_signed(gw) == session.spent >= answer.spent
+            made = len(net.signer.payments)
+            await asyncio.sleep(1)
+            assert len(net.signer.payments) == made
+
+
+async def test_tickets_that_grow_old_are_renewed_without_a_gap(fast: None) -> None:
+    async with paying(FACTOR) as net:
+        await net.serve(mode="persistent")
+        async with net.gateway() as gw, gw.session("test/app") as session:
+            for round_ in range(3):
+                net.chain.mine(39)  # the next block is the tickets' last
+                before = len(net.signer.payments)
+                await until(lambda before=before: len(net.signer.payments) >= before + 2)
+                assert session.ended is None, round_
+            assert reserved(net.orchestrator) == 1
+        # Signed and taken, but for one that may have been under way at the end.
+        assert await net.told_is_signed(gw) - net.orchestrator.income < 3 * TICKET
+
+
+async def test_without_means_to_pay_nothing_is_sent_and_the_price_is_told() -> None:
+    async with paying() as net:
+        await net.serve()
+        async with Gateway(orch_url=net.orchestrator.url, tls="insecure", max_retries=0) as gw:
+            with pytest.raises(PaymentRequiredError, match=r"2.4e\+09 wei per second.*signer_url"):
+                await gw.run_async("test/app", route="json")
+            (info,) = await gw.capabilities_async(["test/app"])
+        assert (info.offers[0].price, info.offers[0].unit) == (WEI, "seconds")
+        assert not net.app.asked
+
+
+@pytest.mark.parametrize("unit", ["720p", "fixed"])
+async def test_other_units_are_paid_by_their_own_kind(unit: str) -> None:
+    async with paying() as net:
+        price = {"price": 0.01 if unit == "720p" else 0.00004, "currency": "usd", "unit": unit}
+        await net.serve(price_info=price)
+        async with net.gateway() as gw:
+            (info,) = await gw.capabilities_async(["test/app"])
+            names = {"720p": "720p-pixel-seconds", "fixed": "fixed"}
+            assert info.offers[0].unit == names[unit]
+            assert await gw.run_async("test/app", route="json")
+            assert net.orchestrator.income == await net.told_is_signed(gw) > 0
+
+
+async def test_what_is_above_max_price_is_not_called() -> None:
+    async with paying() as net:
+        await net.serve()
+        async with net.gateway(max_price=WEI - 1, max_retries=0) as gw:
+            with pytest.raises(NoOrchestratorError, match="more than max_price"):
+                await gw.run_async("test/app", route="json")
+        async with net.gateway(max_price=WEI) as gw:
+            assert await gw.run_async("test/app", route="json")
+
+
+async def test_max_spend_is_asked_before_a_payment_of_a_call_and_of_the_gateway() -> None:
+    async with paying() as net:
+        await net.serve()
+        cost = 3 * TICKET + 1
+        async with net.gateway(max_spend=2 * cost) as gw:
+            with pytest.raises(PaymentRequiredError, match="this call, whose max_spend"):
+                await gw.run_async("test/app", route="json", max_spend=cost - 2)
+            assert gw.spent() == 0 and not net.signer.payments
+            for _ in range(2):
+                await gw.run_async("test/app", route="json", max_spend=cost)
+            with pytest.raises(PaymentRequiredError, match="this gateway, whose max_spend"):
+                await gw.run_async("test/app", route="json")
+            assert len(net.signer.payments) == 2
+            await net.told_is_signed(gw)
+
+
+async def test_a_session_that_would_cost_too_much_ends_and_says_so(fast: None) -> None:
+    async with paying(FACTOR) as net:
+        await net.serve(mode="persistent")
+        async with net.gateway() as gw:
+            async with gw.session("test/app", max_spend=5 * TICKET + 1) as session:
+                await until(lambda: session.ended is not None)
+                assert "max_spend" in str(session.ended)
+                with pytest.raises(SessionEndedError, match="max_spend"):
+                    await session.request("POST", "/json")
+            assert await net.told_is_signed(gw) <= 5 * TICKET + 1
+
+
+async def test_a_payer_without_a_deposit_is_told_so() -> None:
+    async with paying() as net:
+        await net.serve()
+        net.chain._funded.clear()
+        async with net.gateway(max_retries=0) as gw:
+            with pytest.raises(InsufficientBalanceError, match="deposit and reserve"):
+                await gw.run_async("test/app", route="json")
+
+
+async def test_a_full_runner_takes_the_payment_that_was_made_as_soon_as_it_has_room() -> None:
+    async with paying() as net:
+        await net.serve(mode="persistent", capacity=1)
+        async with net.gateway() as gw, gw.session("test/app") as first:
+            made = len(net.signer.payments)
+            # It asks for money first, and says then that it is full.
+            dispatcher = gw._engine.dispatcher
+            for known in dispatcher._runners._lists._kept.values():
+                object.__setattr__(known, "lasts", 1e9)
+                object.__setattr__(
+                    known, "runners", tuple(_with_room(each) for each in known.runners)
+                )
+            second = asyncio.create_task(_entered(gw))
+            await until(lambda: len(net.signer.payments) > made)
+            await first.aclose()
+            spent = await second
+        paid = [each for each in net.signer.payments if each.sequence == 0]
+        assert len(paid) == 2
+        assert spent >= paid[1].wei
+
+
+def _with_room(entry: Any) -> Any:
+    return replace(entry, free=1)
+
+
+async def _entered(gw: Gateway) -> Fraction:
+    async with gw.session("test/app") as session:
+        return session.spent
+
+
+async def test_a_caller_that_is_cancelled_before_it_has_paid_pays_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    async with paying() as net:
+        await net.serve(mode="persistent")
+        async with net.gateway() as gw:
+            signer = gw._engine.wallet.signer
+            pay: Callable[..., Any] = signer.pay
+
+            async def held(*arguments: Any) -> Any:
+                begun.set()
+                await go_on.wait()
+                return await pay(*arguments)
+
+            monkeypatch.setattr(signer, "pay", held)
+            entering = asyncio.create_task(_entered(gw))
+            await asyncio.wait_for(begun.wait(), 20)
+            entering.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await entering
+            go_on.set()
+            await until(lambda: bool(net.signer.payments))
+        assert reserved(net.orchestrator) == 0
+        assert net.orchestrator.income == 0
+
+
+def test_the_price_of_the_tests_is_what_it_says() -> None:
+    assert Fraction(str(PRICE["price"])) / 3600 * 10**18 / 2000 == WEI
+    assert isinstance(Paying, type)
