@@ -640,6 +640,29 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "a parameter misspelt",
+        live(
+            """
+            params: Params
+
+            def process_video(self, frame: VideoFrame) -> VideoFrame:
+                frame.planes[1][:] = self.params.strenght  # <-- params_unknown
+                return frame
+            """,
+            "from pydantic import BaseModel\n\nclass Params(BaseModel):\n    strength: int = 1\n",
+        ),
+        live(
+            """
+            params: Params
+
+            def process_video(self, frame: VideoFrame) -> VideoFrame:
+                frame.planes[1][:] = self.params.strength * len(self.params.model_dump())
+                return frame
+            """,
+            "from pydantic import BaseModel\n\nclass Params(BaseModel):\n    strength: int = 1\n",
+        ),
+    ),
+    Mistake(
         "a coroutine that nobody awaits",
         batch(
             """

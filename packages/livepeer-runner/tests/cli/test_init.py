@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,8 @@ from livepeer.runner.cli.init import class_name
 from livepeer.runner.cli.templates import KINDS, SKILL, render, workflow
 from livepeer.runner.packaging.load import locate
 from livepeer.runner.packaging.manifest import Manifest
+from livepeer.runner.serving.kinds import make_service
+from livepeer.runner.settings import Settings
 from livepeer.trickle.cli.host import discover
 
 if TYPE_CHECKING:
@@ -265,3 +268,29 @@ def test_the_workflow_is_one_and_trusts_only_what_it_pins(
     assert all(re.fullmatch(r" # v[\d.]+", comment) for _, comment in used)
     # Values of others come by the environment, never into a script's text.
     assert not re.search(r"run: .*\$\{\{", text)
+
+
+def test_every_shape_that_agents_are_shown_is_one_that_can_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"Class": "A", "id": "a", "version": "0", "about": "", "input": "", "call": ""}
+    told = render("batch", values)["AGENTS.md"]
+    shapes = re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0]
+    models = "from pydantic import BaseModel\n"
+    models += "".join(
+        f"class {name}(BaseModel):\n    text: str = ''\n" for name in ("Params", "Query")
+    )
+    (tmp_path / "pipeline.py").write_text(models + shapes)
+    assert check_source(locate(str(tmp_path))).found == ()
+    module = ModuleType("shapes")
+    monkeypatch.setitem(sys.modules, "shapes", module)
+    exec(models + shapes, vars(module))
+    kinds = set()
+    for value in vars(module).values():
+        if isinstance(value, type) and value.__module__ == "shapes" and hasattr(value, "capacity"):
+            kind = make_service(value, Settings.from_env({})).work.kind
+            kinds.add((value.__name__, kind))
+    assert kinds == {
+        *((name, "batch") for name in ("Answer", "Stream", "Picture", "Batched")),
+        *((name, "live") for name in ("Live", "Source")),
+    }

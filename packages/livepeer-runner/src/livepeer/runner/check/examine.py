@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livepeer.runner.check.findings import Findings, SourceFinding
-from livepeer.runner.check.rules import calls, files, frames, hooks, module, state
+from livepeer.runner.check.rules import calls, files, frames, hooks, module, params, state
 from livepeer.runner.check.source import LARGEST, PipelineSource, Source
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ RULES: tuple[ClassRule, ...] = (
     hooks.class_hook,
     hooks.unannotated,
     hooks.metadata,
-    hooks.untyped_params,
+    params.untyped_params,
+    params.unknown_params,
     calls.blocking_calls,
     calls.async_without_await,
     calls.downloads,

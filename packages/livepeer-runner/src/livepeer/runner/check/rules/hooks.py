@@ -16,7 +16,7 @@ from livepeer.runner.author.definition import (
 )
 from livepeer.runner.author.pipeline import is_pipeline_id
 from livepeer.runner.check.findings import SourceFinding
-from livepeer.runner.check.source import PipelineSource, within
+from livepeer.runner.check.source import PipelineSource
 
 PROCESS_HOOKS = ("setup", "teardown", "prepare_models")
 ELSEWHERE = {
@@ -248,25 +248,3 @@ def metadata(cls: PipelineSource) -> Iterator[SourceFinding]:
 def _plain(name: str) -> str:
     made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return made or "text-to-image"
-
-
-def untyped_params(cls: PipelineSource) -> Iterator[SourceFinding]:
-    """`self.params.x` of a class that does not say what its parameters are: those are a dict."""
-    if cls.kind != "live" or "params" in cls.attributes or not cls.whole:
-        return
-    for method in cls.methods.values():
-        for node in within(method):
-            if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)):
-                continue
-            if cls.source.dotted(node) == f"self.params.{node.attr}" and not hasattr(
-                dict, node.attr
-            ):
-                yield cls.source.finding(
-                    node,
-                    "params_untyped",
-                    "error",
-                    f"self.params is a dict, which has no `{node.attr}`: the class does not say "
-                    f"what its parameters are",
-                    f"write `params: MyParams`, a pydantic model with `{node.attr}`, in the class",
-                )
-                return
