@@ -19,7 +19,7 @@ from livepeer.runner.bench.html import page
 from livepeer.runner.bench.live.measure import LivePlan
 from livepeer.runner.bench.measure import measure
 from livepeer.runner.bench.plan import BenchError, Plan
-from livepeer.runner.bench.report import Report
+from livepeer.runner.bench.report import BenchReport
 from livepeer.runner.targets.reference import TargetError, TargetReference
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -38,7 +38,7 @@ def inputs(name: str) -> list[dict[str, Any]]:
     return [{field: File(EXAMPLES / "media" / file).data_uri()}]
 
 
-def row(name: str, report: Report) -> list[str]:
+def row(name: str, report: BenchReport) -> list[str]:
     live = report.live
     if live is not None:
         count = live.max.streams if live.max is not None else None

@@ -19,7 +19,7 @@ from livepeer.runner.bench.arrivals import schedule
 from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.figures import figures, needed
 from livepeer.runner.bench.load import MOST_IN_FLIGHT, Run, closed_loop, open_loop
-from livepeer.runner.bench.report import LoadReport, Report, host, load_report
+from livepeer.runner.bench.report import BenchReport, LoadReport, host, load_report
 from livepeer.runner.bench.request import OK, Call
 from livepeer.runner.bench.search import Aim, find_max
 
@@ -193,10 +193,10 @@ def test_an_aim_that_is_none_is_refused(text: str) -> None:
 
 
 def test_two_reports_differ_only_where_their_samples_tell_it() -> None:
-    def report(factor: float, count: int = 2000) -> Report:
+    def report(factor: float, count: int = 2000) -> BenchReport:
         calls = [Call(0.0, 0.0, factor * (0.01 + i / count / 100), OK) for i in range(count)]
         run = Run(calls, 10.0, 0.1, concurrency=4)
-        return Report(
+        return BenchReport(
             target="x", pipeline="x", pipeline_version="1", kind="request", host=host(),
             at="", loads=[load_report(run, None)],
         )  # fmt: skip

@@ -11,23 +11,25 @@ from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.live.camera import Shot, clicked
 from livepeer.runner.bench.live.ramp import StreamAim, counts, ramp
 from livepeer.runner.bench.live.report import LiveReport, StepReport, Window, step_report
-from livepeer.runner.bench.live.stream import Picture, Piece, StreamRecord
-from livepeer.runner.bench.report import Report, host
+from livepeer.runner.bench.live.stream import HeardPiece, SeenPicture, StreamRecord
+from livepeer.runner.bench.report import BenchReport, host
 
 SHOT, WINDOW = Shot(640, 360, 30), Window(1.0, 20.0)
 SENT = 630
 
 
-def record(pictures: Iterable[Picture], *, late: float = 0.0) -> StreamRecord:
+def record(pictures: Iterable[SeenPicture], *, late: float = 0.0) -> StreamRecord:
     """Fed from moment 100 on; the start was asked for half a second before."""
     return StreamRecord(
         asked=99.5, answered=99.6, began=100.0, late=[late] * SENT, pictures=list(pictures)
     )
 
 
-def picture(index: int, latency: float, *, number: int | None = -1, shift: float = 0.0) -> Picture:
+def picture(
+    index: int, latency: float, *, number: int | None = -1, shift: float = 0.0
+) -> SeenPicture:
     given = index if number == -1 else number
-    return Picture(100 + index / 30 + latency, given, index / 30 + shift)
+    return SeenPicture(100 + index / 30 + latency, given, index / 30 + shift)
 
 
 def step(*records: StreamRecord, shot: Shot | None = SHOT, silent: bool = True) -> StepReport:
@@ -97,7 +99,7 @@ def test_a_few_pictures_that_cannot_be_read_are_lost_and_told() -> None:
 def test_numbers_begin_again_after_65536_pictures() -> None:
     long = StreamRecord(asked=0, answered=0, began=0.0, late=[0.0] * 70_000)
     long.pictures = [
-        Picture(index / 30 + 0.05, index % 65_536, index / 30) for index in range(70_000)
+        SeenPicture(index / 30 + 0.05, index % 65_536, index / 30) for index in range(70_000)
     ]
     one = step_report(
         [long], SHOT, Window(2200, 100), silent=True, cpu=0.1, usage=None
@@ -108,7 +110,7 @@ def test_numbers_begin_again_after_65536_pictures() -> None:
 @pytest.mark.parametrize("later", [-0.08, 0.0, 0.12])
 def test_sound_beside_its_pictures(later: float) -> None:
     one = record(picture(index, 0.05, shift=0.2) for index in range(SENT))
-    one.pieces = [Piece(101.0, 1.0)]
+    one.pieces = [HeardPiece(101.0, 1.0)]
     for second in range(20):
         middle = clicked(second) + 0.2 + later
         one.heard += [(middle - 0.0015 + i * 0.001, e) for i, e in enumerate((0.2, 0.5, 0.2))]
@@ -189,10 +191,10 @@ def test_a_percentile_that_pictures_cannot_carry_misses_its_aim() -> None:
 
 
 def test_streams_of_two_reports_are_compared_by_how_many_there_are() -> None:
-    def report(latency: float, every: int = 1) -> Report:
+    def report(latency: float, every: int = 1) -> BenchReport:
         came = [picture(index, latency + index % 7 / 1000) for index in range(0, SENT, every)]
         live = LiveReport(picture="640x360@30", sound=True, steps=[step(record(came))])
-        return Report(
+        return BenchReport(
             target="x", pipeline="x", pipeline_version="1", kind="live", host=host(), at="",
             live=live,
         )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from livepeer.runner import LivePipeline, Pipeline
 from livepeer.runner.bench.html import page
 from livepeer.runner.bench.paste import paste
-from livepeer.runner.bench.report import ColdStart, Host, Report, Usage
+from livepeer.runner.bench.report import BenchReport, ColdStart, Host, Usage
 from livepeer.runner.testing import bench
 from livepeer.trickle.media import VideoFrame
 
@@ -67,11 +67,11 @@ def whole(text: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def calls() -> Iterator[Report]:
+def calls() -> Iterator[BenchReport]:
     yield bench(Shout, rate=40, concurrency=1, duration=0.5)
 
 
-def test_a_class_is_measured_in_one_line(calls: Report) -> None:
+def test_a_class_is_measured_in_one_line(calls: BenchReport) -> None:
     assert calls.failed == 0 and [load.loop for load in calls.loads] == ["closed", "open"]
     assert bench(Shout, input={"text": "hi"}, rate=40, duration=0.3).loads[0].calls > 3
 
@@ -85,7 +85,7 @@ def test_streams_are_measured_in_one_line_and_make_a_page() -> None:
     assert found.tags["figure"] == 2 and "2 streams" in page(report)
 
 
-def test_a_report_is_one_page_that_asks_for_nothing(calls: Report) -> None:
+def test_a_report_is_one_page_that_asks_for_nothing(calls: BenchReport) -> None:
     report = calls.model_copy(update={"pipeline": "<script>alert(1)</script>"})
     text = page(report)
     found = whole(text)
@@ -94,7 +94,7 @@ def test_a_report_is_one_page_that_asks_for_nothing(calls: Report) -> None:
     assert whole(page(calls.model_copy(update={"loads": []}))).tags.get("figure") is None
 
 
-def test_a_line_that_an_operator_can_paste(calls: Report) -> None:
+def test_a_line_that_an_operator_can_paste(calls: BenchReport) -> None:
     load = calls.loads[0].model_copy(
         update={"throughput": 61.2, "limit": "", "usage": Usage(cpu=1.5, memory_mb=380)}
     )

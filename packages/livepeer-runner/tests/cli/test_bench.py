@@ -10,7 +10,7 @@ import jsonschema
 import psutil
 import pytest
 
-from livepeer.runner.bench.report import Report
+from livepeer.runner.bench.report import BenchReport
 
 if TYPE_CHECKING:
     from conftest import Folder
@@ -29,8 +29,8 @@ def test_a_class_is_served_measured_and_ended(folder: Folder) -> None:
     arguments = ("--rate", "30", "--duration", "0.6", "--warmup", "0.2", "--json", "out.json")
     done = folder.livepeer("bench", "-i", "text=hello", *arguments)
     assert done.returncode == 0, done.stderr
-    report = Report.model_validate_json(done.stdout)
-    assert Report.model_validate_json((folder.path / "out.json").read_text()) == report
+    report = BenchReport.model_validate_json(done.stdout)
+    assert BenchReport.model_validate_json((folder.path / "out.json").read_text()) == report
     (load,) = report.loads
     assert load.loop == "open" and load.outcomes == {"ok": load.calls}
     assert report.cold is not None and 0 < report.cold.ready <= report.cold.first_result
@@ -69,7 +69,7 @@ def test_what_cannot_be_measured_is_told(
 
 def test_the_schema_of_reports_is_that_of_the_model() -> None:
     """Mended by `python -m livepeer.runner.bench.report`."""
-    assert json.loads(SCHEMA.read_text()) == Report.model_json_schema()
+    assert json.loads(SCHEMA.read_text()) == BenchReport.model_json_schema()
 
 
 LIVE = """
@@ -89,7 +89,7 @@ def test_a_live_class_is_measured_beside_one_that_does_nothing(folder: Folder) -
         "bench", "--streams", "1..2", "--find-max", "p50<900ms", *size, "--html", "page.html"
     )
     assert done.returncode == 0, done.stderr
-    report = Report.model_validate_json(done.stdout)
+    report = BenchReport.model_validate_json(done.stdout)
     jsonschema.validate(json.loads(done.stdout), json.loads(SCHEMA.read_text()))
     assert report.live is not None and report.live.null is not None and report.live.max is not None
     assert report.live.picture == "320x180@15" and report.live.steps[0].each[0].sent == 30

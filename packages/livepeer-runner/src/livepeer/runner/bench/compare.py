@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from livepeer.runner.bench.figures import Figures
-from livepeer.runner.bench.report import LoadReport, Report
+from livepeer.runner.bench.report import BenchReport, LoadReport
 
 LEAST = 0.03
 """Changes below this share are none, whatever their intervals say."""
@@ -29,7 +29,7 @@ class Difference:
         return self.after / self.before - 1 if self.before else 0.0
 
 
-def compare(before: Report, after: Report) -> list[Difference]:
+def compare(before: BenchReport, after: BenchReport) -> list[Difference]:
     """Loads of the same kind, and as many streams, in both. Latencies differ where the intervals of
     their percentiles do not meet; throughput where it does by more than `LEAST` and a closed loop
     made it; pictures a second of the slowest stream where they do by more than `LEAST`."""
@@ -44,7 +44,7 @@ def compare(before: Report, after: Report) -> list[Difference]:
     return [*found, *_streams(before, after)]
 
 
-def _streams(before: Report, after: Report) -> Iterator[Difference]:
+def _streams(before: BenchReport, after: BenchReport) -> Iterator[Difference]:
     if before.live is None or after.live is None or before.live.picture != after.live.picture:
         return
     known = {step.streams: step for step in before.live.steps}

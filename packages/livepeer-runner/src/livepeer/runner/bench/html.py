@@ -11,7 +11,7 @@ from livepeer.runner.bench.lines import lines
 from livepeer.runner.bench.live.report import LiveReport, StepReport
 from livepeer.runner.bench.paste import machine, paste
 from livepeer.runner.bench.plot import Axis, Line, Plot, linear
-from livepeer.runner.bench.report import LoadReport, Report
+from livepeer.runner.bench.report import BenchReport, LoadReport
 
 ROUNDED = 1.0001
 """A verdict's rate has fewer digits than the load's."""
@@ -20,7 +20,7 @@ MOST_LINES = 8
 SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
 
-def page(report: Report) -> str:
+def page(report: BenchReport) -> str:
     """The whole document."""
     title = paste(report)
     name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
@@ -42,7 +42,7 @@ def page(report: Report) -> str:
     )
 
 
-def _facts(report: Report) -> str:
+def _facts(report: BenchReport) -> str:
     host = report.host
     facts = [
         ("machine", f"{machine(host)}, {host.memory_mb:,} MB, {host.system}"),
@@ -72,7 +72,7 @@ def _facts(report: Report) -> str:
     return f"<dl>{rows}</dl>"
 
 
-def _plots(report: Report) -> Iterable[Plot]:
+def _plots(report: BenchReport) -> Iterable[Plot]:
     live = report.live
     if live is None:
         loads = report.loads
@@ -134,7 +134,7 @@ def _nines(share: float) -> float:
     return -math.log10(1 - share)
 
 
-def _ramp_of_rates(report: Report) -> Iterable[Plot]:
+def _ramp_of_rates(report: BenchReport) -> Iterable[Plot]:
     verdict = report.max
     if verdict is None:
         return
@@ -202,7 +202,7 @@ def _told(points: Sequence[tuple[float, float]]) -> list[str]:
     return [f"{rate:.4g}: {ms:.1f} ms" for rate, ms in points]
 
 
-def _table(report: Report) -> str:
+def _table(report: BenchReport) -> str:
     if report.live is not None:
         steps = [(_streams(step.streams), step) for step in report.live.steps]
         if report.live.null is not None:

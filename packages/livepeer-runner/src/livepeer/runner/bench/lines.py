@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from livepeer.runner.bench.figures import Figures
 from livepeer.runner.bench.live.report import LiveReport, StepReport, StreamReport
-from livepeer.runner.bench.report import ColdStart, LoadReport, Report
+from livepeer.runner.bench.report import BenchReport, ColdStart, LoadReport
 from livepeer.runner.bench.usage import Usage
 
 
-def lines(report: Report) -> Iterator[str]:
+def lines(report: BenchReport) -> Iterator[str]:
     if report.cold is not None:
         yield _cold(report.cold)
     for load in report.loads:

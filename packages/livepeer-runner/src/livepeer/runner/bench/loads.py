@@ -8,7 +8,7 @@ from typing import Any, Final
 from livepeer.runner.bench.arrivals import schedule
 from livepeer.runner.bench.load import Run, closed_loop, open_loop
 from livepeer.runner.bench.plan import Plan, Told
-from livepeer.runner.bench.report import LoadReport, Report, load_report
+from livepeer.runner.bench.report import BenchReport, LoadReport, load_report
 from livepeer.runner.bench.request import Caller
 from livepeer.runner.bench.search import find_max
 from livepeer.runner.bench.usage import Meter
@@ -34,7 +34,7 @@ class Loads:
         self._capacity = capacity if isinstance(capacity, int) and capacity > 0 else 1
         self._plan, self._told = plan, told
 
-    async def run(self, report: Report) -> None:
+    async def run(self, report: BenchReport) -> None:
         plan = self._plan
         if plan.warmup > 0:
             await self._closed(1, plan.warmup, "warming up")
@@ -58,7 +58,7 @@ class Loads:
                     rate = round(full.throughput * share, 2)
                     report.loads.append(await self._open(rate, plan.duration))
 
-    def _kept(self, report: Report) -> Callable[[float, float], Any]:
+    def _kept(self, report: BenchReport) -> Callable[[float, float], Any]:
         async def load(rate: float, seconds: float) -> LoadReport:
             found = await self._open(rate, seconds)
             report.loads.append(found)

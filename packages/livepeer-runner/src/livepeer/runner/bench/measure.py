@@ -17,9 +17,9 @@ from livepeer.runner.bench.live.report import Window
 from livepeer.runner.bench.loads import Loads
 from livepeer.runner.bench.paste import paste
 from livepeer.runner.bench.plan import BenchError, Plan, Told
-from livepeer.runner.bench.report import ColdStart, Report, host
+from livepeer.runner.bench.report import BenchReport, ColdStart, host
 from livepeer.runner.bench.request import OK, Caller
-from livepeer.runner.bench.road import Road, StraightRoad, through
+from livepeer.runner.bench.road import BenchRoad, StraightRoad, through
 from livepeer.runner.bench.usage import (
     CgroupOf,
     Meter,
@@ -44,7 +44,7 @@ async def measure(
     inputs: Sequence[Mapping[str, Any]] = (),
     told: Told = lambda what, done, of: None,
     engine: str | None = None,
-) -> Report:
+) -> BenchReport:
     """Load a target as the plan says. `inputs` are sent in turn; without any, the example of its
     schema.
 
@@ -67,7 +67,7 @@ async def measure_offer(
     inputs: Sequence[Mapping[str, Any]] = (),
     told: Told = lambda what, done, of: None,
     pay: Pay | None = None,
-) -> Report:
+) -> BenchReport:
     """What an orchestrator offers under a name, called through it as its callers do; see `measure`.
 
     `pay` gives the headers that pay for a call; without it what has a price is refused.
@@ -90,13 +90,13 @@ async def measure_open(
     *,
     told: Told = lambda what, done, of: None,
     gpu_before: float = 0.0,
-    road: Road | None = None,
-) -> Report:
+    road: BenchRoad | None = None,
+) -> BenchReport:
     """A target that runs; see `measure`. `road`: how it is called, by default at its URL."""
     meter = Meter(await asyncio.to_thread(_source, there), gpu_before)
     road = road or StraightRoad(there.url, there.host)
     document = await road.document()
-    report = Report(
+    report = BenchReport(
         target=name,
         pipeline=printable(str(document.get("id") or ""), LONGEST_NAME),
         pipeline_version=printable(str(document.get("version") or ""), LONGEST_NAME),
@@ -115,12 +115,12 @@ async def measure_open(
 
 async def _streams(
     there: OpenTarget,
-    road: Road,
+    road: BenchRoad,
     document: Mapping[str, Any],
     plan: Plan,
     meter: Meter,
     told: Told,
-    report: Report,
+    report: BenchReport,
 ) -> None:
     report.kind = "live"
     window = Window(plan.warmup, plan.live.duration)
@@ -156,13 +156,13 @@ def _is_live(document: Mapping[str, Any], plan: Plan) -> bool:
 
 async def _calls(
     there: OpenTarget,
-    road: Road,
+    road: BenchRoad,
     document: Mapping[str, Any],
     plan: Plan,
     inputs: Sequence[Mapping[str, Any]],
     meter: Meter,
     told: Told,
-    report: Report,
+    report: BenchReport,
 ) -> None:
     bodies = _bodies(document, inputs)
     stamp = None if isinstance(road, StraightRoad) else road.stamp

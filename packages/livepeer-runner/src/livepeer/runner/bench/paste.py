@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from livepeer.runner.bench.live.report import LiveReport, StepReport
-from livepeer.runner.bench.report import Host, Report
+from livepeer.runner.bench.report import BenchReport, Host
 
 DIGEST = 12
 """Letters of an image's digest."""
 
 
-def paste(report: Report) -> str:
+def paste(report: BenchReport) -> str:
     """`sentiment 1.0.0 @sha256:0a1b2c3d4e5f on 2x EPYC: 61 req/s at p99 < 100 ms; cold 2.1 s; 380
     MB`, with what there is."""
     name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
@@ -28,7 +28,7 @@ def machine(host: Host) -> str:
     return f"{host.cores}×{' '.join(words.split()) or host.cpu}"
 
 
-def _bears(report: Report) -> str:
+def _bears(report: BenchReport) -> str:
     if report.live is not None:
         return _streams(report)
     if report.max is not None and report.max.rate is not None:
@@ -45,7 +45,7 @@ def _bears(report: Report) -> str:
     return f"{told} (the generator was the limit)" if best.limit else told
 
 
-def _streams(report: Report) -> str:
+def _streams(report: BenchReport) -> str:
     live = report.live
     assert live is not None
     step = _held(live)
@@ -77,11 +77,11 @@ def _aim(aim: str) -> str:
     return re.sub(r"<([\d.]+)", r" < \1 ", aim)
 
 
-def _cold(report: Report) -> str:
+def _cold(report: BenchReport) -> str:
     return f"cold {report.cold.first_result:.1f} s" if report.cold is not None else ""
 
 
-def _memory(report: Report) -> str:
+def _memory(report: BenchReport) -> str:
     usages = [load.usage for load in report.loads]
     if report.live is not None:
         step = _held(report.live)

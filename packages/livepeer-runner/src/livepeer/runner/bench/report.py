@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from livepeer.runner.bench.figures import Figures, Slice, curve, figures, over_time
 from livepeer.runner.bench.live.report import LiveReport
@@ -94,8 +94,10 @@ class ColdStart(BaseModel):
     """Of an image: seconds that making the container took, before the start."""
 
 
-class Report(BaseModel):
+class BenchReport(BaseModel):
     """All of it."""
+
+    model_config = ConfigDict(title="Report")
 
     version: Literal[1] = 1
     target: str
@@ -193,4 +195,4 @@ def _cores() -> int:
 if __name__ == "__main__":
     import json
 
-    print(json.dumps(Report.model_json_schema(), indent=2))
+    print(json.dumps(BenchReport.model_json_schema(), indent=2))

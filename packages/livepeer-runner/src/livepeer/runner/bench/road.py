@@ -21,7 +21,7 @@ SCHEMA_SECONDS: Final = 10.0
 LARGEST_SCHEMA: Final = 4 << 20
 
 
-class Road(Protocol):
+class BenchRoad(Protocol):
     """One way to a target."""
 
     @property
@@ -121,7 +121,7 @@ class AppRoad:
 
 
 @asynccontextmanager
-async def through(offer: OrchestratorOffer, pay: Pay | None = None) -> AsyncIterator[Road]:
+async def through(offer: OrchestratorOffer, pay: Pay | None = None) -> AsyncIterator[BenchRoad]:
     """The road to what an orchestrator offers. Of an app with sessions one is reserved for calls,
     and given back. Raises `TargetError`, also for what has a price where nobody pays."""
     if offer.price and pay is None:

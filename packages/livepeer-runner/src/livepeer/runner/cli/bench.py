@@ -23,7 +23,7 @@ from livepeer.trickle.cli.console import (
 if TYPE_CHECKING:
     from livepeer.runner.bench.live.camera import Shot
     from livepeer.runner.bench.live.ramp import StreamAim
-    from livepeer.runner.bench.report import Report
+    from livepeer.runner.bench.report import BenchReport
     from livepeer.runner.bench.search import Aim
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -208,11 +208,11 @@ def bench(
         raise typer.Exit(3)
 
 
-def _report(path: Path) -> Report:
-    from livepeer.runner.bench.report import Report
+def _report(path: Path) -> BenchReport:
+    from livepeer.runner.bench.report import BenchReport
 
     try:
-        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+        return BenchReport.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}", code=2)
     except ValueError:  # no text, no JSON, or another's
@@ -259,7 +259,7 @@ def _listed(text: str, option: str, kind: type[float] | type[int]) -> list[str]:
     return parts
 
 
-def _show(report: Report) -> None:
+def _show(report: BenchReport) -> None:
     """A table for a person, the document for a program."""
     if not is_terminal():
         emit_text(report.model_dump_json())
@@ -270,7 +270,7 @@ def _show(report: Report) -> None:
         emit_text(line)
 
 
-def _compared(old: Report, new: Report) -> bool:
+def _compared(old: BenchReport, new: BenchReport) -> bool:
     """Say what changed; whether anything is worse."""
     from livepeer.runner.bench.compare import compare
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepeer.runner.bench.report import Report
+    from livepeer.runner.bench.report import BenchReport
     from livepeer.runner.doctor.diagnosis import Diagnosis
     from livepeer.runner.local.live import run_live
     from livepeer.runner.local.stream import LiveResult
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from livepeer.runner.testing.http import CallFailed, LocalServer, PipelineClient, client
 
 _HOMES = {
+    "BenchReport": "livepeer.runner.bench.report",
     "CallFailed": "livepeer.runner.testing.http",
     "Diagnosis": "livepeer.runner.doctor.diagnosis",
     "LiveResult": "livepeer.runner.local.stream",
     "LocalServer": "livepeer.runner.testing.http",
     "PipelineClient": "livepeer.runner.testing.http",
-    "Report": "livepeer.runner.bench.report",
     "bench": "livepeer.runner.testing.bench",
     "client": "livepeer.runner.testing.http",
     "doctor": "livepeer.runner.testing.doctor",
@@ -38,12 +38,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "BenchReport",
     "CallFailed",
     "Diagnosis",
     "LiveResult",
     "LocalServer",
     "PipelineClient",
-    "Report",
     "bench",
     "client",
     "doctor",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from livepeer.runner.author.pipeline import PipelineBase
-    from livepeer.runner.bench.report import Report
+    from livepeer.runner.bench.report import BenchReport
 
 
 def bench(
@@ -34,7 +34,7 @@ def bench(
     duration: float = 1.0,
     warmup: float = 0.0,
     null: bool = False,
-) -> Report:
+) -> BenchReport:
     """Measure a class, served on the loopback, or a container at its URL, as `livepeer bench`.
 
         assert bench(Sentiment, rate=20).failed == 0
@@ -66,7 +66,7 @@ def bench(
         return _measured(str(served.base_url).rstrip("/"), target.__name__, plan, inputs)
 
 
-def _measured(url: str, name: str, plan: Plan, inputs: list[Mapping[str, Any]]) -> Report:
+def _measured(url: str, name: str, plan: Plan, inputs: list[Mapping[str, Any]]) -> BenchReport:
     # In a thread: the caller may have a loop of its own that runs.
     with ThreadPoolExecutor(1, thread_name_prefix="bench") as thread:
         return thread.submit(

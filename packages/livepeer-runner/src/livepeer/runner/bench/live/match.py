@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from livepeer.runner.bench.live import marks
 from livepeer.runner.bench.live.camera import clicked
-from livepeer.runner.bench.live.stream import Picture, StreamRecord
+from livepeer.runner.bench.live.stream import SeenPicture, StreamRecord
 
 READABLE: Final = 0.5
 """The share of pictures whose number has to be readable for all to be matched by it."""
@@ -26,7 +26,7 @@ class Match:
     """Pictures by the index of the one that was sent: each the first time that it came."""
 
     by: MatchedBy
-    pictures: Mapping[int, Picture]
+    pictures: Mapping[int, SeenPicture]
     repeated: int
 
     def latencies(
@@ -59,13 +59,13 @@ def match(record: StreamRecord, interval: Fraction) -> Match:
 
 
 def _by(
-    came: Sequence[Picture],
-    index_of: Callable[[Picture], int],
+    came: Sequence[SeenPicture],
+    index_of: Callable[[SeenPicture], int],
     record: StreamRecord,
     interval: Fraction,
-) -> tuple[dict[int, Picture], int]:
+) -> tuple[dict[int, SeenPicture], int]:
     """Each picture's first, and how many came again."""
-    found: dict[int, Picture] = {}
+    found: dict[int, SeenPicture] = {}
     repeated = 0
     for each in came:
         index = index_of(each)
@@ -80,7 +80,7 @@ def _by(
     return found, repeated
 
 
-def _index(one: Picture, record: StreamRecord, interval: Fraction) -> int:
+def _index(one: SeenPicture, record: StreamRecord, interval: Fraction) -> int:
     """Numbers begin again after 65,536 pictures: the newest that can have come."""
     assert one.number is not None
     newest = int((one.at - record.began) / float(interval))

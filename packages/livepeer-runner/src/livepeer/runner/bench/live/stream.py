@@ -34,7 +34,7 @@ MOST_PICTURES: Final = 1_000_000
 clock = time.perf_counter
 
 
-class Picture(NamedTuple):
+class SeenPicture(NamedTuple):
     """One that came out: when, its number where it can be read, and its time in the stream."""
 
     at: float
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
     time: float
 
 
-class Piece(NamedTuple):
+class HeardPiece(NamedTuple):
     """Sound that came out: when, and the time of its end in the stream."""
 
     at: float
@@ -60,8 +60,8 @@ class StreamRecord:
     late: list[float] = field(default_factory=list)
     """By picture that was fed, how late it was handed over: 0 is at its moment. Of sound alone: by
     piece of it."""
-    pictures: list[Picture] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    pictures: list[SeenPicture] = field(default_factory=list)
+    pieces: list[HeardPiece] = field(default_factory=list)
     heard: list[tuple[float, float]] = field(default_factory=list)
     """Time in the stream, and energy, of the sound that came out."""
     missed: int = 0
@@ -95,7 +95,7 @@ async def run_stream(
         raise
     record.answered = record.began = clock()
     tasks: list[asyncio.Task[Any]] = []
-    stream = _Stream(record, channels)
+    stream = _BenchStream(record, channels)
     try:
         viewing = asyncio.create_task(stream.view(), name="bench view")
         tasks = [
@@ -133,7 +133,7 @@ async def run_stream(
     return record
 
 
-class _Stream:
+class _BenchStream:
     """The four things that go on in a stream."""
 
     def __init__(self, record: StreamRecord, channels: BenchChannels) -> None:
@@ -187,13 +187,13 @@ class _Stream:
         at = clock()
         if len(self._record.pictures) < MOST_PICTURES:
             number = marks.read(frame.view()[0])
-            self._record.pictures.append(Picture(at, number, float(frame.time)))
+            self._record.pictures.append(SeenPicture(at, number, float(frame.time)))
 
     def _piece(self, frame: AudioFrame) -> None:
         at, begin = clock(), float(frame.time)
         if max(len(self._record.pieces), len(self._record.heard)) >= MOST_PICTURES:
             return
-        self._record.pieces.append(Piece(at, begin + float(frame.duration)))
+        self._record.pieces.append(HeardPiece(at, begin + float(frame.duration)))
         for place, each in enumerate(marks.energy(frame.samples, frame.rate)):
             self._record.heard.append((begin + place * marks.BIN, each))
 
