@@ -7,9 +7,12 @@ export const CHANNELS = 2;
 const CHUNK_US = 20_000;
 /** Above this the two clocks have drifted apart, and the sound is set anew. */
 const DRIFT_US = 80_000;
-/** What is played waits so long, so that a late piece still comes in time (seconds). */
+/** What is played waits so long, so that a late piece still comes in time (seconds): more after each
+ * gap, as far as lips still fit. */
 const AHEAD = 0.06;
-const MOST_AHEAD = 0.3;
+const AHEAD_STEP = 0.02;
+const AHEAD_MOST = 0.2;
+const SLACK = 0.25;
 
 let shared = null;
 
@@ -73,6 +76,7 @@ export class SoundOut {
   #meter = null;
   #context = null;
   #next = 0;
+  #ahead = AHEAD;
   #levels = new Float32Array(1024);
   #ready;
 
@@ -162,9 +166,12 @@ export class SoundOut {
     data.close();
     const now = context.currentTime;
     if (this.#next < now) {
-      if (this.#next) this.guards.count("gaps in the sound: it came late");
-      this.#next = now + AHEAD;
-    } else if (this.#next > now + MOST_AHEAD) {
+      if (this.#next) {
+        this.guards.count("gaps in the sound: it came late");
+        this.#ahead = Math.min(AHEAD_MOST, this.#ahead + AHEAD_STEP);
+      }
+      this.#next = now + this.#ahead;
+    } else if (this.#next > now + this.#ahead + SLACK) {
       this.guards.count("pieces of sound left out: they would be late");
       return;
     }

@@ -1,0 +1,131 @@
+"""The playground in a real browser: how soon it plays, how late it is, and whether it grows.
+
+    python benchmarks/playground.py [--seconds 60] [--size 720]
+
+`livepeer dev` of examples/live_tint and a headless Chromium that runs already. The page's own test
+picture goes in, 30 a second; figures are those that the page shows, read once a second. Growth is
+that of the page's JavaScript heap and of the resident memory of `livepeer dev` (page's server and
+local network), from the end of the first tenth to the end; `--seconds 600` is what the claim is.
+
+CHROMIUM names the browser (chromium). Exit status 1 where nothing is played.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+LIVEPEER = (sys.executable, "-P", "-c", "from livepeer.trickle.cli import main; main()")
+PORTS = [
+    w for each in ("port", "orch-port", "gateway-port", "play-port") for w in (f"--{each}", "0")
+]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--autoplay-policy=no-user-gesture-required",
+    "--enable-precise-memory-info",
+)
+LOOK = """
+() => {
+  const of = (name) => document.querySelector(`.figure[data-figure="${name}"]`).dataset;
+  return {
+    rate: Number(of("Pictures").value), p50: Number(of("Latency").value),
+    p95: Number(of("Latency").p95), heap: performance.memory.usedJSHeapSize,
+  };
+}
+"""
+PLAYS = "() => document.querySelector('.figure[data-figure=Latency]')?.dataset.value > 0"
+FIRST = """
+() => {
+  const canvas = document.querySelector("canvas.result-picture");
+  if (!canvas || document.querySelector(".stream .pill").dataset.state !== "live") return false;
+  return canvas.getContext("2d").getImageData(canvas.width / 2, 8, 1, 1).data[0] > 20;
+}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--size", default="720")
+    arguments = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        sys.exit("there is no chromium: apt-get install chromium, or say CHROMIUM=path")
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=chromium, args=list(FLAGS)) as browser:
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            began = time.monotonic()
+            command = [*LIVEPEER, "dev", "examples/live_tint/pipeline.py", "--no-open", *PORTS]
+            with subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            ) as process:
+                try:
+                    return _measured(page, process, began, arguments)
+                finally:
+                    process.terminate()
+                    process.wait(30)
+
+
+def _measured(page: Any, process: subprocess.Popen[str], began: float, arguments: Any) -> int:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"playground (\S+)", line):
+            break
+    else:
+        return 1
+    page.goto(found[1])
+    page.wait_for_function(FIRST, polling=10)
+    first = time.monotonic() - began
+    page.select_option("#input-size", arguments.size)
+    page.wait_for_function(PLAYS)
+    page.wait_for_timeout(3000)
+    server = psutil.Process(process.pid)
+    looks, memory = [], []
+    until = time.monotonic() + arguments.seconds
+    while time.monotonic() < until:
+        page.wait_for_timeout(1000)
+        looks.append(page.evaluate(LOOK))
+        memory.append(server.memory_info().rss)
+    tenth = max(1, len(looks) // 10)
+    heap = [each["heap"] for each in looks]
+    middle = statistics.median
+    left_out = page.evaluate("() => document.querySelector('.guards').innerText")
+    rows = {
+        "from `livepeer dev` to the first picture": f"{first:.2f} s",
+        "pictures in a second": f"{middle(each['rate'] for each in looks):.1f}",
+        "latency in the page, p50": f"{middle(each['p50'] for each in looks):.1f} ms",
+        "latency in the page, p95": f"{middle(each['p95'] for each in looks):.1f} ms",
+        "JavaScript heap, first tenth to last": _growth(heap, tenth),
+        "memory of `livepeer dev`, first tenth to last": _growth(memory, tenth),
+        "left out": left_out.replace("\n", "; ") or "nothing",
+        "load of the machine": f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
+    }
+    print(f"{arguments.size}p30, live_tint, {arguments.seconds:g} s\n")
+    for name, value in rows.items():
+        print(f"{name:<48}{value}")
+    return 0
+
+
+def _growth(values: list[int], tenth: int) -> str:
+    before = statistics.median(values[tenth : 2 * tenth] or values)
+    after = statistics.median(values[-tenth:])
+    return f"{before / 2**20:.1f} to {after / 2**20:.1f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
