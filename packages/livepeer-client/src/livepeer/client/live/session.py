@@ -24,8 +24,9 @@ from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import START_LIMIT, LiveCalls
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.media import codecs, frames_of_file, has_media, media
-from livepeer.client.live.stream import LiveStats, Wanted
+from livepeer.client.live.stream import Live, LiveStats, Wanted
 from livepeer.trickle.exceptions import TrickleError
+from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     # What a session needs once it has started is imported while it does (`_load`).
@@ -328,3 +329,9 @@ def _load(*, frames: bool) -> None:
 
     if frames and has_media():
         codecs()
+
+
+def channels_of(session: LiveSession) -> tuple[Live, TLS]:
+    """The channels of a session that was entered, and how their server is trusted: for the parts of
+    this package that carry media themselves."""
+    return session._running().live, session._calls.tls

@@ -41,6 +41,12 @@ commands = (
         "inspect", "Show what a registry says of an image.", f"{__name__}.inspect:app", "Publish"
     ),
     Command("bench", "Measure what a pipeline bears.", f"{__name__}.bench:app", "Author"),
+    Command(
+        "play",
+        "Play with a capability of the network in your browser.",
+        f"{__name__}.play:app",
+        "Call",
+    ),
     Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
     Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),
     Command(

@@ -1,0 +1,111 @@
+"""A capability of the network for a page that plays with it: the entry point `livepeer.callers`.
+
+The page's server is in another distribution, which this one does not know, and which does not know
+this one: it finds `open_caller` by the entry point, and what it gives has the shape that is written
+there (`livepeer.runner.playground.network`). Errors are those of this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from livepeer.client.calls import CallArguments
+from livepeer.client.config import Config
+from livepeer.client.engine import Engine
+from livepeer.client.exceptions import ConfigurationError, NoOrchestratorError
+from livepeer.client.live.session import LiveSession, channels_of
+from livepeer.trickle.types import TLS
+
+CALL_SECONDS = 600.0
+_CHANNELS = {"subscribe": True, "data": True}
+
+
+class PlayedStream:
+    """A live stream whose media its user carries: URLs, and the rest as a session has it."""
+
+    def __init__(self, session: LiveSession) -> None:
+        self._session = session
+        self._live, self._tls = channels_of(session)
+
+    @property
+    def input_url(self) -> str | None:
+        return self._live.publish_url
+
+    @property
+    def output_url(self) -> str:
+        if self._live.subscribe_url is None:
+            raise ConfigurationError(
+                "by a gateway, media goes in and out by WHIP or RTMP: name an orchestrator"
+            )
+        return self._live.subscribe_url
+
+    @property
+    def tls(self) -> TLS:
+        return self._tls
+
+    def events(self) -> AsyncIterator[dict[str, Any]]:
+        return aiter(self._session.events())
+
+    def data(self) -> AsyncIterator[dict[str, Any]]:
+        return self._session.data()
+
+    async def update(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await self._session.update(params)
+        now = answer.get("params") if isinstance(answer, dict) else None
+        return now if isinstance(now, dict) else {}
+
+    async def control(self, message: Mapping[str, Any]) -> None:
+        await self._session.control(message)
+
+
+class NetworkCaller:
+    """Calls one capability by the roads that there are, paid for as every call is."""
+
+    def __init__(self, engine: Engine, capability: str, document: dict[str, Any]) -> None:
+        self.document = document
+        """What it tells of itself (`POST /schema`)."""
+        self._engine = engine
+        self._capability = capability
+
+    @asynccontextmanager
+    async def call(self, body: bytes) -> AsyncIterator[tuple[int, str, AsyncIterator[bytes]]]:
+        """One request with a JSON body: status, media type and body of its answer."""
+        call = CallArguments(self._capability, json.loads(body), timeout=CALL_SECONDS)
+        running = await self._engine.start(call)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                kind = running.headers.get("Content-Type", "application/octet-stream")
+                response = running.response
+                yield response.status, kind, response.content.iter_any()
+        finally:
+            running.close()
+
+    @asynccontextmanager
+    async def live(self, params: Mapping[str, Any], *, sends: bool) -> AsyncIterator[PlayedStream]:
+        """One stream; `sends`: it has an input."""
+        channels = {"publish": sends, **_CHANNELS}
+        session = self._engine.live(self._capability, params, None, channels, {}, None, None)
+        async with session:
+            yield PlayedStream(session)
+
+
+@asynccontextmanager
+async def open_caller(capability: str, settings: Mapping[str, Any]) -> AsyncIterator[NetworkCaller]:
+    """`settings` are those of `Gateway`. Raises what its calls raise, and `NoOrchestratorError` for
+    a capability that does not tell what it takes."""
+    engine = Engine(Config.resolve(**settings))
+    try:
+        http = await engine.pools.current()
+        schema = await engine.schemas.get(http, capability, engine.deadline(None))
+        if schema is None:
+            raise NoOrchestratorError(
+                f"{capability!r} does not tell what it takes: there is nothing to make a page of",
+                capability=capability,
+            )
+        yield NetworkCaller(engine, capability, dict(schema.document))
+    finally:
+        await engine.aclose()

@@ -1,0 +1,191 @@
+"""`livepeer play`."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from livepeer.trickle.cli.console import fail, note
+
+if TYPE_CHECKING:
+    from livepeer.runner.cli.page import Page
+    from livepeer.runner.playground.network import OpenCaller
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+
+EPILOG = """Examples:
+
+livepeer play live-tint --orch https://orch:8935 --tls pin
+
+livepeer play sentiment --max-price 1000
+
+The environment names what the options do not, as for `livepeer run`. What a call costs is paid as
+always: a stream that plays costs as long as it does. Exit codes: 0 after Ctrl-C, 1 where the
+capability cannot be had, 2 usage."""
+
+STREAMS = 4
+"""Streams at once that the page offers: how many there are, the network says."""
+PANEL = "Where"
+
+
+@app.command(epilog=EPILOG)
+def play(
+    capability: Annotated[str, typer.Argument(help="The name of the capability.")],
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The page's; default: 8940, ...")
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in your browser.")
+    ] = True,
+    max_price: Annotated[
+        float | None, typer.Option("--max-price", metavar="WEI", help="The most, per second.")
+    ] = None,
+    orch: Annotated[
+        str | None,
+        typer.Option("--orch", metavar="URL", help="Orchestrators.", rich_help_panel=PANEL),
+    ] = None,
+    discovery: Annotated[
+        str | None,
+        typer.Option(
+            "--discovery", metavar="URL", help="A list of orchestrators.", rich_help_panel=PANEL
+        ),
+    ] = None,
+    signer: Annotated[
+        str | None,
+        typer.Option("--signer", metavar="URL", help="A remote signer.", rich_help_panel=PANEL),
+    ] = None,
+    tls: Annotated[
+        str | None,
+        typer.Option(
+            "--tls", metavar="verify|pin|insecure", help="Whom to trust.", rich_help_panel=PANEL
+        ),
+    ] = None,
+) -> None:
+    """Play with a capability of the network on a page in your browser, until Ctrl-C.
+
+    The page is served on this machine and opens for you alone.
+    """
+    from livepeer.runner.cli import options
+    from livepeer.runner.cli.page import PORT, Page, can_open
+    from livepeer.runner.playground.network import find_caller
+
+    opening = find_caller()
+    if opening is None:
+        fail(
+            "a call needs livepeer-client, which is not installed",
+            hint="pip install 'livepeer-client[media]'",
+            code=2,
+        )
+    given = {
+        "orch_url": orch,
+        "discovery_url": discovery,
+        "signer_url": signer,
+        "tls": tls,
+        "max_price": max_price,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    page = Page(port=options.port(port, PORT, "--port"), opens=open_page and can_open())
+    raise typer.Exit(asyncio.run(_play(opening, capability, settings, page)))
+
+
+async def _play(
+    opening: OpenCaller, capability: str, settings: Mapping[str, Any], page: Page
+) -> int:
+    from livepeer.runner.cli.page import opened
+    from livepeer.runner.cli.reload import stopping
+    from livepeer.runner.playground.board import Board
+    from livepeer.runner.playground.network import NetworkCaller
+
+    board = Board()
+    board.add("0", capability)
+    with stopping() as stop:
+        async with AsyncExitStack() as stack:
+            try:
+                brought = await stack.enter_async_context(opening(capability, settings))
+            except Exception as error:
+                # Its package is not imported here: its errors are those that carry a code.
+                if not isinstance(getattr(error, "code", None), str):
+                    raise
+                fail(error, code=1)
+            board.serves(
+                "0",
+                brought.document,
+                capacity=STREAMS,
+                caller=NetworkCaller(brought),
+                lines=partial(written_calls, capability, brought.document, settings),
+            )
+            playground = await stack.enter_async_context(opened(board, page))
+            print(f"playground: {playground.url}", flush=True)
+            note("Ctrl-C ends it.")
+            await stop.wait()
+    return 0
+
+
+def written_calls(
+    capability: str,
+    document: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    content: Mapping[str, Any],
+) -> dict[str, str]:
+    """A call by the network as code; by curl it would be another one, neither found nor paid.
+
+    Raises `ValueError` for what is none.
+    """
+    from livepeer.runner.playground.written import fields, names_in, python_value
+
+    value, params = content.get("input", {}), content.get("params", {})
+    if not isinstance(value, dict) or not isinstance(params, dict):
+        raise ValueError("an input is an object")
+    options = {"orch_url": "--orch", "discovery_url": "--discovery", "signer_url": "--signer"}
+    options |= {"tls": "--tls", "max_price": "--max-price"}
+    where = [word for name, each in settings.items() for word in (options[name], str(each))]
+    gateway = f"Gateway({', '.join(f'{name}={each!r}' for name, each in settings.items())})"
+    verb = "stream" if document.get("streaming") else "run"
+    if document.get("type") == "live":
+        sends = not document.get("generates")
+        shell = [
+            *(
+                "livepeer",
+                "live",
+                capability,
+                *(("-i", "in.mp4") if sends else ("--seconds", "10")),
+            ),
+            *("-o", "out.mp4", *fields(params, "-p"), *where),
+        ]
+        program = [
+            "import asyncio",
+            "",
+            "from livepeer.client import Gateway",
+            "",
+            "",
+            "async def main():",
+            f"    async with {gateway} as gw:",
+            f"        async with gw.live({capability!r}, params={params!r}"
+            f"{'' if sends else ', publish=False'}) as session:",
+            *(('            session.publish_file("in.mp4")',) if sends else ()),
+            "            async for frame in session.subscribe():",
+            "                print(frame)",
+            "",
+            "",
+            "asyncio.run(main())",
+        ]
+        return {"Python": "\n".join(program), "Shell": shlex.join(shell)}
+    path = ["from pathlib import Path", ""] if any(True for _ in names_in(value)) else []
+    call = f"gw.{verb}({capability!r}, input={python_value(value)})"
+    ends = (
+        [f"print({call})"]
+        if verb == "run"
+        else [f"with {call} as events:", "    for event in events:", "        print(event.json())"]
+    )
+    program = [*path, "from livepeer.client import Gateway", "", f"gw = {gateway}", *ends]
+    try:
+        line = shlex.join(["livepeer", verb, capability, *fields(value, "-i"), *where])
+    except ValueError as error:
+        line = f"# {error}"
+    return {"Python": "\n".join(program), "Shell": line}
