@@ -9,6 +9,8 @@ from pathlib import Path
 class OutsideRoot(ValueError):
     """A path that the tools have no business with; the message says what to do."""
 
+    code = "outside_root"
+
 
 @dataclass(frozen=True, slots=True)
 class Root:

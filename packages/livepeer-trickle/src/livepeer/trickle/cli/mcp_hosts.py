@@ -23,6 +23,8 @@ LARGEST: Final = 4 << 20
 class CannotInstall(Exception):
     """The file was left as it is; the message says why and what to do."""
 
+    code = "cannot_install"
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
