@@ -119,6 +119,7 @@ def test_inputs_without_a_signature_are_pairs_files_or_lines(tmp_path: Path) -> 
     assert one["image"].startswith("data:image/png;base64,")
     assert documents([f"@{tmp_path}/in.jsonl"]) == [{"a": 1}, {"a": "x"}]
     assert documents([]) == []
+    assert documents([f'text="@{picture}"']) == [{"text": f"@{picture}"}]  # JSON: no file
     (tmp_path / "bad.jsonl").write_text("[1]\n")
     for wrong in (f"@{tmp_path}/bad.jsonl", f"@{tmp_path}/none", f"image=@{tmp_path}/none"):
         with pytest.raises(typer.BadParameter):

@@ -64,12 +64,14 @@ def pairs(arguments: Sequence[str], option: str) -> dict[str, Any]:
 
 def documents(arguments: Sequence[str]) -> list[dict[str, Any]]:
     """`-i` arguments for calls whose signature is not known: `K=V`, where `@FILE` is its content
-    as a data URI; or one `@FILE.jsonl`, an input on each line. Raises `typer.BadParameter`."""
+    as a data URI (a text that begins so is written as JSON, `K="@V"`); or one `@FILE.jsonl`, an
+    input on each line. Raises `typer.BadParameter`."""
     if len(arguments) == 1 and arguments[0].startswith("@"):
         return list(_lines(Path(arguments[0][1:]).expanduser()))
     given = pairs(arguments, "-i")
-    for name, value in given.items():
-        if isinstance(value, str) and value.startswith("@"):
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if value.startswith("@"):
             given[name] = _content(Path(value[1:]).expanduser())
     return [given] if given else []
 
