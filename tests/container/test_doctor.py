@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,25 @@ def test_an_image_that_is_nowhere_is_2_and_says_so(store: dict[str, str]) -> Non
     )
     assert done.returncode == 2
     assert "has no image localhost/no-such" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_the_container_is_removed_however_the_doctor_ends(
+    store: dict[str, str], base_image: str, how: signal.Signals
+) -> None:
+    image = foreign(store, base_image, "localhost/left", "--user 10001:10001")
+
+    def there() -> bool:
+        return subprocess.check_output(["podman", "ps", "-aq"], env=store, text=True) != ""
+
+    command = [*LIVEPEER, "doctor", image, "--engine", "podman", "--only", "http.keep-alive"]
+    with subprocess.Popen(command, env=store, stderr=subprocess.PIPE) as doctor:
+        assert doctor.stderr is not None
+        while b"http.keep-alive" not in doctor.stderr.readline():
+            assert doctor.poll() is None
+        assert there()
+        doctor.send_signal(how)
+    deadline = time.monotonic() + LIMIT
+    while there():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

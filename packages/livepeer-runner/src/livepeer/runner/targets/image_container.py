@@ -91,6 +91,8 @@ def _image_target(name: str, wanted: str | None) -> TargetImage:
 
 
 def _engine(wanted: str | None) -> Engine:
+    if wanted not in (None, *RUNNING):
+        raise EngineError(f"{wanted} runs no image in the background: say docker or podman")
     told = []
     for name in RUNNING if wanted is None else (wanted,):
         try:
