@@ -54,7 +54,7 @@ def test_a_clean_pipeline_is_0_and_a_document_on_a_pipe(tmp_path: Path) -> None:
 def test_what_must_be_mended_is_1_and_says_how_without_colours(tmp_path: Path) -> None:
     done = ran(tmp_path, STUBBORN, "--only", "process", "--strict")
     assert done.returncode == 1, done.stderr
-    assert "seen: 10 rounds left" in done.stdout
+    assert "seen: 50 rounds left" in done.stdout
     assert "seen: a SIGTERM ended it with status 3" in done.stdout
     assert "conformance.md#processsigterm" in done.stdout
     assert "\x1b" not in done.stdout

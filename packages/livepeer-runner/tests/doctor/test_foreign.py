@@ -53,7 +53,7 @@ def test_a_hand_made_fastapi_redirects_and_closes_idle_connections() -> None:
 
 @pytest.mark.slow
 def test_a_go_server_calls_a_callers_fault_its_own(tmp_path: Path) -> None:
-    go = shutil.which("go")
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
         pytest.skip("go is not installed: a net/http container was not examined")
     program = str(tmp_path / "foreign")
@@ -78,7 +78,11 @@ def test_a_go_server_calls_a_callers_fault_its_own(tmp_path: Path) -> None:
 async def test_a_pytrickle_container_enforces_no_capacity_and_stops_once() -> None:
     python = os.environ.get("LIVEPEER_PYTRICKLE_PYTHON")
     if python is None:
-        pytest.skip("LIVEPEER_PYTRICKLE_PYTHON names no Python that has pytrickle: not examined")
+        # It brings torch: two gigabytes, in an environment of its own.
+        pytest.skip(
+            "LIVEPEER_PYTRICKLE_PYTHON names no Python that has pytrickle: not examined (uv venv x; "
+            "uv pip install --python x pytrickle)"
+        )
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]
     program = (python, str(HERE / "foreign_pytrickle.py"), str(port))
