@@ -80,8 +80,8 @@ async def test_a_pytrickle_container_enforces_no_capacity_and_stops_once() -> No
     if python is None:
         # It brings torch: two gigabytes, in an environment of its own.
         pytest.skip(
-            "LIVEPEER_PYTRICKLE_PYTHON names no Python that has pytrickle: not examined (uv venv x; "
-            "uv pip install --python x pytrickle)"
+            "LIVEPEER_PYTRICKLE_PYTHON names no Python that has pytrickle: not examined "
+            "(uv venv x; uv pip install --python x pytrickle)"
         )
     with bind("127.0.0.1", 0) as free:
         port = free.getsockname()[1]

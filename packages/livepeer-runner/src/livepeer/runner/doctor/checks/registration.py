@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from livepeer.runner.devnet.orchestrator import LocalOrchestrator
 from livepeer.runner.doctor.container import Heard, HttpContainer
-from livepeer.runner.doctor.diagnosis import Check
+from livepeer.runner.doctor.diagnosis import Check, CheckLevel
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
 from livepeer.runner.doctor.listeners import stranger
 from livepeer.runner.doctor.orchestrated import NotOffered, offered
@@ -264,9 +264,8 @@ async def _work(one: _Registered) -> Heard | None:
     return None
 
 
-def _check(id: str, title: str, level: str = "must") -> Check:
-    assert level in ("must", "should")
-    return Check(id, title, level, "any", _of(id), by="start", slow=True)  # type: ignore[arg-type]
+def _check(id: str, title: str, level: CheckLevel = "must") -> Check:
+    return Check(id, title, level, "any", _of(id), by="start", slow=True)
 
 
 CHECKS = (
