@@ -226,13 +226,6 @@ def test_a_name_that_a_registry_refuses_is_told_in_its_words(
     assert ("Downloaded" not in told) or refused == ("POST",)
 
 
-@pytest.mark.parametrize("name", ["Mine/Shout", "ghcr.io/mine/../shout", "mine/shout:a/b", "-/x"])
-def test_a_name_that_no_registry_takes_is_told_before_the_build(
-    buildah: Lane, author: Author, name: str
-) -> None:
-    assert name in author.run(buildah.environ, "push", "--tag", name, code=2)
-
-
 # --- the disk ----------------------------------------------------------------------------------
 
 

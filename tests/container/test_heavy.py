@@ -32,7 +32,7 @@ CALLS = {
 """Inputs of those that are called once in their image, without a network."""
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_image_of_an_example_builds_and_gets_ready(
     name: str,
@@ -57,7 +57,7 @@ def test_the_image_of_an_example_builds_and_gets_ready(
     started = time.monotonic()
     # llm_chat's runtime is built from its source in the image.
     pushed = json.loads(
-        author.run(buildah.environ, "push", "--engine", "buildah", "--tag", tag, limit=1800)
+        author.run(buildah.environ, "push", "--engine", "buildah", "--tag", tag, limit=2400)
     )
     seconds = time.monotonic() - started
     told = json.loads(author.run(buildah.environ, "inspect", pushed["reference"]))
