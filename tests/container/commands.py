@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -101,18 +102,22 @@ class Author:
         self, environ: Mapping[str, str], *arguments: str, code: int = 0, limit: float = LIMIT
     ) -> str:
         """A command of `livepeer`; what it printed, or the error where it is meant to fail."""
-        done = subprocess.run(
-            [*LIVEPEER, *arguments],
-            cwd=self.folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-        told = f"{arguments} ended with {done.returncode}: {done.stderr}"
-        assert done.returncode == code and (code == 0 or "\nError: " in f"\n{done.stderr}"), told
-        return done.stdout if code == 0 else done.stderr
+        command = [*LIVEPEER, *arguments]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.folder, env=environ, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                # As Ctrl-C does: its engine ends with it.
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=LIMIT)
+                raise
+        status = process.returncode
+        told = f"{arguments} ended with {status}: {stderr}"
+        assert status == code and (code == 0 or "\nError: " in f"\n{stderr}"), told
+        return stdout if code == 0 else stderr
 
     def build(self, lane: Lane, tag: str, *arguments: str) -> dict[str, Any]:
         command = ("build", "--engine", lane.engine, "--tag", tag, *arguments)

@@ -56,6 +56,7 @@ class Take:
         return done.stdout
 
 
+@pytest.mark.timeout(600)
 def test_from_an_empty_folder_to_a_call(
     buildah: Lane, base_image: str, registry: LocalRegistry, tmp_path: Path, unused_tcp_port: int
 ) -> None:

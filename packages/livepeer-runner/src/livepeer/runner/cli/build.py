@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,8 @@ def explained() -> Iterator[None]:
     from livepeer.runner.packaging.project import ProjectError
     from livepeer.runner.packaging.requirements import RequirementsError
 
+    # A CI that is told to stop sends this: the engine's command ends as at Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with options.explained():
             yield
@@ -219,6 +222,8 @@ def explained() -> Iterator[None]:
         fail(error, hint=" ".join(filter(None, hints)) or None)
     except EngineError as error:
         fail(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _eject(context: Path, folder: Path) -> None:
