@@ -96,7 +96,7 @@ class Meeting:
                 input=self._input(document),
                 failing=self.failing,
                 document=document,
-                capacity=self.capacity or offer.capacity,
+                capacity=self.capacity,
                 token=None,
                 process=None,
                 launch=None,
