@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from livepeer.client.cli import options as opt
-from livepeer.client.types import CapabilityInfo, RunnerInfo
+from livepeer.client.types import SECONDS, CapabilityInfo, RunnerInfo
 from livepeer.trickle.cli.console import emit, is_terminal, note
 from livepeer.trickle.text import printable
 
@@ -72,7 +72,9 @@ def _plain(info: CapabilityInfo) -> dict[str, Any]:
                 "orchestrator": offer.orchestrator,
                 "mode": offer.mode,
                 "capacity": offer.capacity,
-                "price_wei_per_second": float(offer.price),
+                "price_wei_per_second": float(offer.price) if offer.unit == SECONDS else None,
+                "price_wei": float(offer.price),
+                "price_unit": offer.unit,
                 "latency_s": round(offer.latency, 4),
                 "runners": [
                     {

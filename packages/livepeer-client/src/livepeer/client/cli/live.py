@@ -56,6 +56,8 @@ def live(
     model: opt.Model = None,
     timeout: opt.Timeout = None,
     max_price: opt.MaxPrice = None,
+    max_spend: opt.MaxSpend = None,
+    yes: opt.Yes = False,
     orch: opt.Orch = None,
     gateway: opt.ViaGateway = None,
     discovery: opt.DiscoveryUrl = None,
@@ -80,6 +82,7 @@ def live(
         "token": token,
         "tls": tls,
         "max_price": max_price,
+        "max_spend": max_spend,
     }
     wanted: dict[str, Any] = {
         "params": read_inputs(params) or None,
@@ -93,8 +96,10 @@ def live(
             _check(input)
         if output is not None:
             load()
+        opt.agreed(gw, settings, capability, yes=yes)
         try:
             asyncio.run(_live(gw, capability, wanted, input, output, not fast, events, seconds))
+            opt.paid(gw)
         except asyncio.CancelledError:
             raise typer.Exit(128 + signal.SIGTERM) from None
 

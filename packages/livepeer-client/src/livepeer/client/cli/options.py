@@ -7,7 +7,8 @@ Exit codes: 0 done. 1 the pipeline failed. 2 wrong usage or settings. 3 nobody t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -76,7 +77,14 @@ MaxRetries = Annotated[
     ),
 ]
 MaxPrice = Annotated[
-    float | None, typer.Option("--max-price", metavar="WEI", help="The most, per second.")
+    float | None,
+    typer.Option("--max-price", metavar="WEI", help="The most, for each unit of an offer."),
+]
+MaxSpend = Annotated[
+    float | None, typer.Option("--max-spend", metavar="WEI", help="The most, altogether.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Pay what it costs without asking (for scripts).")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Only where this model is offered.")]
 Route = Annotated[str, typer.Option("--route", help="The path at the container.")]
@@ -125,6 +133,40 @@ def gateway(**settings: Any) -> Iterator[Gateway]:
         fail(error, hint=hint, code=code_of(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def agreed(gw: Gateway, settings: Mapping[str, Any], capability: str, *, yes: bool) -> None:
+    """Say what a call costs before it is made, and ask, unless `yes`.
+
+    Only where these settings can pay. A script, which cannot be asked, is refused.
+    """
+    from livepeer.client.config import Config
+    from livepeer.client.network.selection import told_price
+
+    config = Config.resolve(**settings)
+    if config.gateway or not (config.signer or config.eth_key):
+        return
+    found = [
+        (offer.price, offer.unit)
+        for info in gw.capabilities([capability])
+        for offer in info.offers
+        if offer.capacity > 0
+    ]
+    if not found or min(found)[0] == 0:
+        return
+    told = f"{capability} costs {told_price(*min(found))}"
+    if yes:
+        note(told)
+    elif not sys.stdin.isatty():
+        fail(told, hint="Say --yes to pay it, and --max-spend WEI for how much at most.", code=4)
+    elif not typer.confirm(f"{told}. Pay?", err=True):
+        raise typer.Exit(4)
+
+
+def paid(gw: Gateway) -> None:
+    """Say what it cost, if anything."""
+    if (spent := gw.spent()) > 0:
+        note(f"{float(spent):g} wei were paid")
 
 
 def code_of(error: LivepeerError) -> int:

@@ -25,6 +25,8 @@ def run(
     model: opt.Model = None,
     timeout: opt.Timeout = None,
     max_price: opt.MaxPrice = None,
+    max_spend: opt.MaxSpend = None,
+    yes: opt.Yes = False,
     max_retries: opt.MaxRetries = None,
     route: opt.Route = "predict",
     idempotent: Annotated[
@@ -47,17 +49,20 @@ def run(
     livepeer run upscale -i image=@cat.png -o big.png
     """
     value = read_inputs(input)
-    with opt.gateway(
-        orch_url=orch,
-        gateway_url=gateway,
-        discovery_url=discovery,
-        signer_url=signer,
-        token=token,
-        tls=tls,
-        max_price=max_price,
-        timeout=timeout,
-        max_retries=max_retries,
-    ) as gw:
+    settings = {
+        "orch_url": orch,
+        "gateway_url": gateway,
+        "discovery_url": discovery,
+        "signer_url": signer,
+        "token": token,
+        "tls": tls,
+        "max_price": max_price,
+        "max_spend": max_spend,
+        "timeout": timeout,
+        "max_retries": max_retries,
+    }
+    with opt.gateway(**settings) as gw:
+        opt.agreed(gw, settings, capability, yes=yes)
         with progress() as bar:
             bar.add_task(capability, total=None, figures="")
             result = gw.run(
@@ -67,3 +72,4 @@ def run(
             show_document(result, output)
         else:
             show(result, output)
+        opt.paid(gw)

@@ -29,6 +29,8 @@ def stream(
     model: opt.Model = None,
     timeout: opt.Timeout = None,
     max_price: opt.MaxPrice = None,
+    max_spend: opt.MaxSpend = None,
+    yes: opt.Yes = False,
     max_retries: opt.MaxRetries = None,
     route: opt.Route = "predict",
     orch: opt.Orch = None,
@@ -53,17 +55,18 @@ def stream(
         "token": token,
         "tls": tls,
         "max_price": max_price,
+        "max_spend": max_spend,
         "timeout": timeout,
         "max_retries": max_retries,
     }
-    with (
-        opt.gateway(**settings) as gw,
-        gw.stream(capability, input=value, model=model, route=route) as events,
-    ):
-        for event in events.all():
-            _print(event, field, all_events)
-        if field:
-            print()
+    with opt.gateway(**settings) as gw:
+        opt.agreed(gw, settings, capability, yes=yes)
+        with gw.stream(capability, input=value, model=model, route=route) as events:
+            for event in events.all():
+                _print(event, field, all_events)
+            if field:
+                print()
+        opt.paid(gw)
 
 
 def _print(event: StreamEvent, field: str | None, all_events: bool) -> None:

@@ -47,8 +47,14 @@ class CallerLeft(Exception):
     """The caller closed the connection before its answer."""
 
 
+PAYMENTS = frozenset({b"livepeer-payment", b"livepeer-segment"})
+"""Headers with tickets of a caller, which go-livepeer's proxy passes on with a request that is paid
+by itself. They are worth money, and no business of a pipeline's."""
+
+
 class EntryPoint:
-    """The outermost layer: an id for every request, in and out, and paths as they were meant.
+    """The outermost layer: an id for every request, in and out, paths as they were meant, and no
+    payments.
 
     An orchestrator joins `{url}/{route}`, so a registered URL that ends in a slash gives
     `//predict`, and it keeps a slash at the end of the caller's route (go-livepeer: BYOC job
@@ -65,6 +71,8 @@ class EntryPoint:
         path: str = scope["path"]
         if path.startswith("//") or path.endswith("/"):
             scope["path"] = "/" + path.strip("/")
+        if any(name in PAYMENTS for name, _ in scope["headers"]):
+            scope["headers"] = [each for each in scope["headers"] if each[0] not in PAYMENTS]
         given = header(scope, b"x-request-id")
         request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(12).hex().encode()
         scope["livepeer.request_id"] = request_id.decode("ascii")

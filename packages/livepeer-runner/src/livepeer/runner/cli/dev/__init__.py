@@ -23,6 +23,8 @@ livepeer dev live.py --input clip.mp4 --output out.mp4 -p u=90
 
 livepeer dev sentiment.py tint.py
 
+livepeer dev sentiment.py --paid
+
 The network is local, free, in memory, and open to this machine only. With --input, the exit code
 is that of the call (see `livepeer run --help`); else 0 after Ctrl-C."""
 
@@ -89,6 +91,14 @@ def dev(
     tls: Annotated[
         bool, typer.Option(help="The orchestrator serves HTTPS, as a real one does.")
     ] = True,
+    paid: Annotated[
+        bool,
+        typer.Option(
+            "--paid",
+            help="Calls cost test money: the orchestrator asks to be paid, as on a chain, and a "
+            "signer pays. The price is LIVEPEER_APP_PRICE (USD), else 0.01728 an hour.",
+        ),
+    ] = False,
 ) -> None:
     """Run a local network with your pipeline on it: orchestrator, gateway, reload on save.
 
@@ -123,7 +133,7 @@ def dev(
         options.port(gateway_port, 8937, "--gateway-port"),
     )
     page = None
-    if call is None:
+    if call is None and not paid:  # the page calls as somebody who does not pay
         port_of_page = options.port(play_port, PORT, "--play-port")
         page = Page(port=port_of_page, opens=open_page and can_open())
-    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call, page=page)))
+    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call, page=page, paid=paid)))

@@ -13,6 +13,8 @@ from livepeer.runner.playground.written import fields, names_in, posting, python
 
 CLIP = "in.mp4"
 SERVICE = "http://127.0.0.1:9000"
+PRICE = "0.01728"
+"""USD an hour, where calls cost test money and nothing else is said: 2.4e9 wei a second."""
 SECONDS = 10
 """Of a stream that would generate for ever."""
 
@@ -33,6 +35,8 @@ class Network:
     secret_file: str
     playground: str = ""
     """The page's address, where there is one."""
+    signer: str = ""
+    """Where payments are signed, where calls cost something."""
 
     @property
     def id(self) -> str:
@@ -61,7 +65,14 @@ class Network:
     @property
     def where(self) -> list[str]:
         """The options of the client's commands."""
-        return ["--orch", self.orchestrator, *(("--tls", self.tls) if self.tls else ())]
+        found = ["--orch", self.orchestrator, *(("--tls", self.tls) if self.tls else ())]
+        return found + (["--signer", self.signer, "--yes"] if self.signer else [])
+
+    @property
+    def gateway_arguments(self) -> str:
+        """The arguments of the client's `Gateway`."""
+        found = {"orch_url": self.orchestrator, "signer_url": self.signer, "tls": self.tls}
+        return ", ".join(f'{name}="{value}"' for name, value in found.items() if value)
 
 
 def overview(network: Network) -> str:
@@ -70,18 +81,29 @@ def overview(network: Network) -> str:
         **({"playground": network.playground} if network.playground else {}),
         "pipeline": f"{network.pipeline} (what it takes: {network.pipeline}/docs)",
         "orchestrator": network.orchestrator,
-        "gateway": network.gateway,
+        **(
+            {"signer": f"{network.signer} (test money: {PRICE} USD an hour, unless you say else)"}
+            if network.signer
+            else {"gateway": network.gateway}
+        ),
     }
     runs = "\n".join(f"  {name:<13}{text}" for name, text in parts.items())
     blocks = {
         "The shell (pip install livepeer-client)": shell(network),
         "Python (pip install livepeer-client)": python(network),
-        "curl": curl(network),
-        **({"curl, as a live runner": runner_curl(network)} if network.runner else {}),
+        **({} if network.signer else _by_curl(network)),
         "A service of yours, as a live runner": attaching(network),
     }
     calls = "\n\n".join(f"{title}:\n\n{text}" for title, text in blocks.items())
     return f"{network.id} runs on a local network:\n{runs}\n\n{calls}\n"
+
+
+def _by_curl(network: Network) -> dict[str, str]:
+    """Which cannot pay."""
+    found = {"curl": curl(network)}
+    if network.runner:
+        found["curl, as a live runner"] = runner_curl(network)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +137,7 @@ def python(network: Network, given: Given | None = None) -> str:
     given = given or Given.example(network)
     path = ["from pathlib import Path", ""] if any(True for _ in names_in(given.input)) else []
     values = python_value(given.input)
-    tls = f', tls="{network.tls}"' if network.tls else ""
-    gateway = f'gw = Gateway(orch_url="{network.orchestrator}"{tls})'
+    gateway = f"gw = Gateway({network.gateway_arguments})"
     match network.verb:
         case "run":
             lines = [
@@ -222,6 +243,7 @@ def attaching(network: Network) -> str:
         "LIVEPEER_ORCH_URL": network.orchestrator,
         "LIVEPEER_ORCH_SECRET_FILE": network.secret_file,
         **({"LIVEPEER_TLS": network.tls} if network.tls else {}),
+        **({"LIVEPEER_APP_PRICE": PRICE} if network.signer else {}),
     }
     named = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
     return " ".join((*named, f"livepeer attach --url {SERVICE} --app my/app"))

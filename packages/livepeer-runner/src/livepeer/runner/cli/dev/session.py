@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 
 from livepeer.runner.cli.dev.call import ClientCall
-from livepeer.runner.cli.dev.lines import Network, calls, overview
+from livepeer.runner.cli.dev.lines import PRICE, Network, calls, overview
 from livepeer.runner.cli.dev.trust import kept, pinned
 from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
 from livepeer.runner.cli.page import Page, opened
 from livepeer.runner.cli.reload import Change, Reloader, stopping
-from livepeer.runner.devnet import LocalGateway, LocalOrchestrator
+from livepeer.runner.devnet import LocalChain, LocalGateway, LocalOrchestrator, LocalSigner
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
 from livepeer.runner.playground.http_calls import HttpCalls
@@ -60,20 +60,27 @@ async def run(
     tls: bool,
     call: ClientCall | None,
     page: Page | None,
+    paid: bool = False,
 ) -> int:
     """`livepeer dev`. The exit code: of the call, where there is one."""
-    orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls)
+    chain = LocalChain() if paid else None
+    orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls, chain=chain)
     with stopping() as stop, journal(), kept(orchestrator.secret) as secret_file:
         async with orchestrator, pinned(orchestrator.url):
             gateway = LocalGateway([orchestrator.url], host=LOOPBACK, port=ports.gateway)
             async with gateway, AsyncExitStack() as stack:
+                signer = ""
+                if chain is not None:
+                    signer = (await stack.enter_async_context(LocalSigner(chain))).url
                 board = Board()
                 pipelines = []
                 for key, each in enumerate(references):
                     board.add(str(key), each.name or each.module)
                     port = 0 if key else ports.pipeline
                     shown = partial(_show, board, str(key))
-                    pipelines.append(_pipeline(each, port, orchestrator, shown, watch=call is None))
+                    pipelines.append(
+                        _pipeline(each, port, orchestrator, shown, watch=call is None, paid=paid)
+                    )
                 requests = await stack.enter_async_context(HttpCalls(orchestrator.url, tls=Pin()))
                 address = ""
                 if page is not None:
@@ -82,7 +89,9 @@ async def run(
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
                 ]
-                doors = Doors(orchestrator, gateway.url, secret_file, requests, board, address)
+                doors = Doors(
+                    orchestrator, gateway.url, secret_file, requests, board, address, signer
+                )
                 watching = [
                     asyncio.create_task(_watch(Look(each, stop), str(key), doors, call), name="dev")
                     for key, each in enumerate(pipelines)
@@ -110,6 +119,8 @@ class Doors:
     requests: HttpCalls
     board: Board
     playground: str
+    signer: str
+    """Where payments are signed; empty where nothing costs anything."""
 
     def runner(self, pipeline: str) -> str:
         """The URL that the discovery has for the service at `pipeline`: of its newest start."""
@@ -131,6 +142,7 @@ class Doors:
             self.runner(pipeline),
             self.secret_file,
             self.playground,
+            self.signer,
         )
 
 
@@ -187,8 +199,15 @@ def _pipeline(
     changed: Callable[[Change], None],
     *,
     watch: bool,
+    paid: bool,
 ) -> Reloader:
     """What keeps it served, and registered at the orchestrator."""
+
+    registered = {"LIVEPEER_REGISTRATION": "both"}
+    if paid:
+        # BYOC is free here, and whoever does not pay would be served by it.
+        price = os.environ.get("LIVEPEER_APP_PRICE") or PRICE
+        registered = {"LIVEPEER_REGISTRATION": "live-runner", "LIVEPEER_APP_PRICE": price}
 
     def environment(port: int) -> dict[str, str]:
         return {
@@ -196,7 +215,7 @@ def _pipeline(
             "LIVEPEER_ORCH_URL": orchestrator.url,
             "LIVEPEER_ORCH_SECRET": orchestrator.secret,
             "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{port}",
-            "LIVEPEER_REGISTRATION": "both",
+            **registered,
             "LIVEPEER_CURRENCY": "wei",
             "LIVEPEER_TLS": "pin",
             "LIVEPEER_DEV": "1",
