@@ -117,7 +117,8 @@ def _places(project: Project) -> dict[str, str]:
     """Each package that the author names, and where."""
     found = dict[str, str]()
     for name, place in _all_places(project):
-        found.setdefault(name, place)
+        if name:
+            found.setdefault(name, place)
     return found
 
 
