@@ -171,14 +171,14 @@ async def test_the_models_share_is_known_to_five_milliseconds(
     served: Serve, fresh: type[Keeps], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a pipeline that returns each picture, in the same run."""
-    plan = Plan(warmup=1.0, live=LivePlan(shot=Shot(640, 360, 30), duration=8.0))
+    plan = Plan(warmup=1.0, live=LivePlan(shot=SHOT, duration=12.0))
     monkeypatch.setattr(fresh, "delay", 0.02)
     async with served(fresh) as target:
         report = await measure(target_of(f"http://127.0.0.1:{target.port}"), plan)
     assert report.live is not None and report.live.null is not None
     (one,) = report.live.steps[0].each
-    gone = sum(number not in fresh.kept for number in range(30, 270))
-    assert abs(one.dropped - gone) <= 1 and one.sent == 240 and gone >= 48
+    gone = sum(number not in fresh.kept for number in range(15, 195))
+    assert abs(one.dropped - gone) <= 1 and one.sent == 180 and gone >= 36
     if report.live.share is None:
         pytest.skip(f"this machine is too busy to measure on: {report.live.steps[0].limit}")
     truth = median(given - taken for taken, given in fresh.kept.values()) * 1000
