@@ -12,6 +12,7 @@ from pydantic import Base64Bytes, BaseModel, Field, RootModel, ValidationError
 
 from livepeer.runner.author.files import Audio, File, Image
 from livepeer.runner.author.signature import PredictSignature
+from livepeer.runner.exceptions import SignatureError
 
 
 class Color(Enum):
@@ -308,6 +309,19 @@ class TestKinds:
             True,
             False,
         )
+
+    def test_an_iterator_of_the_other_kind_is_refused_with_the_right_one(self) -> None:
+        async def on_loop():  # type: ignore[no-untyped-def]
+            yield 1
+
+        def in_thread():  # type: ignore[no-untyped-def]
+            yield 1
+
+        on_loop.__annotations__ = {"return": Generator[int, None, None]}
+        in_thread.__annotations__ = {"return": AsyncIterator[int]}
+        for function, wanted in ((on_loop, "AsyncIterator"), (in_thread, "Iterator")):
+            with pytest.raises(SignatureError, match=rf"write `-> {wanted}\[int\]`"):
+                PredictSignature.of(function)
 
     def test_a_function_that_returns_an_iterator_streams_it(self) -> None:
         def plain() -> Iterator[str]:

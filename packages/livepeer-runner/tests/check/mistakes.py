@@ -663,6 +663,24 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "a name that the SDK has not",
+        batch(PREDICT, "from livepeer.runner import Pipelines  # <-- import_unknown\n"),
+        batch(PREDICT, "from livepeer.runner import errors, testing\n"),
+    ),
+    Mistake(
+        "the SDK under another name",
+        batch(PREDICT, "from livepeer_runner import Video  # <-- import_unknown\n"),
+        batch(PREDICT, "from livepeer.runner import Video\n"),
+    ),
+    Mistake(
+        "a constructor that wants a model",
+        batch(
+            "def __init__(self, net: str) -> None:  # <-- hook_arguments\n    self.net = net\n\n"
+            + PREDICT
+        ),
+        batch('def __init__(self, net: str = "a") -> None:\n    self.net = net\n\n' + PREDICT),
+    ),
+    Mistake(
         "a coroutine that nobody awaits",
         batch(
             """

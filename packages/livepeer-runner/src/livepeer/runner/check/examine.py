@@ -114,6 +114,7 @@ def _of_source(
     source: Source, reference: Reference, manifest: ManifestSource | None
 ) -> Iterator[SourceFinding]:
     yield from module.served_at_import(source)
+    yield from module.unknown_imports(source)
     if source.path == reference.file:
         yield from module.no_pipeline(source)
     image = manifest.image if manifest is not None else None

@@ -28,7 +28,10 @@ LARGEST = 256 * 1024
 LONGEST_TEXT = 2000
 _METHOD = re.compile(r"(\w+)\.(\w+)(?:\(\))?")
 _PARAMETER = re.compile(r"parameter `(\w+)`")
-_FIX = re.compile(r"[;:] ((?:write|derive|use|take|keep|did you mean|call it|pip) .*)", re.DOTALL)
+_FIX = re.compile(
+    r"(?:[;:] (?=write|derive|use|take|keep|did you mean|call it|pip)|\. (?=Import it))(.*)",
+    re.DOTALL,
+)
 _COVERED = {
     "signature": (
         *("type_missing", "hook_misspelt", "hook_of_other_kind", "hook_arguments"),
@@ -36,6 +39,8 @@ _COVERED = {
     ),
     "metadata": ("name_refused",),
     "no_pipeline": ("no_pipeline", "manifest"),
+    "package_missing": ("import_unknown",),
+    "import_fails": ("import_unknown",),
 }
 """What the text has shown already, in more words: it is not told twice."""
 

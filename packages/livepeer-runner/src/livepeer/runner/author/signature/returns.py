@@ -58,8 +58,10 @@ def shape_of(function: Callable[..., Any], hint: Any, where: str) -> CallShape:
     expected = "AsyncIterator" if is_async else "Iterator"
     if (is_sync and origin not in _SYNC) or (is_async and origin not in _ASYNC):
         arguments = typing.get_args(bare)
-        # A common mistake: the type of the whole list, where single elements are yielded.
+        # Common mistakes: the type of the whole list where single elements are yielded, and the
+        # iterator of the other kind.
         whole = isinstance(origin, type) and issubclass(origin, (list, tuple, set, Sequence))
+        whole = whole or origin in _SYNC or origin in _ASYNC
         one = arguments[0] if whole and arguments and bare is not str else bare
         raise SignatureError(
             f"{where}: it yields, so its return type is `{expected}[...]` of what it yields, "

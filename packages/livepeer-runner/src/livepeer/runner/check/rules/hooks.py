@@ -74,7 +74,7 @@ ELSEWHERE_METADATA = {
 }
 ALIKE = 0.85
 
-_ARGUMENTS = {"setup": (), "teardown": (), "warm_up": (), **HOOK_ARGUMENTS}
+_ARGUMENTS = {"__init__": (), "setup": (), "teardown": (), "warm_up": (), **HOOK_ARGUMENTS}
 
 
 def hooks_of(cls: PipelineSource) -> tuple[str, ...]:
