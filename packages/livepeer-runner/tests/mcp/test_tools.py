@@ -28,7 +28,7 @@ from livepeer.trickle.media import VideoFrame, encode
 
 LIMIT = 120.0
 NAMES = {"scaffold", "check", "predict", "run_live", "test", "serve"}
-NAMES |= {"doctor", "bench", "build", "push", "call"}
+NAMES |= {"doctor", "bench", "build", "push", "call", "docs"}
 
 PRINTS = """
     import os, subprocess
@@ -129,11 +129,14 @@ async def test_an_agent_gets_from_nothing_to_what_would_be_published(
 
     async with client(root, mode, Children(commands), elicitation_callback=decline) as agent:
         tools = {tool.name: tool for tool in (await agent.list_tools()).tools}
-        assert set(tools) >= NAMES and len(tools) <= 12
+        assert set(tools) == NAMES and len(tools) == 12
         for tool in tools.values():
             assert tool.output_schema is not None
             assert tool.description and len(tool.description) > 100
         assert tools["push"].annotations and tools["push"].annotations.destructive_hint
+        assert "tutorials/request" in (await told(agent, "docs"))["topics"]
+        assert "process_video" in (await told(agent, "docs", topic="live-video"))["text"]
+        assert "did you mean" in await refused(agent, "docs", topic="live-vidoe")
         assert (await told(agent, "scaffold", folder="hello"))["id"] == "hello"
         assert (await told(agent, "check", pipeline="hello"))["errors"] == 0
         given = await told(agent, "predict", pipeline="hello", input={"text": "I love it"})

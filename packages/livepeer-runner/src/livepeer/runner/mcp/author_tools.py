@@ -17,6 +17,7 @@ from livepeer.runner.mcp.results import (
     MOST_RECORDS,
     Checked,
     LiveRun,
+    Manual,
     Mistake,
     Picture,
     Prediction,
@@ -30,6 +31,7 @@ from livepeer.runner.mcp.results import (
     without_files,
 )
 from livepeer.runner.mcp.workbench import ToolContext, Workbench, failed, made_tool, scratch
+from livepeer.trickle.cli.docs import NoPage, page, topics
 
 PipelineArgument = Annotated[
     str,
@@ -263,6 +265,22 @@ async def serve(
     return state
 
 
+async def docs(
+    topic: Annotated[
+        str | None, Field(description="A page, such as live-video; without it: what there is.")
+    ] = None,
+) -> Manual:
+    """Read the manual: a list of its pages, or one page as Markdown.
+
+    Read the tutorial of the kind that you write (request, stream, live-video) before you begin.
+    Next: `scaffold`.
+    """
+    try:
+        return Manual(topics=topics() if topic is None else {}, text=page(topic) if topic else "")
+    except NoPage as error:
+        raise failed("there is no such page", str(error), "call `docs` without a topic") from None
+
+
 def prediction(document: dict[str, Any], kept: Path | None, output: str) -> CallToolResult:
     blocks: list[ContentBlock] = []
     if document["kind"] == "file":
@@ -330,4 +348,9 @@ TOOLS = (
         structured_output=True,
     ),
     made_tool(serve, title="Serve in the background", annotations=ToolAnnotations()),
+    made_tool(
+        docs,
+        title="Read the manual",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    ),
 )

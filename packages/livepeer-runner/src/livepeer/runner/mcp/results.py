@@ -23,6 +23,14 @@ MOST_RECORDS = 20
 _URI = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)[^,]{0,100},", re.IGNORECASE)
 
 
+class Manual(BaseModel):
+    """The pages that there are, or one of them."""
+
+    topics: dict[str, str]
+    """Titles by topic."""
+    text: str
+
+
 class Scaffold(BaseModel):
     """A folder with a pipeline that runs."""
 

@@ -25,4 +25,10 @@ commands = (
         target="livepeer.trickle.cli.trickle:app",
         group="Transport",
     ),
+    Command(
+        name="docs",
+        help="Print the manual, offline.",
+        target="livepeer.trickle.cli.docs:app",
+        group="Author",
+    ),
 )
