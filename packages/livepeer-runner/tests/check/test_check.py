@@ -233,6 +233,23 @@ def test_what_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert caught.value.usage
 
 
+def test_a_secret_in_a_file_of_the_image_is_found(tmp_path: Path) -> None:
+    token = "hf_" + "a" * 34
+    write(
+        tmp_path,
+        batch(PREDICT),
+        {
+            "livepeer.yaml": "pipeline: pipeline:Model\ninclude: [settings.json]\n",
+            "settings.json": f'{{\n"token": "{token}"}}\n',
+        },
+    )
+    (one,) = check(tmp_path, by_import=False).found
+    assert (one.code, one.file.name, one.line) == ("secret_in_file", "settings.json", 2)
+    assert token not in one.message + one.fix
+    # `serve` opens no file for it: an image has many, and was looked through when it was built.
+    assert check_source(locate(str(tmp_path))).ok
+
+
 def test_the_text_alone_is_read_without_importing_anything_of_the_author(tmp_path: Path) -> None:
     write(tmp_path, batch(PREDICT, "raise SystemExit('imported')\n"))
     assert check_source(locate(str(tmp_path))).ok

@@ -86,11 +86,14 @@ def check(
 
 
 def check_source(reference: Reference) -> Findings:
-    """What the text of a pipeline shows; nothing of it is imported."""
-    return Findings.of(str(reference), _found(reference, _sources(reference)))
+    """What the text of a pipeline shows; nothing of it is imported, and no file but its own modules
+    and its manifest is opened."""
+    return Findings.of(str(reference), _found(reference, _sources(reference), whole=False))
 
 
-def _found(reference: Reference, sources: list[Source | SourceFinding]) -> list[SourceFinding]:
+def _found(
+    reference: Reference, sources: list[Source | SourceFinding], *, whole: bool = True
+) -> list[SourceFinding]:
     from livepeer.runner.check.rules.manifest import ManifestSource
 
     manifest = None
@@ -107,6 +110,8 @@ def _found(reference: Reference, sources: list[Source | SourceFinding]) -> list[
         found += [one for one in _of_source(source, reference, manifest) if not source.ignores(one)]
     if manifest is not None:
         found += manifest.findings(own)
+        if whole:
+            found += manifest.secrets()
     return found
 
 

@@ -62,6 +62,9 @@ class ManifestSource:
                 yield self._at("image", "name_refused", "error", f"image: {error}", fix)
         if source is not None:
             yield from self._class(source)
+
+    def secrets(self) -> Iterator[SourceFinding]:
+        """What looks like a secret in the files of its image: a look into each of them."""
         for place in self.project.secrets() if self.project is not None else ():
             file, _, line = place.rpartition(":")
             yield SourceFinding(
