@@ -14,6 +14,9 @@ from textwrap import dedent
 import pytest
 
 from livepeer.runner import Pipeline
+from livepeer.runner.doctor.diagnosis import Diagnosis, Examined
+from livepeer.runner.doctor.examination import CHECKS
+from livepeer.runner.doctor.report import lines
 from livepeer.runner.testing import doctor
 
 LIVEPEER = (sys.executable, "-P", "-c", "from livepeer.trickle.cli import main; main()", "doctor")
@@ -83,9 +86,16 @@ def test_what_cannot_be_examined_is_2_and_says_why(
     assert why in done.stderr
 
 
-def test_the_list_names_every_check(tmp_path: Path) -> None:
-    from livepeer.runner.doctor.examination import CHECKS
+def test_people_read_what_could_not_be_judged_last_by_its_reason() -> None:
+    check = next(one for one in CHECKS if one.id == "http.ready")
+    other = next(one for one in CHECKS if one.id == "sse.done")
+    asked = [Examined(check, reason="why not"), Examined(other), Examined(other, reason="why not")]
+    told = [text.plain for text in lines(Diagnosis("x", "batch", asked))]
+    assert told[1] == "    --  http.ready, sse.done\n        why not"
+    assert told[-1].startswith("\n1 checks: 1 passed")
 
+
+def test_the_list_names_every_check(tmp_path: Path) -> None:
     done = subprocess.run([*LIVEPEER, "--list", "--json"], capture_output=True, timeout=LIMIT)
     assert [one["id"] for one in json.loads(done.stdout)] == [check.id for check in CHECKS]
 

@@ -54,7 +54,7 @@ async def examined(orchestrator: LocalOrchestrator, name: str, *only: str) -> Di
 
 @pytest.mark.parametrize("name", [CAPABILITY, APP])
 async def test_jobs_are_judged_by_their_road_and_what_needs_an_address_says_so(name: str) -> None:
-    async with offered(faults.Double) as orchestrator:
+    async with offered(faults.Reverse) as orchestrator:
         diagnosis = await examined(orchestrator, name)
         outcomes = {one.check.id: one.outcome for one in diagnosis.examined}
         reasons = {one.reason for one in diagnosis.examined if one.check.group == "http"}

@@ -13,9 +13,18 @@ MARKS = {"passed": ("ok", "green"), "not judged": ("--", "dim")}
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[Text]:
-    """The whole report; colours only show on a terminal."""
+    """The whole report; colours only show on a terminal. What could not be judged comes last, by
+    its reason."""
+    reasons: dict[str, list[str]] = {}
     for one in diagnosis.examined:
-        yield line(one)
+        if one.reason is None:
+            yield line(one)
+        else:
+            reasons.setdefault(one.reason, []).append(one.check.id)
+    for reason, ids in reasons.items():
+        mark, style = MARKS["not judged"]
+        text = f"{mark:>6}  {', '.join(ids)}\n{'':8}{printable(reason)}"
+        yield Text(text, style)
     if diagnosis.facts:
         facts = ", ".join(f"{name} {value}" for name, value in diagnosis.facts.items())
         yield Text(f"\n{printable(facts)}", "dim")
@@ -31,8 +40,6 @@ def line(one: Examined) -> Text:
     if one.outcome == "problem" and one.check.level == "should":
         style = "yellow"
     text = Text.assemble((f"{mark:>6}", style), f"  {one.check.id:<27} {one.check.title}")
-    if one.reason is not None:
-        text.append(f"\n{'':8}{printable(one.reason)}", "dim")
     for finding in one.findings:
         text.append(f"\n{'':8}seen: {printable(finding.seen)}")
         text.append(f"\n{'':8}fix:  {finding.fix}  (specs/{one.check.clause})")

@@ -41,9 +41,12 @@ async def accepts(subject: Subject) -> Sequence[Finding]:
         if time.monotonic() > deadline:
             break
         answer = await subject.job(json.dumps(sent).encode())
-        if 400 <= answer.status < 500 and answer.status != 429:
+        if answer.status >= 400 and answer.status not in (429, 503):
             seen = f"{_shown(sent)} fits the schema and was answered {answer}"
-            found.append(Finding(seen, "write down what else is asked of it, or take it"))
+            fix = "write down what else is asked of it, or take it"
+            if answer.status >= 500:
+                fix = "do not fail on what fits: write down what does not work, or mend it"
+            found.append(Finding(seen, fix))
     return found
 
 
