@@ -50,8 +50,13 @@ class Paying:
     app: ForeignApp
 
     def gateway(self, **more: Any) -> Gateway:
-        settings = {"signer_url": self.signer.url, "tls": "insecure", "timeout": 30.0, **more}
-        return Gateway(orch_url=self.orchestrator.url, **settings)
+        settings: dict[str, Any] = {
+            "orch_url": self.orchestrator.url,
+            "signer_url": self.signer.url,
+            "tls": "insecure",
+            "timeout": 30.0,
+        }
+        return Gateway(**(settings | more))
 
     async def serve(self, **says: Any) -> None:
         """Announce the app, for money."""

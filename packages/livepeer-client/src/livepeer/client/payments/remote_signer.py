@@ -154,7 +154,7 @@ class RemoteSigner:
     def _signed(self, answer: Any, order: Order) -> SignedPayment:
         state = answer.get("state") if isinstance(answer, dict) else None
         if not isinstance(state, dict) or len(compact_json(state)) > _STATE_LIMIT:
-            raise ProtocolError(f"the payment of {self!r} has no state")
+            raise ProtocolError(f"the payment of the signer {shown_url(self._url)} has no state")
         return SignedPayment(
             _text(answer, "payment", _PAYMENT_LIMIT),
             _text(answer, "segCreds", _PAYMENT_LIMIT),
