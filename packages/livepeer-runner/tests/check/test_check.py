@@ -250,6 +250,13 @@ def test_a_secret_in_a_file_of_the_image_is_found(tmp_path: Path) -> None:
     assert check_source(locate(str(tmp_path))).ok
 
 
+def test_what_only_a_build_needs_keeps_nobody_from_serving(tmp_path: Path) -> None:
+    text = "pipeline: pipeline:Model\nimage: docker.io/Me/Model\ninclude: [tests/]\n"
+    write(tmp_path, batch(PREDICT), {"livepeer.yaml": text})
+    assert [one.line for one in check(tmp_path, by_import=False).errors] == [2, 3]
+    assert check_source(locate(str(tmp_path))).found == ()
+
+
 def test_the_text_alone_is_read_without_importing_anything_of_the_author(tmp_path: Path) -> None:
     write(tmp_path, batch(PREDICT, "raise SystemExit('imported')\n"))
     assert check_source(locate(str(tmp_path))).ok

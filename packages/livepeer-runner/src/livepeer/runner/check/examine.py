@@ -109,8 +109,10 @@ def _found(
             own = source
         found += [one for one in _of_source(source, reference, manifest) if not source.ignores(one)]
     if manifest is not None:
-        found += manifest.findings(own)
+        if own is not None:
+            found += manifest.of_class(own)
         if whole:
+            found += manifest.of_image()
             found += manifest.secrets()
     return found
 

@@ -49,8 +49,8 @@ class ManifestSource:
         """What its image will have, below the folder; None where it cannot be made."""
         return None if self.project is None else frozenset(self.project.files)
 
-    def findings(self, source: Source | None) -> Iterator[SourceFinding]:
-        """All that is wrong with it. `source`: the module that it names, if that is Python."""
+    def of_image(self) -> Iterator[SourceFinding]:
+        """What keeps an image from being made, or published."""
         if self._wrong.startswith("include:"):
             fix = "name a file or folder that is beside livepeer.yaml"
             yield self._at("include", "manifest", "error", self._wrong, fix)
@@ -60,8 +60,6 @@ class ManifestSource:
             except InvalidReference as error:
                 fix = "write host/owner/name in small letters, such as docker.io/me/sentiment"
                 yield self._at("image", "name_refused", "error", f"image: {error}", fix)
-        if source is not None:
-            yield from self._class(source)
 
     def secrets(self) -> Iterator[SourceFinding]:
         """What looks like a secret in the files of its image: a look into each of them."""
@@ -78,7 +76,8 @@ class ManifestSource:
                 "`livepeer build --secret NAME`",
             )
 
-    def _class(self, source: Source) -> Iterator[SourceFinding]:
+    def of_class(self, source: Source) -> Iterator[SourceFinding]:
+        """What it says of a class, beside what `source`, the module that it names, says."""
         named = self.manifest.pipeline.partition(":")[2]
         classes = source.classes
         own = [cls for cls in classes if cls.name == named]
