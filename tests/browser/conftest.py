@@ -177,6 +177,30 @@ def network(
             process.kill()
 
 
+@contextmanager
+def served(*arguments: str, cwd: Path, home: Path) -> Iterator[str]:
+    """A command that prints its page's address; ended by Ctrl-C, with 0."""
+    environment = {name: value for name, value in os.environ.items() if "LIVEPEER" not in name}
+    user = {"PYTHONUNBUFFERED": "1", "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+    with subprocess.Popen(
+        [*LIVEPEER, *arguments],
+        cwd=cwd,
+        env={**environment, **user},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"playground: (\S+)", process.stdout.readline())
+            assert found is not None
+            yield found[1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's own settings, who is nobody that uses this machine."""

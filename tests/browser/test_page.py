@@ -1,5 +1,6 @@
 """The page as such: reload of the pipeline, failures, who may use it, and for whom it works."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ from typing import Any
 import axe_playwright_python
 import pytest
 
-from .conftest import NUMBER, Network, Open, network
+from .conftest import NUMBER, Network, Open, network, served
 
 pytestmark = pytest.mark.browser
 LIVE = ".stream .pill[data-state=live]"
@@ -189,6 +190,29 @@ def test_a_browser_without_webcodecs_is_told_what_to_do(local: Network, browser:
         notice = page.locator(".beside .notice").all_inner_texts()
         assert any("no VideoEncoder" in each and "command below" in each for each in notice)
         page.wait_for_selector("#code-panel")
+
+
+def test_another_host_without_https_is_told_why_there_is_no_camera(
+    browser: Any, tmp_path: Path, home: Path
+) -> None:
+    address = socket.gethostname().lower()
+    try:
+        socket.getaddrinfo(address, None, socket.AF_INET)
+    except OSError:
+        pytest.skip("this machine has no name that leads to it")
+    (tmp_path / "pipeline.py").write_text(TINT.replace("UUU", "40"))
+    command = ["serve", "--playground", "--play-host", "0.0.0.0", "--play-port", "0"]
+    with served(*command, "--port", "0", "--no-open", cwd=tmp_path, home=home) as url:
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(url.replace("127.0.0.1", address))
+            page.wait_for_selector(".side .notice")
+            assert address in page.locator(".side .notice").first.inner_text()
+            assert page.is_disabled("#source-camera")
+            assert "WebCodecs" in page.inner_text(".beside .notice")
+            # On this machine the same page plays, by the container itself.
+            page.goto(url)
+            page.wait_for_selector(LIVE)
 
 
 def test_everything_can_be_reached_by_keyboard(local: Network, tab: Open) -> None:

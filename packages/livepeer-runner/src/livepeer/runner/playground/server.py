@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 MOST_SOCKETS = 32
 MOST_READERS = 64
 """Pages that are open at once."""
-MOST_CALLS = 32
+MOST_CALLS = 8
 LARGEST_BODY = 128 * 1024 * 1024
 """Bytes of a request, as a container takes them by default."""
 LARGEST_LINES = 1024 * 1024

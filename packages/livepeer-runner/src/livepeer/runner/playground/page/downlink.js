@@ -2,8 +2,14 @@
 
 import { lookAt } from "./units.js";
 
-/** Pictures that may wait for the decoder; more, and it starts again at a keyframe. */
+/**
+ * Pictures that may wait for the decoder. More, and it starts again at a keyframe, which costs up to a
+ * second of pictures: so not where a network brought several at once, which are decoded in a moment,
+ * but where more wait for longer than this, or many at once.
+ */
 const MOST_QUEUED = 3;
+const PATIENCE_MS = 150;
+const FAR_TOO_MANY = 15;
 /** Pictures that a decoder may keep to itself. Hardware ones keep more (w3c/webcodecs #732). */
 const MOST_HELD = 2;
 const SEEN = 30;
@@ -16,6 +22,7 @@ export class Downlink {
   #shown = 0;
   #heldFor = 0;
   #restarts = 0;
+  #behindSince = null;
   #paint;
 
   /**
@@ -42,9 +49,7 @@ export class Downlink {
     const isKey = found.key;
     if (isKey && found.codec && found.codec !== this.#codec) this.#open(found.codec);
     if (!this.#decoder) return;
-    if (this.#decoder.decodeQueueSize > MOST_QUEUED && !isKey) {
-      this.#waits = true;
-    }
+    if (this.#isBehind() && !isKey) this.#waits = true;
     if (this.#waits && !isKey) {
       this.guards.count("pictures left out: waiting for a keyframe");
       return;
@@ -52,6 +57,13 @@ export class Downlink {
     this.#waits = false;
     this.#submitted += 1;
     this.#decoder.decode(new EncodedVideoChunk({ type: isKey ? "key" : "delta", timestamp: time, data }));
+  }
+
+  #isBehind() {
+    const queued = this.#decoder.decodeQueueSize;
+    if (queued <= MOST_QUEUED) this.#behindSince = null;
+    else this.#behindSince ??= performance.now();
+    return queued > FAR_TOO_MANY || (this.#behindSince !== null && performance.now() - this.#behindSince > PATIENCE_MS);
   }
 
   close() {

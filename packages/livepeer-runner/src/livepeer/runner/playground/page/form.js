@@ -19,7 +19,7 @@ export function makeForm(schema, on) {
   const root = schema;
   const found = resolved(schema, root);
   if (found.properties) return new ObjectField(found, root, { on: on.changed, depth: 0 });
-  return new JsonField(found, { name: "Input", on: () => on.changed(null) });
+  return new JsonField(found, { name: "Any of them", on: () => on.changed(null) });
 }
 
 /** @param {object} context `root`, `name`, `title`, `required`, `on`, `depth` */

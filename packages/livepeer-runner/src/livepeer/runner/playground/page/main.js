@@ -32,7 +32,7 @@ class Page {
   #listen() {
     const news = new EventSource("api/news");
     news.addEventListener("message", ({ data }) => this.#heard(JSON.parse(data)));
-    news.addEventListener("error", () => this.#say("failed", "Not connected", "The command that serves this page does not answer: it may have ended. The page goes on as soon as it is back, under the same address."));
+    news.addEventListener("error", () => this.#say("failed", "Not connected", "The command that serves this page does not answer: it may have ended. Start it again, and open the address that it prints then."));
   }
 
   #heard(pipeline) {

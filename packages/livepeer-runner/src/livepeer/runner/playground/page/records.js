@@ -5,6 +5,19 @@ import { fill, h } from "./dom.js";
 const MOST = 200;
 const SHOWN = 50;
 
+/** A record as JSON; of a status the figures that are looked at, since it has dozens. */
+function worded(record) {
+  const { type, state, inference_status: work, ...rest } = record;
+  if (type !== "status" || !work) return JSON.stringify(record);
+  const { latency_ms: latency = {}, last_error: error } = work;
+  const parts = [state, `${work.frames ?? 0} pictures`, `${work.fps ?? 0} fps`];
+  if (latency.p50 !== undefined) parts.push(`${latency.p50} ms in the pipeline (p95 ${latency.p95})`);
+  parts.push(`${work.dropped ?? 0} dropped`, `${work.errors ?? 0} errors`);
+  if (error) parts.push(error);
+  if (rest.warning ?? work.warning) parts.push(rest.warning ?? work.warning);
+  return `status: ${parts.join(", ")}`;
+}
+
 export class Records {
   #lists = { data: [], event: [] };
   #counts = { data: 0, event: 0 };
@@ -51,7 +64,7 @@ export class Records {
     this.#drawing = false;
     for (const [kind, { element, list, count }] of Object.entries(this.places)) {
       count.textContent = String(this.#counts[kind]);
-      if (element.open) fill(list, ...this.#lists[kind].slice(0, SHOWN).map(({ at, record }) => h("li", {}, h("time", {}, at), h("code", {}, JSON.stringify(record)))));
+      if (element.open) fill(list, ...this.#lists[kind].slice(0, SHOWN).map(({ at, record }) => h("li", {}, h("time", {}, at), h("code", {}, worded(record)))));
     }
   }
 }
