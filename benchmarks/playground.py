@@ -7,7 +7,8 @@ picture goes in, 30 a second; figures are those that the page shows, read once a
 that of the page's JavaScript heap and of the resident memory of `livepeer dev` (page's server and
 local network), from the end of the first tenth to the end; `--seconds 600` is what the claim is.
 
-CHROMIUM names the browser (chromium). Exit status 1 where nothing is played.
+`--screenshot FILE` keeps a picture of the page at the end. CHROMIUM names the browser. Exit
+status 1 where nothing is played.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--size", default="720")
+    parser.add_argument("--screenshot", metavar="FILE", type=Path)
     arguments = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -124,6 +126,9 @@ def _measured(page: Any, process: subprocess.Popen[str], began: float, arguments
         looks.append(page.evaluate(LOOK))
         memory.append(server.memory_info().rss)
     slider = page.evaluate(SLIDER)
+    if arguments.screenshot is not None:
+        page.emulate_media(color_scheme="dark")
+        page.screenshot(path=arguments.screenshot)
     tenth = max(1, len(looks) // 10)
     heap = [each["heap"] for each in looks]
     middle = statistics.median
