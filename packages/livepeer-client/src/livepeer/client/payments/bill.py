@@ -221,6 +221,7 @@ class Bill:
         pause, reached = self._pace.interval, self._pace.now()
         while True:
             await self._pace.sleep(pause)
+            begun = self._pace.now()
             try:
                 if not await self._step():
                     return
@@ -234,7 +235,8 @@ class Bill:
                 logger.warning("a payment for %s did not get through: %s", self._app, error)
                 pause = self._pace.again
             else:
-                pause, reached = self._pace.interval, self._pace.now()
+                reached = self._pace.now()
+                pause = max(0.0, self._pace.interval - (reached - begun))
 
     async def _step(self) -> bool:
         """Make the payment that is due, and bring it there. False where it is over."""
