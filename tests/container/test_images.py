@@ -48,18 +48,6 @@ def test_the_image_runs_as_nobody_in_particular_with_its_weights(
     assert [json.loads(line) for line in printed.splitlines()] == ["HELLO loud"]
 
 
-def test_doctor_has_nothing_to_say_of_an_image(
-    buildah: Lane, author: Author, shout: Mapping[str, Any]
-) -> None:
-    """Run by podman: read-only, without a network, as nobody in particular."""
-    buildah.pull(str(shout["reference"]))
-    command = ("doctor", str(shout["reference"]), "--engine", "podman", "--only", "image")
-    told = author.run(buildah.environ, *command, "-i", '{"text": "hello"}', "--strict", "--json")
-    summary = json.loads(told)["summary"]
-    assert (summary["must"], summary["should"], summary["not_judged"]) == (0, 0, 0)
-    assert summary["passed"] >= 7
-
-
 def test_a_change_of_code_reuses_every_layer_below_it_and_the_weights(
     builder: Lane, author: Author
 ) -> None:
