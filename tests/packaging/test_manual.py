@@ -53,3 +53,19 @@ def test_the_page_is_true(page: Path, tmp_path: Path) -> None:
         timeout=500,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_site_is_built_without_a_warning() -> None:
+    root = DOCS.parent
+    done = subprocess.run(
+        [root / "scripts" / "docs", "--site"], capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    site = root / "build" / "site"
+    pages = {path.relative_to(site).with_suffix("") for path in site.rglob("*.md")}
+    assert len(pages) > 30
+    for page in pages - {Path("index")}:
+        assert (site / page / "index.html").is_file(), page
+    first = (site / "tutorials" / "request" / "index.html").read_text(encoding="utf-8")
+    assert '<link rel="alternate" type="text/markdown" href="../request.md">' in first
