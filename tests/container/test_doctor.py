@@ -15,9 +15,9 @@ import pytest
 from .commands import LIVEPEER, Author
 from .lanes import Lane
 
-pytestmark = [pytest.mark.container, pytest.mark.slow]
+pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.timeout(900)]
 
-LIMIT = 240
+LIMIT = 600
 FOREIGN = Path(__file__).with_name("foreign_app.py")
 CHOSEN = (
     *("image", "process.sigterm", "registration", "http.ready", "http.loading", "batch", "schema"),
