@@ -76,6 +76,8 @@ def serve(
 ) -> None:
     """Serve a pipeline over HTTP until Ctrl-C, and offer it where the environment says."""
     init_process.split()
+    if reload:
+        options.extra_dev("livepeer serve --reload", "watchfiles")
     with options.explained():
         from livepeer.runner.settings import Settings
 
@@ -92,8 +94,6 @@ def serve(
         reference = locate(pipeline)
     options.checked(reference, stop=not reload)
     if playground:
-        if reload:
-            options.extra_dev("livepeer serve --reload", "watchfiles")
         if settings.registration is not None:
             fail(
                 "--playground is for a container that is registered nowhere, and this one takes "
@@ -104,10 +104,6 @@ def serve(
         from livepeer.runner.cli.page import PORT, Page, can_open
         from livepeer.runner.cli.served_page import serve_with_page
 
-        with options.explained():
-            from livepeer.runner.packaging.load import locate
-
-            reference = locate(pipeline)
         page_port = options.port(play_port, PORT, "--play-port")
         page = Page(play_host, page_port, opens=open_page and can_open())
         raise typer.Exit(
@@ -116,7 +112,6 @@ def serve(
             )
         )
     if reload:
-        options.extra_dev("livepeer serve --reload", "watchfiles")
         from livepeer.runner.cli.reload import serve_reloading
 
         raise typer.Exit(asyncio.run(serve_reloading(reference, settings.host, settings.port)))
