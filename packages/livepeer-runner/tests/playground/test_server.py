@@ -27,6 +27,7 @@ from livepeer.runner.playground.outgoing import MOST_BYTES, MOST_RECORDS, Outgoi
 from livepeer.runner.playground.page_files import page_files
 from livepeer.runner.playground.server import Playground
 from livepeer.runner.playground.units import KEY, Unit, packed, unpacked
+from livepeer.runner.playground.uplink import MOST_PICTURES, MOST_SOUND_SECONDS, Sent, Uplink
 from livepeer.runner.playground.written import field, fields, posting, python_value
 from livepeer.runner.settings import Settings
 from livepeer.runner.testing import LocalServer
@@ -129,6 +130,18 @@ async def test_a_slow_page_loses_pictures_up_to_a_keyframe_and_no_word() -> None
     outgoing.close()
     assert [len(each) async for each in messages] == [21]
     assert outgoing.dropped == 3
+
+
+def test_an_input_that_nobody_takes_is_bounded_and_goes_on_at_a_keyframe() -> None:
+    asked: list[None] = []
+    uplink = Uplink("http://127.0.0.1:9/x", True, Sent(160, 96, 2), lambda: asked.append(None))
+    for i in range(400):
+        uplink.put(Unit("video", False, i * 33_333, b"picture"))
+        uplink.put(Unit("audio", True, i * 20_000, bytes(3840)))
+    assert uplink.dropped == 400 - MOST_PICTURES and len(asked) == 1
+    assert uplink.size <= (MOST_SOUND_SECONDS + 0.1) * 4 * 48_000 + MOST_PICTURES * 7
+    with pytest.raises(ValueError, match="16-bit PCM of 2 channels"):
+        uplink.put(Unit("audio", True, 0, b"odd"))
 
 
 async def test_records_that_nobody_reads_are_bounded() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -113,8 +114,20 @@ class LiveSocket:
     async def _receive(self, call: LiveCall, sent: Sent) -> None:
         if call.input_url is None:
             return await self._messages(call, None)
-        async with Uplink(call.input_url, call.tls, sent) as uplink:
-            await self._messages(call, uplink)
+        wants_key = partial(self._outgoing.tell, "key")
+        async with Uplink(call.input_url, call.tls, sent, wants_key) as uplink:
+            tasks = [
+                asyncio.create_task(each, name="playground input")
+                for each in (self._messages(call, uplink), uplink.run())
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+            for task in done:
+                task.result()
 
     async def _messages(self, call: LiveCall, uplink: Uplink | None) -> None:
         """Until the page leaves."""
@@ -122,8 +135,7 @@ class LiveSocket:
             if message.type is WSMsgType.TEXT:
                 await self._said(call, _parsed(message.data))
             elif message.type is WSMsgType.BINARY and uplink is not None:
-                if await uplink.write(unpacked(message.data)):
-                    self._outgoing.tell("key")
+                uplink.put(unpacked(message.data))
 
     async def _said(self, call: LiveCall, said: dict[str, Any]) -> None:
         kind, content = said.get("type"), said.get("params", said.get("message"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -21,6 +24,11 @@ from livepeer.trickle.media import (
 from livepeer.trickle.types import TLS
 
 RATE = 48_000
+MOST_PICTURES = 30
+MOST_BYTES = 16 * 1024 * 1024
+MOST_SOUND_SECONDS = 1
+JITTER = 2_000
+"""Microseconds between two pieces of sound that are one."""
 _MICROSECONDS = Fraction(1, 1_000_000)
 _PARTS = (("width", 16, 4096), ("height", 16, 4096), ("channels", 1, 2))
 
@@ -46,14 +54,17 @@ class Sent:
 
 
 class Uplink:
-    """Publishes what the page sends; an async context manager."""
+    """Publishes what the page sends; an async context manager.
 
-    def __init__(self, url: str, tls: TLS, sent: Sent) -> None:
+    `put` takes a unit at once, `run` hands them on. Where that is behind, sound that waits becomes
+    one longer piece, and pictures are left out up to a keyframe, which `wants_key` asks for.
+    """
+
+    def __init__(self, url: str, tls: TLS, sent: Sent, wants_key: Callable[[], object]) -> None:
         sound: tuple[Literal["audio"], ...] = ("audio",) if sent.channels else ()
         self._publisher = MediaPublisher(
             url,
             output=VideoOutput() if sent.width else None,
-            # 20 ms of sound in a packet, as the page sends it: nothing waits for more.
             audio=AudioOutput(codec="libopus", rate=RATE) if sent.channels else None,
             expect=sound,
             on_stall="drop",
@@ -61,8 +72,16 @@ class Uplink:
             publisher=TricklePublisher(url, fresh=True, delete_on_close=False, linger=0, tls=tls),
         )
         self._sent = sent
+        self._wants_key = wants_key
         self._video = CodecParameters("video", "h264", width=sent.width, height=sent.height)
-        self._dropped = 0
+        self._waiting: deque[Unit | _Sound] = deque()
+        self._pictures = 0
+        self._skips = False
+        self._sound: _Sound | None = None
+        """The piece of sound that waits and may grow."""
+        self._woken = asyncio.Event()
+        self.dropped = 0
+        """Pictures that were left out here."""
 
     async def __aenter__(self) -> Uplink:
         await self._publisher.__aenter__()
@@ -71,24 +90,73 @@ class Uplink:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._publisher.aclose()
 
-    async def write(self, unit: Unit) -> bool:
-        """Send one. True: pictures were lost, so a new keyframe is wanted.
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(len(each.data) for each in self._waiting)
 
-        Raises `ValueError` for sound that is none, `TrickleError` where the channel is lost.
-        """
+    def put(self, unit: Unit) -> None:
+        """Raises `ValueError` for sound that is none."""
         if unit.kind == "audio":
-            if self._sent.channels:
-                await self._publisher.write(self._sound(unit))
+            self._put_sound(unit)
         elif self._sent.width:
-            await self._publisher.write(
-                MediaPacket(unit.data, unit.time, unit.time, _MICROSECONDS, unit.key, self._video)
-            )
-        dropped, self._dropped = self._dropped, self._publisher.stats.dropped
-        return self._dropped > dropped
+            self._put_picture(unit)
+        self._woken.set()
 
-    def _sound(self, unit: Unit) -> AudioFrame:
+    async def run(self) -> None:
+        """For ever. Raises `TrickleError` where the channel is lost."""
+        dropped = 0
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._waiting:
+                await self._publisher.write(self._next())
+                if self._publisher.stats.dropped > dropped:
+                    dropped = self._publisher.stats.dropped
+                    self._wants_key()
+
+    def _next(self) -> AudioFrame | MediaPacket:
+        unit = self._waiting.popleft()
+        if isinstance(unit, _Sound):
+            if unit is self._sound:
+                self._sound = None
+            samples = np.frombuffer(bytes(unit.data), "<i2").reshape(-1, self._sent.channels).T
+            return AudioFrame.from_ndarray(samples, rate=RATE, time=unit.time * _MICROSECONDS)
+        self._pictures -= 1
+        return MediaPacket(unit.data, unit.time, unit.time, _MICROSECONDS, unit.key, self._video)
+
+    def _put_picture(self, unit: Unit) -> None:
+        full = self._pictures >= MOST_PICTURES or self.size > MOST_BYTES
+        if full or (self._skips and not unit.key):
+            self.dropped += 1
+            if not self._skips:
+                self._skips = True
+                self._wants_key()
+            return
+        self._skips = False
+        self._pictures += 1
+        self._waiting.append(unit)
+
+    def _put_sound(self, unit: Unit) -> None:
         channels = self._sent.channels
+        if not channels:
+            return
         if len(unit.data) % (2 * channels):
             raise ValueError(f"sound is 16-bit PCM of {channels} channels")
-        samples = np.frombuffer(unit.data, "<i2").reshape(-1, channels).T
-        return AudioFrame.from_ndarray(samples, rate=RATE, time=unit.time * _MICROSECONDS)
+        sound = self._sound
+        if sound is not None and len(sound.data) < 2 * channels * RATE * MOST_SOUND_SECONDS:
+            ends = sound.time + len(sound.data) * 1_000_000 // (2 * channels * RATE)
+            if abs(unit.time - ends) <= JITTER:
+                sound.data += unit.data
+                return
+        elif sound is not None:
+            # Nobody takes it: what is heard later than this is of no use.
+            self._waiting = deque(each for each in self._waiting if not isinstance(each, _Sound))
+        self._sound = _Sound(unit.time, bytearray(unit.data))
+        self._waiting.append(self._sound)
+
+
+@dataclass(eq=False, slots=True)
+class _Sound:
+    time: int
+    data: bytearray
