@@ -247,6 +247,7 @@ async def test_ten_minutes_of_a_session_are_paid_without_a_gap_and_once_an_inter
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 async def test_ten_minutes_of_a_session_are_paid_in_real_time() -> None:
     await _paid_for_ten_minutes(time.time, 1.0)
 

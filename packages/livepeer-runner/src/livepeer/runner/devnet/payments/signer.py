@@ -47,6 +47,10 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 1 << 20
 MOST_KEPT = 10_000
 MAX_TICKET_EV = Fraction(3 * 10**12)
+MAX_TOTAL_EV = Fraction(2 * 10**13)
+"""Wei of one ticket, and of one payment: the reference's defaults."""
+LEAST_FACE_VALUE = 10**15
+DEPOSIT = 10 * 10**18
 _UNITS = {"live": "seconds", "lv2v": "720p-pixel-seconds", "fixed": "fixed"}
 _SESSION = "remote signer could not check whether to refresh session: "
 
@@ -178,7 +182,12 @@ class LocalSigner:
         if state and not manifest:
             raise SignerRefusal(400, "missing manifestID")
         if not isinstance(manifest, str):
-            raise SignerRefusal(400, "json: cannot unmarshal into ManifestID of type string")
+            raise SignerRefusal(
+                400,
+                "json: cannot unmarshal number into Go struct field"
+                " RemotePaymentRequest.ManifestID of type string",
+            )
+        _capabilities(asked.get("capabilities") or "")
         self._check_fresh(info, params)
         worth = self._check_ticket(params)
         kind, app = asked.get("type", "") or "", asked.get("app", "") or ""
@@ -195,11 +204,13 @@ class LocalSigner:
         initial = Fraction(state["Price"]) if state else price
         balance = Fraction(state.get("Balance", "0"))
         fee = initial * fee_units
-        due = count(fee, worth, balance)
-        if worth == 0 or due == 0:
+        due = count(fee, worth, balance) if worth else 0
+        if due == 0:
             raise SignerRefusal(482, "no tickets")
         if due > MOST_TICKETS:
             raise SignerRefusal(400, f"numTickets {due} exceeds maximum of {MOST_TICKETS}")
+        if due * worth > MAX_TOTAL_EV:
+            raise SignerRefusal(500, "Internal Server Error")
         payment, nonce = self._payment(info, params, price, due, state)
         manifest = manifest or secrets.token_hex(4)
         new = {
@@ -231,7 +242,11 @@ class LocalSigner:
         if given is None or given == {}:
             return {}
         if not isinstance(given, dict):
-            raise SignerRefusal(400, "json: cannot unmarshal into RemotePaymentStateSig")
+            raise SignerRefusal(
+                400,
+                "json: cannot unmarshal string into Go struct field RemotePaymentRequest.state of"
+                " type server.RemotePaymentStateSig",
+            )
         known = {name.lower(): text for name, text in given.items()}
         try:
             data = base64.b64decode(str(known.get("state", "")), validate=True)
@@ -271,6 +286,13 @@ class LocalSigner:
             raise SignerRefusal(400, _SESSION + text)
         if not self._chain.has_reserve(self._chain.payer.address):
             raise SignerRefusal(400, _SESSION + "no sender reserve")
+        face = int.from_bytes(params.get("face_value", b""))
+        if worth and face < LEAST_FACE_VALUE:
+            text = f"ticket faceValue too low faceValue={face}"
+            raise SignerRefusal(400, _SESSION + text)
+        if face > DEPOSIT:
+            text = f"ticket faceValue {face} > max faceValue {DEPOSIT}"
+            raise SignerRefusal(400, _SESSION + text)
         return worth
 
     def _units(self, kind: Any, pixels: Any, state: Fields) -> Fraction:
@@ -365,6 +387,14 @@ def _info(asked: Fields) -> Fields:
         raise SignerRefusal(400, messages.BAD) from None
 
 
+def _capabilities(text: Any) -> None:
+    """They are looked at, and have no use here."""
+    try:
+        messages.read({}, base64.b64decode(str(text), validate=True))
+    except (ValueError, binascii.Error):
+        raise SignerRefusal(400, messages.BAD) from None
+
+
 def _price(info: Fields) -> Fraction:
     price = info.get("price_info", {})
     wei, units = price.get("pricePerUnit", 0), price.get("pixelsPerUnit", 0)
@@ -381,12 +411,15 @@ def _ceiling(asked: Any, kind: str) -> Fraction:
         number = Decimal(str(known.get("price", "0")))
         price = Fraction(number) if abs(number.adjusted()) < 100 else Fraction(0)
     except (InvalidOperation, ValueError):
-        raise SignerRefusal(400, "json: invalid number literal") from None
+        text = json.dumps(json.dumps(known.get("price")))
+        raise SignerRefusal(
+            400, f"json: invalid number literal, trying to unmarshal {text} into Number"
+        ) from None
     if price <= 0:
         raise SignerRefusal(400, "maxPrice.price must be a positive decimal")
-    if str(known.get("currency", "")).lower() != "wei":
+    if str(known.get("currency", "")).strip().lower() != "wei":
         raise SignerRefusal(400, "maxPrice.currency must be wei")
-    if str(known.get("unit", "")).lower() != _UNITS[kind]:
+    if str(known.get("unit", "")).strip().lower() != _UNITS[kind]:
         text = f"maxPrice.unit must be {_UNITS[kind]} for payment type {kind}"
         raise SignerRefusal(400, text)
     return price
