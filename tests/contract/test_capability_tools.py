@@ -85,7 +85,7 @@ def content(path: str) -> bytes:
 NAMES = ["count", "same", "tint"]
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.slow)])
 async def test_a_stream_a_picture_and_a_live_one_are_tools(
     tmp_path: Path, clip: Path, mode: str
 ) -> None:

@@ -57,8 +57,9 @@ class Agent:
         return sum("--dry-run" not in json.loads(line) for line in lines)
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-@pytest.mark.parametrize("action", ["accept", "decline", "cancel"])
+@pytest.mark.parametrize(
+    ("mode", "action"), [("auto", "accept"), ("legacy", "accept"), ("auto", "decline")]
+)
 async def test_a_person_is_asked_and_obeyed(tmp_path: Path, mode: str, action: str) -> None:
     agent = Agent(tmp_path, action)
     async with agent.client(mode) as client:
@@ -75,18 +76,11 @@ async def test_a_person_is_asked_and_obeyed(tmp_path: Path, mode: str, action: s
     assert agent.published == (action == "accept")
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_who_cannot_be_asked_says_the_exact_name(tmp_path: Path, mode: str) -> None:
+async def test_who_cannot_be_asked_says_the_exact_name(tmp_path: Path) -> None:
     agent = Agent(tmp_path, None)
-    async with agent.client(mode) as client:
-        for arguments in (
-            {},
-            {"confirm": True},
-            {"confirm": True, "image": "registry.test/me/other:", "publish": True},
-        ):
+    async with agent.client("legacy") as client:
+        for arguments in ({}, {"confirm": True}):
             result = await client.call_tool("push", {"publish": True, **arguments})
-            if "image" in arguments:
-                continue
             text: str = result.content[0].text  # type: ignore[union-attr]
             assert result.is_error and f"image='{NAME}'" in text and "Next: ask the person" in text
         assert agent.published == 0
