@@ -86,6 +86,17 @@ async def test_an_answer_that_outlives_its_first_units_is_paid_beside_it(fast: N
             assert len(net.signer.payments) == made
 
 
+async def test_events_of_a_stream_are_paid_and_say_what_they_cost() -> None:
+    async with paying() as net:
+        await net.serve(mode="single-shot")
+        async with net.gateway() as gw:
+            async with gw.stream_async("test/app", route="events") as events:
+                assert len([event async for event in events]) >= 1
+                assert events.spent > 0
+            assert await net.told_is_signed(gw) == events.spent
+        assert reserved(net.orchestrator) == 0
+
+
 async def test_tickets_that_grow_old_are_renewed_without_a_gap(fast: None) -> None:
     async with paying(FACTOR) as net:
         await net.serve(mode="persistent")

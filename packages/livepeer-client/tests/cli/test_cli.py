@@ -205,3 +205,24 @@ def test_what_others_say_is_neither_markup_nor_obeyed_in_the_table(
         assert text in printed
     assert "[/red]\\x1b[2J\\u202eno [bold]room" in printed
     assert printable(printed, lines=True) == printed
+
+
+async def test_a_script_that_does_not_say_yes_pays_nothing_and_is_told_the_price(
+    start: Start,
+) -> None:
+    def identity(request: Any) -> list[Any]:
+        known = request.path == "/sign-orchestrator-info"
+        return reply(
+            {"address": "0xAbC", "signature": "0x01"} if known else "", 200 if known else 404
+        )
+
+    orch, signer = await start(price={"pricePerUnit": 7}), await start(other=identity)
+    where = ("--orch", orch.url, "--signer", signer.url)
+    for command in ("run", "stream", "live"):
+        code, out, err = await livepeer(command, "echo", *where)
+        assert (code, out) == (4, b"")
+        assert "echo costs 7 wei per second" in err and "--yes" in err
+    assert not orch.jobs and len(signer.others) == 3  # who asks for the price, and nothing else
+    free = await start()
+    code, _, err = await livepeer("run", "echo", "--orch", free.url, "--signer", signer.url)
+    assert (code, err.count("wei")) == (0, 0)
