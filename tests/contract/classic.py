@@ -170,7 +170,10 @@ class ClassicOrchestrator:
         context = server_context("127.0.0.1")
         context.set_alpn_protocols(["h2", "http/1.1"])
 
+        fronts: set[asyncio.Task[Any] | None] = set()
+
         async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            fronts.add(asyncio.current_task())
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
                 if chosen == "h2":
@@ -190,6 +193,11 @@ class ClassicOrchestrator:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             server.close()
             await runner.cleanup()
+            for each in fronts:
+                if each is not None:
+                    each.cancel()
+            await asyncio.gather(*(each for each in fronts if each), return_exceptions=True)
+            await asyncio.sleep(0)  # what was aborted is closed
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

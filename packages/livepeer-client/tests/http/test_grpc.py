@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -142,13 +144,17 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @pytest.fixture
 async def served() -> AsyncIterator[Callable[[Serve], Awaitable[str]]]:
     servers: list[asyncio.Server] = []
+    handlers: set[asyncio.Task[Any] | None] = set()
 
     async def start(serve: Serve) -> str:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            handlers.add(asyncio.current_task())
             try:
                 await serve(reader, writer)
             finally:
                 writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await writer.wait_closed()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         servers.append(server)
@@ -157,6 +163,8 @@ async def served() -> AsyncIterator[Callable[[Serve], Awaitable[str]]]:
     yield start
     for server in servers:
         server.close()
+    async with asyncio.timeout(LIMIT):
+        await asyncio.gather(*(task for task in handlers if task), return_exceptions=True)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -228,19 +236,16 @@ async def test_an_answer_without_end_is_bounded(served: Any) -> None:
         await call(await served(serve))
 
 
-async def test_nobody_there_and_no_extra_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_there_and_no_extra_say_what_to_do(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConnectionFailedError, match="Is it running"):
         await call("http://127.0.0.1:1")
-    import sys
-
-    monkeypatch.setitem(sys.modules, "h2.config", None)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setitem(sys.modules, "h2.config", None)
     with pytest.raises(ConfigurationError, match=r"livepeer-client\[lv2v\]"):
-        await call(f"http://127.0.0.1:{port}")
-    server.close()
+        await call(await served(serve))
