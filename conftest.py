@@ -41,6 +41,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: runs it last, with the machine to itself.
 REALTIME = (
     "packages/livepeer-runner/tests/live",
+    "packages/livepeer-runner/tests/playground",
     "packages/livepeer-trickle/tests/media/test_publisher.py",
     "packages/livepeer-trickle/tests/media/test_subscriber.py",
     "tests/contract/test_gateway_transcripts.py",
@@ -48,6 +49,8 @@ REALTIME = (
     "tests/contract/test_live_session.py",
     "tests/contract/test_lv2v.py",
     "tests/contract/test_orchestrator_transcripts.py",
+    "tests/contract/test_paid_calls.py",
+    "tests/contract/test_payment_faults.py",
     "tests/e2e",
 )
 

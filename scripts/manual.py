@@ -50,6 +50,18 @@ PAGES = (
     ),
     Page(
         "Tutorials",
+        "tutorials/live-audio.md",
+        "docs/tutorials/live-audio.md",
+        "sound in, sound out",
+    ),
+    Page(
+        "Tutorials",
+        "tutorials/generate.md",
+        "docs/tutorials/generate.md",
+        "live video out of nothing",
+    ),
+    Page(
+        "Tutorials",
         "tutorials/agents.md",
         "docs/tutorials/agents.md",
         "livepeer mcp: tools for agents",
@@ -93,6 +105,7 @@ PAGES = (
     Page(
         "Guides", "operators.md", "docs/operators.md", "running containers, joining orchestrators"
     ),
+    Page("Guides", "paying.md", "docs/paying.md", "prices, limits, keys"),
     Page("Guides", "bench.md", "docs/bench.md", "what a pipeline bears"),
     Page("Guides", "runner.md", "packages/livepeer-runner/README.md", "everything a class may say"),
     Page("Guides", "client.md", "packages/livepeer-client/README.md", "run, stream, live, session"),
