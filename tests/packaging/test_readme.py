@@ -53,7 +53,7 @@ def test_an_author_gets_from_nothing_to_a_served_class(
 ) -> None:
     home = environment("all")
     (block,) = blocks("sh", "Authors")
-    install, init, predict, test, serve = commands(block)
+    install, init, check, predict, test, serve = commands(block)
     assert install == 'pip install "livepeer-runner[dev]"'
     home.install("livepeer-runner[dev]")
     path = f"{home.folder / 'env' / 'bin'}:{os.environ['PATH']}"
@@ -69,6 +69,7 @@ def test_an_author_gets_from_nothing_to_a_served_class(
 
     shell(init, home.work)
     folder = home.work / "hello"
+    assert "nothing is wrong" in shell(check, folder)
     assert "label" in shell(predict, folder)
     assert re.search(r"\d passed", shell(test, folder))
     with subprocess.Popen(serve.split(), cwd=folder, env=variables) as process:
