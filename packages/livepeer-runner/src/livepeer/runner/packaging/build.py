@@ -189,11 +189,13 @@ def slug(text: str) -> str:
 
 def image_labels(project: Project, schema: dict[str, Any]) -> dict[str, str]:
     """The labels of an image, from the schema that was read inside of it."""
+    capacity = project.constant("capacity")
     said = {
         "id": schema.get("id"),
         "version": schema.get("version"),
         "type": schema.get("type"),
-        "capacity": schema.get("capacity"),
+        # What the class says of itself: its environment may say otherwise, where it runs.
+        "capacity": capacity if type(capacity) is int else None,
     }
     labels = {
         "org.opencontainers.image.title": said["id"],
