@@ -141,6 +141,28 @@ async def test_what_it_asks_is_renewed_where_tickets_are_too_old(quick: None) ->
         assert session.ended is None
 
 
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"win_prob": b""}, "worth nothing"),
+        ({"face_value": bytes([1]) * 33}, "256 bits"),
+        ({"recipient": b"short"}, "not its own address"),
+        ({"win_prob": bytes([0xFF]) * 32}, "absurd"),
+    ],
+)
+async def test_an_offer_that_cannot_be_paid_is_refused_with_the_reason(
+    wrong: dict[str, bytes], text: str
+) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS | wrong)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY, max_retries=0) as gw,
+    ):
+        with pytest.raises(LivepeerError, match=text):
+            await gw.live(MODEL).__aenter__()
+        assert gw.spent() == 0 and orchestrator.starts == []
+
+
 async def test_each_refusal_is_one_precise_error() -> None:
     orchestrator = ClassicOrchestrator(None, {})
     async with orchestrator.running() as url:

@@ -27,6 +27,7 @@ from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.selection import Attempt
+from livepeer.client.payments.bill import Abandoned
 from livepeer.client.payments.challenge import Challenge
 from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.discovery import PERSISTENT
@@ -134,7 +135,10 @@ class LiveVideoToVideo:
             renewed=renewed,
         )
         try:
-            bill.accept(Challenge.of(params, None, PAYMENT_PATH))
+            try:
+                bill.accept(Challenge.of(params, None, PAYMENT_PATH))
+            except ValueError as error:
+                raise ProtocolError(f"its offer cannot be paid: {error}", **bill.where) from None
             payment = await bill.first(deadline)
             bill.send()
             running = await post(
@@ -143,6 +147,8 @@ class LiveVideoToVideo:
             return replace(running, bill=bill)
         except BaseException as error:
             bill.stop()
+            if isinstance(error, Abandoned):
+                raise LivepeerError("given up before anything was paid", **bill.where) from None
             if isinstance(error, LivepeerError) and bill.sent:
                 mark_paid(error, bill.spent)
             raise
