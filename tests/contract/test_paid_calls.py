@@ -172,8 +172,9 @@ async def test_a_session_that_would_cost_too_much_ends_and_says_so(fast: None) -
                 assert "max_spend" in str(session.ended)
                 with pytest.raises(SessionEndedError, match="max_spend"):
                     await session.request("POST", "/json")
-            # What a signer made beyond it was not sent, and is not spent.
+            # What a signer made beyond it was not sent: what is told is what was taken.
             assert 0 < gw.spent() <= 5 * TICKET + 1
+            assert net.orchestrator.income == gw.spent() and net.signer.reused == 0
 
 
 async def test_a_payer_without_a_deposit_is_told_so() -> None:
