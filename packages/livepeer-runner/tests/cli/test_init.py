@@ -270,6 +270,35 @@ def test_the_workflow_is_one_and_trusts_only_what_it_pins(
     assert not re.search(r"run: .*\$\{\{", text)
 
 
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("uv")), reason="needs bash and uv")
+def test_the_workflow_publishes_only_a_tag_that_is_the_version_of_the_class(
+    folder: Folder,
+) -> None:
+    assert folder.livepeer("init", ".", "--name", "sentiment", "--ci", "github").returncode == 0
+    made = yaml.safe_load((folder.path / ".github/workflows/livepeer.yml").read_text())
+    (step,) = [each for each in made["jobs"]["test"]["steps"] if "version" in each.get("name", "")]
+    assert made["jobs"]["publish"]["needs"] == "test" and "tags/v" in step["if"]
+
+    def tagged(name: str) -> subprocess.CompletedProcess[str]:
+        # As the runner of workflows starts a script; the environment is this one.
+        environ = {**os.environ, "VIRTUAL_ENV": sys.prefix, "GITHUB_REF_NAME": name}
+        return subprocess.run(
+            ["bash", "-e", "-c", step["run"]],
+            cwd=folder.path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    assert tagged("v0.1.0").returncode == 0
+    wrong = tagged("v0.2.0")
+    assert wrong.returncode == 1
+    assert "the tag is v0.2.0, and the version of the class 0.1.0" in wrong.stdout
+    (folder.path / "pipeline.py").write_text("nothing = 1\n")
+    assert tagged("v0.1.0").returncode != 0
+
+
 def test_every_shape_that_agents_are_shown_is_one_that_can_be_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livepeer.runner.cli import options
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def build(
     pipeline: options.Target = None,
     tag: Tag = None,
     engine: EngineName = None,
-    platform: Platform = "linux/amd64",
+    platform: Platform = PLATFORM,
     sdk: Sdk = None,
     secret: Secret = None,
     no_cache: NoCache = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note
 from livepeer.trickle.text import printable
 
@@ -29,7 +30,7 @@ def inspect(
     image: Annotated[str, typer.Argument(help="registry/owner/name:tag, or @sha256:...")],
     platform: Annotated[
         str, typer.Option(help="Which image, where there is one for each platform.")
-    ] = "linux/amd64",
+    ] = PLATFORM,
     plain_http: Annotated[
         bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
     ] = False,

@@ -9,6 +9,7 @@ import typer
 
 from livepeer.runner.cli import build as building
 from livepeer.runner.cli import options
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def push(
     pipeline: options.Target = None,
     tag: building.Tag = None,
     engine: building.EngineName = None,
-    platform: building.Platform = "linux/amd64",
+    platform: building.Platform = PLATFORM,
     sdk: building.Sdk = None,
     secret: building.Secret = None,
     no_cache: building.NoCache = False,

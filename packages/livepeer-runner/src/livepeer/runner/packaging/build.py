@@ -19,10 +19,10 @@ from typing import Any
 from livepeer.runner.packaging import contradictions, dockerfile, requirements
 from livepeer.runner.packaging.engine import Built, Engine, EngineError, StepFailed
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.runner.packaging.project import Project, ProjectError
 from livepeer.runner.packaging.requirements import RequirementsError
 
-PLATFORM = "linux/amd64"
 OWN = ".livepeer"
 """The folder beside the pipeline in which builds keep what the next one needs."""
 SUFFIX = "-livepeer-runner"

@@ -11,12 +11,12 @@ from typing import Any
 
 from livepeer.runner.packaging import bundle, signing
 from livepeer.runner.packaging.labels import LabelError, PipelineLabels
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.runner.packaging.registry.answers import RegistryError
 from livepeer.runner.packaging.registry.client import LARGEST_CONFIG, ImageManifest, ImageRegistry
 from livepeer.runner.packaging.registry.reference import ImageReference, is_digest, is_here
 from livepeer.runner.packaging.signing import CosignMissing, ImageSigner, SigningError
 
-PLATFORM = "linux/amd64"
 MOST_LAYERS = 1000
 SIGNATURE_TYPES = (
     bundle.MEDIA_TYPE,

@@ -13,12 +13,12 @@ from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged
 from livepeer.runner.doctor.subject import Subject
 from livepeer.runner.packaging.labels import LabelError, PipelineLabels, canonical
+from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.runner.targets.container import ImageConfig, TargetContainer
 from livepeer.runner.targets.hosting import until_ready
 from livepeer.runner.targets.image_container import ContainerProcess, TargetImage, image_instance
 
 ROOT = ("", "0", "root")
-PLATFORM = "linux/amd64"
 ORPHANS = 3
 LOOK_SECONDS = 0.25
 REAP_SECONDS = 5.0
