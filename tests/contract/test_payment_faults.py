@@ -141,7 +141,7 @@ async def test_an_orchestrator_that_is_gone_after_a_payment_is_not_replaced_by_a
         urls = [between.url, net.orchestrator.url]
         async with net.gateway(orch_url=urls) as gw:
             # The other one is a little dearer to reach: it is asked second.
-            gw._engine.dispatcher._failures.failed(net.orchestrator.url)
+            gw._engine.dispatcher.candidates._failures.failed(net.orchestrator.url)
             with pytest.raises(LivepeerError, match=r"2.4e\+10 wei were paid"):
                 async with gw.session("test/app"):
                     pass

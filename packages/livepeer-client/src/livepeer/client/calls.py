@@ -20,7 +20,8 @@ from livepeer.client.files import as_bytes, encode
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.retries import retries
-from livepeer.client.network.dispatch import Choice, Dispatcher
+from livepeer.client.network.candidates import Choice
+from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import RunningJob, Task, check_capability
 from livepeer.client.network.schemas import FRESH_SECONDS, Known, Schemas
 from livepeer.client.payments.budget import Budget
@@ -71,7 +72,7 @@ class Calls:
         check_capability(name)
         if call.max_retries is not None:
             retries(call.max_retries)
-        choice = await self._dispatcher.choose(http, name, call.model, deadline)
+        choice = await self._dispatcher.candidates.choose(http, name, call.model, deadline)
         place = choice.first
         known = await self._schema_for(http, call, deadline, choice)
         try:

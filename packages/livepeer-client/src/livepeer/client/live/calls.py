@@ -94,7 +94,7 @@ class LiveCalls:
         http = await self._pools.current()
         params = None if wanted.params is None else encode(wanted.params)
         asked: list[tuple[str, str]] = []
-        if (only := self._dispatcher.only) is not None:
+        if (only := self._dispatcher.candidates.only) is not None:
             ahead.open(only)
 
         def sending(road: str, place: str) -> None:
@@ -111,9 +111,9 @@ class LiveCalls:
             budget=wanted.budget,
             sending=sending,
         )
-        choice = self._dispatcher.presumed(wanted.capability)
+        choice = self._dispatcher.candidates.presumed(wanted.capability)
         if choice is None:
-            choice = await self._dispatcher.choose(
+            choice = await self._dispatcher.candidates.choose(
                 http, wanted.capability, wanted.model, deadline, session=True
             )
         if isinstance(params, Mapping):

@@ -24,7 +24,7 @@ from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import START_LIMIT, LiveCalls
 from livepeer.client.live.ending import Ending
 from livepeer.client.live.media import codecs, frames_of_file, has_media, media
-from livepeer.client.live.stream import Live, LiveStats, Wanted
+from livepeer.client.live.stream import ChannelName, Live, LiveStats, Wanted
 from livepeer.trickle.exceptions import TrickleError
 from livepeer.trickle.types import TLS
 
@@ -305,22 +305,11 @@ class LiveSession:
             raise RuntimeError("the session has not been started: use `async with`")
         return self._started
 
-    def _channel(self, name: str, option: str) -> str:
-        """The URL of a channel, or an error that says how to get one."""
+    def _channel(self, name: ChannelName, option: str) -> str:
         started = self._running()
         if started.stopped or self._ending.lost:
             self._ending.check()
-        url = getattr(started.live, name)
-        if isinstance(url, str):
-            return url
-        if not started.live.direct and name != "data_url":
-            raise ConfigurationError(
-                "by a gateway video goes in and out by WHIP or RTMP: see session.urls, or call an"
-                " orchestrator directly (orch_url)"
-            )
-        if name == "data_url" and started.live.ended_by is not None:
-            raise ConfigurationError("live-video-to-video has no data channel: see events()")
-        raise ConfigurationError(f"this session was started with {option}=False")
+        return started.live.channel(name, option)
 
 
 def _load(*, frames: bool) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
-from livepeer.client.exceptions import LivepeerError, ProtocolError
+from livepeer.client.exceptions import ConfigurationError, LivepeerError, ProtocolError
 from livepeer.client.http.tls import origin
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.payments.bill import Bill
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from livepeer.trickle.media import MediaPublisherStats, SourceStats
 
 URL_LENGTH: Final = 2048
+ChannelName = Literal["publish_url", "subscribe_url", "data_url"]
+
 _URL: Final = re.compile(r"[!-\[\]-~]+")  # no space, no backslash
 
 
@@ -80,6 +82,21 @@ class Live:
     def direct(self) -> bool:
         """Its channels are trickle channels of an orchestrator, which this side speaks with."""
         return self.control_url is not None
+
+    def channel(self, name: ChannelName, option: str) -> str:
+        """The URL of a channel that `option` of the session asks for. Raises `ConfigurationError`,
+        which says how to get one, where there is none."""
+        url: str | None = getattr(self, name)
+        if url is not None:
+            return url
+        if not self.direct and name != "data_url":
+            raise ConfigurationError(
+                "by a gateway video goes in and out by WHIP or RTMP: see session.urls, or call an"
+                " orchestrator directly (orch_url)"
+            )
+        if name == "data_url" and self.ended_by is not None:
+            raise ConfigurationError("live-video-to-video has no data channel: see events()")
+        raise ConfigurationError(f"this session was started with {option}=False")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any, Final
 from livepeer.client.exceptions import InvalidInputError, LivepeerError, PipelineError
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.network.dispatch import Choice, Dispatcher
+from livepeer.client.network.candidates import Choice
+from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import Task, check_capability
 from livepeer.client.protocol.discovery import PERSISTENT
 from livepeer.client.protocol.results import EVENT_STREAM, media_type
@@ -84,7 +85,7 @@ class Schemas:
     ) -> Schema | None:
         """The schema, asked for where it is not known; None where there is none."""
         check_capability(capability)
-        choice = await self._dispatcher.choose(http, capability, None, deadline)
+        choice = await self._dispatcher.candidates.choose(http, capability, None, deadline)
         known = self.known(choice.first, capability)
         if known is None or known.failed:
             known = await self._fetch(http, capability, deadline, choice, max_retries)
@@ -100,7 +101,7 @@ class Schemas:
         offer = choice.candidates[0].offer if choice.candidates else None
         if offer is not None and offer.mode == PERSISTENT:
             # It takes requests in sessions only: another road may tell.
-            first = await self._dispatcher.choose(http, capability, None, limit)
+            first = await self._dispatcher.candidates.choose(http, capability, None, limit)
         try:
             return await self._fetch(http, capability, limit, first, 0)
         except LivepeerError as error:
