@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, settings
 # The same examples each time, however busy the machine: what fails here fails everywhere.
 settings.register_profile(
     "suite",
-    max_examples=50,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# To look for new ones, in twenty times as many: `scripts/test --hypothesis-profile search`.
+# To look for new ones, in thirty times as many: `scripts/test --hypothesis-profile search`.
 settings.register_profile(
     "search", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

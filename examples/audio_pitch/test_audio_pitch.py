@@ -46,6 +46,7 @@ def semitones(frequency: float) -> float:
 
 
 @pytest.mark.parametrize("shift", [-5, 12])
+@pytest.mark.slow
 async def test_the_tone_is_as_many_semitones_higher_as_was_asked(
     pipeline: ModuleType, shift: float
 ) -> None:

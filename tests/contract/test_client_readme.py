@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import aiohttp
 import numpy as np
+import pytest
 from PIL import Image as Pictures
 from pydantic import BaseModel, Field
 
@@ -87,6 +88,7 @@ def blocks() -> Iterator[str]:
     yield from re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 async def test_every_python_block_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     Pictures.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "cat.png")
     frames = (

@@ -80,6 +80,7 @@ def test_every_listed_difference_of_live_runners_is_still_one() -> None:
     assert [name for name, error in outcome.items() if error is None] == []
 
 
+@pytest.mark.slow
 def test_one_random_change_in_a_live_runner_scenario_is_noticed() -> None:
     changes = random.Random(20261128)
     changed = [

@@ -214,6 +214,7 @@ async def test_a_pipeline_that_gives_up_ends_the_session_with_its_reason(
         assert session.ended and session.ended in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_the_command_says_so_where_nothing_came_out_and_why_where_it_failed(
     network: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ async def test_the_command_says_so_where_nothing_came_out_and_why_where_it_faile
         assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 async def test_the_command_that_is_told_to_end_gives_the_place_back(
     network: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def wav_of(path: Path) -> tuple[int, np.ndarray[Any, Any]]:
         return file.getframerate(), samples.reshape(-1, file.getnchannels())
 
 
-@pytest.mark.parametrize("ending", [".wav", ".m4a"])
+@pytest.mark.parametrize("ending", [".wav", pytest.param(".m4a", marks=pytest.mark.slow)])
 async def test_sound_alone_is_sent_and_kept_as_the_file_says(
     network: Callable[..., Any], tmp_path: Path, ending: str
 ) -> None:
@@ -60,6 +60,7 @@ async def test_sound_alone_is_sent_and_kept_as_the_file_says(
         assert abs(heard / 48_000 - 1.5) < 0.1
 
 
+@pytest.mark.slow
 async def test_what_a_pipeline_makes_by_itself_is_kept_to_its_end_and_its_events_are_shown(
     network: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_scenarios_that_shared_a_name_pass_without_the_neighbour() -> None:
     assert list(outcome.values()) == [None, None]
 
 
+@pytest.mark.slow
 def test_one_random_change_in_a_scenario_is_noticed() -> None:
     changes = random.Random(20261121)
     pairs = recorded(slow=False)

@@ -132,6 +132,7 @@ async def test_the_build_step_of_the_dockerfile_prepares_models(tmp_path: Path) 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page calls curl")
 @pytest.mark.parametrize("how", ["as compose starts it", "by the older names"])
+@pytest.mark.slow
 async def test_the_container_joins_shows_it_and_answers_as_the_page_says(
     network: Network, tmp_path: Path, how: str
 ) -> None:

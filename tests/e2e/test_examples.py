@@ -51,6 +51,7 @@ def test_the_sync_client_gets_the_same(shared: Network, hello_world: Container, 
             assert [event.json() for event in events] == ["Hello, Ada!"]
 
 
+@pytest.mark.slow
 @both
 async def test_live_grayscale_takes_the_colour_and_keeps_the_rest(
     gw: Gateway, clip: Path, live_grayscale: Container, road: str
@@ -79,6 +80,7 @@ async def test_live_tint_paints_in_the_colour_asked_for(
     assert all(np.allclose(chroma(frame), (90, 170), atol=3) for frame in video)
 
 
+@pytest.mark.slow
 @both
 async def test_audio_pitch_raises_the_sound_and_leaves_the_picture(
     gw: Gateway, clip: Path, audio_pitch: Container, road: str

@@ -34,6 +34,7 @@ async def trust(url: str) -> None:
     assert process.returncode == 0, said.decode()
 
 
+@pytest.mark.slow
 async def test_after_a_crash_of_the_orchestrator_the_container_comes_back_by_itself(
     network: Network, gw: Gateway
 ) -> None:
@@ -54,6 +55,7 @@ async def test_after_a_crash_of_the_orchestrator_the_container_comes_back_by_its
         assert await again.run_async(hello.capability) == "Hello, world!"
 
 
+@pytest.mark.slow
 async def test_a_container_that_dies_ends_its_session_with_the_reason_and_a_new_one_works(
     network: Network, gw: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ async def test_a_container_that_dies_ends_its_session_with_the_reason_and_a_new_
     assert all(abs(chroma(frame)[0] - 200) < 3 for frame in found)
 
 
+@pytest.mark.slow
 async def test_a_container_that_is_stopped_ends_its_streams_first_and_says_why(
     network: Network, gw: Gateway
 ) -> None:

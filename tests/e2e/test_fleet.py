@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from livepeer.client import Gateway, LivepeerError
 
 from .media import LIMIT
@@ -26,6 +28,7 @@ async def until_inside(folder: Path, count: int) -> Counter[int]:
     return inside(folder)
 
 
+@pytest.mark.slow
 async def test_eight_callers_share_four_containers_and_do_without_one_that_is_killed(
     network: Network, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_network_brings_a_caller() -> None:
     assert find_caller() is not None
 
 
+@pytest.mark.slow
 def test_a_page_calls_what_is_on_the_network(tmp_path: Path) -> None:
     free = [w for each in ("port", "orch-port", "gateway-port") for w in (f"--{each}", "0")]
     examples = [str(ROOT / f"examples/{each}/pipeline.py") for each in ("live_tint", "hello_world")]

@@ -56,6 +56,7 @@ async def test_parameters_change_while_the_stream_runs(gw: Gateway, tint: Contai
         assert session.ended is None
 
 
+@pytest.mark.slow
 async def test_two_streams_at_once_keep_their_own_colours(gw: Gateway, tint: Container) -> None:
     async def one(u: int) -> list[float]:
         async with gw.live(tint.capability, params={"u": u, "v": 128}) as session:
@@ -97,6 +98,7 @@ async def test_leaving_a_stream_of_events_stops_the_pipeline(gw: Gateway, count:
     await count.process.says("the count was stopped", before)
 
 
+@pytest.mark.slow
 async def test_closing_a_session_stops_the_pipeline(gw: Gateway, paint: Container) -> None:
     before = len(paint.process.lines)
     async with gw.live(paint.capability, params={"u": 60}) as session:

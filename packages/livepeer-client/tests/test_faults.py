@@ -409,6 +409,7 @@ async def test_one_dead_and_one_slow_orchestrator_do_not_delay_a_quick_one(
 # -- what a call must not leave behind ------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_thousand_calls_of_every_kind_leave_nothing_behind(start: Start) -> None:
     scripts = [
         reply({"ok": True}),

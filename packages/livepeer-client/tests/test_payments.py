@@ -27,6 +27,7 @@ FIXTURES = Path(__file__).parents[3] / "specs" / "fixtures" / "byoc"
 KEY = "0x" + "11" * 32
 
 
+@pytest.mark.slow
 def test_a_local_key_leaves_the_recursion_limit_as_it_was() -> None:
     pytest.importorskip("eth_account")
     script = (

@@ -78,6 +78,7 @@ def running(folder: Path, name: str) -> Iterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README calls curl")
+@pytest.mark.slow
 def test_the_commands_print_what_the_readme_says(folder: Path) -> None:
     blocks = transcripts()
     assert len(blocks) == 3
@@ -92,6 +93,7 @@ def test_the_commands_print_what_the_readme_says(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["test_pipeline.py", "test_tint.py"])
+@pytest.mark.slow
 def test_the_tests_of_the_readme_pass(folder: Path, name: str) -> None:
     frames = (
         VideoFrame.from_ndarray(np.full((96, 160, 3), 120, np.uint8), time=Fraction(index, 30))

@@ -73,6 +73,7 @@ async def _settled(tasks: int, descriptors: int) -> None:
             return
 
 
+@pytest.mark.slow
 async def test_clients_that_come_and_go_leave_no_task_no_descriptor_and_no_memory() -> None:
     chance = random.Random(20261121)
 

@@ -21,6 +21,7 @@ _PRINTED = (
 
 
 @pytest.mark.parametrize("number", range(len(_PROGRAMS)))
+@pytest.mark.slow
 def test_a_program_of_the_readme_runs_as_printed(number: int, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(_PROGRAMS[number], "utf-8")

@@ -106,6 +106,7 @@ async def test_a_runner_that_is_killed_is_back_at_once_and_leaves_no_process() -
             await second.wait()
 
 
+@pytest.mark.slow
 async def test_four_runners_of_one_app_are_four_and_one_that_ends_takes_no_other_along() -> None:
     async with (
         orchestrator() as url,

@@ -159,6 +159,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_what_authors_write_type_checks_under_mypy_strict(tmp_path: Path) -> None:
     module = tmp_path / "authors.py"
     module.write_text(AUTHORS)

@@ -97,6 +97,7 @@ def until(holds: Callable[[], bool]) -> None:
     pytest.fail("it never came to that")
 
 
+@pytest.mark.slow
 def test_a_foreign_service_is_found_called_and_taken_back(folder: Folder) -> None:
     with network() as net, httpx.Client(verify=False, timeout=LIMIT, trust_env=False) as http:
         environment = {

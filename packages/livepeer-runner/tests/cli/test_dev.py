@@ -217,6 +217,7 @@ def service() -> Iterator[str]:
     serving.join()
 
 
+@pytest.mark.slow
 def test_any_service_becomes_a_live_runner_by_the_printed_line(
     folder: Folder, elsewhere: Path, service: str
 ) -> None:
@@ -239,6 +240,7 @@ def test_any_service_becomes_a_live_runner_by_the_printed_line(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     folder.write(pipeline=ONE)
     with dev(folder) as it:
@@ -329,6 +331,7 @@ def test_a_class_that_generates_is_called_without_input(folder: Folder, elsewher
     assert (folder.path / "out.mp4").stat().st_size > 500
 
 
+@pytest.mark.slow
 def test_several_pipelines_share_a_network_on_ports_that_are_free(
     folder: Folder, elsewhere: Path
 ) -> None:
@@ -355,6 +358,7 @@ def test_a_pipeline_of_another_signature_gets_new_lines(folder: Folder) -> None:
         assert "name=Grace" in it.wait_for("name=Grace")
 
 
+@pytest.mark.slow
 def test_a_setup_that_fails_is_told_and_mended_by_a_save(folder: Folder) -> None:
     cold = ONE + (
         "        @classmethod\n"

@@ -76,6 +76,7 @@ def made(
     return lambda name: place / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", KINDS)
 def test_a_new_pipeline_passes_its_own_tests_but_the_one_that_its_author_has_to_write(
     made: Callable[[str], Path], template: str
@@ -91,6 +92,7 @@ def test_a_new_pipeline_passes_its_own_tests_but_the_one_that_its_author_has_to_
     assert check_source(locate(str(folder))).ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", LIGHT)
 def test_a_copied_example_passes_its_own_tests_in_a_folder_of_its_own(
     made: Callable[[str], Path], example: str

@@ -101,6 +101,7 @@ async def ready(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_sigterm_ends_four_streams_cleanly_and_exits_0(
     tmp_path: Path, streams_of: Any, make_clip: Any, unused_tcp_port: int
 ) -> None:
@@ -136,6 +137,7 @@ async def test_sigterm_ends_four_streams_cleanly_and_exits_0(
             assert told[2 * index + 1][-1]["reason"] == "the container is shutting down"
 
 
+@pytest.mark.slow
 async def test_a_hook_that_resists_its_end_does_not_keep_the_process(
     tmp_path: Path, streams_of: Any, make_clip: Any, unused_tcp_port: int
 ) -> None:

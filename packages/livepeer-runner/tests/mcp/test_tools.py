@@ -117,7 +117,8 @@ def clip(path: Path, count: int = 30) -> None:
     encode(frames, path, format="mp4")
 
 
-@pytest.mark.parametrize("mode", ["auto", pytest.param("legacy", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.slow
 async def test_an_agent_gets_from_nothing_to_what_would_be_published(
     root: Path, mode: str, commands: tuple[str, ...]
 ) -> None:

@@ -86,7 +86,17 @@ class Gathered(Pipeline):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("cls", [Plain, Model, Stream, AsyncStream, Picture, Gathered])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        Plain,
+        Model,
+        Stream,
+        Picture,
+        pytest.param(AsyncStream, marks=pytest.mark.slow),
+        pytest.param(Gathered, marks=pytest.mark.slow),
+    ],
+)
 def test_no_input_makes_a_server_error_or_an_answer_that_is_not_documented(
     cls: type[Pipeline],
 ) -> None:

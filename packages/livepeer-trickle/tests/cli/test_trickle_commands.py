@@ -67,6 +67,7 @@ def wait_for(url: str) -> None:
     pytest.fail(f"{url} was never made")
 
 
+@pytest.mark.slow
 def test_what_is_piped_in_comes_out_while_the_writer_goes_on(server: Server) -> None:
     url = f"{server[0]}/cam"
     with start("publish", url, "--create") as writer:
@@ -127,6 +128,7 @@ def test_a_missing_channel_is_an_error_in_one_line_that_says_what_to_do(server: 
     assert b"Traceback" not in missing.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_channel_is_made_where_the_server_lets_clients(server: Server) -> None:
     url = f"{server[0]}/new"
     assert run("publish", f"{url}/no", "--no-create", input=b"x").returncode == 1
@@ -144,6 +146,7 @@ def test_where_it_lets_nobody_the_error_says_so() -> None:
     assert b"does not let clients make channels" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_missing_channel_is_told_how_to_wait(server: Server) -> None:
     for command in ("subscribe", "inspect"):
         missing = run(command, f"{server[0]}/missing", "--wait", "0.2")
@@ -151,6 +154,7 @@ def test_a_reader_of_a_missing_channel_is_told_how_to_wait(server: Server) -> No
         assert b"--wait SECONDS" in missing.stderr
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_readme_work_as_they_are_printed(
     tmp_path: Path, unused_tcp_port: int
 ) -> None:
@@ -173,6 +177,7 @@ def test_the_lines_of_the_readme_work_as_they_are_printed(
     assert b'"bytes": 100000' in done.stdout
 
 
+@pytest.mark.slow
 def test_a_channel_shown_on_a_terminal_moves_nothing_there(server: Server) -> None:
     url = f"{server[0]}/text"
     text = "\x1b]0;owned\x07grö\u00dfer\x9b2J\n".encode()
