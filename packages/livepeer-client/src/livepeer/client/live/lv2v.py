@@ -51,7 +51,7 @@ def started(
     if bill is not None:
         if not isinstance(manifest, str) or not manifest.isascii() or len(manifest) > 256:
             raise refused(running, "its answer names no manifest to pay for")
-        bill.named(manifest)
+        bill.account.named(manifest)
         bill.start()
     return Live(
         stream_id,

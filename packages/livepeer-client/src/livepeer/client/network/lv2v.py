@@ -27,7 +27,7 @@ from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.jobs import RunningJob, Task
 from livepeer.client.network.roads import Candidate, post
 from livepeer.client.network.selection import Attempt
-from livepeer.client.payments.bill import Abandoned
+from livepeer.client.payments.account import Abandoned
 from livepeer.client.payments.challenge import Challenge
 from livepeer.client.payments.wallet import Wallet
 from livepeer.client.protocol.discovery import PERSISTENT
@@ -136,10 +136,10 @@ class LiveVideoToVideo:
         )
         try:
             try:
-                bill.accept(Challenge.of(params, None, PAYMENT_PATH))
+                bill.account.accept(Challenge.of(params, None, PAYMENT_PATH))
             except ValueError as error:
                 raise ProtocolError(f"its offer cannot be paid: {error}", **bill.where) from None
-            payment = await bill.first(deadline)
+            payment = await bill.account.first(deadline)
             bill.send()
             running = await post(
                 http, self._trust, task, job, to, payment.headers, deadline, attempts

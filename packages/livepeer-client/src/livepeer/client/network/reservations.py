@@ -68,7 +68,7 @@ class Reservations:
                 return await asyncio.shield(asked)
         except BaseException as error:
             if bill is not None:
-                bill.abandoned = True
+                bill.abandon()
             if not asked.done() or (not asked.cancelled() and asked.exception() is None):
                 http.farewells.say(partial(self._undo, http, to.place, asked))
             if isinstance(error, TimeoutError) and not isinstance(error, LivepeerError):

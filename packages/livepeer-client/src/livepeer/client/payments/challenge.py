@@ -83,16 +83,12 @@ class Challenge:
         """The same by a newer offer. Raises `ValueError`."""
         return self._same_recipient({"payment_params": params, "manifest_id": None})
 
-    def renewed(self, body: bytes, *, same_session: bool = True) -> Challenge:
-        """The same by a newer answer. Session, address and recipient stay as they were.
-
-        `same_session`: it was asked for this session, and has to be about it; else it is the
-        challenge of another, whose ticket parameters do for this one.
-        """
+    def renewed(self, body: bytes) -> Challenge:
+        """The same by a newer answer. Session, address and recipient stay as they were."""
         told = _told(body)
-        if same_session and told.get("manifest_id") != self.manifest_id:
+        if told.get("manifest_id") != self.manifest_id:
             raise ValueError("it is about another session")
-        return self._same_recipient(told if same_session else told | {"manifest_id": None})
+        return self._same_recipient(told)
 
     def _same_recipient(self, told: dict[str, Any]) -> Challenge:
         found = _with_info(self, told)

@@ -8,10 +8,16 @@ from typing import Any, Final
 
 import aiohttp
 
-from livepeer.client.exceptions import LivepeerError, NoCapacityError, mark_paid
+from livepeer.client.exceptions import (
+    InsufficientBalanceError,
+    LivepeerError,
+    NoCapacityError,
+    mark_paid,
+)
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import SMALL, read
-from livepeer.client.payments.bill import Abandoned, Bill, no_money
+from livepeer.client.payments.account import Abandoned
+from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.signer import SignedPayment
 from livepeer.trickle.text import printable
 
@@ -52,12 +58,16 @@ async def opening(
 ) -> SignedPayment | aiohttp.ClientResponse:
     """The first payment for what `ask` is told to pay; or, unless it is asked for that `only`, the
     answer of who asks for nothing."""
-    response = await ask(await bill.asking(deadline))
+    response = await ask(await bill.account.asking(deadline))
     if response.status == 500 or (only and response.status != 402):
         body = await read(response, deadline, limit=SMALL, where=bill.where)
         text = printable(body.decode("utf-8", "replace"), 200)
         if _NO_RESERVE in text.lower():
-            raise no_money(text, bill.where)
+            raise InsufficientBalanceError(
+                f"the orchestrator takes no payment of this payer: {text} (on chain its deposit and"
+                " reserve have to be filled up)",
+                **bill.where,
+            )
         raise LivepeerError(
             f"it answered {response.status} where it was asked what is to be paid: {text}",
             status=response.status,
@@ -66,8 +76,8 @@ async def opening(
         )
     if response.status != 402:
         return response
-    bill.challenged(await read(response, deadline, limit=SMALL, where=bill.where))
-    return await bill.first(deadline)
+    bill.account.challenged(await read(response, deadline, limit=SMALL, where=bill.where))
+    return await bill.account.first(deadline)
 
 
 async def _paid(

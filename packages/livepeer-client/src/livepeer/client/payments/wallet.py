@@ -10,7 +10,8 @@ from livepeer.client.exceptions import PaymentRequiredError
 from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.payments import pace
-from livepeer.client.payments.bill import Bill, Renewed
+from livepeer.client.payments.account import Account, Renewed
+from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.budget import Budget
 from livepeer.client.payments.challenge import KINDS
 from livepeer.client.payments.local_key import LocalKey
@@ -69,7 +70,7 @@ class Wallet:
         renewed: Renewed | None = None,
     ) -> Bill:
         """For what is offered at `price` for each `unit`, one of `KINDS`."""
-        return Bill(
+        account = Account(
             http,
             self.signer,
             self._trust,
@@ -80,9 +81,9 @@ class Wallet:
             unit=unit,
             listed=price,
             max_price=self.max_price,
-            sending=sending,
             renewed=renewed,
         )
+        return Bill(http, account, self._pace, sending)
 
 
 def signer_for(config: Config, trust: TlsPolicy) -> Signer:
