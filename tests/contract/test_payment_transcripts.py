@@ -10,8 +10,9 @@ import pytest
 
 from livepeer.runner.devnet import LocalOrchestrator, LocalSigner
 
+from .replay.byoc_payments import ByocPaymentReplay, MovedClock
 from .replay.payments import PaymentReplay, addressed, load_payments, payers
-from .replay.transcript import Scenario, told
+from .replay.transcript import Mismatch, Scenario, told
 
 AT_ONCE = 8
 DIFFERENCES: dict[str, str] = {
@@ -72,6 +73,41 @@ def test_payments_are_as_was_recorded(name: str) -> None:
     outcome = asyncio.run(play(name, recorded(name)))
     assert told(outcome) == ""
     assert len(outcome) > 40
+
+
+def byoc_recorded() -> list[Scenario]:
+    """All but those through a gateway; their minutes pass by a clock that is moved."""
+    scenarios = load_payments("byoc-paid").scenarios
+    return [each for each in scenarios if addressed(each) <= {"orch", "signer"}]
+
+
+async def play_byoc(scenarios: Iterable[Scenario]) -> Outcome:
+    transcript, outcome = load_payments("byoc-paid"), {}
+    for scenario in scenarios:
+        clock = MovedClock()
+        chain, caller = payers(transcript.raw, now=clock.now, sleep=clock.sleep)
+        chain.fund(caller)
+        async with (
+            LocalOrchestrator(chain=chain, secret="orch-secret") as orchestrator,
+            LocalSigner(chain) as signer,
+            asyncio.timeout(60),
+        ):
+            address = orchestrator.url.removeprefix("https://")
+            to = signer.url.removeprefix("http://")
+            secret = orchestrator.secret
+            replay = ByocPaymentReplay(transcript, scenario, address, secret, to, chain, clock)
+            outcome[scenario.name] = None
+            try:
+                await replay.run()
+            except Mismatch as mismatch:
+                outcome[scenario.name] = mismatch
+    return outcome
+
+
+def test_paid_byoc_is_as_was_recorded_traps_and_minutes_included() -> None:
+    outcome = asyncio.run(play_byoc(byoc_recorded()))
+    assert told(outcome) == ""
+    assert len(outcome) == 38
 
 
 def test_every_listed_difference_of_payments_is_still_one() -> None:

@@ -199,14 +199,14 @@ class PaymentReplay(OrchestratorReplay):
         """Moments are shown elsewhere, by the clock of the chain."""
 
 
-def payers(raw: dict[str, Any]) -> tuple[LocalChain, bytes]:
-    """A chain with the recorded keys."""
+def payers(raw: dict[str, Any], **clock: Any) -> tuple[LocalChain, bytes]:
+    """A chain with the recorded keys, by a clock that stands unless told otherwise."""
     keys = raw["keys"]
     now = time.time()  # what was made in one second is the same in all of it
     chain = LocalChain(
         payer=keys["signer"]["private_key"],
         orchestrator=keys["orch"]["private_key"],
-        now=lambda: now,
+        **{"now": lambda: now, **clock},
     )
     caller = keys.get("caller")
     return chain, bytes.fromhex(caller["address"][2:]) if caller else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livepeer.runner.devnet import go_json
+from livepeer.runner.devnet.byoc.accounts import JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
 from livepeer.runner.devnet.byoc.envelope import Refused, admit
 
@@ -87,5 +89,7 @@ def test_no_json_value_is_more_than_a_refused_registration(value: object) -> Non
 
 @given(st.text())
 def test_no_text_is_more_than_a_refused_envelope(header: str) -> None:
+    capabilities = Capabilities()
+    accounts = JobAccounts(capabilities, None)
     with pytest.raises(Refused):
-        admit(header, Capabilities(), reserve=True)
+        asyncio.run(admit({"Livepeer": header}, capabilities, accounts, reserve=True))

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from livepeer.runner.devnet import listener
+from livepeer.runner.devnet.byoc.accounts import JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.door import ByocDoor
 from livepeer.runner.devnet.byoc.jobs import PREFIX, Jobs
@@ -30,6 +31,7 @@ from livepeer.runner.devnet.live_runners.registry import (
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
 from livepeer.runner.devnet.live_runners.static import StaticRunners
 from livepeer.runner.devnet.payments.chain import LocalChain
+from livepeer.runner.devnet.payments.recipient import Recipient
 from livepeer.runner.devnet.payments.tickets import TICKET_EV
 from livepeer.runner.devnet.payments.till import Till
 from livepeer.runner.devnet.upstream import UpstreamClient
@@ -61,8 +63,9 @@ class LocalOrchestrator:
         heartbeat_ttl: Seconds without one after which a live runner is gone.
         check_prices: Refuse the `price_info` of live runners that an orchestrator on a chain
             refuses, such as a price of 0. Nothing has to be paid all the same.
-        chain: Live runners cost money, as on a chain, and a `LocalSigner` of the same chain pays:
-            test money, worth nothing anywhere. BYOC capabilities stay free. The default: no chain.
+        chain: What has a price costs it, as on a chain, live runners and BYOC capabilities alike:
+            test money, worth nothing anywhere. A `LocalSigner` of the same chain pays, or a key
+            that the chain knows (`LocalChain.fund`). The default: no chain.
         ticket_ev: Wei that a ticket is to be worth (`-ticketEV`).
 
     Example:
@@ -127,7 +130,8 @@ class LocalOrchestrator:
     @property
     def income(self) -> Fraction:
         """Wei of all tickets that it has taken; 0 without a chain."""
-        return self._live.till.income if self._live.till is not None else Fraction(0)
+        recipient = self._started.recipient
+        return recipient.income if recipient is not None else Fraction(0)
 
     async def register_live_runners(self, config: bytes) -> list[dict[str, Any]]:
         """Takes the content of a `runners.json`, as go-livepeer does at `-liveRunnerConfig`.
@@ -161,30 +165,39 @@ class LocalOrchestrator:
             scheme = "https" if self._tls else "http"
             address = f"{scheme}://{host}:{listening.getsockname()[1]}"
             # A start forgets all, like a restart of the real one.
-            self.capabilities = Capabilities()
-            byoc = self._byoc(upstream, address, stack)
+            self.capabilities = Capabilities(price_feed=self._chain is not None)
+            recipient = None
+            if self._chain is not None:
+                recipient = Recipient(self._chain, self._ticket_ev)
+            byoc = self._byoc(upstream, address, recipient, stack)
             live = None
             if self._live_runners:
-                live = await stack.enter_async_context(self._live_runner_door(upstream, address))
+                door = self._live_runner_door(upstream, address, recipient)
+                live = await stack.enter_async_context(door)
             app = listener.application()
             self._trickle.mount(app, url=address)
             listener.handle(app, _Dispatch(byoc, live, paid=self._chain is not None))
             context = server_context(self._host) if self._tls else None
             await stack.enter_async_context(listener.serve(app, listening, context))
-            self._running = _Running(address, live, stack.pop_all())
+            self._running = _Running(address, live, recipient, stack.pop_all())
         logger.info("local orchestrator listens on %s", address)
         return self
 
     def _byoc(
-        self, upstream: UpstreamClient, address: str, stack: contextlib.AsyncExitStack
+        self,
+        upstream: UpstreamClient,
+        address: str,
+        recipient: Recipient | None,
+        stack: contextlib.AsyncExitStack,
     ) -> ByocDoor:
-        jobs = Jobs(self.capabilities, upstream)
-        streams = Streams(self.capabilities, upstream, self._trickle, address)
+        accounts = JobAccounts(self.capabilities, recipient)
+        jobs = Jobs(self.capabilities, accounts, upstream)
+        streams = Streams(self.capabilities, accounts, upstream, self._trickle, address)
         stack.push_async_callback(streams.aclose)
         return ByocDoor(self.capabilities, jobs, streams, address, self.secret)
 
     def _live_runner_door(
-        self, upstream: UpstreamClient, address: str
+        self, upstream: UpstreamClient, address: str, recipient: Recipient | None
     ) -> contextlib.AbstractAsyncContextManager[LiveRunnerDoor]:
         runner_address = (self._runner_address or address).rstrip("/")
         channels = RunnerChannels(
@@ -201,7 +214,7 @@ class LocalOrchestrator:
             ttl=self._ttl,
         )
         static = StaticRunners(registry, upstream)
-        till = Till(self._chain, address, self._ticket_ev) if self._chain is not None else None
+        till = Till(recipient, address) if recipient is not None else None
         return live_runner_door(registry, channels, static, self._interval, till)
 
     async def __aexit__(
@@ -220,6 +233,7 @@ class _Running:
 
     address: str
     live: LiveRunnerDoor | None
+    recipient: Recipient | None
     stack: contextlib.AsyncExitStack
 
 

@@ -33,7 +33,7 @@ _FIELDS = {
 
 
 class PriceFeedMissing(Exception):
-    """Another currency than wei: the reference ends the connection without an answer."""
+    """A currency without a price feed: the reference ends the connection without an answer."""
 
 
 @dataclass
@@ -56,10 +56,15 @@ class Capabilities:
 
     A registration replaces the record whole, its load included; places are given back by name,
     whatever record has that name by then (go-livepeer: `core/external_capabilities.go`).
+
+    Args:
+        price_feed: Whether prices may be in USD, as on a chain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, price_feed: bool = False) -> None:
+        self._currencies = frozenset(("", "wei", *(("usd",) if price_feed else ())))
         self._by_name: dict[str, CapabilityRecord] = {}
+        self._priced: dict[str, CapabilityRecord] = {}
         self._told, self._told_at = "", 0.0
 
     def __iter__(self) -> Iterator[CapabilityRecord]:
@@ -77,13 +82,17 @@ class Capabilities:
         load = values.pop("Load", 0)
         values["price_scaling"] = values.get("price_scaling") or 1
         capability = CapabilityRecord(**values, load=load)
-        if capability.currency.lower() not in ("", "wei"):
+        if capability.currency.lower() not in self._currencies:
             raise PriceFeedMissing(capability.currency)
-        self._by_name[capability.name] = capability
+        self._by_name[capability.name] = self._priced[capability.name] = capability
         return capability
 
     def remove(self, name: str) -> None:
         self._by_name.pop(name, None)
+
+    def priced(self, name: str) -> CapabilityRecord | None:
+        """The newest registration, though it may be gone: the reference keeps its price."""
+        return self._priced.get(name)
 
     def url(self, name: str) -> str:
         """Where the container is; empty for a capability that is not known."""

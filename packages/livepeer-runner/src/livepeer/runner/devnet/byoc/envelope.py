@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from livepeer.runner.devnet import go_json
+from livepeer.runner.devnet.byoc.accounts import (
+    InsufficientBalance,
+    JobAccount,
+    JobAccounts,
+    NoPrice,
+)
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 
-BALANCE = {"Livepeer-Balance": "0"}
-"""Offchain nothing is ever owed."""
 JOB_FIELDS = {
     "id": "string",
     "request": "string",
@@ -37,6 +42,13 @@ class NoCapacity(Refused):
         super().__init__("No capacity available for capability")
 
 
+class UnpaidJob(Refused):
+    """The caller's balance does not cover a minute of the price."""
+
+    def __init__(self) -> None:
+        super().__init__("Insufficient balance for request")
+
+
 @dataclass(frozen=True)
 class AdmittedJob:
     """A job that was let in. `timeout` (seconds) may be below 0; `url` may be empty."""
@@ -47,61 +59,67 @@ class AdmittedJob:
     parameters: str
     stream_id: str
     timeout: int
+    account: JobAccount
 
 
-def admit(header: str | None, capabilities: Capabilities, *, reserve: bool) -> AdmittedJob:
-    """Reads an envelope and, with `reserve`, takes a place.
+async def admit(
+    headers: Mapping[str, str], capabilities: Capabilities, accounts: JobAccounts, *, reserve: bool
+) -> AdmittedJob:
+    """Reads an envelope and the payment beside it and, with `reserve`, takes a place.
 
-    Raises `Refused`. As in the reference, a place is already taken, and stays so, where only the
-    `request` in the envelope turns out to be bad.
+    Raises `Refused`, and `DropConnection` for a payment that cannot be taken. As in the reference,
+    a place is already taken, and stays so, where only the `request` in the envelope turns out to be
+    bad; and what was not paid gives back a place, whether it took one or not.
     """
     try:
-        values = go_json.decode(_decoded(header), JOB_FIELDS, "JobRequest")
+        values = go_json.decode(_decoded(headers.get("Livepeer")), JOB_FIELDS, "JobRequest")
     except (ValueError, binascii.Error):
         raise Refused("Could not verify job creds") from None
     timeout = values.get("timeout_seconds", 0)
     if timeout == 0:
         raise Refused("no timeout_seconds set with request, timeout_seconds is required")
-    if not _is_signature(values.get("sig", "")):
+    sender, told = values.get("sender", ""), values.get("request", "")
+    parameters = values.get("parameters", "")
+    if not await accounts.signed(sender, told + parameters, values.get("sig", "")):
         raise Refused("Could not verify job creds")
     capability = values.get("capability", "")
     if reserve and not capabilities.reserve(capability):
         capabilities.tell_why_none(capability)
         raise NoCapacity
     try:
-        request = go_json.parse(values.get("request", ""))
-        details = go_json.decode(request, {"stream_id": "string"}, "JobRequestDetails")
+        payment = headers.get("Livepeer-Payment", "")
+        account = await accounts.confirmed(sender, capability, payment)
+    except NoPrice:
+        raise Refused("Could not get job price") from None
+    except InsufficientBalance:
+        capabilities.free(capability)
+        raise UnpaidJob from None
+    try:
+        details = go_json.decode(go_json.parse(told), {"stream_id": "string"}, "JobRequestDetails")
     except go_json.GoJSONError as error:
         raise Refused(f"Unable to unmarshal job request details err={error}") from None
     return AdmittedJob(
         id=values.get("id", ""),
         capability=capability,
         url=capabilities.url(capability),
-        parameters=values.get("parameters", ""),
+        parameters=parameters,
         stream_id=details.get("stream_id", ""),
         timeout=timeout,
+        account=account,
     )
 
 
-def token_sender(header: str) -> dict[str, str]:
+async def token_sender(header: str, accounts: JobAccounts) -> dict[str, str]:
     """Who asks for a token, from `Livepeer-Eth-Address`; raises `Refused`."""
     try:
         values = go_json.decode(_decoded(header), {"addr": "string", "sig": "string"}, "JobSender")
     except (ValueError, binascii.Error):
         raise Refused("Invalid eth address header ") from None
-    if not _is_signature(values.get("sig", "")):
+    address, signature = values.get("addr", ""), values.get("sig", "")
+    if not await accounts.signed(address, address, signature):
         raise Refused("Invalid eth address header ")
-    return {"addr": values.get("addr", ""), "sig": values.get("sig", "")}
+    return {"addr": address, "sig": signature}
 
 
 def _decoded(header: str | None) -> Any:
     return go_json.parse(base64.b64decode(header or "", validate=True))
-
-
-def _is_signature(text: str) -> bool:
-    """Offchain any hex is one, an empty text too; `0x` is stripped only from long ones."""
-    digits = text[2:] if len(text) > 130 else text
-    try:
-        return len(bytes.fromhex(digits)) * 2 == len(digits)
-    except ValueError:
-        return False

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc import sse
+from livepeer.runner.devnet.byoc.accounts import JobAccounts, NoPrice
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.envelope import (
-    BALANCE,
     AdmittedJob,
     NoCapacity,
     Refused,
@@ -35,8 +35,11 @@ PREFIX = "/process/request/"
 class Jobs:
     """Forwards jobs, with the reference's places that leak (see `run`)."""
 
-    def __init__(self, capabilities: Capabilities, containers: UpstreamClient) -> None:
+    def __init__(
+        self, capabilities: Capabilities, accounts: JobAccounts, containers: UpstreamClient
+    ) -> None:
         self._capabilities = capabilities
+        self._accounts = accounts
         self._containers = containers
 
     async def run(self, request: web.Request) -> web.StreamResponse:
@@ -49,7 +52,7 @@ class Jobs:
         if request.method != "POST":
             return error(405, "Method not allowed")
         try:
-            job = admit(request.headers.get("Livepeer"), self._capabilities, reserve=True)
+            job = await admit(request.headers, self._capabilities, self._accounts, reserve=True)
         except NoCapacity as refusal:
             return error(503, str(refusal))
         except Refused as refusal:
@@ -63,37 +66,43 @@ class Jobs:
         headers = {"Content-Type": request.headers.get("Content-Type", "")}
         if token := self._capabilities.token(job.capability):
             headers["Authorization"] = f"Bearer {token}"
+        begun = self._accounts.now()
         try:
             answer = await self._containers.post(url, body, headers, job.timeout)
         except UpstreamUnreachable as failure:
             if not failure.gave_up:
                 self._drop(job, str(failure))
-            return error(500, f"{_FAILED}{failure}", BALANCE)
+            job.account.charge_since(begun)
+            return error(500, f"{_FAILED}{failure}", job.account.headers)
         if answer.status == 401:
             answer.close()
             self._drop(job, "the container answered 401")
-            return error(500, f"{_FAILED}worker auth token failed", BALANCE)
+            job.account.charge_since(begun)
+            return error(500, f"{_FAILED}worker auth token failed", job.account.headers)
         logger.info(
             "job %r for %s: the container answered %s", job.id, job.capability, answer.status
         )
         try:
-            return await self._answer(request, job, answer)
+            return await self._answer(request, job, answer, begun)
         finally:
             answer.close()
             self._capabilities.free(job.capability)
 
     async def _answer(
-        self, request: web.Request, job: AdmittedJob, answer: UpstreamAnswer
+        self, request: web.Request, job: AdmittedJob, answer: UpstreamAnswer, begun: float
     ) -> web.StreamResponse:
         content_type = answer.headers.get("Content-Type", "")
         metadata = answer.headers.get("X-Metadata", "")
         if "text/event-stream" in content_type:
-            return await sse.forward(request, answer, metadata, job.timeout)
-        headers = {**BALANCE, "Content-Type": content_type, "X-Metadata": metadata}
+            return await sse.forward(request, answer, metadata, job.timeout, job.account)
+        headers = {"Content-Type": content_type, "X-Metadata": metadata}
         try:
             body = await answer.read()
         except AnswerBrokeOff as broken:
-            return error(500, str(broken), headers)
+            job.account.charge_since(begun)
+            return error(500, str(broken), job.account.headers | headers)
+        job.account.charge_since(begun)
+        headers |= job.account.headers
         if answer.status > 399:
             return error(answer.status, body, headers)
         return reply(200, body, headers)
@@ -108,7 +117,7 @@ class Jobs:
                 400, "Must have eth address and signature on address in Livepeer-Eth-Address header"
             )
         try:
-            sender = token_sender(sender_header)
+            sender = await token_sender(sender_header, self._accounts)
         except Refused as refusal:
             return error(400, str(refusal))
         capability = request.headers.get("Livepeer-Capability", "")
@@ -118,9 +127,13 @@ class Jobs:
                 "Job capabilities not provided, must provide comma separated capabilities"
                 " in Livepeer-Capability header",
             )
+        try:
+            money = self._accounts.token(sender["addr"], capability)
+        except NoPrice as reason:
+            return error(503, f"Could not get price err={reason}")
         token: dict[str, object] = {
             "sender_address": sender,
-            "price": {"pixelsPerUnit": 1},
+            **money,
             "service_addr": service_address,
         }
         if available := self._capabilities.available(capability):

@@ -13,11 +13,14 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
+from livepeer.runner.devnet.byoc.accounts import JobAccount, rounded
 from livepeer.runner.devnet.upstream import AnswerBrokeOff, UpstreamAnswer
 
 LONGEST_LINE = 65_535
 """Go's `bufio.Scanner` holds 64 KiB with the line end."""
-_BALANCE = b'data: {"balance": 0.000}\n\n\n'
+DEBIT_SECONDS = 5
+"""So often the reference takes the price of so much time."""
+_UNPAID = b'event: insufficient balance\ndata: {"balance": 0}\n\ndata: [DONE]\n\n'
 _FLOOD = b"\n" * 4096
 """The reference writes as fast as the caller reads. A megabyte a second shows the same, and
 leaves the machine to the pipeline that is being developed on it."""
@@ -25,29 +28,58 @@ _FLOOD_PAUSE = 0.004
 
 
 async def forward(
-    request: web.Request, answer: UpstreamAnswer, metadata: str, seconds: float
+    request: web.Request,
+    answer: UpstreamAnswer,
+    metadata: str,
+    seconds: float,
+    account: JobAccount,
 ) -> web.StreamResponse:
-    """Passes a stream on for at most `seconds` from now, whatever its status was."""
+    """Passes a stream on for at most `seconds` from now, whatever its status was, and as long as
+    it is paid."""
     response = web.StreamResponse(
         headers={
             "Cache-Control": "no-cache",
             "Connection": "keep-alive",
             "Content-Type": "text/event-stream",
-            "Livepeer-Payment-Balance": "0",
+            "Livepeer-Payment-Balance": rounded(account.balance),
             "X-Metadata": metadata,
         }
     )
+    passing = asyncio.create_task(_passed_on(request, answer, response, account))
+    debits = asyncio.create_task(_until_unpaid(account))
     try:
-        async with asyncio.timeout(max(seconds, 0)):
-            async with contextlib.aclosing(lines(answer)) as passing:
-                async for line in passing:
-                    await write(request, response, _with_balance(line))
-            # The connection to the container is done with: only the caller is kept waiting.
-            answer.close()
-            await flood(request, response)
-    except TimeoutError:
-        pass
+        await asyncio.wait(
+            {passing, debits}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        unpaid = debits.done()
+        for task in (passing, debits):
+            task.cancel()
+        await asyncio.gather(passing, debits, return_exceptions=True)
+    if not passing.cancelled():
+        passing.result()  # the caller left
+    if unpaid:
+        debits.result()
+        await write(request, response, _UNPAID)
     return await end(request, response)
+
+
+async def _passed_on(
+    request: web.Request, answer: UpstreamAnswer, response: web.StreamResponse, account: JobAccount
+) -> None:
+    async with contextlib.aclosing(lines(answer)) as passing:
+        async for line in passing:
+            await write(request, response, _with_balance(line, account))
+    # The connection to the container is done with: only the caller is kept waiting.
+    answer.close()
+    await flood(request, response)
+
+
+async def _until_unpaid(account: JobAccount) -> None:
+    """Takes the price again and again, until more is owed than was paid."""
+    while account.balance >= 0:
+        await account.accounts.sleep(DEBIT_SECONDS)
+        account.debit(DEBIT_SECONDS)
 
 
 async def lines(answer: UpstreamAnswer) -> AsyncGenerator[bytes, None]:
@@ -96,5 +128,7 @@ async def end(request: web.Request, response: web.StreamResponse) -> web.StreamR
     return response
 
 
-def _with_balance(line: bytes) -> bytes:
-    return _BALANCE + line if b"[DONE]" in line else line
+def _with_balance(line: bytes, account: JobAccount) -> bytes:
+    if b"[DONE]" not in line:
+        return line
+    return b'data: {"balance": %b}\n\n\n' % rounded(account.balance, 3).encode() + line

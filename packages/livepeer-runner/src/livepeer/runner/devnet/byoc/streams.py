@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json
+from livepeer.runner.devnet.byoc.accounts import JobAccount, JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
-from livepeer.runner.devnet.byoc.envelope import BALANCE, AdmittedJob, Refused, admit
+from livepeer.runner.devnet.byoc.envelope import AdmittedJob, Refused, UnpaidJob, admit
 from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
@@ -30,8 +31,8 @@ _PARAMETERS = {
     "enable_video_egress": "bool",
     "enable_data_output": "bool",
 }
-_LOOK = 23.0
-"""The reference looks at a running stream this often (seconds), and then only at its capability."""
+LOOK_SECONDS = 23
+"""The reference looks at a running stream this often: at its capability, and at what it costs."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ _CHANNELS = (
 
 @dataclass
 class _Stream:
-    capability: str
+    id: str
+    account: JobAccount
     channels: list[str]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,18 +66,21 @@ class _Stream:
 class Streams:
     """The streams of one orchestrator.
 
-    It watches nothing: a stream that is not stopped keeps its place, and its channels go one by one
-    when they are idle. A failed start leaves nothing behind, but the container is not told.
+    It watches nothing but the balance: a stream that is not stopped keeps its place, and its
+    channels go one by one when they are idle. A failed start leaves nothing behind, but the
+    container is not told.
     """
 
     def __init__(
         self,
         capabilities: Capabilities,
+        accounts: JobAccounts,
         containers: UpstreamClient,
         trickle: TrickleServer,
         origin: str,
     ) -> None:
         self._capabilities = capabilities
+        self._accounts = accounts
         self._containers = containers
         self._trickle = trickle
         self._origin = origin
@@ -94,7 +99,9 @@ class Streams:
         and closes the channels of the first.
         """
         try:
-            job = admit(request.headers.get("Livepeer"), self._capabilities, reserve=True)
+            job = await admit(request.headers, self._capabilities, self._accounts, reserve=True)
+        except UnpaidJob as refusal:
+            return error(402, str(refusal))
         except Refused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
@@ -117,7 +124,7 @@ class Streams:
             urls = {one.key: base + one.suffix for one in wanted}
             response = await self._ask_to_start(request, job, body, urls, headers)
             if response.status == 200:
-                stream = self._running[job.id] = _Stream(job.capability, names)
+                stream = self._running[job.id] = _Stream(job.id, job.account, names)
                 logger.info("stream %r of %s started", job.id, job.capability)
                 self._watch(stream)
             return response
@@ -140,6 +147,7 @@ class Streams:
         except go_json.GoJSONError:
             return error(400, "Invalid JSON body", headers)
         document = {"gateway_request_id": job.id, **urls, **given}
+        begun = self._accounts.now()
         try:
             answer = await self._call(
                 job,
@@ -154,7 +162,8 @@ class Streams:
             logger.warning("stream %r did not start: %s", job.id, failure)
             return error(500, "Error sending request to worker", headers)
         status, text = await self._result(job, answer)
-        headers = {**headers, **BALANCE}
+        job.account.charge_since(begun)
+        headers |= job.account.headers
         if status > 399:
             return guessed(status, text, headers)
         if job.id in self._running:
@@ -164,7 +173,7 @@ class Streams:
     async def update(self, request: web.Request) -> web.StreamResponse:
         """Passes new parameters on, whether there is such a stream or not."""
         try:
-            job = admit(request.headers.get("Livepeer"), self._capabilities, reserve=False)
+            job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
         except Refused as refusal:
             return error(400, f"Failed to stop stream, request not valid err={refusal}")
         body = await read_body(request)
@@ -181,7 +190,7 @@ class Streams:
     async def stop(self, request: web.Request) -> web.StreamResponse:
         """Asks the container first, then ends the channels, whatever it said or did not say."""
         try:
-            job = admit(request.headers.get("Livepeer"), self._capabilities, reserve=False)
+            job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
         except Refused as refusal:
             return error(400, f"Failed to stop stream, request not valid err={refusal}")
         body = await read_body(request)
@@ -198,12 +207,12 @@ class Streams:
         return response
 
     async def payment(self, request: web.Request) -> web.StreamResponse:
-        """Offchain a payment is not even looked at."""
+        """Takes what comes with it, as every call does. Offchain it is not even looked at."""
         try:
-            admit(request.headers.get("Livepeer"), self._capabilities, reserve=False)
+            job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
         except Refused as refusal:
             return error(400, f"Failed to process payment, request not valid err={refusal}")
-        return reply(200, headers=BALANCE)
+        return reply(200, headers=job.account.headers)
 
     async def _call(
         self,
@@ -248,19 +257,39 @@ class Streams:
             await self._trickle.close_channel(name)
 
     def _watch(self, stream: _Stream) -> None:
-        task = asyncio.create_task(self._give_back(stream), name="devnet-stream")
+        task = asyncio.create_task(self._monitor(stream), name="devnet-stream")
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
-    async def _give_back(self, stream: _Stream) -> None:
-        """Gives the place back at the end, unless the capability was gone at one of the looks."""
-        while True:
-            try:
-                async with asyncio.timeout(_LOOK):
-                    await stream.ended.wait()
-            except TimeoutError:
-                if self._capabilities.get(stream.capability) is None:
-                    return
-            else:
-                self._capabilities.free(stream.capability)
+    async def _monitor(self, stream: _Stream) -> None:
+        """Takes the price at every look, and ends a stream that cannot pay at two of them: then
+        the container is not told, and its place is lost. Gives the place back at any other end,
+        unless the capability was gone at one of the looks."""
+        account, warned = stream.account, False
+        while not await self._ended_before_the_look(stream):
+            if self._capabilities.get(account.capability) is None:
                 return
+            account.debit(LOOK_SECONDS)
+            if account.balance >= 0:
+                continue
+            if warned:
+                logger.warning("stream %r is not paid any longer, and ended", stream.id)
+                self._running.pop(stream.id, None)
+                await self._close(stream.channels)
+                return
+            logger.warning("stream %r is not paid: the next look will end it", stream.id)
+            warned = True
+        self._capabilities.free(account.capability)
+
+    async def _ended_before_the_look(self, stream: _Stream) -> bool:
+        async def looking() -> None:
+            await self._accounts.sleep(LOOK_SECONDS)
+
+        tasks = {asyncio.create_task(looking()), asyncio.create_task(stream.ended.wait())}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return stream.ended.is_set()

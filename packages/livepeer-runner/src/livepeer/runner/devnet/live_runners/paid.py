@@ -19,7 +19,8 @@ from livepeer.runner.devnet.live_runners.records import (
 )
 from livepeer.runner.devnet.live_runners.registry import RunnerRegistry
 from livepeer.runner.devnet.live_runners.states import RunnerRefusal
-from livepeer.runner.devnet.payments.till import Paid, PaymentRefusal, PriceTag, Till
+from livepeer.runner.devnet.payments.recipient import PaymentRefusal
+from livepeer.runner.devnet.payments.till import Paid, PriceTag, Till
 from livepeer.runner.devnet.urls import escape_path
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class PaidSessions:
             self.till.fixed(paid, price)
             session = self._registry.reserve(runner.route, paid.manifest)
             try:
-                await asyncio.to_thread(self.till.take, paid)
+                await self.till.take(paid)
                 if price.unit == "fixed" and not self.till.debit(paid, price, 0):
                     raise PaymentRefusal(402, "insufficient balance")
             except BaseException:
@@ -148,7 +149,7 @@ class PaidSessions:
             return _json(refusal.status, {"error": {"message": str(refusal)}})
 
     async def _taken(self, paid: Paid) -> web.Response:
-        await asyncio.to_thread(self.till.take, paid)
+        await self.till.take(paid)
         try:
             answer = self.till.result(paid)
         except KeyError:

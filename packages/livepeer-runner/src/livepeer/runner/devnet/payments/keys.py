@@ -116,6 +116,26 @@ def _times(point: Point, by: int) -> Jacobian:
     return found
 
 
+def _doubled(point: Point) -> list[Jacobian]:
+    found: list[Jacobian] = [(*point, 1)]
+    for _ in range(255):
+        found.append(_double(found[-1]))
+    return found
+
+
+_G_DOUBLED = _doubled(_G)
+
+
+def _times_g(by: int) -> Jacobian:
+    """`_times(_G, by)`, in a third of the time."""
+    found: Jacobian = (0, 0, 0)
+    for step in _G_DOUBLED:
+        if by & 1:
+            found = _add(found, step)
+        by >>= 1
+    return found
+
+
 def _flat(point: Jacobian) -> Point:
     inverse = pow(point[2], -1, _P)
     square = inverse * inverse % _P
@@ -146,7 +166,7 @@ class Key:
 
     def __init__(self, secret: str) -> None:
         self._secret = int(secret.removeprefix("0x"), 16)
-        self.address = _address(_flat(_times(_G, self._secret)))
+        self.address = _address(_flat(_times_g(self._secret)))
         self.name = checksummed(self.address)
 
     def __repr__(self) -> str:
@@ -158,7 +178,7 @@ class Key:
         message = personal_hash(digest)
         number = int.from_bytes(message)
         for nonce in self._nonces(message):
-            x, y = _flat(_times(_G, nonce))
+            x, y = _flat(_times_g(nonce))
             r = x % _N
             s = pow(nonce, -1, _N) * (number + r * self._secret) % _N
             if r and s:
@@ -198,5 +218,5 @@ def signer_of(digest: bytes, signature: bytes) -> bytes | None:
     if y & 1 != signature[64] - 27:
         y = _P - y
     number, inverse = int.from_bytes(personal_hash(digest)), pow(r, -1, _N)
-    point = _add(_times((r, y), s * inverse % _N), _times(_G, -number * inverse % _N))
+    point = _add(_times((r, y), s * inverse % _N), _times_g(-number * inverse % _N))
     return _address(_flat(point)) if point[2] else None

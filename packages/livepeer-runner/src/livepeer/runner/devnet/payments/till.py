@@ -1,4 +1,4 @@
-"""The orchestrator's side of payments: what it asks, the tickets it takes, the balances it keeps.
+"""The orchestrator's side of sessions that cost money: what it asks, and the balances it keeps.
 
 No I/O. Texts and the order of checks are go-livepeer's, as recorded (specs/payments.md).
 """
@@ -15,40 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Any
 
 from livepeer.runner.devnet.payments import messages
-from livepeer.runner.devnet.payments.chain import ROUND, ROUND_HASH, LocalChain
-from livepeer.runner.devnet.payments.keys import checksummed, signer_of
-from livepeer.runner.devnet.payments.keys import keccak256 as keccak
+from livepeer.runner.devnet.payments.keys import signer_of
 from livepeer.runner.devnet.payments.messages import Fields
-from livepeer.runner.devnet.payments.tickets import (
-    EXPIRES_BLOCKS,
-    FACE_VALUE,
-    PIXELS,
-    TICKET_EV,
-    segment_hash,
-    ticket_hash,
-    value,
-    win_probability,
-)
+from livepeer.runner.devnet.payments.newest import Newest
+from livepeer.runner.devnet.payments.recipient import PaymentRefusal, Recipient
+from livepeer.runner.devnet.payments.tickets import PIXELS, segment_hash
 
 AUTH_SECONDS = 1800
-MOST_NONCES = 600
-MOST_ACCOUNTS = 10_000
-"""Pairs of a payer and a session that are remembered, and tickets' parameters."""
 UNITS = {"hour": "seconds", "720p": "720p-pixel-seconds", "fixed": "fixed"}
 RATES = {"seconds": 1, "720p-pixel-seconds": PIXELS, "fixed": 0}
 """Units of a second."""
 _ADDRESS = re.compile(r"(?:0x)?[0-9A-Fa-f]{40}")
-
-
-class PaymentRefusal(Exception):
-    """A payment that is not taken; `str()` is the reference's text."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -75,20 +54,17 @@ class Paid:
 
 
 class Till:
-    """Of one orchestrator."""
+    """Of the live runners of one orchestrator."""
 
-    def __init__(self, chain: LocalChain, address: str, ticket_ev: int = TICKET_EV) -> None:
-        self.chain = chain
-        self.income = Fraction(0)
-        """Wei of all tickets that were taken."""
-        self._address, self._ev = address, ticket_ev
+    def __init__(self, recipient: Recipient, address: str) -> None:
+        self.chain = recipient.chain
+        self._recipient, self._address = recipient, address
         self._secret = secrets.token_bytes(32)
-        self._prices: dict[tuple[bytes, str], PriceTag] = {}
-        self._balances: dict[tuple[bytes, str], Fraction] = {}
-        self._seen: dict[bytes, set[int]] = {}
+        self._prices: Newest[tuple[bytes, str], PriceTag] = Newest()
+        self._balances: Newest[tuple[bytes, str], Fraction] = Newest()
 
     def __repr__(self) -> str:
-        return f"Till({len(self._prices)} sessions, {float(self.income):g} wei)"
+        return f"Till({len(self._prices)} sessions)"
 
     # -- what is asked ----------------------------------------------------------------------------
 
@@ -115,7 +91,7 @@ class Till:
 
     def challenge(self, sender: bytes, manifest: str, price: PriceTag, url: str) -> Fields:
         """The JSON of a 402. The session keeps this price."""
-        _remember(self._prices, (sender, manifest), price)
+        self._prices[sender, manifest] = price
         return {
             "payment_params": base64.b64encode(self._info(sender, manifest, price)).decode(),
             "orchestrator": self._address,
@@ -144,41 +120,20 @@ class Till:
         return messages.write(messages.PAYMENT_RESULT, {"info": info})
 
     def _info(self, sender: bytes, manifest: str, price: PriceTag) -> bytes:
-        recipient = self.chain.orchestrator.address
-        params = {
-            "recipient": recipient,
-            "face_value": _minimal(FACE_VALUE),
-            "win_prob": _minimal(win_probability(self._ev)),
-            "seed": secrets.token_bytes(32),
-            "expiration_block": _minimal(self.chain.block + EXPIRES_BLOCKS),
-            "expiration_params": {"creation_round": ROUND, "creation_round_block_hash": ROUND_HASH},
-        }
-        params["recipient_rand_hash"] = self._rand_hash(sender, params, price.info)
         expiration = int(self.chain.now()) + AUTH_SECONDS
         return messages.write(
             messages.ORCHESTRATOR_INFO,
             {
                 "transcoder": self._address,
-                "ticket_params": params,
+                "ticket_params": self._recipient.params(sender, price.info),
                 "price_info": price.info,
-                "address": recipient,
+                "address": self._recipient.address,
                 "auth_token": {
                     "token": self._token(manifest, expiration),
                     "session_id": manifest,
                     "expiration": expiration,
                 },
             },
-        )
-
-    def _rand_hash(self, sender: bytes, params: Fields, price: Fields) -> bytes:
-        """Bound to all that must not be changed in a ticket, its price included."""
-        said = [params.get("seed", b""), sender]
-        said += [params.get(name, b"") for name in ("face_value", "win_prob", "expiration_block")]
-        said += [b"%d/%d" % (price.get("pricePerUnit", 0), price.get("pixelsPerUnit", 0))]
-        return keccak(
-            hmac.digest(
-                self._secret, b"|".join(each.hex().encode() for each in said), hashlib.sha256
-            )
         )
 
     def _token(self, session: str, expiration: int) -> bytes:
@@ -225,50 +180,12 @@ class Till:
         if price.unit == "fixed" and paid.payment.get("expected_price") != price.info:
             raise PaymentRefusal(400, "payment price does not match live runner price")
 
-    def take(self, paid: Paid) -> None:
+    async def take(self, paid: Paid) -> None:
         """All of its tickets, or none: then raises `PaymentRefusal`."""
-        payment = paid.payment
-        params, sent = payment.get("ticket_params", {}), payment.get("ticket_sender_params", [])
-        price = payment.get("expected_price")
-        if price is None:
-            text = 'invalid expected price sent with payment err="expected price is nil"'
-            raise PaymentRefusal(400, text)
-        if not sent:
+        credit = await self._recipient.take(paid.payment)
+        if not credit:
             raise PaymentRefusal(400, "the payment has no tickets")
-        expiration = payment.get("expiration_params")
-        if expiration is None:
-            raise PaymentRefusal(400, "the payment has no expiration_params")
-        recipient = params.get("recipient", b"")
-        if recipient != self.chain.orchestrator.address:
-            raise PaymentRefusal(
-                400,
-                f"orchestrator {checksummed(recipient.rjust(20, b'0')[:20])} is inactive in round"
-                f" {ROUND}, cannot process payments",
-            )
-        rand_hash = params.get("recipient_rand_hash", b"")
-        if self._rand_hash(paid.sender, params, price) != rand_hash:
-            raise PaymentRefusal(400, "invalid recipientRand for ticket recipientRandHash")
-        seen = self._seen.get(rand_hash, set())
-        nonces = [each.get("sender_nonce", 0) for each in sent]
-        for each in sent:
-            said = ticket_hash(params, expiration, paid.sender, each.get("sender_nonce", 0))
-            if signer_of(said, each.get("sig", b"")) != paid.sender:
-                raise PaymentRefusal(400, "invalid ticket signature")
-        if again := [nonce for nonce in nonces if nonce in seen]:
-            raise PaymentRefusal(
-                400,
-                f"invalid ticket senderNonce: already seen sender={checksummed(paid.sender)}"
-                f" nonce={again[-1]}",
-            )
-        if len(seen) + len(nonces) > MOST_NONCES or len(set(nonces)) < len(nonces):
-            raise PaymentRefusal(400, "invalid ticket senderNonce: too many values")
-        if int.from_bytes(params.get("expiration_block", b"")) <= self.chain.block:
-            raise PaymentRefusal(400, "TicketParams expired")
-        _remember(self._seen, rand_hash, seen | set(nonces))
-        credit = value(params) * len(sent)
-        self.income += credit
-        account = (paid.sender, paid.manifest)
-        _remember(self._balances, account, self._balances.get(account, Fraction(0)) + credit)
+        self._balances[paid.sender, paid.manifest] = self.balance(paid) + credit
 
     def balance(self, paid: Paid) -> Fraction:
         """Wei that are left of what was paid for the session."""
@@ -300,13 +217,3 @@ def _decoded(text: str) -> bytes:
 
 def _is_base64(letter: str) -> bool:
     return letter.isascii() and (letter.isalnum() or letter in "+/=")
-
-
-def _minimal(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8)
-
-
-def _remember(known: dict[Any, Any], key: Any, item: Any) -> None:
-    while len(known) >= MOST_ACCOUNTS and key not in known:
-        known.pop(next(iter(known)))
-    known[key] = item
