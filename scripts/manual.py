@@ -8,11 +8,13 @@ manual.py --pages F  writes every page into the folder F, for the site
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import inspect
 import os
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ class Page:
     """Its path in the site."""
     source: str
     """Its file in the repository; empty for a reference made of docstrings."""
-    about: str
+    about: str = ""
 
 
 PAGES = (
@@ -136,7 +138,14 @@ PAGES = (
     Page("Optional", "contract/images.md", "specs/images.md", "labels and normal form of an image"),
     Page("Optional", "architecture.md", "docs/architecture.md", "the rooms of the code"),
 )
-BY_SOURCE = {page.source: page.name for page in PAGES if page.source}
+ERRORS = tuple(
+    Page("Errors", f"errors/{path.name}", f"docs/errors/{path.name}")
+    for path in sorted((ROOT / "docs/errors").glob("*.md"))
+    if path.name != "README.md"
+)
+"""A page for each code, in the site only: `livepeer explain` and `livepeer docs errors/CODE` have
+them from where they were made."""
+BY_SOURCE = {page.source: page.name for page in (*PAGES, *ERRORS) if page.source}
 
 
 def text_of(page: Page) -> str:
@@ -151,13 +160,11 @@ def text_of(page: Page) -> str:
 
 def link(page: Page, found: re.Match[str]) -> str:
     bang, words, target = found.groups()
+    there = resolved(page.source, target)
     path, mark, anchor = target.partition("#")
-    if "://" in target or not path or target.startswith("mailto:"):
+    if there is None or not path:
         return found[0]
-    there = os.path.normpath(ROOT / Path(page.source).parent / path)
     inside = os.path.relpath(there, ROOT)
-    if not os.path.exists(there) or inside.startswith(".."):
-        raise ValueError(f"{page.source}: {target} leads nowhere")
     if os.path.isdir(there) and f"{inside}/README.md" in BY_SOURCE:
         inside += "/README.md"
     if inside in BY_SOURCE:
@@ -165,6 +172,36 @@ def link(page: Page, found: re.Match[str]) -> str:
         return f"{bang}[{words}]({near}{mark}{anchor})"
     address = REPOSITORY.replace("/blob/", "/raw/") if bang else REPOSITORY
     return f"{bang}[{words}]({address}{inside}{mark}{anchor})"
+
+
+def resolved(source: str, target: str) -> Path | None:
+    """What a link in that file leads to; None for another host's.
+
+    Raises `ValueError` where there is no such file in the repository, or no such heading in it.
+    """
+    path, _, anchor = target.partition("#")
+    if "://" in target or target.startswith("mailto:"):
+        return None
+    there = Path(os.path.normpath(ROOT / Path(source).parent / path)) if path else ROOT / source
+    if not there.exists() or not there.is_relative_to(ROOT):
+        raise ValueError(f"{source}: {target} leads nowhere")
+    if anchor and there.suffix == ".md" and anchor not in anchors(there):
+        raise ValueError(f"{source}: {target}: there is no such heading")
+    return there
+
+
+@functools.cache
+def anchors(file: Path) -> frozenset[str]:
+    """What the headings of a file are linked by, as GitHub makes it."""
+    prose = "".join(FENCE.split(file.read_text(encoding="utf-8"))[::2])
+    found: Counter[str] = Counter()
+    made = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", prose))
+    for heading in re.findall(r"^#{1,6} (.+?)\s*$", prose, re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", LINK.sub(r"\2", heading)).strip().lower()
+        slug = words.replace(" ", "-")
+        made.add(f"{slug}-{found[slug]}" if found[slug] else slug)
+        found[slug] += 1
+    return frozenset(made)
 
 
 def reference(name: str) -> str:
@@ -252,7 +289,8 @@ def main() -> None:
     made = {"llms.txt": index(texts, site=False), "llms-full.txt": whole(texts)}
     if arguments.pages is not None:
         made["llms.txt"] = index(texts, site=True)
-        for name, text in {**texts, **made}.items():
+        errors = {page.name: text_of(page) for page in ERRORS}
+        for name, text in {**texts, **errors, **made}.items():
             path = arguments.pages / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -64,8 +64,11 @@ def test_the_site_is_built_without_a_warning() -> None:
     assert "WARNING" not in done.stderr
     site = root / "build" / "site"
     pages = {path.relative_to(site).with_suffix("") for path in site.rglob("*.md")}
-    assert len(pages) > 30
+    assert len(pages) > 130
     for page in pages - {Path("index")}:
         assert (site / page / "index.html").is_file(), page
+    errors = (site / "errors" / "index.html").read_text(encoding="utf-8")
+    for code in (page.name for page in pages if page.parent == Path("errors")):
+        assert f'href="{code}/"' in errors, code
     first = (site / "tutorials" / "request" / "index.html").read_text(encoding="utf-8")
     assert '<link rel="alternate" type="text/markdown" href="../request.md">' in first

@@ -139,6 +139,8 @@ def test_the_examples_and_the_explanations_travel_with_the_wheels(
     alone.script("livepeer", "init", "copied", "--from", "image_upscale")
     for file in ("upscale.onnx", "media/astronaut.jpg", "pipeline.py", "AGENTS.md"):
         assert (alone.work / "copied" / file).is_file()
+    alone.script("livepeer", "skills", "install", "claude", "--here")
+    assert (alone.work / ".claude" / "skills" / "livepeer-pipeline" / "SKILL.md").is_file()
     assert "503" in alone.script("livepeer", "explain", "over_capacity")
     # Those of a distribution that is not installed are not told.
     assert "insufficient_balance" not in alone.script("livepeer", "explain")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from livepeer.trickle.cli import docs
+from livepeer.trickle.cli.explanations import catalogue
 from livepeer.trickle.cli.group import as_click
 from livepeer.trickle.cli.host import discover, halves
 
@@ -42,6 +43,54 @@ def test_the_generated_files_are_fresh_and_every_link_leads_somewhere(manual: An
     assert index.count("\n# ") == 0 and "\n## Optional\n" in index
     nav = (ROOT / "properdocs.yml").read_text(encoding="utf-8")
     assert re.findall(r"- ([\w/-]+\.md)$", nav, re.MULTILINE) == list(texts)
+
+
+def test_every_link_of_every_text_leads_to_a_file_and_a_heading_that_there_are(manual: Any) -> None:
+    texts = list(ROOT.glob("*.md"))
+    for folder in ("docs", "specs", "examples", "packages", "benchmarks"):
+        texts += (ROOT / folder).rglob("*.md")
+    assert len(texts) > 150
+    links, lost = 0, []
+    for path in texts:
+        source = str(path.relative_to(ROOT))
+        prose = "".join(manual.FENCE.split(path.read_text(encoding="utf-8"))[::2])
+        for _, _, target in manual.LINK.findall(prose):
+            links += 1
+            try:
+                manual.resolved(source, target)
+            except ValueError as error:
+                lost.append(str(error))
+    assert links > 200
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    "target", ["nothing.md", "how-to/gpu.md#no-such-heading", "#no-such-heading", "../../../etc"]
+)
+def test_a_link_that_leads_nowhere_is_told(manual: Any, target: str) -> None:
+    with pytest.raises(ValueError, match=r"docs/index\.md"):
+        manual.resolved("docs/index.md", target)
+
+
+def test_headings_are_linked_as_github_links_them(manual: Any, tmp_path: Path) -> None:
+    text = "# A `b_c` [d](e), f!\n\n## Twice\n\n```\n# code\n```\n\n## Twice\n"
+    (tmp_path / "a.md").write_text(text)
+    assert manual.anchors(tmp_path / "a.md") == {"a-b_c-d-f", "twice", "twice-1"}
+
+
+def test_every_code_has_a_page_in_the_site_that_the_index_the_command_and_the_manual_have(
+    manual: Any,
+) -> None:
+    codes = set(catalogue())
+    assert {page.name for page in manual.ERRORS} == {f"errors/{code}.md" for code in codes}
+    (index,) = (page for page in manual.PAGES if page.name == "errors.md")
+    assert set(re.findall(r"\(errors/(\w+)\.md\)", manual.text_of(index))) == codes
+    for one in catalogue().values():
+        assert ROOT / one.page.removeprefix(manual.REPOSITORY) in manual.ROOT.glob(
+            f"docs/errors/{one.code}.md"
+        )
+        assert one.page in one.as_text() and one.as_document()["page"] == one.page
+        assert docs.page(f"errors/{one.code}") == one.as_markdown()
 
 
 def test_every_page_is_to_be_had_offline() -> None:

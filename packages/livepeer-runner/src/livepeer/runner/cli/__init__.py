@@ -35,6 +35,7 @@ commands = (
         f"{__name__}.mcp:app",
         "Author",
     ),
+    Command("skills", "What coding agents know of Livepeer.", f"{__name__}.skills:app", "Author"),
     Command("build", "Make a container image of a pipeline.", f"{__name__}.build:app", "Publish"),
     Command("push", "Publish a pipeline's image.", f"{__name__}.push:app", "Publish"),
     Command(

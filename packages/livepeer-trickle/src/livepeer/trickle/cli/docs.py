@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal
+from livepeer.trickle.cli.explanations import catalogue
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -58,7 +59,7 @@ def page(topic: str | None) -> str:
     """A page as Markdown, all of them for `all`, and what there is for None.
 
     A topic is named whole (`tutorials/live-video`), by its last part, or by a word that no other
-    has. Raises `NoPage`.
+    has; an error's page by its code (`errors/over_capacity`). Raises `NoPage`.
     """
     if topic is None:
         width = max(map(len, topics()))
@@ -72,6 +73,8 @@ def page(topic: str | None) -> str:
     near = ends or [name for name in pages if wanted in name]
     if wanted in pages or len(near) == 1:
         return pages[wanted if wanted in pages else near[0]]
+    if (error := catalogue().get(wanted.removeprefix("errors/"))) is not None:
+        return error.as_markdown()
     if not near:
         near = difflib.get_close_matches(wanted, pages, n=3, cutoff=0.4)
     hint = f": did you mean {', '.join(near)}?" if near else "; livepeer docs lists what there is"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ def explain(
     known = catalogue()
     if code is None:
         if as_json:
-            emit([dataclasses.asdict(one) for one in known.values()])
+            emit([one.as_document() for one in known.values()])
             return
         edge = max(map(len, known), default=0) + 2
         for one in sorted(known.values(), key=lambda one: one.code):
@@ -54,6 +53,6 @@ def explain(
             code=2,
         )
     if as_json:
-        emit(dataclasses.asdict(found))
+        emit(found.as_document())
     else:
         emit_text(found.as_text())

@@ -7,6 +7,7 @@ is the package that holds `explanations.toml`. In that file each code is a table
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import re
@@ -18,6 +19,8 @@ from importlib.resources import files
 
 ENTRY_POINTS = "livepeer.explanations"
 FILE = "explanations.toml"
+
+PAGES = "https://github.com/livepeer/livepeer-python/blob/main/docs/errors/"
 
 _CODE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ALIKE = 0.6
@@ -35,11 +38,21 @@ class Explanation:
     home: str = ""
     """The distribution whose code it is."""
 
+    @property
+    def page(self) -> str:
+        """Where the same stands on the web."""
+        return f"{PAGES}{self.code}.md"
+
+    def as_document(self) -> dict[str, str]:
+        """For a program."""
+        return {**dataclasses.asdict(self), "page": self.page}
+
     def as_text(self) -> str:
         """For a terminal."""
         parts = [f"{self.code}: {self.title}", f"Cause: {self.cause}", f"Fix: {self.fix}"]
         if self.example:
             parts.append("\n".join(f"    {line}".rstrip() for line in self.example.splitlines()))
+        parts.append(f"More: {self.page}")
         return "\n\n".join(parts)
 
     def as_markdown(self) -> str:

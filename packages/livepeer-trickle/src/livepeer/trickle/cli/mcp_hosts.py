@@ -78,7 +78,7 @@ def install(host: Host, stanza: Stanza, path: Path) -> bool:
         after = _with_toml(before, host, stanza) if host.toml else _with_json(before, host, stanza)
         if after == before:
             return False
-        _write(path, after)
+        replace_file(path, after)
     except OSError as error:
         raise CannotInstall(f"{path}: {error.strerror}; --print shows what to add") from error
     return True
@@ -148,7 +148,7 @@ def _toml(key: str, stanza: Stanza) -> str:
     return f"[{key}.{stanza.name}]\ncommand = {json.dumps(stanza.command)}\nargs = [{arguments}]\n"
 
 
-def _write(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """In one step, so that a host never reads half of it; what a link points to is written."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
