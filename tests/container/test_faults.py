@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.engine import ContainerEngine, EngineError
 from livepeer.runner.packaging.labels import PACKED_BYTES
 
 from .base_image import VERSION
@@ -146,7 +146,7 @@ def test_a_push_that_the_registry_refuses_is_told_in_its_words(
     author.build(lane, tag)
     wrong = registry.login(tmp_path / "wrong", "guessed")
     with pytest.raises(EngineError) as caught:
-        Engine(lane.engine, "legacy", {**lane.environ, **wrong}).push(  # type: ignore[arg-type]
+        ContainerEngine(lane.engine, "legacy", {**lane.environ, **wrong}).push(  # type: ignore[arg-type]
             tag, plain_http=False, say=lambda line: None
         )
     assert "refused the push" in str(caught.value) and "docker login" in str(caught.value)

@@ -16,7 +16,7 @@ import pytest
 
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
-from livepeer.client.payments.signer import Identity, Order, SignedPayment
+from livepeer.client.payments.signer import Order, SignedAddress, SignedPayment
 from livepeer.client.protocol.tickets import ORCHESTRATOR_INFO, PAYMENT, price_of
 from livepeer.client.protocol.wire import JobHeader
 from livepeer.client.testing import ScriptedOrchestrator
@@ -68,8 +68,8 @@ class Payer:
         self.orders: list[Order] = []
         self.refusal: Exception | None = None
 
-    async def identity(self, http: Http, deadline: Deadline) -> Identity:
-        return Identity(self.address, "0x01")
+    async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
+        return SignedAddress(self.address, "0x01")
 
     async def sign(self, http: Http, job: JobHeader, deadline: Deadline, *, paid: bool) -> str:
         return job.header(sender=self.address, signature="0x01")

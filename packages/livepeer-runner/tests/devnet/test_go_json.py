@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc.accounts import JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
-from livepeer.runner.devnet.byoc.envelope import Refused, admit
+from livepeer.runner.devnet.byoc.envelope import JobRefused, admit
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_no_json_value_is_more_than_a_refused_registration(value: object) -> Non
 def test_no_text_is_more_than_a_refused_envelope(header: str) -> None:
     capabilities = Capabilities()
     accounts = JobAccounts(capabilities, None)
-    with pytest.raises(Refused):
+    with pytest.raises(JobRefused):
         asyncio.run(admit({"Livepeer": header}, capabilities, accounts, reserve=True))

@@ -10,7 +10,7 @@ import pytest
 
 from livepeer.runner.doctor.diagnosis import Diagnosis
 from livepeer.runner.doctor.examination import Examination
-from livepeer.runner.packaging.engine import Engine
+from livepeer.runner.packaging.engine import ContainerEngine
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.targets.container import ImageConfig
 from livepeer.runner.targets.image_container import TargetImage
@@ -23,7 +23,7 @@ CHANGES = [(id, change) for id, changes in IMAGE_FAULTS.items() for change in ch
 
 
 async def examined(config: ImageConfig, *ids: str, **how: Any) -> Diagnosis:
-    image = TargetImage(Engine("podman"), "localhost/x", config, **how)
+    image = TargetImage(ContainerEngine("podman"), "localhost/x", config, **how)
     async with open_target(faults.Double, faults.none, image=image) as target:
         return await Examination(only=ids).of(target)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.engine import ContainerEngine, EngineError
 
 
 def docker(folder: Path, *, client: str, buildx: bool = False) -> None:
@@ -42,7 +42,7 @@ def test_the_best_builder_that_a_client_can_ask_is_taken(
     tmp_path: Path, client: str, buildx: bool, builder: str
 ) -> None:
     docker(tmp_path, client=client, buildx=buildx)
-    found = Engine.find()
+    found = ContainerEngine.find()
     assert (found.name, found.builder) == ("docker", builder)
     assert found.keeps_secrets is (builder != "legacy")
     assert (found.reproducible is None) is (builder == "buildx")
@@ -53,7 +53,7 @@ def test_docker_buildkit_0_asks_for_the_legacy_builder_as_ever(
 ) -> None:
     docker(tmp_path, client="28.2.2", buildx=True)
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
-    found = Engine.find("docker")
+    found = ContainerEngine.find("docker")
     assert found.builder == "legacy"
     with pytest.raises(EngineError, match="would keep a secret in a layer"):
         found.build(tmp_path, "x", platform="linux/amd64", secrets={"HF_TOKEN": "t"})

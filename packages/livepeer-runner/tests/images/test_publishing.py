@@ -10,7 +10,7 @@ import yaml
 
 from livepeer.runner.packaging import lockfile
 from livepeer.runner.packaging.deploy import Deployment
-from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.engine import ContainerEngine, EngineError
 from livepeer.runner.packaging.normal import normal
 from livepeer.runner.packaging.project import Project
 from livepeer.runner.packaging.push import PushRefused, check_evolution, has_tag, target
@@ -104,11 +104,11 @@ def test_where_no_engine_works_each_one_is_named_with_its_reason(
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/nonexistent")
     with pytest.raises(EngineError) as caught:
-        Engine.find()
+        ContainerEngine.find()
     told = str(caught.value)
     assert "docker: Cannot connect" in told and "podman is not installed" in told
     with pytest.raises(EngineError, match="no engine: say docker, podman, buildah"):
-        Engine.find("kaniko")
+        ContainerEngine.find("kaniko")
 
 
 def test_what_only_the_build_knew_leaves_the_configuration_and_all_else_stays() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from livepeer.client.exceptions import InvalidInputError
-from livepeer.client.schema.parts import Parts, is_file, media_type, wants_data_uri
+from livepeer.client.schema.parts import SchemaParts, is_file, media_type, wants_data_uri
 from livepeer.client.types import FieldError
 
 _DATA_URI: Final = re.compile(r"data:([\w.+-]+/[\w.+*-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.ASCII)
@@ -170,12 +170,12 @@ def encode(value: Any, schema: Any = None) -> Any:
     """`value` as JSON can carry it: files and pictures become base64, or a data URI where the
     schema names a media type. Raises `InvalidInputError` that names the field."""
     try:
-        return _encode(value, schema, "", Parts(schema))
+        return _encode(value, schema, "", SchemaParts(schema))
     except RecursionError:
         raise unsendable("it is nested too deeply, or holds itself", "") from None
 
 
-def _encode(value: Any, schema: Any, where: str, parts: Parts) -> Any:
+def _encode(value: Any, schema: Any, where: str, parts: SchemaParts) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -261,12 +261,12 @@ def decode(value: Any, schema: Any = None) -> Any:
     """`value` with every file in it as a `FileOutput`: data URIs always, bare base64 where the
     schema says that it is one. Raises `ValueError` for what is nested too deeply to read."""
     try:
-        return _decode(value, schema, Parts(schema), 0)
+        return _decode(value, schema, SchemaParts(schema), 0)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _decode(value: Any, schema: Any, parts: Parts, depth: int) -> Any:
+def _decode(value: Any, schema: Any, parts: SchemaParts, depth: int) -> Any:
     if isinstance(value, str):
         if value.startswith("data:") and (match := _DATA_URI.match(value, 0, _DATA_HEAD)):
             data = _unbase64(value[match.end() :])

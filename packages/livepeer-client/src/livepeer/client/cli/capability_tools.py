@@ -33,7 +33,7 @@ from livepeer.client.cli.recording import SessionRecording
 from livepeer.client.exceptions import InvalidInputError, LivepeerError
 from livepeer.client.files import FileOutput
 from livepeer.client.gateway import Gateway
-from livepeer.client.schema.parts import Parts, is_file
+from livepeer.client.schema.parts import SchemaParts, is_file
 from livepeer.client.schema.schema import Schema
 from livepeer.client.types import CapabilityInfo
 from livepeer.trickle.cli.host import versions
@@ -254,7 +254,7 @@ class CapabilityTools:
     def _with_files(self, found: CapabilityTool, arguments: dict[str, Any]) -> dict[str, Any]:
         """The input, with a path for each file that is named as `@path`."""
         schema = found.schema.input if found.schema else {}
-        parts = Parts(schema)
+        parts = SchemaParts(schema)
         given: dict[str, Any] = {}
         for name, value in arguments.items():
             file = is_file(parts.of(parts.property(parts.of(schema), name)))

@@ -88,7 +88,7 @@ Yes = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Only where this model is offered.")]
 Route = Annotated[str, typer.Option("--route", help="The path at the container.")]
-Inputs = Annotated[
+InputFields = Annotated[
     list[str] | None,
     typer.Option(
         "-i",

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command(epilog=opt.EPILOG)
 def run(
     capability: Annotated[str, typer.Argument(help="The name of the capability.")],
-    input: opt.Inputs = None,
+    input: opt.InputFields = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", callback=writable, help="Write the result to this file."),

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 @app.command(epilog=opt.EPILOG)
 def stream(
     capability: Annotated[str, typer.Argument(help="The name of the capability.")],
-    input: opt.Inputs = None,
+    input: opt.InputFields = None,
     field: Annotated[
         str | None,
         typer.Option("--field", help="Print only this field of each value, without line ends."),

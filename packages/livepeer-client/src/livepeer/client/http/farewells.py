@@ -9,17 +9,17 @@ from typing import Any, Final
 LAST_CALL: Final = 3.0
 """How long the end of an event loop, or of a gateway, waits for them, in seconds."""
 
-Work = Callable[[], Coroutine[Any, Any, None]]
+Farewell = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Farewells:
     """Owns them, on one event loop. Each bounds itself and raises nothing."""
 
     def __init__(self) -> None:
-        self._said: dict[asyncio.Task[None], Work] = {}
-        self._due: dict[Hashable, Work] = {}
+        self._said: dict[asyncio.Task[None], Farewell] = {}
+        self._due: dict[Hashable, Farewell] = {}
 
-    def owe(self, key: Hashable, work: Work) -> None:
+    def owe(self, key: Hashable, work: Farewell) -> None:
         """What is to be said when `key` is over, which is at the end of the loop at the latest."""
         self._due[key] = work
 
@@ -32,7 +32,7 @@ class Farewells:
         """Nothing is owed to `key` any more."""
         self._due.pop(key, None)
 
-    def say(self, work: Work) -> asyncio.Task[None]:
+    def say(self, work: Farewell) -> asyncio.Task[None]:
         """Begin it now. Whoever waits for it does so in a shield: it goes on without them."""
         task = asyncio.ensure_future(work())
         self._said[task] = work

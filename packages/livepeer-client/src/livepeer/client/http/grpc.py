@@ -62,7 +62,7 @@ async def unary(
         async with deadline.timeout():
             reader, writer = await _connected(url, ssl, named)
             try:
-                return await _Call(url, reader, writer, named).answer(method, message, deadline)
+                return await _GrpcCall(url, reader, writer, named).answer(method, message, deadline)
             finally:
                 # Nothing is left to be said; a goodbye of TLS is waited for by half a minute.
                 writer.transport.abort()
@@ -127,7 +127,7 @@ def _trusted(pin: aiohttp.Fingerprint, writer: asyncio.StreamWriter, host: str, 
     pin.trust(host, port, found, address=writer.get_extra_info("peername")[0])
 
 
-class _Call:
+class _GrpcCall:
     """One call on one connection."""
 
     def __init__(

@@ -34,7 +34,7 @@ IN_ORDER: Final = frozenset({"the input ended", "it was stopped"})
 """Reasons of a runner for an end in good order (specs/live.md); any other is a loss."""
 
 
-class Events:
+class EventsChannel:
     """Reads the events channel: keeps the status, hands events out, notices the end.
 
     `known` asks the orchestrator whether it has the stream; None where it does not answer.

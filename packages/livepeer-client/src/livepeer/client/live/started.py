@@ -13,7 +13,7 @@ from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.live.channels import Control, records, records_by_gateway
 from livepeer.client.live.ending import Ending
-from livepeer.client.live.events import Events
+from livepeer.client.live.events import EventsChannel
 from livepeer.client.live.input import Input, Publication
 from livepeer.client.live.media import Returned
 from livepeer.client.live.output import Frames
@@ -42,7 +42,7 @@ class Started:
         self.live = live
         self.stopped = False
         self.control: Control | None = None
-        self.events: Events | None = None
+        self.events: EventsChannel | None = None
         self._calls, self._ending, self._outputs = calls, ending, outputs
         self._ahead = ahead
         self._input: Input | None = None
@@ -53,7 +53,7 @@ class Started:
         if live.control_url and live.events_url:
             self.control = Control(live.control_url, calls.tls, ending)
             known = partial(calls.known, live)
-            self.events = Events(live.events_url, calls.tls, known, ending)
+            self.events = EventsChannel(live.events_url, calls.tls, known, ending)
             self.spawn(self.control.run())
             self.spawn(self.events.run())
         if live.priced:

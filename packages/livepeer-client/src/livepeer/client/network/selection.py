@@ -184,7 +184,7 @@ def located(error: LivepeerError) -> LivepeerError:
 
 
 @dataclass(slots=True)
-class _Record:
+class _FadingWeight:
     weight: float
     at: float
 
@@ -194,12 +194,12 @@ class FailureMemory:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, _FadingWeight] = {}
 
     def failed(self, orchestrator: str) -> None:
         if orchestrator not in self._records and len(self._records) >= REMEMBERED:
             self._records.pop(next(iter(self._records)), None)
-        self._records[orchestrator] = _Record(self._weight(orchestrator) + 1.0, self._clock())
+        self._records[orchestrator] = _FadingWeight(self._weight(orchestrator) + 1.0, self._clock())
 
     def succeeded(self, orchestrator: str) -> None:
         self._records.pop(orchestrator, None)

@@ -25,10 +25,10 @@ from livepeer.client.http.requests import Http
 from livepeer.client.payments.challenge import FIRST_UNITS, UNIT_RATES
 from livepeer.client.payments.nonces import Nonces, UsedUp
 from livepeer.client.payments.signer import (
-    Identity,
     Order,
     PriceRose,
     RefreshNeeded,
+    SignedAddress,
     SignedPayment,
 )
 from livepeer.client.payments.tickets import MOST_TICKETS, Terms, credentials, keccak
@@ -86,7 +86,7 @@ class LocalKey:
         except Exception:  # noqa: BLE001 — its exception types vary, and may quote the key
             raise ConfigurationError("eth_key is not a private key in hex") from None
         address: str = self._account.address
-        self._identity = Identity(address, self._sign_text(address))
+        self._identity = SignedAddress(address, self._sign_text(address))
         self._sender = bytes.fromhex(address.removeprefix("0x"))
         self._nonces = Nonces(address) if nonces is None else nonces
         self._clock = clock
@@ -97,7 +97,7 @@ class LocalKey:
     def __reduce__(self) -> str:
         raise TypeError("a key is not pickled: it would stand in a file or on a wire")
 
-    async def identity(self, http: Http, deadline: Deadline) -> Identity:
+    async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
         return self._identity
 
     async def sign(self, http: Http, job: JobHeader, deadline: Deadline, *, paid: bool) -> str:

@@ -23,10 +23,10 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.payments.signer import (
-    Identity,
     Order,
     PriceRose,
     RefreshNeeded,
+    SignedAddress,
     SignedPayment,
     error_text,
 )
@@ -67,19 +67,19 @@ class RemoteSigner:
 
     def __init__(self, url: str, headers: Mapping[str, str], trust: TlsPolicy) -> None:
         self._url, self._headers, self._trust = url, dict(headers), trust
-        self._identity: Identity | None = None
+        self._identity: SignedAddress | None = None
         self._signs_jobs = True
 
     def __repr__(self) -> str:
         return f"RemoteSigner({shown_url(self._url)})"
 
-    async def identity(self, http: Http, deadline: Deadline) -> Identity:
+    async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
         if self._identity is None:
             status, answer = await self._ask(http, _INFO, {}, deadline)
             if status != 200:
                 raise self._refused(_INFO, status, error_text(answer))
             # The address goes out with its exact casing: that text is what was signed.
-            self._identity = Identity(
+            self._identity = SignedAddress(
                 _text(answer, "address", _TEXT_LIMIT), _text(answer, "signature", _TEXT_LIMIT)
             )
         return self._identity

@@ -19,7 +19,7 @@ PaymentKind = Literal["live", "lv2v", "fixed", "units"]
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SignedAddress:
     """An address, and its signature over itself: what a token request carries."""
 
     address: str
@@ -76,7 +76,7 @@ class Signer(Protocol):
     can_pay: bool
     """Can `pay` answer?"""
 
-    async def identity(self, http: Http, deadline: Deadline) -> Identity:
+    async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
         """Whom it signs for."""
         ...
 
@@ -101,8 +101,8 @@ class Unsigned:
 
     can_pay = False
 
-    async def identity(self, http: Http, deadline: Deadline) -> Identity:
-        return Identity(NOBODY, "")
+    async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
+        return SignedAddress(NOBODY, "")
 
     async def sign(self, http: Http, job: JobHeader, deadline: Deadline, *, paid: bool) -> str:
         return job.header(sender=NOBODY)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from livepeer.client.exceptions import InvalidInputError
-from livepeer.client.schema.parts import Parts
+from livepeer.client.schema.parts import SchemaParts
 from livepeer.client.schema.schema import Schema
 from livepeer.client.types import FieldError
 from livepeer.trickle.text import printable
@@ -24,7 +24,7 @@ LONGEST: Final = 64
 
 def check(schema: Schema, params: Mapping[str, Any], *, capability: str) -> None:
     """Raise `InvalidInputError` with the names that the schema leaves no room for."""
-    found = _unknown(Parts(schema.input), schema.input, params, ())
+    found = _unknown(SchemaParts(schema.input), schema.input, params, ())
     if fields := list(islice(found, MOST)):
         told = "; ".join(map(str, fields))
         raise InvalidInputError(
@@ -34,7 +34,9 @@ def check(schema: Schema, params: Mapping[str, Any], *, capability: str) -> None
         )
 
 
-def _unknown(parts: Parts, schema: Any, value: Any, path: tuple[str, ...]) -> Iterator[FieldError]:
+def _unknown(
+    parts: SchemaParts, schema: Any, value: Any, path: tuple[str, ...]
+) -> Iterator[FieldError]:
     if not isinstance(value, Mapping) or len(path) > DEEPEST:
         return
     part = parts.of(schema)

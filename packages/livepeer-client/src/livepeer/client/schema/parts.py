@@ -12,7 +12,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 _NULL: Final = {"type": "null"}
 
 
-class Parts:
+class SchemaParts:
     """Reads a schema that somebody else wrote. What it does not understand is an empty part."""
 
     def __init__(self, root: Any) -> None:
@@ -23,7 +23,7 @@ class Parts:
         """The part itself: references followed, `null` branches left out."""
         known = self._known.get(id(schema))  # parts live as long as the root does
         if known is None:
-            known = self._known[id(schema)] = _Look(self.root).at(schema)
+            known = self._known[id(schema)] = _Walk(self.root).at(schema)
         return known
 
     def property(self, part: Mapping[str, Any], key: str) -> Any:
@@ -33,7 +33,7 @@ class Parts:
         return part.get("additionalProperties")
 
 
-class _Look:
+class _Walk:
     """One look, which has a number of steps and no more."""
 
     def __init__(self, root: Any) -> None:

@@ -23,12 +23,12 @@ class Cuts:
         for place in self.places:
             place.reschedule(0)
 
-    def place(self, error: Callable[[], JobError]) -> Place:
+    def place(self, error: Callable[[], JobError]) -> CutBlock:
         """`async with cuts.place(error):` raises `error()` inside once the cut is made."""
-        return Place(self, error)
+        return CutBlock(self, error)
 
 
-class Place:
+class CutBlock:
     """A block that the cut ends with an error of its own.
 
     A cancellation that comes from anywhere else passes through, as it does through `timeout`.

@@ -77,7 +77,7 @@ class Run:
 
 
 @dataclass(slots=True)
-class _InFlight:
+class _PendingCalls:
     """The calls that wait for their answer: this owns their tasks."""
 
     make: Make
@@ -126,7 +126,7 @@ async def open_loop(
 
     A call that could not be sent in time is sent late, and counts from when it was due.
     """
-    flight = _InFlight(make, seen)
+    flight = _PendingCalls(make, seen)
     began, cpu, sent = clock(), time.process_time(), 0.0
     try:
         for at in times:

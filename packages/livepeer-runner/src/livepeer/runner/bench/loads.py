@@ -9,7 +9,7 @@ from livepeer.runner.bench.arrivals import schedule
 from livepeer.runner.bench.load import Run, closed_loop, open_loop
 from livepeer.runner.bench.plan import Plan, Told
 from livepeer.runner.bench.report import BenchReport, LoadReport, load_report
-from livepeer.runner.bench.request import Caller
+from livepeer.runner.bench.request import LoadCaller
 from livepeer.runner.bench.search import find_max
 from livepeer.runner.bench.usage import Meter
 
@@ -26,7 +26,7 @@ class Loads:
         plan: Plan,
         meter: Meter,
         told: Told,
-        caller: Caller,
+        caller: LoadCaller,
     ) -> None:
         self._caller = caller
         self._meter = meter

@@ -18,7 +18,7 @@ from livepeer.runner.bench.loads import Loads
 from livepeer.runner.bench.paste import paste
 from livepeer.runner.bench.plan import BenchError, Plan, Told
 from livepeer.runner.bench.report import BenchReport, ColdStart, host
-from livepeer.runner.bench.request import OK, Caller
+from livepeer.runner.bench.request import OK, LoadCaller
 from livepeer.runner.bench.road import BenchRoad, StraightRoad, through
 from livepeer.runner.bench.usage import (
     CgroupOf,
@@ -166,7 +166,7 @@ async def _calls(
 ) -> None:
     bodies = _bodies(document, inputs)
     stamp = None if isinstance(road, StraightRoad) else road.stamp
-    async with Caller(road.predict, bodies, stamp=stamp, timeout=plan.timeout) as caller:
+    async with LoadCaller(road.predict, bodies, stamp=stamp, timeout=plan.timeout) as caller:
         first = await caller(caller.clock())
         if first.outcome != OK:
             raise BenchError(

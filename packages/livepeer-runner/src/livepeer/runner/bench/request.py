@@ -50,7 +50,7 @@ class Call:
         return self.done - self.sent
 
 
-class Caller:
+class LoadCaller:
     """Calls one URL with bodies in turn. Use as `async with`.
 
     Args:
@@ -77,7 +77,7 @@ class Caller:
         self._stamp = stamp
         self._calls = 0
 
-    async def __aenter__(self) -> Caller:
+    async def __aenter__(self) -> LoadCaller:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=False),
             timeout=aiohttp.ClientTimeout(total=self.timeout, sock_connect=min(self.timeout, 10)),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from livepeer.runner.packaging.build import Result
-    from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.engine import ContainerEngine
     from livepeer.runner.packaging.project import Project
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -56,7 +56,7 @@ Sdk = Annotated[
         "what it was installed from here.",
     ),
 ]
-Secret = Annotated[
+SecretNames = Annotated[
     list[str] | None,
     typer.Option(
         "--secret",
@@ -73,7 +73,7 @@ def build(
     engine: EngineName = None,
     platform: Platform = PLATFORM,
     sdk: Sdk = None,
-    secret: Secret = None,
+    secret: SecretNames = None,
     no_cache: NoCache = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the Dockerfile, and build nothing.")
@@ -92,7 +92,7 @@ def build(
     schema is read inside the image, and stands in its labels.
     """
     from livepeer.runner.packaging import build as packaging
-    from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.engine import ContainerEngine
     from livepeer.runner.packaging.load import locate
     from livepeer.runner.packaging.project import Project
 
@@ -113,7 +113,7 @@ def build(
                 _eject(prepared.folder, eject)
             note(f"-> {eject}: docker build -t {name} {eject}")
             return
-        found = Engine.find(engine)
+        found = ContainerEngine.find(engine)
         result = run(
             project,
             found,
@@ -149,7 +149,7 @@ def document(result: Result) -> dict[str, object]:
 
 def run(
     project: Project,
-    engine: Engine,
+    engine: ContainerEngine,
     tag: str,
     *,
     platform: str,

@@ -23,7 +23,7 @@ class _Kept:
     """Seconds from the picture before it to this one."""
 
 
-class Pictures:
+class KeptPictures:
     """The first, the middle, the last picture, and the worst: that which came longest after the
     one before it, where the pipeline was slowest.
 

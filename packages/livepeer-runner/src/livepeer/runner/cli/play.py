@@ -100,7 +100,7 @@ async def _play(
     from livepeer.runner.cli.page import opened
     from livepeer.runner.cli.reload import stopping
     from livepeer.runner.playground.board import Board
-    from livepeer.runner.playground.network import NetworkCaller
+    from livepeer.runner.playground.network import AdaptedCaller
 
     board = Board()
     board.add("0", capability)
@@ -117,7 +117,7 @@ async def _play(
                 "0",
                 brought.document,
                 capacity=STREAMS,
-                caller=NetworkCaller(brought),
+                caller=AdaptedCaller(brought),
                 lines=partial(written_calls, capability, brought.document, settings),
             )
             playground = await stack.enter_async_context(opened(board, page))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from livepeer.runner.cli import inputs
-from livepeer.runner.cli.pictures import Pictures
+from livepeer.runner.cli.pictures import KeptPictures
 from livepeer.runner.cli.recording import Recording
 from livepeer.runner.errors import InvalidInput
 from livepeer.runner.live.hooks import Hooks
@@ -54,7 +54,9 @@ def predict(
         )
     duration = seconds if source is None else _duration(source)
     recording = Recording(video) if video is not None else None
-    shown = Pictures(pictures, duration / 2 if duration else None) if pictures is not None else None
+    shown = (
+        KeptPictures(pictures, duration / 2 if duration else None) if pictures is not None else None
+    )
     try:
         result, came = asyncio.run(
             _run(cls, source, given, recording, shown, duration, realtime=realtime, seconds=seconds)
@@ -109,7 +111,7 @@ async def _run(
     source: Path | None,
     params: dict[str, Any],
     recording: Recording | None,
-    shown: Pictures | None,
+    shown: KeptPictures | None,
     duration: float | None,
     *,
     realtime: bool,

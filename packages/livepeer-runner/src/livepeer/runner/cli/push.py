@@ -35,7 +35,7 @@ def push(
     engine: building.EngineName = None,
     platform: building.Platform = PLATFORM,
     sdk: building.Sdk = None,
-    secret: building.Secret = None,
+    secret: building.SecretNames = None,
     no_cache: building.NoCache = False,
     plain_http: Annotated[
         bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
@@ -86,7 +86,7 @@ def push(
     from livepeer.runner.packaging import push as pushing
     from livepeer.runner.packaging import signing
     from livepeer.runner.packaging.deploy import FORMS
-    from livepeer.runner.packaging.engine import Engine
+    from livepeer.runner.packaging.engine import ContainerEngine
     from livepeer.runner.packaging.load import locate
     from livepeer.runner.packaging.lockfile import LockError
     from livepeer.runner.packaging.project import Project
@@ -104,7 +104,7 @@ def push(
                 signing.check(sign)
             reference = pushing.target(project, tag)
             named = tag or project.manifest.image or ""
-            found = None if dry_run else Engine.find(engine)
+            found = None if dry_run else ContainerEngine.find(engine)
             # Before the build, which takes long: whether the registry would have it at all.
             old = asyncio.run(pushing.last_published(reference, platform, plain_http=plain_http))
             if found is None:

@@ -24,7 +24,7 @@ LEAVING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReloadEvent:
     """What becomes of a pipeline, besides that another process serves it (`Reloader.started`).
 
     `serves`: what was there before goes on.
@@ -53,7 +53,7 @@ class Reloader:
         *,
         environment: Callable[[int], Mapping[str, str]] = lambda port: {},
         tell: Callable[[str], None] = note,
-        changed: Callable[[Change], None] = lambda change: None,
+        changed: Callable[[ReloadEvent], None] = lambda change: None,
         watch: bool = True,
     ) -> None:
         self._reference = reference
@@ -148,7 +148,7 @@ class Reloader:
             return child
         await child.aclose()
         stays = ": what served before goes on" if self._current is not None else ""
-        self._changed(Change("failed", reason, child.trace, serves=self._current is not None))
+        self._changed(ReloadEvent("failed", reason, child.trace, serves=self._current is not None))
         self._tell(f"not reloaded, {reason}{stays}; it is tried again when a file is saved")
         return None
 
@@ -177,7 +177,7 @@ class Reloader:
             self._broken = True
             self._close()  # a caller is refused, and does not wait for nobody
             reason = f"its process ended with status {status}"
-            self._changed(Change("failed", reason, trace, serves=False))
+            self._changed(ReloadEvent("failed", reason, trace, serves=False))
             if self._watch:
                 self._tell(
                     f"the pipeline's process ended with status {status}: it starts again when a "
@@ -189,7 +189,7 @@ class Reloader:
         if not names:
             return
         self._tell(f"reloading: {', '.join(names)} changed")
-        self._changed(Change("reloads", f"{', '.join(names)} changed"))
+        self._changed(ReloadEvent("reloads", f"{', '.join(names)} changed"))
         if self._attempt is not None:
             self._attempt.cancel()
             await asyncio.wait((self._attempt,))

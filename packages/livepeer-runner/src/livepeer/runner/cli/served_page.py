@@ -14,7 +14,7 @@ import aiohttp
 
 from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
 from livepeer.runner.cli.page import Page, opened
-from livepeer.runner.cli.reload import Change, Reloader, stopping
+from livepeer.runner.cli.reload import Reloader, ReloadEvent, stopping
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
 from livepeer.runner.playground.container import ContainerCaller
@@ -59,7 +59,7 @@ async def serve_with_page(
                 await serving
 
 
-def _show(board: Board, change: Change) -> None:
+def _show(board: Board, change: ReloadEvent) -> None:
     if change.kind == "reloads":
         board.reloads(KEY, change.reason)
     else:

@@ -18,7 +18,7 @@ from livepeer.runner.devnet.byoc.accounts import JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.door import ByocDoor
 from livepeer.runner.devnet.byoc.jobs import PREFIX, Jobs
-from livepeer.runner.devnet.byoc.streams import TRICKLE_PATH, Streams
+from livepeer.runner.devnet.byoc.streams import TRICKLE_PATH, ByocStreams
 from livepeer.runner.devnet.certificate import server_context
 from livepeer.runner.devnet.go_http import error, expects_continue, redirect
 from livepeer.runner.devnet.live_runners.channels import RunnerChannels
@@ -192,7 +192,7 @@ class LocalOrchestrator:
     ) -> ByocDoor:
         accounts = JobAccounts(self.capabilities, recipient)
         jobs = Jobs(self.capabilities, accounts, upstream)
-        streams = Streams(self.capabilities, accounts, upstream, self._trickle, address)
+        streams = ByocStreams(self.capabilities, accounts, upstream, self._trickle, address)
         stack.push_async_callback(streams.aclose)
         return ByocDoor(self.capabilities, jobs, streams, address, self.secret)
 

@@ -84,7 +84,7 @@ class Heard:
         return f"{self.status}" + (f" {words!r}" if words else "")
 
 
-class Road(Protocol):
+class ContainerRoad(Protocol):
     """How its requests get there."""
 
     def request(
@@ -114,7 +114,7 @@ class DirectRoad:
 class HttpContainer:
     """How it is called, and with which patience."""
 
-    road: Road
+    road: ContainerRoad
     patience: Patience
 
     async def get(self, path: str, seconds: float | None = None) -> Heard:

@@ -47,7 +47,7 @@ _FORMATS = {
 }
 
 Node = Mapping[str, Any]
-Changes = Callable[["InputSchema", Node, Any, int], Iterator[Any]]
+InputChanges = Callable[["InputSchema", Node, Any, int], Iterator[Any]]
 
 
 class _Unknown(Exception):
@@ -87,7 +87,7 @@ class InputSchema:
         return self._checked(base, _misfits, False, most)
 
     def _checked(
-        self, base: Mapping[str, Any], changes: Changes, wanted: bool, most: int
+        self, base: Mapping[str, Any], changes: InputChanges, wanted: bool, most: int
     ) -> list[dict[str, Any]]:
         if not self.well_formed or self.fits(dict(base)) is not True:
             return []
@@ -99,7 +99,7 @@ class InputSchema:
         # Spread over all of them, not only the first fields.
         return found if len(found) <= most else [found[i * len(found) // most] for i in range(most)]
 
-    def _changed(self, node: Node, value: Any, changes: Changes, depth: int) -> Iterator[Any]:
+    def _changed(self, node: Node, value: Any, changes: InputChanges, depth: int) -> Iterator[Any]:
         """`value` with one change: of its own, then of what is in it."""
         self._left -= 1
         if depth > DEEPEST or self._left < 0:

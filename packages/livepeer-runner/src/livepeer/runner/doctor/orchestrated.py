@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from livepeer.runner.doctor.container import Heard, HttpContainer, Patience, Road
+from livepeer.runner.doctor.container import ContainerRoad, Heard, HttpContainer, Patience
 from livepeer.runner.doctor.finding import NotJudged, SubjectLost
-from livepeer.runner.doctor.streams import Stream, Streams, started
+from livepeer.runner.doctor.streams import StreamStarter, WatchedStream, started
 from livepeer.runner.targets.offer import OrchestratorOffer, offer_of
 from livepeer.runner.targets.reference import TargetError
 
@@ -33,8 +33,8 @@ class NotOffered(Exception):
 class Offered:
     """How it is called there, and as what."""
 
-    road: Road
-    streams: Streams
+    road: ContainerRoad
+    streams: StreamStarter
     how: str
 
 
@@ -53,19 +53,19 @@ async def offered(
         )
     match offer.kind:
         case "capability":
-            road = _CapabilityRoad(offer, session)
+            road = _JobRoad(offer, session)
             return Offered(road, _CapabilityStreams(road), "capability")
         case "single-shot":
-            plain = _Plain(orchestrator + offer.path, session)
+            plain = _UrlRoad(orchestrator + offer.path, session)
             return Offered(plain, _NoStreams(), "single-shot live runner")
         case "persistent":
-            asked = HttpContainer(_Plain(orchestrator, session), patience)
-            sessions = _Sessions(asked, offer, session)
+            asked = HttpContainer(_UrlRoad(orchestrator, session), patience)
+            sessions = _SessionRoad(asked, offer, session)
             return Offered(sessions, sessions, "persistent live runner")
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
+class _UrlRoad:
     """Requests below a URL. Orchestrators have certificates that nobody signed, and a caller who
     pays nothing sends nothing secret."""
 
@@ -81,7 +81,7 @@ class _Plain:
 
 
 @dataclass(frozen=True, slots=True)
-class _CapabilityRoad:
+class _JobRoad:
     """Jobs below `/process/request`; there is no GET."""
 
     offer: OrchestratorOffer
@@ -92,19 +92,19 @@ class _CapabilityRoad:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if method != "POST" or path.startswith("/stream/"):
             raise NotJudged(NOT_SEEN)
-        orchestrator = _Plain(self.offer.orchestrator, self.session)
+        orchestrator = _UrlRoad(self.offer.orchestrator, self.session)
         given = {**headers, **self.offer.job()}
         return orchestrator.request("POST", f"/process/request{path}", body or b"", given)
 
 
 @dataclass(frozen=True, slots=True)
 class _CapabilityStreams:
-    road: _CapabilityRoad
+    road: _JobRoad
 
     @asynccontextmanager
     async def start(
         self, container: HttpContainer, *, video: bool = False
-    ) -> AsyncIterator[Stream]:
+    ) -> AsyncIterator[WatchedStream]:
         name = f"doctor-{secrets.token_hex(8)}"
         urls: dict[str, str] = {}
 
@@ -134,7 +134,7 @@ class _CapabilityStreams:
 
         if not {"control", "events"} <= urls.keys():
             raise NotJudged(f"a stream does not start there: {first}")
-        stream = Stream(name, urls, once, stop, tls=False)
+        stream = WatchedStream(name, urls, once, stop, tls=False)
         async with started(stream):
             yield stream
 
@@ -142,12 +142,12 @@ class _CapabilityStreams:
         self, path: str, body: bytes, headers: Mapping[str, str], patience: Patience
     ) -> Heard:
         return await HttpContainer(
-            _Plain(self.road.offer.orchestrator, self.road.session), patience
+            _UrlRoad(self.road.offer.orchestrator, self.road.session), patience
         ).call("POST", path, body, {"Content-Type": "application/json", **headers}, patience.output)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sessions:
+class _SessionRoad:
     """A persistent runner: a session for each request, and one for the length of each stream,
     whose channels its app opens."""
 
@@ -165,7 +165,7 @@ class _Sessions:
     @asynccontextmanager
     async def start(
         self, container: HttpContainer, *, video: bool = False
-    ) -> AsyncIterator[Stream]:
+    ) -> AsyncIterator[WatchedStream]:
         async with self._reserved() as road:
             app = HttpContainer(road, container.patience)
             patience = container.patience.output
@@ -189,12 +189,12 @@ class _Sessions:
             async def stop(reason: str) -> Heard:
                 return await app.post("/stream/stop", reason.encode(), seconds=patience)
 
-            stream = Stream(str(told.get("stream_id")), urls, once, stop, tls=False)
+            stream = WatchedStream(str(told.get("stream_id")), urls, once, stop, tls=False)
             async with started(stream):
                 yield stream
 
     @asynccontextmanager
-    async def _reserved(self) -> AsyncIterator[_Plain]:
+    async def _reserved(self) -> AsyncIterator[_UrlRoad]:
         """The app of a session. Raises `NotJudged` where there is no place."""
         place = await self.asked.post(self.offer.path)
         told = place.json()
@@ -202,7 +202,7 @@ class _Sessions:
             raise NotJudged(f"no session could be reserved there: {place}")
         app, control = (urlsplit(str(told.get(key))).path for key in ("app_url", "control_url"))
         try:
-            yield _Plain(self.offer.orchestrator + app, self.session)
+            yield _UrlRoad(self.offer.orchestrator + app, self.session)
         finally:
             with suppress(SubjectLost):
                 await self.asked.post(f"{control}/stop")
@@ -211,7 +211,7 @@ class _Sessions:
 class _NoStreams:
     def start(
         self, container: HttpContainer, *, video: bool = False
-    ) -> AbstractAsyncContextManager[Stream]:
+    ) -> AbstractAsyncContextManager[WatchedStream]:
         raise NotJudged("a single-shot runner has no streams")
 
 

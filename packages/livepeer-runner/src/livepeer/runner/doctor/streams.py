@@ -30,12 +30,12 @@ CHANNELS = {
 """The keys of a start, and what the doctor calls those channels."""
 
 
-class Streams(Protocol):
+class StreamStarter(Protocol):
     """Starts streams, each with its channels, and stops it at the end of its block."""
 
     def start(
         self, container: HttpContainer, *, video: bool = False
-    ) -> AbstractAsyncContextManager[Stream]: ...
+    ) -> AbstractAsyncContextManager[WatchedStream]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class OwnStreams:
     @asynccontextmanager
     async def start(
         self, container: HttpContainer, *, video: bool = False
-    ) -> AsyncIterator[Stream]:
+    ) -> AsyncIterator[WatchedStream]:
         """`answer` says what the start was answered. Without `video` only what an orchestrator
         always sends is there: control and events."""
         name = f"doctor-{secrets.token_hex(8)}"
@@ -59,7 +59,7 @@ class OwnStreams:
             urls[suffix] = self.server.channel_url(channel)
         body = {"gateway_request_id": name, "params": {}}
         body |= {key: urls[suffix] for key, suffix in CHANNELS.items() if suffix in urls}
-        stream = Stream(
+        stream = WatchedStream(
             name,
             urls,
             lambda: container.post("/stream/start", body, stream=name),
@@ -77,7 +77,7 @@ class OwnStreams:
 
 
 @asynccontextmanager
-async def started(stream: Stream) -> AsyncIterator[None]:
+async def started(stream: WatchedStream) -> AsyncIterator[None]:
     """Start it, hear its events, say that somebody is there; stop it at the end."""
     async with AsyncExitStack() as stack:
         for coroutine in (stream.hear(), stream.keep_alive()):
@@ -89,7 +89,7 @@ async def started(stream: Stream) -> AsyncIterator[None]:
 
 
 @dataclass(slots=True)
-class Stream:
+class WatchedStream:
     """One stream. `urls` are its channels: control, events, in, out; `events` its events with the
     time at which each came. `server` is there where the channels are the doctor's own, and `tls` is
     trusted elsewhere."""

@@ -10,7 +10,7 @@ import aiohttp
 
 from livepeer.runner.doctor.container import DirectRoad, Force, Heard, HttpContainer
 from livepeer.runner.doctor.finding import NotJudged
-from livepeer.runner.doctor.streams import Streams
+from livepeer.runner.doctor.streams import StreamStarter
 from livepeer.runner.targets.image_container import TargetImage
 from livepeer.runner.targets.instance import Launch, TargetProcess
 
@@ -29,7 +29,7 @@ class Subject(HttpContainer):
     url: str | None
     kind: str
     route: str
-    streams: Streams
+    streams: StreamStarter
     session: aiohttp.ClientSession
     input: bytes | None
     failing: bytes | None

@@ -26,7 +26,7 @@ CLOSE_SECONDS = 5.0
 TURN = 64
 """Records that are sent before others get their turn on the loop."""
 
-OpenChannel = Callable[[bool], JSONLPublisher]
+ChannelMaker = Callable[[bool], JSONLPublisher]
 """Opens the channel. True: it was open before, and may have to be created again."""
 
 
@@ -42,7 +42,7 @@ class Outbox:
     def __init__(
         self,
         name: str,
-        open_channel: OpenChannel | None,
+        open_channel: ChannelMaker | None,
         *,
         size: int,
         idle_seconds: float | None = None,
@@ -125,7 +125,7 @@ class Outbox:
             self._waiting.clear()
             self._settled.set()
 
-    async def _run(self, open_channel: OpenChannel) -> None:
+    async def _run(self, open_channel: ChannelMaker) -> None:
         again = False
         while not self._closing or self._waiting:
             channel, again = open_channel(again), True

@@ -75,7 +75,7 @@ class StreamCall:
         return key_of(self.owner, self.stream_id)
 
 
-Answer = Callable[[StreamCall], Awaitable[bytes]]
+StreamHandler = Callable[[StreamCall], Awaitable[bytes]]
 ChannelSource = Callable[
     [StreamCall, dict[str, Any]], Awaitable[tuple[ChannelUrls, dict[str, str]]]
 ]
@@ -202,7 +202,7 @@ class StreamRoute:
     it.
     """
 
-    def __init__(self, service: Service, answer: Answer, *, any_body: bool = False) -> None:
+    def __init__(self, service: Service, answer: StreamHandler, *, any_body: bool = False) -> None:
         self._service = service
         self._answer = answer
         self._any_body = any_body

@@ -166,7 +166,7 @@ class Bench(BaseModel):
     """Where the whole report is."""
 
 
-class Finding(BaseModel):
+class DoctorFinding(BaseModel):
     """One thing to mend."""
 
     check: str
@@ -176,7 +176,7 @@ class Finding(BaseModel):
     fix: str
 
 
-class Diagnosis(BaseModel):
+class DoctorResult(BaseModel):
     """Whether a container is what the network needs."""
 
     passed: int
@@ -184,10 +184,10 @@ class Diagnosis(BaseModel):
     """Problems that must be mended."""
     should: int
     not_judged: int
-    findings: list[Finding]
+    findings: list[DoctorFinding]
 
 
-class Publication(BaseModel):
+class PublishedImage(BaseModel):
     """What was published, or would be."""
 
     published: bool
@@ -200,7 +200,7 @@ class Publication(BaseModel):
     next: str
 
 
-class Answer(BaseModel):
+class CapabilityAnswer(BaseModel):
     """What a capability of the network answered."""
 
     capability: str

@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 
 from livepeer.runner.mcp.author_tools import Output, PipelineArgument, Seconds
 from livepeer.runner.mcp.results import (
-    Answer,
     Bench,
     BenchLoad,
     BuiltImage,
-    Diagnosis,
-    Finding,
-    Publication,
+    CapabilityAnswer,
+    DoctorFinding,
+    DoctorResult,
+    PublishedImage,
     answer,
     media_block,
     shortened,
@@ -61,7 +61,7 @@ async def doctor(
         list[str], Field(description="Groups or checks, such as http, live; default: all.")
     ] = [],  # noqa: B006 — never changed
     seconds: Seconds = 600,
-) -> Diagnosis:
+) -> DoctorResult:
     """Examine a pipeline or a running container: is it what orchestrators and callers need?
 
     Gives each problem with what was seen and how it is mended; `must` has to be 0. Next: mend
@@ -79,7 +79,7 @@ async def doctor(
         good=(0, 1),
     )
     findings = [
-        Finding(
+        DoctorFinding(
             check=check["id"],
             level=check["level"],
             title=check["title"],
@@ -91,7 +91,7 @@ async def doctor(
         for found in check["findings"]
     ]
     summary = {name: document["summary"][name] for name in ("passed", "must", "should")}
-    return Diagnosis(
+    return DoctorResult(
         **summary, not_judged=document["summary"]["not_judged"], findings=findings[:50]
     )
 
@@ -258,7 +258,7 @@ async def push(
         Field(description="A person has said yes to exactly this `image`: nobody is asked."),
     ] = False,
     seconds: Seconds = 3600,
-) -> Publication:
+) -> PublishedImage:
     """Publish a pipeline's image under its name, with this machine's `docker login`.
 
     At first it only asks the registry and says what would be published. With publish=true it
@@ -269,7 +269,7 @@ async def push(
         if publish:
             raise failed("nothing was published", "the person said no", "ask what should change")
         planned = await plan(ctx, pipeline, image)
-        return Publication(
+        return PublishedImage(
             published=False,
             image=planned["image"],
             tags=[planned["tag"]] if planned["tag"] else [],
@@ -285,7 +285,7 @@ async def push(
         next_step="mend what it says; nothing else was changed",
     )
     name = document["reference"].partition("@")[0]
-    return Publication(
+    return PublishedImage(
         published=True,
         image=name,
         tags=document["tags"],
@@ -316,7 +316,7 @@ async def call(
         float, Field(ge=0, description="Wei a second that it may cost; 0: only free ones.")
     ] = 0,
     seconds: Seconds = 300,
-) -> Annotated[CallToolResult, Answer]:
+) -> Annotated[CallToolResult, CapabilityAnswer]:
     """Call a capability of the network, as its callers do; needs livepeer-client.
 
     Only free ones are called unless max_price says what it may cost: the error tells the price.
@@ -346,7 +346,7 @@ async def call(
             )
             data = [json.loads(line) for line in ended.out.splitlines()[:20]]
             path = output if kept is not None and kept.exists() else ""
-            told = Answer(
+            told = CapabilityAnswer(
                 capability=capability, path=path or "", data=data, said=ended.said[-2000:]
             )
             return answer(told)
@@ -370,10 +370,14 @@ def _answered(
         data = kept.read_bytes() if kept else base64.b64decode(document["data"].partition(",")[2])
         kind = document["media_type"]
         block = media_block(data, kind)
-        told = Answer(capability=capability, media_type=kind, bytes=len(data), path=output)
+        told = CapabilityAnswer(
+            capability=capability, media_type=kind, bytes=len(data), path=output
+        )
         return answer(told, [] if block is None else [block])
     value, cut = shortened(without_files(document["value"], blocks))
-    return answer(Answer(capability=capability, value=value, path=output, shortened=cut), blocks)
+    return answer(
+        CapabilityAnswer(capability=capability, value=value, path=output, shortened=cut), blocks
+    )
 
 
 TOOLS = (

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from livepeer.runner.packaging import contradictions, dockerfile, requirements
-from livepeer.runner.packaging.engine import Built, Engine, EngineError, StepFailed
+from livepeer.runner.packaging.engine import Built, ContainerEngine, EngineError, StepFailed
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.runner.packaging.project import Project, ProjectError
@@ -108,7 +108,7 @@ def context(
 
 def build(
     project: Project,
-    engine: Engine,
+    engine: ContainerEngine,
     tag: str,
     *,
     platform: str = PLATFORM,
@@ -211,7 +211,7 @@ def image_labels(project: Project, schema: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in sorted(labels.items()) if value not in (None, "")}
 
 
-def _schema(engine: Engine, tag: str, project: Project) -> dict[str, Any]:
+def _schema(engine: ContainerEngine, tag: str, project: Project) -> dict[str, Any]:
     """From inside the image: only there all that the class imports is installed."""
     printed = engine.run(tag, ["livepeer", "schema", project.target])
     try:

@@ -182,7 +182,7 @@ class Deployment:
         }
 
 
-class _Plain(yaml.SafeDumper):
+class _WithoutAnchors(yaml.SafeDumper):
     """Without anchors: a person edits what is printed."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -190,5 +190,5 @@ class _Plain(yaml.SafeDumper):
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    text: str = yaml.dump(content, Dumper=_Plain, sort_keys=False, width=120)
+    text: str = yaml.dump(content, Dumper=_WithoutAnchors, sort_keys=False, width=120)
     return text

@@ -62,7 +62,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Engine:
+class ContainerEngine:
     """One engine; `builder` tells which of Docker's is used."""
 
     name: Name
@@ -70,7 +70,7 @@ class Engine:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
 
     @classmethod
-    def find(cls, wanted: str | None = None) -> Engine:
+    def find(cls, wanted: str | None = None) -> ContainerEngine:
         """The one that is wanted, else the first that works. Raises `EngineError`."""
         if wanted is not None and wanted not in NAMES:
             raise EngineError(f"{wanted} is no engine: say {', '.join(NAMES)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from livepeer.runner.packaging import evolution, lockfile
 from livepeer.runner.packaging.build import Result, base_image
-from livepeer.runner.packaging.engine import Engine
+from livepeer.runner.packaging.engine import ContainerEngine
 from livepeer.runner.packaging.inspect import InspectedImage, inspect
 from livepeer.runner.packaging.labels import PREFIX, SCHEMA_SHA256
 from livepeer.runner.packaging.normal import normalise
@@ -100,7 +100,7 @@ def check_evolution(old: dict[str, Any] | None, new: dict[str, Any]) -> list[evo
 
 async def publish(
     project: Project,
-    engine: Engine,
+    engine: ContainerEngine,
     built: Result,
     reference: ImageReference,
     tags: tuple[str, ...],

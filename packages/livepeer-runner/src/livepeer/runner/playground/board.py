@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from livepeer.runner.playground.caller import Caller
+from livepeer.runner.playground.caller import PipelineCaller
 
-State = Literal["starting", "serving", "reloading", "failed"]
+EntryState = Literal["starting", "serving", "reloading", "failed"]
 LONGEST_TRACE = 16 * 1024
 """Letters of a traceback, its end."""
 
@@ -24,14 +24,14 @@ class Entry:
 
     name: str
     """What it is called before its own document is there."""
-    state: State = "starting"
+    state: EntryState = "starting"
     reason: str = ""
     trace: str = ""
     version: int = 0
     """Counts what began to serve: the page makes its controls anew."""
     capacity: int = 1
     document: dict[str, Any] = field(default_factory=dict)
-    caller: Caller | None = None
+    caller: PipelineCaller | None = None
     lines: Lines | None = None
 
     def shown(self, key: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Board:
         document: dict[str, Any],
         *,
         capacity: int,
-        caller: Caller,
+        caller: PipelineCaller,
         lines: Lines | None = None,
     ) -> None:
         entry = self._entries[key]

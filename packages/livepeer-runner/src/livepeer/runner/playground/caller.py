@@ -25,7 +25,7 @@ class CallRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What a call is answered; `chunks` is its body, to be read while the call is open."""
 
     status: int
@@ -61,10 +61,10 @@ class LiveCall(Protocol):
         """Send a message to `on_control`. Raises `CallRefused`."""
 
 
-class Caller(Protocol):
+class PipelineCaller(Protocol):
     """Calls one pipeline."""
 
-    def call(self, body: bytes) -> AbstractAsyncContextManager[Answer]:
+    def call(self, body: bytes) -> AbstractAsyncContextManager[HttpAnswer]:
         """One request with a JSON body. Raises `CallRefused` where nobody can be reached."""
 
     def live(self, params: dict[str, Any], *, sends: bool) -> AbstractAsyncContextManager[LiveCall]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
-from livepeer.runner.playground.caller import Answer, CallRefused, LiveCall
+from livepeer.runner.playground.caller import CallRefused, HttpAnswer, LiveCall
 from livepeer.runner.playground.channel_call import channel_call
 from livepeer.runner.playground.http_calls import STOP_SECONDS, HttpCalls, params_in
 from livepeer.trickle.server import TrickleServer
@@ -29,7 +29,7 @@ class ContainerCaller:
         self._calls = calls
         self._server = server
 
-    def call(self, body: bytes) -> AbstractAsyncContextManager[Answer]:
+    def call(self, body: bytes) -> AbstractAsyncContextManager[HttpAnswer]:
         return self._calls.opened("/predict", body)
 
     @asynccontextmanager

@@ -9,7 +9,13 @@ from typing import Any, Self
 
 import aiohttp
 
-from livepeer.runner.playground.caller import LARGEST_ERROR, Answer, CallRefused, failure, refusal
+from livepeer.runner.playground.caller import (
+    LARGEST_ERROR,
+    CallRefused,
+    HttpAnswer,
+    failure,
+    refusal,
+)
 from livepeer.trickle.exceptions import CertificateError
 from livepeer.trickle.types import TLS
 
@@ -43,7 +49,7 @@ class HttpCalls:
     @asynccontextmanager
     async def opened(
         self, path: str, body: bytes, headers: Mapping[str, str] = {}
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[HttpAnswer]:
         """A POST, its answer while it comes. Raises `CallRefused` where none begins."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=10.0)
         try:
@@ -55,7 +61,7 @@ class HttpCalls:
                 timeout=timeout,
             ) as response:
                 kind = response.headers.get("Content-Type", "application/octet-stream")
-                yield Answer(response.status, kind, _bounded(response))
+                yield HttpAnswer(response.status, kind, _bounded(response))
         except (aiohttp.ClientError, CertificateError, TimeoutError, OSError) as error:
             raise CallRefused(502, failure(_told(error, self.url))) from error
 

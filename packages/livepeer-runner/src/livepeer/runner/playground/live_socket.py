@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from livepeer.runner.playground.caller import Caller, CallRefused, LiveCall, failure
+from livepeer.runner.playground.caller import CallRefused, LiveCall, PipelineCaller, failure
 from livepeer.runner.playground.downlink import Downlink
 from livepeer.runner.playground.outgoing import Outgoing
 from livepeer.runner.playground.units import unpacked
@@ -41,7 +41,9 @@ class BadMessage(Exception):
 class LiveSocket:
     """Serves one socket, from its start to the end of either side."""
 
-    def __init__(self, socket: web.WebSocketResponse, caller: Caller, *, sends: bool) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, caller: PipelineCaller, *, sends: bool
+    ) -> None:
         self._socket = socket
         self._caller = caller
         self._sends = sends

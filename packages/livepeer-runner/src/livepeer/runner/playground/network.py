@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
-from livepeer.runner.playground.caller import Answer, CallRefused, LiveCall
+from livepeer.runner.playground.caller import CallRefused, HttpAnswer, LiveCall
 
 GROUP = "livepeer.callers"
 
@@ -45,17 +45,17 @@ def find_caller() -> OpenCaller | None:
     return None
 
 
-class NetworkCaller:
+class AdaptedCaller:
     """`Caller` over one that was brought."""
 
     def __init__(self, brought: BroughtCaller) -> None:
         self._brought = brought
 
     @asynccontextmanager
-    async def call(self, body: bytes) -> AsyncIterator[Answer]:
+    async def call(self, body: bytes) -> AsyncIterator[HttpAnswer]:
         with _refusals():
             async with self._brought.call(body) as (status, content_type, chunks):
-                yield Answer(status, content_type, chunks)
+                yield HttpAnswer(status, content_type, chunks)
 
     @asynccontextmanager
     async def live(self, params: dict[str, Any], *, sends: bool) -> AsyncIterator[LiveCall]:

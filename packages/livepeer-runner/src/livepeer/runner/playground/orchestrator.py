@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
-from livepeer.runner.playground.caller import Answer, CallRefused, LiveCall, failure
+from livepeer.runner.playground.caller import CallRefused, HttpAnswer, LiveCall, failure
 from livepeer.runner.playground.channel_call import channel_call
 from livepeer.runner.playground.http_calls import (
     CALL_SECONDS,
@@ -29,7 +29,7 @@ class OrchestratorCaller:
         self._calls = calls
         self._capability = capability
 
-    def call(self, body: bytes) -> AbstractAsyncContextManager[Answer]:
+    def call(self, body: bytes) -> AbstractAsyncContextManager[HttpAnswer]:
         # Not by a gateway: of a failure it tells nothing.
         header = self._envelope(secrets.token_hex(8), CALL_SECONDS)
         return self._calls.opened("/process/request/predict", body, header)

@@ -34,7 +34,7 @@ QUIET_SECONDS = 60.0
 """The same hook is told of so often at most."""
 
 
-class _Place(NamedTuple):
+class _HookLine(NamedTuple):
     hook: str
     line: str
 
@@ -88,7 +88,7 @@ class Watchdog:
     def _look(self, thread: int) -> None:
         """Until it goes round again: in which hook it is."""
         beaten, seconds = self._beaten, 0.0
-        place: _Place | None = None
+        place: _HookLine | None = None
         looks, told = 0, False
         while self._beaten == beaten:
             seconds = self._still()
@@ -104,7 +104,7 @@ class Watchdog:
             self._count(seconds)
             self._tell(place, f"held up the event loop for {seconds:.1f} s", again=told)
 
-    def _place(self, frame: FrameType) -> _Place | None:
+    def _place(self, frame: FrameType) -> _HookLine | None:
         """The hook that is outermost in a stack, and the line of its file that is innermost."""
         hook, line = None, ""
         step: FrameType | None = frame
@@ -114,9 +114,9 @@ class Watchdog:
                 line = f"{Path(code.co_filename).name}:{step.f_lineno}"
             hook = self._hooks.get(code, hook)
             step = step.f_back
-        return None if hook is None else _Place(hook, line)
+        return None if hook is None else _HookLine(hook, line)
 
-    def _tell(self, place: _Place, what: str, *, again: bool = False) -> bool:
+    def _tell(self, place: _HookLine, what: str, *, again: bool = False) -> bool:
         now = time.monotonic()
         if not again and now - self._told.get(place.hook, float("-inf")) < QUIET_SECONDS:
             return False

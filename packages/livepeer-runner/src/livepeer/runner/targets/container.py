@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.engine import ContainerEngine, EngineError
 
 CALL_SECONDS = 30.0
 REMOVE_SECONDS = 60.0
@@ -44,7 +44,7 @@ class ImageConfig:
     history: tuple[str, ...] = field(repr=False)
 
 
-def image_config(engine: Engine, image: str) -> ImageConfig | None:
+def image_config(engine: ContainerEngine, image: str) -> ImageConfig | None:
     """None for an image that is not in the engine's store. Raises `EngineError`."""
     done = _asked(engine, "image", "inspect", image)
     if done.returncode != 0:
@@ -68,7 +68,7 @@ def image_config(engine: Engine, image: str) -> ImageConfig | None:
     )
 
 
-def pull(engine: Engine, image: str) -> None:
+def pull(engine: ContainerEngine, image: str) -> None:
     """Fetch it with the user's own login. Raises `EngineError`."""
     done = _asked(engine, "pull", "--quiet", image, seconds=PULL_SECONDS)
     if done.returncode != 0:
@@ -81,7 +81,7 @@ def pull(engine: Engine, image: str) -> None:
 class TargetContainer:
     """A container. Its methods block; those that ask raise `EngineError`."""
 
-    engine: Engine
+    engine: ContainerEngine
     name: str
     port: int
 
@@ -143,7 +143,7 @@ class TargetContainer:
 
 @contextmanager
 def started(
-    engine: Engine,
+    engine: ContainerEngine,
     image: str,
     *,
     environ: Mapping[str, str] | None = None,
@@ -199,7 +199,7 @@ def _environment(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _asked(
-    engine: Engine, *arguments: str, seconds: float = CALL_SECONDS
+    engine: ContainerEngine, *arguments: str, seconds: float = CALL_SECONDS
 ) -> subprocess.CompletedProcess[str]:
     command = [engine.name, *arguments]
     try:

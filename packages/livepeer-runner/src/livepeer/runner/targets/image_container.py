@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from livepeer.runner.packaging.engine import Engine, EngineError
+from livepeer.runner.packaging.engine import ContainerEngine, EngineError
 from livepeer.runner.targets.container import (
     PORT,
     ImageConfig,
@@ -31,7 +31,7 @@ class TargetImage:
     """An image in an engine's store. `pulled`: seconds that fetching it took; None: it was here.
     `read_only`: whether it is run without a writable root; `unwritable`: why that was given up."""
 
-    engine: Engine
+    engine: ContainerEngine
     name: str
     config: ImageConfig
     pulled: float | None = None
@@ -90,13 +90,13 @@ def _image_target(name: str, wanted: str | None) -> TargetImage:
     return TargetImage(engine, name, config, pulled)
 
 
-def _engine(wanted: str | None) -> Engine:
+def _engine(wanted: str | None) -> ContainerEngine:
     if wanted not in (None, *RUNNING):
         raise EngineError(f"{wanted} runs no image in the background: say docker or podman")
     told = []
     for name in RUNNING if wanted is None else (wanted,):
         try:
-            return Engine.find(name)
+            return ContainerEngine.find(name)
         except EngineError as error:
             told.append(str(error))
     raise EngineError("an image is run by docker or podman: " + "; ".join(told))

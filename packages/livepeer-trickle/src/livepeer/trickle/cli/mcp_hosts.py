@@ -27,7 +27,7 @@ class CannotInstall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class McpHost:
     """A program that starts MCP servers. `file` is below the home folder, or below the present one
     where `here`; `key` is the object in it that holds the servers."""
 
@@ -42,10 +42,10 @@ class Host:
 
 
 HOSTS: Final = {
-    "claude": Host("Claude Code", ".mcp.json", "mcpServers", here=True),
-    "cursor": Host("Cursor", ".cursor/mcp.json", "mcpServers"),
-    "codex": Host("Codex", ".codex/config.toml", "mcp_servers", toml=True),
-    "vscode": Host("VS Code", ".vscode/mcp.json", "servers", here=True),
+    "claude": McpHost("Claude Code", ".mcp.json", "mcpServers", here=True),
+    "cursor": McpHost("Cursor", ".cursor/mcp.json", "mcpServers"),
+    "codex": McpHost("Codex", ".codex/config.toml", "mcp_servers", toml=True),
+    "vscode": McpHost("VS Code", ".vscode/mcp.json", "servers", here=True),
 }
 
 
@@ -57,18 +57,18 @@ class Stanza:
     command: str
     arguments: Sequence[str]
 
-    def document(self, host: Host) -> dict[str, Any]:
+    def document(self, host: McpHost) -> dict[str, Any]:
         told: dict[str, Any] = {"command": self.command, "args": list(self.arguments)}
         return {"type": "stdio", **told} if host.key == "servers" else told
 
-    def text(self, host: Host) -> str:
+    def text(self, host: McpHost) -> str:
         """What `--print` prints: the part of the host's file that is this server's."""
         if host.toml:
             return _toml(host.key, self)
         return json.dumps({host.key: {self.name: self.document(host)}}, indent=2) + "\n"
 
 
-def install(host: Host, stanza: Stanza, path: Path) -> bool:
+def install(host: McpHost, stanza: Stanza, path: Path) -> bool:
     """Add the server to the host's file, or change it there; whether the file was changed.
 
     Raises `CannotInstall` where the file is not what its host reads, or cannot be written.
@@ -98,7 +98,7 @@ def _read(path: Path) -> str:
         raise CannotInstall(f"{path} is no text; --print shows what to add") from error
 
 
-def _with_json(text: str, host: Host, stanza: Stanza) -> str:
+def _with_json(text: str, host: McpHost, stanza: Stanza) -> str:
     try:
         document = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -115,7 +115,7 @@ def _with_json(text: str, host: Host, stanza: Stanza) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _with_toml(text: str, host: Host, stanza: Stanza) -> str:
+def _with_toml(text: str, host: McpHost, stanza: Stanza) -> str:
     """The text as it is, with the table of this server at its end, or in place of its former."""
     try:
         servers = tomllib.loads(text).get(host.key, {})

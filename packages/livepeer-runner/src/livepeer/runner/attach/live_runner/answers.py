@@ -14,7 +14,7 @@ from typing import Any, Literal
 from livepeer.runner.attach.client import RegistryAnswer
 from livepeer.runner.settings import Secret
 
-Verdict = Literal["again", "final", "passing"]
+RefusalKind = Literal["again", "final", "passing"]
 """`again`: register anew at once. `final`: it will not go without a change. `passing`: the same
 request may go well later."""
 
@@ -57,7 +57,7 @@ class Lease:
     """The channel that tells of sessions; its address is a credential."""
 
 
-def first(answer: RegistryAnswer) -> tuple[str, Verdict]:
+def first(answer: RegistryAnswer) -> tuple[str, RefusalKind]:
     """Why a heartbeat with the orchestrator's secret was not taken."""
     text = answer.text.strip()
     match answer.status:
@@ -70,7 +70,7 @@ def first(answer: RegistryAnswer) -> tuple[str, Verdict]:
     return _either(answer)
 
 
-def later(answer: RegistryAnswer) -> tuple[str, Verdict]:
+def later(answer: RegistryAnswer) -> tuple[str, RefusalKind]:
     """Why a heartbeat with the runner's own secret was not taken."""
     text = answer.text.strip()
     match answer.status:
@@ -83,7 +83,7 @@ def later(answer: RegistryAnswer) -> tuple[str, Verdict]:
     return _either(answer)
 
 
-def _either(answer: RegistryAnswer) -> tuple[str, Verdict]:
+def _either(answer: RegistryAnswer) -> tuple[str, RefusalKind]:
     text = answer.text
     match answer.status:
         case 404 if "not supported" in text:

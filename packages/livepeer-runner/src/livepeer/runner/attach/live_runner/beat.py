@@ -38,7 +38,7 @@ MOST_TEXT = 64 * 1024
 LOST = (OSError, http.client.HTTPException, ValueError)
 
 
-class Ended(Exception):
+class ParentGone(Exception):
     """The parent wants nothing any more, or is gone."""
 
 
@@ -61,7 +61,7 @@ class Orders:
             while True:
                 now = time.monotonic()
                 if self._ended or os.getppid() != self._parent:
-                    raise Ended
+                    raise ParentGone
                 if now - self._heard > PATIENCE_SECONDS:
                     self._plan = None
                 if self._fresh or now >= until:
@@ -102,7 +102,7 @@ class Said:
         except BlockingIOError:
             return
         except OSError as error:
-            raise Ended from error
+            raise ParentGone from error
 
 
 class Link:
@@ -200,7 +200,7 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)
     try:
         run(Orders(sys.stdin.buffer), Said(sys.stdout.fileno()))
-    except Ended:
+    except ParentGone:
         os._exit(0)  # a thread that still reads would hold the interpreter up
 
 

@@ -47,13 +47,13 @@ class LivePlan:
     duration: float = 20.0
 
 
-Door = Callable[[], AbstractAsyncContextManager[StreamDoor]]
+DoorOpener = Callable[[], AbstractAsyncContextManager[StreamDoor]]
 """The way to the streams of a target, for as long as it is used."""
 
 
 async def measure_streams(
-    door: Door,
-    nothing: Callable[[OpenTarget], Door],
+    door: DoorOpener,
+    nothing: Callable[[OpenTarget], DoorOpener],
     document: Mapping[str, Any],
     plan: LivePlan,
     window: Window,
@@ -116,7 +116,7 @@ def _share(report: LiveReport) -> Share | None:
 
 
 @dataclass(slots=True)
-class _Streams:
+class _StreamLoad:
     """Streams of one target, through one door."""
 
     door: StreamDoor
@@ -159,11 +159,11 @@ class _Streams:
 
 @asynccontextmanager
 async def _streams(
-    door: Door, shot: Shot | None, params: Mapping[str, Any], meter: Meter
-) -> AsyncIterator[_Streams]:
+    door: DoorOpener, shot: Shot | None, params: Mapping[str, Any], meter: Meter
+) -> AsyncIterator[_StreamLoad]:
     camera = Camera(shot) if shot is not None else None
     async with door() as opened_door:
-        yield _Streams(opened_door, camera, params, meter)
+        yield _StreamLoad(opened_door, camera, params, meter)
 
 
 async def _tell(told: Told, name: str, whole: float) -> None:

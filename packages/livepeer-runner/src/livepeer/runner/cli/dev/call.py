@@ -69,7 +69,7 @@ class ClientCall:
                 start_new_session=True,
                 limit=1 << 20,
             )
-            figures = _Figures()
+            figures = _LiveFigures()
             following = asyncio.create_task(figures.follow(process.stderr), name="figures")
             waiting = asyncio.create_task(process.wait(), name="call")
             stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -101,7 +101,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-class _Figures:
+class _LiveFigures:
     """How a live call goes, by the status events that the client's command prints."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from livepeer.runner.cli.dev.lines import PRICE, Network, calls, overview
 from livepeer.runner.cli.dev.trust import kept, pinned
 from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
 from livepeer.runner.cli.page import Page, opened
-from livepeer.runner.cli.reload import Change, Reloader, stopping
+from livepeer.runner.cli.reload import Reloader, ReloadEvent, stopping
 from livepeer.runner.devnet import LocalChain, LocalGateway, LocalOrchestrator, LocalSigner
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
@@ -149,7 +149,7 @@ class Doors:
 FOLLOWS = "One line for each event follows; saving a file reloads; Ctrl-C ends it all."
 
 
-def _show(board: Board, key: str, change: Change) -> None:
+def _show(board: Board, key: str, change: ReloadEvent) -> None:
     if change.kind == "reloads":
         board.reloads(key, change.reason)
     else:
@@ -196,7 +196,7 @@ def _pipeline(
     reference: Reference,
     port: int,
     orchestrator: LocalOrchestrator,
-    changed: Callable[[Change], None],
+    changed: Callable[[ReloadEvent], None],
     *,
     watch: bool,
     paid: bool,

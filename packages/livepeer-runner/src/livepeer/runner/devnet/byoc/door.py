@@ -10,7 +10,7 @@ from aiohttp import web
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc.capabilities import Capabilities, PriceFeedMissing
 from livepeer.runner.devnet.byoc.jobs import PREFIX, Jobs
-from livepeer.runner.devnet.byoc.streams import Streams
+from livepeer.runner.devnet.byoc.streams import ByocStreams
 from livepeer.runner.devnet.go_http import error, read_body, reply
 from livepeer.runner.devnet.listener import DropConnection
 
@@ -28,7 +28,12 @@ class ByocDoor:
     """
 
     def __init__(
-        self, capabilities: Capabilities, jobs: Jobs, streams: Streams, address: str, secret: str
+        self,
+        capabilities: Capabilities,
+        jobs: Jobs,
+        streams: ByocStreams,
+        address: str,
+        secret: str,
     ) -> None:
         self._capabilities = capabilities
         self._jobs = jobs

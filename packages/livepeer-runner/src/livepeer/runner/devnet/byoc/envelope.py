@@ -31,18 +31,18 @@ JOB_FIELDS = {
 }
 
 
-class Refused(Exception):
+class JobRefused(Exception):
     """A request that is turned away; `str()` is the text for the caller."""
 
 
-class NoCapacity(Refused):
+class NoCapacity(JobRefused):
     """The capability is not registered. A full one is never refused."""
 
     def __init__(self) -> None:
         super().__init__("No capacity available for capability")
 
 
-class UnpaidJob(Refused):
+class UnpaidJob(JobRefused):
     """The caller's balance does not cover a minute of the price."""
 
     def __init__(self) -> None:
@@ -67,21 +67,21 @@ async def admit(
 ) -> AdmittedJob:
     """Reads an envelope and the payment beside it and, with `reserve`, takes a place.
 
-    Raises `Refused`, and `DropConnection` for a payment that cannot be taken. As in the reference,
+    Raises `JobRefused`, and `DropConnection` for a payment that cannot be taken. As in the reference,
     a place is already taken, and stays so, where only the `request` in the envelope turns out to be
     bad; and what was not paid gives back a place, whether it took one or not.
     """
     try:
         values = go_json.decode(_decoded(headers.get("Livepeer")), JOB_FIELDS, "JobRequest")
     except (ValueError, binascii.Error):
-        raise Refused("Could not verify job creds") from None
+        raise JobRefused("Could not verify job creds") from None
     timeout = values.get("timeout_seconds", 0)
     if timeout == 0:
-        raise Refused("no timeout_seconds set with request, timeout_seconds is required")
+        raise JobRefused("no timeout_seconds set with request, timeout_seconds is required")
     sender, told = values.get("sender", ""), values.get("request", "")
     parameters = values.get("parameters", "")
     if not await accounts.signed(sender, told + parameters, values.get("sig", "")):
-        raise Refused("Could not verify job creds")
+        raise JobRefused("Could not verify job creds")
     capability = values.get("capability", "")
     if reserve and not capabilities.reserve(capability):
         capabilities.tell_why_none(capability)
@@ -90,14 +90,14 @@ async def admit(
         payment = headers.get("Livepeer-Payment", "")
         account = await accounts.confirmed(sender, capability, payment)
     except NoPrice:
-        raise Refused("Could not get job price") from None
+        raise JobRefused("Could not get job price") from None
     except InsufficientBalance:
         capabilities.free(capability)
         raise UnpaidJob from None
     try:
         details = go_json.decode(go_json.parse(told), {"stream_id": "string"}, "JobRequestDetails")
     except go_json.GoJSONError as error:
-        raise Refused(f"Unable to unmarshal job request details err={error}") from None
+        raise JobRefused(f"Unable to unmarshal job request details err={error}") from None
     return AdmittedJob(
         id=values.get("id", ""),
         capability=capability,
@@ -110,14 +110,14 @@ async def admit(
 
 
 async def token_sender(header: str, accounts: JobAccounts) -> dict[str, str]:
-    """Who asks for a token, from `Livepeer-Eth-Address`; raises `Refused`."""
+    """Who asks for a token, from `Livepeer-Eth-Address`; raises `JobRefused`."""
     try:
         values = go_json.decode(_decoded(header), {"addr": "string", "sig": "string"}, "JobSender")
     except (ValueError, binascii.Error):
-        raise Refused("Invalid eth address header ") from None
+        raise JobRefused("Invalid eth address header ") from None
     address, signature = values.get("addr", ""), values.get("sig", "")
     if not await accounts.signed(address, address, signature):
-        raise Refused("Invalid eth address header ")
+        raise JobRefused("Invalid eth address header ")
     return {"addr": address, "sig": signature}
 
 

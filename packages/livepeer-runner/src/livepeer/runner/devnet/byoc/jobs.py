@@ -13,8 +13,8 @@ from livepeer.runner.devnet.byoc.accounts import JobAccounts, NoPrice
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.envelope import (
     AdmittedJob,
+    JobRefused,
     NoCapacity,
-    Refused,
     admit,
     token_sender,
 )
@@ -55,7 +55,7 @@ class Jobs:
             job = await admit(request.headers, self._capabilities, self._accounts, reserve=True)
         except NoCapacity as refusal:
             return error(503, str(refusal))
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
         route = unquote(request.raw_path.partition("?")[0][len(PREFIX) :])
@@ -118,7 +118,7 @@ class Jobs:
             )
         try:
             sender = await token_sender(sender_header, self._accounts)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         capability = request.headers.get("Livepeer-Capability", "")
         if not capability:

@@ -11,7 +11,7 @@ from aiohttp import web
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.byoc.accounts import JobAccount, JobAccounts
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
-from livepeer.runner.devnet.byoc.envelope import AdmittedJob, Refused, UnpaidJob, admit
+from livepeer.runner.devnet.byoc.envelope import AdmittedJob, JobRefused, UnpaidJob, admit
 from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
@@ -36,7 +36,7 @@ LOOK_SECONDS = 23
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _ChannelKind:
     """One channel: what it adds to the id, who is told of it how, and when there is one."""
 
     suffix: str
@@ -47,23 +47,23 @@ class _Channel:
 
 
 _CHANNELS = (
-    _Channel("-control", "application/json", "control_url", "X-Control-Url"),
-    _Channel("-events", "application/json", "events_url", "X-Events-Url"),
-    _Channel("", "video/MP2T", "subscribe_url", "X-Publish-Url", "enable_video_ingress"),
-    _Channel("-out", "video/MP2T", "publish_url", "X-Subscribe-Url", "enable_video_egress"),
-    _Channel("-data", "application/jsonl", "data_url", "X-Data-Url", "enable_data_output"),
+    _ChannelKind("-control", "application/json", "control_url", "X-Control-Url"),
+    _ChannelKind("-events", "application/json", "events_url", "X-Events-Url"),
+    _ChannelKind("", "video/MP2T", "subscribe_url", "X-Publish-Url", "enable_video_ingress"),
+    _ChannelKind("-out", "video/MP2T", "publish_url", "X-Subscribe-Url", "enable_video_egress"),
+    _ChannelKind("-data", "application/jsonl", "data_url", "X-Data-Url", "enable_data_output"),
 )
 
 
 @dataclass
-class _Stream:
+class _RunningStream:
     id: str
     account: JobAccount
     channels: list[str]
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Streams:
+class ByocStreams:
     """The streams of one orchestrator.
 
     It watches nothing but the balance: a stream that is not stopped keeps its place, and its
@@ -84,7 +84,7 @@ class Streams:
         self._containers = containers
         self._trickle = trickle
         self._origin = origin
-        self._running: dict[str, _Stream] = {}
+        self._running: dict[str, _RunningStream] = {}
         self._watching: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -102,7 +102,7 @@ class Streams:
             job = await admit(request.headers, self._capabilities, self._accounts, reserve=True)
         except UnpaidJob as refusal:
             return error(402, str(refusal))
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
         try:
@@ -124,7 +124,7 @@ class Streams:
             urls = {one.key: base + one.suffix for one in wanted}
             response = await self._ask_to_start(request, job, body, urls, headers)
             if response.status == 200:
-                stream = self._running[job.id] = _Stream(job.id, job.account, names)
+                stream = self._running[job.id] = _RunningStream(job.id, job.account, names)
                 logger.info("stream %r of %s started", job.id, job.capability)
                 self._watch(stream)
             return response
@@ -174,7 +174,7 @@ class Streams:
         """Passes new parameters on, whether there is such a stream or not."""
         try:
             job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, f"Failed to stop stream, request not valid err={refusal}")
         body = await read_body(request)
         try:
@@ -191,7 +191,7 @@ class Streams:
         """Asks the container first, then ends the channels, whatever it said or did not say."""
         try:
             job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, f"Failed to stop stream, request not valid err={refusal}")
         body = await read_body(request)
         try:
@@ -210,7 +210,7 @@ class Streams:
         """Takes what comes with it, as every call does. Offchain it is not even looked at."""
         try:
             job = await admit(request.headers, self._capabilities, self._accounts, reserve=False)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, f"Failed to process payment, request not valid err={refusal}")
         return reply(200, headers=job.account.headers)
 
@@ -256,12 +256,12 @@ class Streams:
         for name in names:
             await self._trickle.close_channel(name)
 
-    def _watch(self, stream: _Stream) -> None:
+    def _watch(self, stream: _RunningStream) -> None:
         task = asyncio.create_task(self._monitor(stream), name="devnet-stream")
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
 
-    async def _monitor(self, stream: _Stream) -> None:
+    async def _monitor(self, stream: _RunningStream) -> None:
         """Takes the price at every look, and ends a stream that cannot pay at two of them: then
         the container is not told, and its place is lost. Gives the place back at any other end,
         unless the capability was gone at one of the looks."""
@@ -281,7 +281,7 @@ class Streams:
             warned = True
         self._capabilities.free(account.capability)
 
-    async def _ended_before_the_look(self, stream: _Stream) -> bool:
+    async def _ended_before_the_look(self, stream: _RunningStream) -> bool:
         async def looking() -> None:
             await self._accounts.sleep(LOOK_SECONDS)
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from livepeer.runner.devnet.byoc import sse
-from livepeer.runner.devnet.byoc.envelope import Refused
-from livepeer.runner.devnet.gateway.orders import Order, order_from
+from livepeer.runner.devnet.byoc.envelope import JobRefused
+from livepeer.runner.devnet.gateway.orders import GatewayOrder, order_from
 from livepeer.runner.devnet.gateway.search import JobToken, Orchestrators
 from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
 from livepeer.runner.devnet.upstream import (
@@ -44,7 +44,7 @@ class GatewayJobs:
         try:
             order, parameters = order_from(request.headers.get("Livepeer", ""), searched=True)
             tokens = await self._orchestrators.find(order.capability, parameters)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
         path = unquote(request.raw_path.partition("?")[0])
@@ -77,7 +77,7 @@ class GatewayJobs:
         request: web.Request,
         stream: web.StreamResponse,
         answer: UpstreamAnswer,
-        order: Order,
+        order: GatewayOrder,
     ) -> None:
         """Passes lines on up to the first with `[DONE]`, wherever in it that is."""
         try:

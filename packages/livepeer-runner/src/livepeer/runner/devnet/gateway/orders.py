@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.byoc.envelope import JOB_FIELDS, Refused
+from livepeer.runner.devnet.byoc.envelope import JOB_FIELDS, JobRefused
 
 _SEARCH, _RESPONSE = 1_000_000_000, 500_000_000
 """Nanoseconds that a gateway says it looks for orchestrators, and waits for one of them. What a
@@ -22,7 +22,7 @@ _PARAMETERS = {
 }
 
 
-class Wallet:
+class OffchainWallet:
     """An address, and something in the form of signatures: there is no key behind it.
 
     Orchestrators offchain take any hex, so a local network needs no more.
@@ -41,7 +41,7 @@ class Wallet:
 
 
 @dataclass(frozen=True)
-class Order:
+class GatewayOrder:
     """One job as a gateway passes it on. `timeout` is in seconds."""
 
     id: str
@@ -52,7 +52,7 @@ class Order:
     timeout: int
     searched: bool = False
 
-    def signed(self, wallet: Wallet) -> str:
+    def signed(self, wallet: OffchainWallet) -> str:
         """The value of `Livepeer` for an orchestrator."""
         return _header(
             {
@@ -69,7 +69,7 @@ class Order:
             }
         )
 
-    def renamed(self, stream_id: str) -> Order:
+    def renamed(self, stream_id: str) -> GatewayOrder:
         return replace(self, id=stream_id)
 
 
@@ -90,19 +90,19 @@ class OrderParameters:
         )
 
 
-def order_from(header: str, *, searched: bool) -> tuple[Order, OrderParameters]:
-    """Reads a caller's envelope, whose signature does not matter. Raises `Refused`."""
+def order_from(header: str, *, searched: bool) -> tuple[GatewayOrder, OrderParameters]:
+    """Reads a caller's envelope, whose signature does not matter. Raises `JobRefused`."""
     try:
         try:
             decoded = base64.b64decode(header, validate=True)
         except (ValueError, binascii.Error):
-            raise Refused("Unable to parse job request, err=ErrorSegEncoding") from None
+            raise JobRefused("Unable to parse job request, err=ErrorSegEncoding") from None
         values = go_json.decode(go_json.parse(decoded), JOB_FIELDS, "JobRequest")
     except go_json.GoJSONError as error:
-        raise Refused(f"Unable to parse job request, err={error}") from None
+        raise JobRefused(f"Unable to parse job request, err={error}") from None
     timeout = values.get("timeout_seconds", 0)
     if timeout == 0:
-        raise Refused(
+        raise JobRefused(
             "Unable to parse job request, err=no timeout_seconds set with request,"
             " timeout_seconds is required"
         )
@@ -110,12 +110,12 @@ def order_from(header: str, *, searched: bool) -> tuple[Order, OrderParameters]:
         request = go_json.parse(values.get("request", ""))
         go_json.decode(request, {"stream_id": "string"}, "JobRequestDetails")
     except go_json.GoJSONError as error:
-        raise Refused(f"Unable to unmarshal job request err={error}") from None
+        raise JobRefused(f"Unable to unmarshal job request err={error}") from None
     try:
         parameters = _parameters(go_json.parse(values.get("parameters", "")))
     except go_json.GoJSONError as error:
-        raise Refused(f"Unable to unmarshal job parameters err={error}") from None
-    order = Order(
+        raise JobRefused(f"Unable to unmarshal job parameters err={error}") from None
+    order = GatewayOrder(
         id=values.get("id", ""),
         request=values.get("request", ""),
         parameters=values.get("parameters", ""),
@@ -127,10 +127,10 @@ def order_from(header: str, *, searched: bool) -> tuple[Order, OrderParameters]:
     return order, parameters
 
 
-def stop_order(stream_id: str, capability: str) -> Order:
+def stop_order(stream_id: str, capability: str) -> GatewayOrder:
     """The envelope of a gateway's own stop calls."""
     request = go_json.dumps({"stream_id": stream_id}).decode()
-    return Order("", request, "", capability, "", timeout=10)
+    return GatewayOrder("", request, "", capability, "", timeout=10)
 
 
 def _parameters(value: Any) -> OrderParameters:

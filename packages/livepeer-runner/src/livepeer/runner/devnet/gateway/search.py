@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.byoc.envelope import Refused
-from livepeer.runner.devnet.gateway.orders import Order, OrderParameters, Wallet
+from livepeer.runner.devnet.byoc.envelope import JobRefused
+from livepeer.runner.devnet.gateway.orders import GatewayOrder, OffchainWallet, OrderParameters
 from livepeer.runner.devnet.upstream import (
     AnswerBrokeOff,
     UpstreamAnswer,
@@ -46,13 +46,15 @@ class JobToken:
 class Orchestrators:
     """The orchestrators that a gateway knows."""
 
-    def __init__(self, urls: Sequence[str], wallet: Wallet, upstream: UpstreamClient) -> None:
+    def __init__(
+        self, urls: Sequence[str], wallet: OffchainWallet, upstream: UpstreamClient
+    ) -> None:
         self._urls = tuple(urls)
         self._wallet = wallet
         self._upstream = upstream
 
     async def find(self, capability: str, parameters: OrderParameters) -> list[JobToken]:
-        """Those with a free place, in the order of their answers; raises `Refused` for none."""
+        """Those with a free place, in the order of their answers; raises `JobRefused` for none."""
         urls = [url for url in self._urls if parameters.wants(url)]
         asked = [
             asyncio.create_task(self._ask(url, capability, _LOOK))
@@ -70,7 +72,7 @@ class Orchestrators:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         if not found:
-            raise Refused(f"No orchestrators found for capability {capability}")
+            raise JobRefused(f"No orchestrators found for capability {capability}")
         return found
 
     async def token(self, url: str, capability: str) -> JobToken:
@@ -85,7 +87,7 @@ class Orchestrators:
         return await self._ask(url, capability, _RENEW)
 
     async def send(
-        self, token: JobToken, path: str, order: Order, body: bytes, content_type: str
+        self, token: JobToken, path: str, order: GatewayOrder, body: bytes, content_type: str
     ) -> UpstreamAnswer:
         """Posts a job to an orchestrator; raises `UpstreamUnreachable`."""
         try:
@@ -96,7 +98,7 @@ class Orchestrators:
         return await self._upstream.post(url, body, headers, order.timeout + _GRACE)
 
     async def call(
-        self, url: str, path: str, order: Order, body: bytes, content_type: str
+        self, url: str, path: str, order: GatewayOrder, body: bytes, content_type: str
     ) -> tuple[int, bytes]:
         """Posts with a new token and reads the answer; raises `NoToken` or
         `UpstreamUnreachable`."""

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet import listener
 from livepeer.runner.devnet.gateway.jobs import GatewayJobs
-from livepeer.runner.devnet.gateway.orders import Wallet
+from livepeer.runner.devnet.gateway.orders import OffchainWallet
 from livepeer.runner.devnet.gateway.search import Orchestrators
 from livepeer.runner.devnet.gateway.streams import GatewayStreams
 from livepeer.runner.devnet.go_http import Handler, error, redirect, reply
@@ -30,9 +30,9 @@ class LocalGateway:
 
     Speaks what a go-livepeer gateway with a wallet speaks for free capabilities, with its traps:
     200 without a body when every orchestrator failed, a stream job for each of them, a stream start
-    that is 200 before anybody was asked. Its signatures are none (see `Wallet`). It takes no video
-    in or out: `whip` and `rtmp` are not served. For development and tests on one machine; the
-    certificates of orchestrators are not looked at.
+    that is 200 before anybody was asked. Its signatures are none (see `OffchainWallet`). It takes
+    no video in or out: `whip` and `rtmp` are not served. For development and tests on one machine;
+    the certificates of orchestrators are not looked at.
 
     Args:
         orchestrators: Their URLs, without a slash at the end.
@@ -68,7 +68,7 @@ class LocalGateway:
     async def __aenter__(self) -> LocalGateway:
         async with self._stack as stack:
             upstream = await stack.enter_async_context(UpstreamClient())
-            orchestrators = Orchestrators(self._known, Wallet(), upstream)
+            orchestrators = Orchestrators(self._known, OffchainWallet(), upstream)
             listening = socket.create_server((self._host, self._port))
             stack.callback(listening.close)
             host = f"[{self._host}]" if ":" in self._host else self._host

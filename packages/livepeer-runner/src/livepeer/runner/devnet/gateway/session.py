@@ -11,7 +11,7 @@ from typing import Any
 
 from livepeer.runner.devnet import go_json
 from livepeer.runner.devnet.gateway.feeds import DataFeed, Statuses
-from livepeer.runner.devnet.gateway.orders import Order, stop_order
+from livepeer.runner.devnet.gateway.orders import GatewayOrder, stop_order
 from livepeer.runner.devnet.gateway.search import JobToken, NoToken, Orchestrators
 from livepeer.runner.devnet.upstream import AnswerBrokeOff, UpstreamUnreachable
 from livepeer.trickle import (
@@ -42,7 +42,7 @@ class GatewaySession:
 
     def __init__(
         self,
-        order: Order,
+        order: GatewayOrder,
         request_id: str,
         body: bytes,
         orchestrators: Orchestrators,

@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from livepeer.runner.devnet import go_json
-from livepeer.runner.devnet.byoc.envelope import Refused
+from livepeer.runner.devnet.byoc.envelope import JobRefused
 from livepeer.runner.devnet.gateway.feeds import DataFeed, Statuses
-from livepeer.runner.devnet.gateway.orders import Order, OrderParameters, order_from
+from livepeer.runner.devnet.gateway.orders import GatewayOrder, OrderParameters, order_from
 from livepeer.runner.devnet.gateway.search import NoToken, Orchestrators
 from livepeer.runner.devnet.gateway.session import GatewaySession
 from livepeer.runner.devnet.go_http import error, guessed, read_body, reply
@@ -57,7 +57,7 @@ class GatewayStreams:
         try:
             order, parameters = order_from(request.headers.get("Livepeer", ""), searched=True)
             tokens = await self._orchestrators.find(order.capability, parameters)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
         if len(body) > _LARGEST_BODY:
@@ -105,7 +105,7 @@ class GatewayStreams:
             return error(404, "Stream not found")
         try:
             order, _ = order_from(request.headers.get("Livepeer", ""), searched=False)
-        except Refused as refusal:
+        except JobRefused as refusal:
             return error(400, str(refusal))
         body = await read_body(request)
         if len(body) > _LARGEST_BODY:
@@ -114,7 +114,7 @@ class GatewayStreams:
         return await self._pass_update(session, order, body, request)
 
     async def _pass_update(
-        self, session: GatewaySession, order: Order, body: bytes, request: web.Request
+        self, session: GatewaySession, order: GatewayOrder, body: bytes, request: web.Request
     ) -> web.StreamResponse:
         if session.current is None:
             return error(400, "failed to get token from Orchestrator after 1 attempts")

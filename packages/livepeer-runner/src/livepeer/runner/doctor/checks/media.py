@@ -13,7 +13,7 @@ from typing import Any
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
 from livepeer.runner.doctor.pictures import FRAMES_PER_SECOND, feed, feed_bytes
-from livepeer.runner.doctor.streams import Stream
+from livepeer.runner.doctor.streams import WatchedStream
 from livepeer.runner.doctor.subject import Subject
 
 PACKET = 188
@@ -28,7 +28,7 @@ SIDE = 20_000
 async def garbage_stream(subject: Subject) -> Sequence[Finding]:
     """Bytes that are no transport stream, and one that breaks off."""
 
-    async def fed(stream: Stream) -> None:
+    async def fed(stream: WatchedStream) -> None:
         await feed_bytes(stream.urls["in"], [NOISE, TRUNCATED, b"", b"G" * PACKET * 4])
 
     return await _survived(subject, "input that is no video", fed)
@@ -37,14 +37,14 @@ async def garbage_stream(subject: Subject) -> Sequence[Finding]:
 async def odd_pictures(subject: Subject) -> Sequence[Finding]:
     """Tiny, large and changing pictures."""
 
-    async def fed(stream: Stream) -> None:
+    async def fed(stream: WatchedStream) -> None:
         await feed(stream.urls["in"], SIZES, FRAMES_PER_SECOND // 3)
 
     return await _survived(subject, "pictures of tiny, large and changing sizes", fed)
 
 
 async def _survived(
-    subject: Subject, what: str, fed: Callable[[Stream], Awaitable[None]]
+    subject: Subject, what: str, fed: Callable[[WatchedStream], Awaitable[None]]
 ) -> Sequence[Finding]:
     fix = "leave out what cannot be decoded, or end that stream; others go on"
     async with subject.streams.start(subject, video=True) as stream:

@@ -23,7 +23,7 @@ from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
 from livepeer.trickle.media.file.endings import CONTAINERS
 from livepeer.trickle.media.frame import AudioFrame, Item, MediaPacket, VideoFrame
 
-Frames = Iterable[Item]
+Items = Iterable[Item]
 
 _NO_FILE = 1
 """AVFMT_NOFILE of libavformat: the muxer opens by itself what it writes."""
@@ -33,7 +33,7 @@ _IN_MEMORY = 64 << 20
 
 
 def encode(
-    frames: Frames,
+    frames: Items,
     target: str | os.PathLike[str] | BinaryIO | None = None,
     *,
     video: VideoOutput | None = VideoOutput(),  # noqa: B008 — frozen
@@ -88,7 +88,7 @@ def encode(
     return None
 
 
-def _transport_stream(frames: Frames, encoder: SegmentEncoder) -> Iterator[bytes]:
+def _transport_stream(frames: Items, encoder: SegmentEncoder) -> Iterator[bytes]:
     for frame in frames:
         for piece in encoder.encode(frame):
             yield piece.data
@@ -111,7 +111,7 @@ def _store(
     return None
 
 
-def _store_wav(frames: Frames, target: str | os.PathLike[str] | BinaryIO | None) -> bytes | None:
+def _store_wav(frames: Items, target: str | os.PathLike[str] | BinaryIO | None) -> bytes | None:
     if isinstance(target, str | os.PathLike):
         with _beside(os.fspath(target)) as part, open(part, "wb") as file:
             _write_wav(frames, file)
@@ -176,7 +176,7 @@ def _beside(path: str) -> Iterator[str]:
             os.unlink(part)
 
 
-def _of_one_size(frames: Frames, video: VideoOutput) -> tuple[Frames, VideoOutput]:
+def _of_one_size(frames: Items, video: VideoOutput) -> tuple[Items, VideoOutput]:
     """The same frames, and an output that keeps to the size of the first picture."""
     rest = iter(frames)
     seen: list[Item] = []

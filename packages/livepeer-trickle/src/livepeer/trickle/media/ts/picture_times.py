@@ -96,7 +96,7 @@ class PictureTimes(Generic[T]):
 
 
 @dataclass(slots=True)
-class _Entry:
+class _TimedUnit:
     unit: AccessUnit
     pts: int | None
     dts: int = 0
@@ -119,12 +119,12 @@ class PacketTimes:
         """`shown` makes a decoder that says the order."""
         self._make = shown
         self._reordered = False
-        self._first: list[_Entry] | None = []
+        self._first: list[_TimedUnit] | None = []
         self._keys = 0
-        self._times: PictureTimes[_Entry] | None = None
+        self._times: PictureTimes[_TimedUnit] | None = None
         self._shown: Shown | None = None
-        self._held: deque[_Entry] = deque()
-        self._entries: dict[int, _Entry] = {}
+        self._held: deque[_TimedUnit] = deque()
+        self._entries: dict[int, _TimedUnit] = {}
         self._decoded: deque[int] = deque()
         self._number = 0
         self._delay: int | None = None
@@ -136,7 +136,7 @@ class PacketTimes:
         if self._times is None and self._first is None and pts is not None:
             self._reordered = self._reordered or pts != decoded
             return [(unit, pts, min(pts, decoded))]
-        entry = _Entry(unit, pts, decoded)
+        entry = _TimedUnit(unit, pts, decoded)
         if self._times is None:
             if pts is not None:
                 self._remember(entry)
@@ -168,7 +168,7 @@ class PacketTimes:
         self._delay = None
         return out
 
-    def _remember(self, entry: _Entry) -> None:
+    def _remember(self, entry: _TimedUnit) -> None:
         assert self._first is not None
         self._reordered = self._reordered or entry.pts != entry.dts
         self._keys += entry.unit.key
@@ -185,7 +185,7 @@ class PacketTimes:
                 self._place(each, at)
         self._first = None
 
-    def _place(self, entry: _Entry, dts: int) -> None:
+    def _place(self, entry: _TimedUnit, dts: int) -> None:
         entry.dts = dts
         if not self._reordered:
             entry.pts = dts if entry.pts is None else entry.pts
