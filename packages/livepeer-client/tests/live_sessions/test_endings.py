@@ -74,7 +74,7 @@ async def test_a_way_that_is_silent_is_no_silent_pipeline(
         url = server.channel_url("events")
         server.create("events")
         ending = live_events.Ending("t")
-        reader = live_events.Events(url, True, unknown, ending)
+        reader = live_events.EventsChannel(url, True, unknown, ending)
         running = asyncio.create_task(reader.run())
         async with JSONLPublisher(url, one_per_segment=True, delete_on_close=False) as out:
             await out.write(STATUS)
@@ -110,7 +110,7 @@ async def test_a_channel_that_answers_nonsense_is_asked_seldom_and_told_seldom(
 async def test_errors_that_are_reported_without_end_are_told_seldom(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    reader = live_events.Events("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
+    reader = live_events.EventsChannel("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         for i in range(1000):
             reader.take({"type": "error", "error": {"message": f"\x1b[2J{i}" + "x" * 9999}})
@@ -121,7 +121,7 @@ async def test_errors_that_are_reported_without_end_are_told_seldom(
 
 
 async def test_what_is_kept_of_events_is_bounded_in_number_and_in_letters() -> None:
-    events = live_events.Events("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
+    events = live_events.EventsChannel("http://x/y", True, None, live_events.Ending("t"))  # type: ignore[arg-type]
     slow, slower = events.reader(), events.reader()
     for i in range(2 * live_events.EVENTS_KEPT):
         events.take({"type": "own", "i": i})

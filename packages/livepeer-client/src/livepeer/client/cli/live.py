@@ -33,7 +33,7 @@ REPORTS = frozenset({"status", "error", "stream_ended"})
 
 @app.command(epilog=opt.EPILOG)
 def live(
-    capability: Annotated[str, typer.Argument(help="The name of the capability.")],
+    capability: opt.CapabilityName,
     input: Annotated[
         Path | None,
         typer.Option("-i", "--input", exists=True, dir_okay=False, help="Video or sound to send."),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PANEL: Final = "Where"
 
+CapabilityName = Annotated[str, typer.Argument(help="The name of the capability.")]
 Orch = Annotated[
     str | None,
     typer.Option(

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 @app.command(epilog=opt.EPILOG)
 def stream(
-    capability: Annotated[str, typer.Argument(help="The name of the capability.")],
+    capability: opt.CapabilityName,
     input: opt.InputFields = None,
     field: Annotated[
         str | None,

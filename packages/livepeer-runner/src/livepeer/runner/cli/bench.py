@@ -47,15 +47,7 @@ Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --co
 
 @app.command(epilog=EPILOG)
 def bench(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TARGET",
-            help="The URL of a running container, an image (me/app:1.0.0), or a pipeline: "
-            "pipeline.py:Class, a folder. Without it: the pipeline here. With --orch: the name of "
-            "an app or a capability.",
-        ),
-    ] = None,
+    target: options.Examined = None,
     input: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,13 +104,8 @@ def bench(
             "from that of the codecs and the transport.",
         ),
     ] = True,
-    orch: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Call it through this orchestrator, as callers do."),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="docker or podman, for images; default: what there is.")
-    ] = None,
+    orch: options.ThroughOrchestrator = None,
+    engine: options.RunEngine = None,
     json_: Annotated[
         Path | None,
         typer.Option("--json", callback=writable, help="Write the whole report here."),

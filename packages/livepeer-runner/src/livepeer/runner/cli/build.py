@@ -64,6 +64,7 @@ SecretNames = Annotated[
     ),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Build every layer anew.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")]
 
 
 @app.command(epilog=EPILOG)
@@ -82,9 +83,7 @@ def build(
         Path | None,
         typer.Option("--eject", help="Write the Dockerfile and its context into a new folder."),
     ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
-    ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Make a container image of a pipeline: no Dockerfile is needed.
 

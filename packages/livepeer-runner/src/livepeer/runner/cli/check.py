@@ -32,7 +32,7 @@ Exit codes: 0 no errors (--strict: and no warnings), 1 some, 2 there is nothing 
 @app.command(epilog=EPILOG)
 def check(
     pipeline: options.Target = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One document, for machines.")] = False,
+    as_json: options.AsJson = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livepeer.runner.cli import options
 from livepeer.trickle.cli.console import emit, fail, note, results_only
 
 if TYPE_CHECKING:
@@ -38,15 +39,7 @@ Exit status: 0 where nothing must be mended, 1 where something must (with --stri
 
 @app.command(epilog=EPILOG)
 def doctor(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TARGET",
-            help="The URL of a running container, an image (me/app:1.0.0), or a pipeline: "
-            "pipeline.py:Class, a folder. Without it: the pipeline here. With --orch: the name of "
-            "an app or a capability.",
-        ),
-    ] = None,
+    target: options.Examined = None,
     route: Annotated[
         str | None,
         typer.Option(help="Path of its jobs; default: predict, where it has /schema."),
@@ -61,13 +54,8 @@ def doctor(
         str | None,
         typer.Option(metavar="JSON|@FILE", help="A job that is valid, and fails at work."),
     ] = None,
-    orch: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Call it through this orchestrator, as callers do."),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="docker or podman, for images; default: what there is.")
-    ] = None,
+    orch: options.ThroughOrchestrator = None,
+    engine: options.RunEngine = None,
     capacity: Annotated[
         int | None, typer.Option(min=1, help="Jobs at once; default: what it tells itself.")
     ] = None,
@@ -90,7 +78,7 @@ def doctor(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 for what should be mended, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One document, for machines.")] = False,
+    as_json: options.AsJson = False,
     list_checks: Annotated[bool, typer.Option("--list", help="List the checks and end.")] = False,
 ) -> None:
     """Examine a container, whoever made it: is it what orchestrators and their callers need?"""

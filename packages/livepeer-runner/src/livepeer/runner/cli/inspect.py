@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livepeer.runner.cli import options
 from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.trickle.cli.console import emit, fail, is_terminal, note
 from livepeer.trickle.text import printable
@@ -31,9 +32,7 @@ def inspect(
     platform: Annotated[
         str, typer.Option(help="Which image, where there is one for each platform.")
     ] = PLATFORM,
-    plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
-    ] = False,
+    plain_http: options.PlainHttp = False,
     key: Annotated[
         str | None, typer.Option(help="Verify that it was signed with this key, by cosign.")
     ] = None,

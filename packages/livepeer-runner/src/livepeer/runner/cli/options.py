@@ -1,4 +1,4 @@
-"""What the commands that take a pipeline have in common."""
+"""What commands have in common: their options, and how a pipeline is had."""
 
 from __future__ import annotations
 
@@ -24,6 +24,29 @@ Target = Annotated[
         "Without it: livepeer.yaml or pipeline.py here.",
     ),
 ]
+Examined = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET",
+        help="The URL of a running container, an image (me/app:1.0.0), or a pipeline: "
+        "pipeline.py:Class, a folder. Without it: the pipeline here. With --orch: the name of "
+        "an app or a capability.",
+    ),
+]
+ThroughOrchestrator = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Call it through this orchestrator, as callers do."),
+]
+RunEngine = Annotated[
+    str | None, typer.Option(help="docker or podman, for images; default: what there is.")
+]
+PlainHttp = Annotated[
+    bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
+]
+PlaygroundPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="The playground's; default: 8940, ...")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One document, for machines.")]
 
 
 @contextmanager

@@ -37,9 +37,7 @@ def push(
     sdk: building.Sdk = None,
     secret: building.SecretNames = None,
     no_cache: building.NoCache = False,
-    plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="The registry speaks no TLS, and is not here.")
-    ] = False,
+    plain_http: options.PlainHttp = False,
     print_: Annotated[
         str | None,
         typer.Option(
@@ -74,9 +72,7 @@ def push(
             help="Ask the registry, say what would be published where, and build nothing.",
         ),
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the builder's own output.")
-    ] = False,
+    verbose: building.Verbose = False,
 ) -> None:
     """Build a pipeline's image and publish it, with your own `docker login`.
 

@@ -60,9 +60,7 @@ def serve(
     playground: Annotated[
         bool, typer.Option("--playground", help="Serve a page beside it on which you see it work.")
     ] = False,
-    play_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The playground's; default: 8940, ...")
-    ] = None,
+    play_port: options.PlaygroundPort = None,
     play_host: Annotated[
         str,
         typer.Option(

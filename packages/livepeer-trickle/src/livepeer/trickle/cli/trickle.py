@@ -33,6 +33,9 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Argument(help="URL of the channel, such as http://127.0.0.1:7935/cam.")]
+SegmentLimit = Annotated[
+    int | None, typer.Option("--segments", "-n", min=1, help="Stop after this many.")
+]
 Start = Annotated[
     str, typer.Option(help="Where to begin: current, next, or the number of a segment.")
 ]
@@ -189,9 +192,7 @@ def publish(
 def subscribe(
     url: Url,
     start: Start = "current",
-    segments: Annotated[
-        int | None, typer.Option("--segments", "-n", min=1, help="Stop after this many.")
-    ] = None,
+    segments: SegmentLimit = None,
     wait: Wait = 0.0,
     insecure: Insecure = False,
 ) -> None:
@@ -227,9 +228,7 @@ def subscribe(
 def inspect(
     url: Url,
     start: Start = "current",
-    segments: Annotated[
-        int | None, typer.Option("--segments", "-n", min=1, help="Stop after this many.")
-    ] = None,
+    segments: SegmentLimit = None,
     wait: Wait = 0.0,
     insecure: Insecure = False,
 ) -> None:

@@ -78,9 +78,7 @@ def dev(
     gateway_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The gateway's; default: 8937, ...")
     ] = None,
-    play_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The playground's; default: 8940, ...")
-    ] = None,
+    play_port: options.PlaygroundPort = None,
     open_page: Annotated[
         bool,
         typer.Option(
