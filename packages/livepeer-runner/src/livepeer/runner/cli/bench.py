@@ -47,7 +47,7 @@ Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --co
 
 @app.command(epilog=EPILOG)
 def bench(
-    target: options.Examined = None,
+    target: options.AnyTarget = None,
     input: Annotated[
         list[str] | None,
         typer.Option(

@@ -39,7 +39,7 @@ Exit status: 0 where nothing must be mended, 1 where something must (with --stri
 
 @app.command(epilog=EPILOG)
 def doctor(
-    target: options.Examined = None,
+    target: options.AnyTarget = None,
     route: Annotated[
         str | None,
         typer.Option(help="Path of its jobs; default: predict, where it has /schema."),

@@ -24,7 +24,7 @@ Target = Annotated[
         "Without it: livepeer.yaml or pipeline.py here.",
     ),
 ]
-Examined = Annotated[
+AnyTarget = Annotated[
     str | None,
     typer.Argument(
         metavar="TARGET",

@@ -67,9 +67,9 @@ async def admit(
 ) -> AdmittedJob:
     """Reads an envelope and the payment beside it and, with `reserve`, takes a place.
 
-    Raises `JobRefused`, and `DropConnection` for a payment that cannot be taken. As in the reference,
-    a place is already taken, and stays so, where only the `request` in the envelope turns out to be
-    bad; and what was not paid gives back a place, whether it took one or not.
+    Raises `JobRefused`, and `DropConnection` for a payment that cannot be taken. As in the
+    reference, a place is already taken, and stays so, where only the `request` in the envelope
+    turns out to be bad; and what was not paid gives back a place, whether it took one or not.
     """
     try:
         values = go_json.decode(_decoded(headers.get("Livepeer")), JOB_FIELDS, "JobRequest")
