@@ -14,6 +14,62 @@ from .conftest import NUMBER, Network, Open
 pytestmark = pytest.mark.browser
 LIVE = ".stream .pill[data-state=live]"
 BLUE = "([r, g, b]) => b > r + 60 && b > g"
+BURST = """
+async () => {
+  const [{ Downlink }, { Guards }] = await Promise.all(
+    ["downlink.js", "figures.js"].map((name) => import(new URL(name, location.href))));
+  const units = [];
+  const encoder = new VideoEncoder({
+    output(chunk) {
+      const data = new Uint8Array(chunk.byteLength);
+      chunk.copyTo(data);
+      units.push({ key: chunk.type === "key", time: chunk.timestamp, data });
+    },
+    error(error) { throw error; },
+  });
+  encoder.configure({
+    codec: "avc1.42001f", width: 640, height: 360, latencyMode: "realtime",
+    bitrate: 2e6, avc: { format: "annexb" },
+  });
+  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
+  const paint = canvas.getContext("2d");
+  for (let number = 0; number < 60; number += 1) {
+    paint.fillStyle = `rgb(${4 * number}, 80, 90)`;
+    paint.fillRect(10 * number, 0, 200, 360);
+    const picture = new VideoFrame(canvas, { timestamp: number * 33333 });
+    encoder.encode(picture, { keyFrame: number === 0 });
+    picture.close();
+    await encoder.flush();
+  }
+  const guards = new Guards();
+  let last = -1, shown = 0;
+  const downlink = new Downlink(document.createElement("canvas"), guards, (time) => {
+    last = time;
+    shown += 1;
+  }, (message) => { throw new Error(message); }, () => {});
+  for (const unit of units) downlink.decode(unit);
+  const until = performance.now() + 10000;
+  while (last !== units.at(-1).time && performance.now() < until) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  const left = guards.element.querySelectorAll("[data-guard*=keyframe]").length;
+  return { sent: units.at(-1).time, last, shown, left };
+}
+"""
+"""Sixty pictures, of which one is a keyframe, come to the page's decoder at once."""
+COUNT_SENT = """
+() => {
+  const { encode } = VideoEncoder.prototype;
+  window.sent = window.taken = 0;
+  VideoEncoder.prototype.encode = function (...given) {
+    window.sent += 1;
+    return encode.apply(this, given);
+  };
+  const video = document.querySelector("video");
+  const next = () => video.requestVideoFrameCallback(() => { window.taken += 1; next(); });
+  next();
+}
+"""
 
 
 def in_flight(local: Network) -> int:
@@ -169,3 +225,29 @@ def test_a_tab_that_is_reloaded_plays_again(local: Network, tab: Open) -> None:
     assert page.evaluate("() => location.hash") == "#tint"
     page.close()
     assert until_free(local, 30) < 2
+
+
+def test_a_burst_of_the_result_loses_no_picture_that_others_are_made_of(
+    local: Network, tab: Open
+) -> None:
+    page = tab(f"{local.page}#tint")
+    page.wait_for_selector(LIVE)
+    found = page.evaluate(BURST)
+    assert found["left"] == 0, found
+    assert found["last"] == found["sent"], found
+    assert 1 <= found["shown"] <= 60
+
+
+def test_another_size_is_taken_at_once_and_each_picture_is_sent_once(
+    local: Network, tab: Open
+) -> None:
+    page = tab(f"{local.page}#tint")
+    page.wait_for_selector(LIVE)
+    page.evaluate(COUNT_SENT)
+    for lines in ("540", "720", "360"):
+        page.select_option("#input-size", lines)
+    page.wait_for_function("() => document.querySelector('canvas.result-picture').height === 360")
+    page.evaluate("() => { window.sent = 0; window.taken = 0; }")
+    page.wait_for_function("() => window.taken >= 20")
+    sent, taken = page.evaluate("() => [window.sent, window.taken]")
+    assert 0 < sent <= taken + 1

@@ -135,7 +135,7 @@ export class LiveView {
 
   #resize() {
     this.#uplink.most = Number(this.size.value);
-    if (this.#source?.hasPictures) this.#uplink.follow(this.#source.video);
+    this.#uplink.resize();
   }
 
   #say(text) {

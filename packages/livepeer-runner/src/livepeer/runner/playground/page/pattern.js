@@ -2,8 +2,10 @@
 
 const BARS = ["#c8c8c8", "#c8c832", "#32c8c8", "#32c832", "#c832c8", "#c83232", "#3232c8"];
 
-/** @param {CanvasRenderingContext2D} paint */
-export function drawPattern(paint, width, height, number) {
+/** What does not move, painted once. */
+function background(width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const paint = canvas.getContext("2d", { alpha: false });
   const bar = width / BARS.length;
   BARS.forEach((colour, i) => {
     paint.fillStyle = colour;
@@ -14,7 +16,21 @@ export function drawPattern(paint, width, height, number) {
   shade.addColorStop(1, "#f4f5f6");
   paint.fillStyle = shade;
   paint.fillRect(0, height * 0.62, width, height * 0.38);
+  return canvas;
+}
 
+/** @param {HTMLCanvasElement} canvas @returns {(number: number) => void} paints the picture of that number */
+export function makePattern(canvas) {
+  const paint = canvas.getContext("2d", { alpha: false });
+  const { width, height } = canvas;
+  const still = background(width, height);
+  return (number) => {
+    paint.drawImage(still, 0, 0);
+    drawMoving(paint, width, height, number);
+  };
+}
+
+function drawMoving(paint, width, height, number) {
   const turn = (number / 90) * 2 * Math.PI;
   const x = width * (0.5 + 0.36 * Math.cos(turn));
   const y = height * (0.4 + 0.24 * Math.sin(2 * turn));

@@ -2,7 +2,7 @@
 // `<video>`, so that everything behind it is one path.
 
 import { h } from "./dom.js";
-import { drawPattern } from "./pattern.js";
+import { makePattern } from "./pattern.js";
 
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 const VOICE = { echoCancellation: true, noiseSuppression: false };
@@ -80,14 +80,20 @@ function ofStream(source, stream) {
 export function openPattern() {
   const source = new Source("pattern", "Test picture");
   const canvas = h("canvas", { width: 1280, height: 720 });
-  const paint = canvas.getContext("2d", { alpha: false });
+  const paint = makePattern(canvas);
+  // Each picture is taken when it is painted, not at a beat of its own, which would miss some.
+  const stream = canvas.captureStream(0);
+  const [track] = stream.getVideoTracks();
   let number = 0;
-  const draw = () => drawPattern(paint, canvas.width, canvas.height, number++);
+  const draw = () => {
+    paint(number++);
+    track.requestFrame();
+  };
   draw();
   // Not requestAnimationFrame: 30 pictures a second whatever the screen shows.
   const timer = setInterval(draw, 1000 / 30);
   source.whenStopped(() => clearInterval(timer));
-  return ofStream(source, canvas.captureStream(30));
+  return ofStream(source, stream);
 }
 
 /** @param {{microphone: boolean, camera: boolean}} wanted */

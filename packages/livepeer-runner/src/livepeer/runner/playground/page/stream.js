@@ -34,7 +34,7 @@ export class LiveStream {
     this.frames = 0;
     this.onkey = () => {};
     this.soundOut = new SoundOut(this.guards, on.note);
-    this.downlink = new Downlink(canvas, this.guards, (time) => this.#shown(time), on.note);
+    this.downlink = new Downlink(canvas, this.guards, (time) => this.#shown(time), on.note, () => this.onkey());
   }
 
   /** @param {{params: object, width: number, height: number, channels: number}} start */
@@ -75,6 +75,11 @@ export class LiveStream {
   /** Bytes that the connection has not taken yet. */
   get waiting() {
     return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** Whether the result comes faster than it can be shown. */
+  get behind() {
+    return this.downlink.behind;
   }
 
   picture(message, time) {

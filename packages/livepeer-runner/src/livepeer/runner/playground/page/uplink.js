@@ -4,7 +4,9 @@ import { VIDEO, newUnit } from "./units.js";
 import { Rate } from "./figures.js";
 
 const KEY_SECONDS = 1;
-/** More than this waits in a socket: the network, or the server, is behind. */
+/** Bytes in a socket from which no more pictures are encoded for it: half a second, which it can still send. */
+const BEHIND = 250_000;
+/** Bytes from which even one stream among others loses what was encoded, up to the next keyframe. */
 const MOST_WAITING = 1_000_000;
 /** Pictures that the encoder may be behind by. */
 const MOST_QUEUED = 2;
@@ -24,6 +26,8 @@ export class Uplink {
   #wantsKey = true;
   #lastKey = -Infinity;
   #size = { width: 0, height: 0 };
+  /** The size that the encoder was made for. */
+  #encodes = null;
   #scaler = null;
   #timer = null;
 
@@ -37,22 +41,32 @@ export class Uplink {
     return this.#size;
   }
 
-  /** @param {HTMLVideoElement} video */
+  /** Begins to take its pictures, each once. @param {HTMLVideoElement} video */
   follow(video) {
+    this.#rest();
     this.#video = video;
     this.#measure();
     this.#next(video);
   }
 
   leave() {
+    this.#rest();
+    this.#close();
+  }
+
+  /** The size is another one: of the next picture on. */
+  resize() {
+    if (this.#video) this.#measure();
+  }
+
+  #rest() {
     const video = this.#video;
     this.#video = null;
     if (video && "cancelVideoFrameCallback" in video) video.cancelVideoFrameCallback(this.#callback);
     clearTimeout(this.#timer);
-    this.#close();
   }
 
-  /** @param {{unit: (message: Uint8Array) => void, waiting: number, guards: import("./figures.js").Guards, marks: Map<number, number>}} sink */
+  /** @param {{picture: (message: Uint8Array, time: number) => void, waiting: number, behind: boolean, guards: import("./figures.js").Guards}} sink */
   feed(sink) {
     this.#sinks.add({ sink, started: false });
     this.#wantsKey = true;
@@ -90,15 +104,16 @@ export class Uplink {
     const now = performance.now();
     this.rate.add(now);
     if (!this.#sinks.size || !video.videoWidth) return;
-    const before = this.#size;
-    this.#measure();
-    if (!this.#encoder || this.#encoder.state === "closed" || before.width !== this.#size.width || before.height !== this.#size.height) {
-      this.#open();
-    }
-    if (this.#encoder.encodeQueueSize >= MOST_QUEUED) {
-      for (const { sink } of this.#sinks) sink.guards.count("pictures not sent: the encoder is behind");
+    // Pictures are left out here, where none depends on them yet: behind the encoder it would be a
+    // second of them.
+    const reason = this.#reasonNotTo();
+    if (reason) {
+      for (const { sink } of this.#sinks) sink.guards.count(`pictures not sent: ${reason}`);
       return;
     }
+    this.#measure();
+    const { width, height } = this.#size;
+    if (this.#encoder?.state !== "configured" || this.#encodes.width !== width || this.#encodes.height !== height) this.#open();
     const time = Math.round(now * 1000);
     const picture = this.#picture(video, time);
     const keyFrame = this.#wantsKey || now - this.#lastKey > KEY_SECONDS * 1000;
@@ -108,6 +123,15 @@ export class Uplink {
     }
     this.#encoder.encode(picture, { keyFrame });
     picture.close();
+  }
+
+  #reasonNotTo() {
+    if (this.#encoder?.encodeQueueSize >= MOST_QUEUED) return "the encoder is behind";
+    // One stream among others that is behind does not slow them down.
+    const sinks = [...this.#sinks].map((each) => each.sink);
+    if (sinks.every((sink) => sink.waiting > BEHIND)) return "the connection is behind";
+    if (sinks.every((sink) => sink.behind)) return "this browser's decoder is behind";
+    return null;
   }
 
   #picture(video, timestamp) {
@@ -121,7 +145,7 @@ export class Uplink {
 
   #open() {
     this.#close();
-    const { width, height } = this.#size;
+    const { width, height } = (this.#encodes = this.#size);
     this.#encoder = new VideoEncoder({
       output: (chunk) => this.#send(chunk),
       error: (error) => {
