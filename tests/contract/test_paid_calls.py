@@ -281,6 +281,13 @@ async def _paid_for_ten_minutes(now: Callable[[], float], factor: float) -> None
         gaps = [after - before for before, after in pairwise(times)]
         # A tenth of a second of this machine is a second of the faster clock.
         assert 600 / (3 + 0.6 * factor) < len(times) < 600 / 2.9 + 5
+        print(
+            f"\n{len(times)} payments in ten minutes by a clock {factor:g} times as fast: every"
+            f" {sum(gaps) / len(gaps):.2f} s ({min(gaps):.2f} to {max(gaps):.2f}), tickets renewed"
+            f" 10 times; signed {float(spent / 10**9):.1f} gwei for 600 s at {WEI / 10**9:g} gwei,"
+            f" taken {float(net.orchestrator.income / 10**9):.1f}; nonces used twice:"
+            f" {net.signer.reused}"
+        )
         assert max(gaps) < 10
         # Ten minutes and ten seconds ahead, each payment rounded up to whole seconds.
         assert 600 * WEI <= spent <= (620 + len(times)) * WEI
