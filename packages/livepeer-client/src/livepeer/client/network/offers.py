@@ -142,6 +142,13 @@ class Offers:
             return told or offers, None
         return [], failure or _unknown(orchestrator, capability)
 
+    def _keep(self, key: tuple[str, str, bool], found: Found) -> None:
+        """Never a token with a price: each job changes the balance that it tells, and a minute of
+        the price would be paid for every call."""
+        while len(self._kept) >= OFFERS:
+            self._kept.pop(next(iter(self._kept)), None)
+        self._kept[key] = (found, time.monotonic() + OFFER_SECONDS)
+
     def forget(self, orchestrator: str, capability: str) -> None:
         """Ask anew next time: something went wrong there."""
         for session in (False, True):
@@ -179,11 +186,9 @@ class Offers:
                 if offer is None:
                     continue
                 if fits(offer):
-                    while len(self._kept) >= OFFERS:
-                        self._kept.pop(next(iter(self._kept)), None)
                     found = (offer, road)
-                    until = time.monotonic() + OFFER_SECONDS
-                    self._kept[orchestrator, capability, session] = (found, until)
+                    if offer.free or "ticket_params" not in offer.token:
+                        self._keep((orchestrator, capability, session), found)
                     return found
                 first = first or (offer, road)
         finally:

@@ -1,0 +1,183 @@
+"""Calls that a key of the caller's own pays (extra `eth`), by both registries of a network that
+costs test money: our client, our orchestrator, our runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from livepeer.client import Gateway, NoOrchestratorError, SessionEndedError
+from livepeer.client.live import payments as live_payments
+from livepeer.runner import LivePipeline, Pipeline, VideoFrame, create_app
+from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.devnet.byoc.streams import LOOK_SECONDS
+from livepeer.runner.devnet.payments.chain import PAYER_KEY
+from livepeer.runner.local.http import listening
+from livepeer.runner.serving.server import bind
+from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
+
+from .live_runners import until
+from .paying import PRICE, TICKET, WEI, paying
+from .replay.byoc_payments import MovedClock
+
+BYOC_WEI = WEI * 101 // 100
+"""go-livepeer adds what it costs to redeem tickets."""
+
+
+class Say(Pipeline):
+    """Says what it is told."""
+
+    runs = 0
+
+    def predict(self, text: str) -> str:
+        type(self).runs += 1
+        return text
+
+
+class Spell(Pipeline):
+    """Says it letter by letter."""
+
+    runs = 0
+
+    async def predict(self, text: str) -> AsyncIterator[str]:
+        type(self).runs += 1
+        for letter in text:
+            yield letter
+
+
+class Ticks(LivePipeline):
+    """Shows a picture ten times a second."""
+
+    async def generate(self) -> AsyncIterator[VideoFrame]:
+        picture = np.full((32, 32, 3), 100, np.uint8)
+        i = 0
+        while True:
+            yield VideoFrame.from_ndarray(picture, time=i / 10)
+            i += 1
+
+
+@dataclass
+class KeyNetwork:
+    """An orchestrator with priced pipelines in both registries, and a key that has test money."""
+
+    orchestrator: LocalOrchestrator
+    eth_key: str = PAYER_KEY
+
+    def gateway(self, **more: Any) -> Gateway:
+        settings: dict[str, Any] = {"tls": "insecure", "timeout": 30.0, "eth_key": self.eth_key}
+        return Gateway(orch_url=self.orchestrator.url, **(settings | more))
+
+
+@asynccontextmanager
+async def pipelines(*classes: type, clock: Any = None) -> AsyncIterator[KeyNetwork]:
+    async with paying(clock=clock, heartbeat_ttl=10_000.0) as net, AsyncExitStack() as stack:
+        address = OrchestratorAddress(net.orchestrator.url, Secret(net.orchestrator.secret))
+        for cls in classes:
+            registration = RegistrationSettings(
+                (address,),
+                kind="both",
+                app=f"test/{cls.__name__.lower()}",
+                app_price=PRICE["price"],
+                price_per_unit=WEI,
+            )
+            listener = bind("127.0.0.1", 0)
+            port = listener.getsockname()[1]
+            settings = Settings(port=port, registration=registration, tls="insecure")
+            app = create_app(cls, settings)
+            await stack.enter_async_context(listening(app, listener))
+            async with asyncio.timeout(60):
+                await app.state.service.lifecycle.wait_settled()
+                await app.state.service.registration.settled()
+        yield KeyNetwork(net.orchestrator)
+
+
+@pytest.fixture(autouse=True)
+def nonces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIVEPEER_STATE", str(tmp_path))
+
+
+async def test_run_stream_and_live_are_paid_by_a_key_in_both_registries() -> None:
+    async with pipelines(Say, Spell, Ticks) as net, net.gateway() as gw:
+        income = net.orchestrator.income
+        for folder in ("test/", ""):
+            assert await gw.run_async(f"{folder}say", input={"text": "hi"}) == "hi"
+            async with gw.stream_async(f"{folder}spell", input={"text": "abc"}) as events:
+                assert [event.json() async for event in events] == ["a", "b", "c"]
+                assert events.spent > 0
+            async with gw.live(f"{folder}ticks", publish=False) as session:
+                async with asyncio.timeout(60):
+                    async for frame in session.subscribe():
+                        assert frame.width == 32
+                        break
+            # All that was told was taken, and something by each road.
+            assert gw.spent() == net.orchestrator.income > income
+            income = net.orchestrator.income
+        (info,) = await gw.capabilities_async(["say"])
+        assert [each.price for each in info.offers] == [BYOC_WEI]
+        # What was paid for a minute, and not used, pays the jobs that follow.
+        for _ in range(3):
+            assert await gw.run_async("say", input={"text": "again"}) == "again"
+        assert gw.spent() - income < 5 * TICKET
+    assert (Say.runs, Spell.runs) == (5, 2)
+
+
+async def test_a_session_of_an_app_is_paid_by_a_key() -> None:
+    async with paying() as net:
+        await net.serve(mode="persistent")
+        key = {"signer_url": None, "eth_key": PAYER_KEY}
+        async with net.gateway(**key) as gw, gw.session("test/app") as session:
+            assert (await session.request("POST", "/json", json=1)).ok
+            assert gw.spent() == session.spent == net.orchestrator.income > 0
+        assert not net.signer.payments
+
+
+async def test_a_key_without_a_deposit_is_refused_and_nothing_runs() -> None:
+    Say.runs = 0
+    async with pipelines(Say) as net:
+        async with net.gateway(eth_key="0x" + "11" * 32, max_retries=0) as gw:
+            with pytest.raises(NoOrchestratorError, match="insufficient sender reserve"):
+                await gw.run_async("say", input={"text": "hi"})
+            assert gw.spent() == 0
+        assert net.orchestrator.income == Say.runs == 0
+
+
+@pytest.mark.slow
+async def test_a_live_stream_of_byoc_is_paid_beside_for_as_long_as_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = MovedClock()
+    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.02)
+    async with pipelines(Ticks, clock=clock) as net, net.gateway() as gw:
+        async with gw.live("ticks", publish=False, subscribe=False) as session:
+            for _ in range(5):
+                before = gw.spent()
+                await clock.move(2 * LOOK_SECONDS)
+                await until(lambda before=before: gw.spent() > before)
+            # Unpaid it would have been over for 46 s.
+            assert session.ended is None
+            assert gw.spent() - before < 3 * LOOK_SECONDS * BYOC_WEI
+            await until(lambda: gw.spent() == net.orchestrator.income)
+
+
+@pytest.mark.slow
+async def test_a_live_stream_of_byoc_that_is_not_paid_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = MovedClock()
+    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 600.0)
+    async with pipelines(Ticks, clock=clock) as net, net.gateway() as gw:
+        async with gw.live("ticks", publish=False, subscribe=False) as session:
+            await clock.move(7 * LOOK_SECONDS)
+            assert session.ended is None
+            await clock.move(LOOK_SECONDS)
+            await until(lambda: session.ended is not None)
+            assert gw.spent() == net.orchestrator.income
+            with pytest.raises(SessionEndedError):
+                await session.update({})
