@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from livepeer.runner.author.file_content import sniff
+from livepeer.runner.author.file_content import content_of, sniff
 from livepeer.runner.author.files import Audio, File, Image, Video
 from livepeer.runner.exceptions import FileError
 
@@ -308,3 +308,20 @@ class TestMedia:
                     file.to_ndarray() if not isinstance(file, Video) else list(file.frames())
             with pytest.raises(BlockingIOError):
                 server.accept()
+
+
+def test_a_file_within_an_answer_is_taken_back_as_it_came() -> None:
+    made = Image.from_ndarray(np.zeros((2, 3, 3), np.uint8))
+    assert Image(made.data_uri()) == made
+    text = File(b"a,b", "text/csv")
+    assert File(text.data_uri()).media_type == "text/csv" and File(text.data_uri()).data == b"a,b"
+    with pytest.raises(FileError):
+        Image(text.data_uri())
+    with pytest.raises(FileError, match="data: URI is written"):
+        File("data:image/png;base64")
+
+
+def test_the_name_of_a_file_in_place_of_the_file_is_told_as_it_has_to_be_written() -> None:
+    for given in ("cat.png", "@cat.png"):
+        with pytest.raises(FileError, match=r"Path\('cat.png'\), on a command line NAME=@cat.png"):
+            content_of(given)

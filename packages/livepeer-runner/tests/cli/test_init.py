@@ -36,6 +36,7 @@ FILES = {
     "README.md",
     "livepeer.yaml",
     "pipeline.py",
+    "pytest.ini",
     "requirements.txt",
     "test_pipeline.py",
 }

@@ -100,9 +100,10 @@ def _decode(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         if _NAME.fullmatch(text):
+            text = text.removeprefix("@")  # of a command line, where it is too late for that
             raise FileError(
                 f"{text!r} looks like the name of a file, and a file itself is sent: in Python "
-                f"pass Path({text!r}), on a command line @{text}"
+                f"pass Path({text!r}), on a command line NAME=@{text}, once for each in a list"
             ) from error
         raise FileError(f"not base64: {error}") from error
 

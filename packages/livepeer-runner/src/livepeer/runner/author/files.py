@@ -54,8 +54,10 @@ MAX_SAMPLES = 1 << 27
 class File:
     """Bytes and their media type.
 
-    `File(data, media_type)` makes one for output; `data` may be bytes or a path, which is read at
-    once. Without `media_type` the first bytes decide, else it is `application/octet-stream`.
+    `File(data, media_type)` makes one for output; `data` may be bytes, a `data:` URI (as a file
+    within a JSON answer is), or a path, which is read at once. Without `media_type` the first bytes
+    decide, else it is `application/octet-stream`. `.data` are its bytes, `.media_type` and `.name`
+    (which may be None) what they are called.
     """
 
     family: ClassVar[str | None] = None
@@ -68,7 +70,10 @@ class File:
         *,
         name: str | None = None,
     ) -> None:
-        if isinstance(data, str | os.PathLike):
+        if isinstance(data, str) and data.startswith("data:"):
+            data, declared = content_of(data)
+            media_type = media_type or declared
+        elif isinstance(data, str | os.PathLike):
             path = Path(data)
             name = name or path.name
             data = path.read_bytes()
@@ -109,6 +114,7 @@ class File:
 
     @property
     def size(self) -> int:
+        """Bytes."""
         return len(self.data)
 
     def open(self) -> BinaryIO:
@@ -132,6 +138,7 @@ class File:
         return self._temporary
 
     def data_uri(self) -> str:
+        """The content as text, `data:image/png;base64,...`; `File` takes it back."""
         return f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
 
     def __repr__(self) -> str:

@@ -115,8 +115,9 @@ class LivePipeline(PipelineBase):
 
         Works from sync and async hooks alike, awaited or not; a frame never waits for it. If the
         network is slower than the records, the oldest that wait are dropped and counted. Values of
-        numpy are sent as numbers and lists. Raises `ValueError`, with the key, for a record that is
-        not JSON, or over 64 KiB.
+        numpy are sent as numbers and lists; of a `frame.time`, which is exact, write
+        `float(frame.time)`. Raises `ValueError`, with the key, for a record that is not JSON, or
+        over 64 KiB.
         """
         return self._handle("emit_data").emit_data(dict(record))
 
