@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
@@ -232,13 +232,37 @@ class MediaPublisher:
     async def _on_thread(self, call: Callable[..., list[Piece]], *arguments: object) -> None:
         assert self._thread is not None
         loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish(pieces: list[Piece], error: BaseException | None) -> None:
+            # Also where the write was cancelled, which must not tear a hole into the segment.
+            self._queue.put(pieces)
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
 
         def work() -> None:
-            pieces = call(*arguments)
-            # From here, so that a cancelled write cannot tear a hole into the segment.
-            loop.call_soon_threadsafe(self._queue.put, pieces)
+            # One wake-up of the loop for both: the pieces, and the writer.
+            try:
+                pieces = call(*arguments)
+            except BaseException as error:  # noqa: BLE001 — raised in the task that writes
+                loop.call_soon_threadsafe(finish, [], error)
+            else:
+                loop.call_soon_threadsafe(finish, pieces, None)
 
-        await asyncio.wrap_future(self._thread.submit(work))
+        def dropped(submitted: Future[None]) -> None:
+            if submitted.cancelled():  # by `aclose`, before its turn
+                done.cancel()
+
+        submitted = self._thread.submit(work)
+        submitted.add_done_callback(dropped)
+        try:
+            await done
+        finally:
+            submitted.cancel()
 
     def _encode(self, item: Item, at: Fraction | None) -> list[Piece]:
         begin = time.perf_counter()

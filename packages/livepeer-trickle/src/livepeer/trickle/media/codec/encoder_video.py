@@ -206,7 +206,14 @@ def _is_nv12(picture: av.VideoFrame) -> bool:
 
 
 def _threads(width: int, height: int) -> int:
-    return max(1, min(4, os.cpu_count() or 1, round(width * height / (1280 * 720))))
+    return max(1, min(4, _cores(), round(width * height / (1280 * 360))))
+
+
+def _cores() -> int:
+    """Those that this process may use: on fewer than there are slices, these cost and gain nothing."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _units(packets: list[av.Packet[Any]]) -> list[EncodedFrame]:
