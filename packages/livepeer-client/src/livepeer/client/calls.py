@@ -76,17 +76,15 @@ class Calls:
         place = choice.first
         known = await self._schema_for(http, call, deadline, choice)
         try:
-            task = await _task(call, known.schema)
+            task = await _task(call, known.schema, budget)
         except InvalidInputError:
             if known.schema is None or place is None or known.age < FRESH_SECONDS:
                 raise
             # The capability may be another one by now, which takes this: it is asked once more.
             known = await self._schemas.ask(http, name, deadline, choice, place)
-            task = await _task(call, known.schema)
+            task = await _task(call, known.schema, budget)
         try:
-            running = await self._dispatcher.start(
-                http, replace(task, budget=budget), deadline, choice
-            )
+            running = await self._dispatcher.start(http, task, deadline, choice)
         except InvalidInputError as error:
             if error.orchestrator:
                 self._schemas.doubt(error.orchestrator, name)
@@ -131,7 +129,7 @@ class Calls:
         return await self._schemas.ask(http, call.capability, deadline, choice, place)
 
 
-async def _task(call: CallArguments, schema: Schema | None) -> Task:
+async def _task(call: CallArguments, schema: Schema | None, budget: Budget) -> Task:
     """What is sent. Made in a thread of its own where it may take longer than a loop should."""
     if schema and schema.document.get("type") == "live" and call.route == "predict":
         raise InvalidInputError(
@@ -143,7 +141,14 @@ async def _task(call: CallArguments, schema: Schema | None) -> Task:
     else:
         body, kind = await asyncio.to_thread(_body, call, schema)
     return Task(
-        call.capability, body, kind, call.route, call.model, call.idempotent, call.max_retries
+        call.capability,
+        body,
+        kind,
+        call.route,
+        call.model,
+        call.idempotent,
+        call.max_retries,
+        budget=budget,
     )
 
 

@@ -30,6 +30,9 @@ KEEP_ALIVE: Final = 30.0
 dies."""
 SMALL: Final = 1 << 20
 
+_LIMITS: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT)
+"""Of nearly every request: the whole of it is bounded by its call's deadline."""
+
 Body = bytes | aiohttp.FormData | AsyncIterable[bytes]
 
 
@@ -76,7 +79,7 @@ class Http:
 
         `job` says that the request has effects, so that an error tells whether it may have run.
         """
-        named, place = dict(where or {}), origin(str(url))
+        named = dict(where or {})
         connect = min(CONNECT_LIMIT, max(0.001, deadline.remaining() - 0.01))
         try:
             async with deadline.timeout():
@@ -87,22 +90,25 @@ class Http:
                     headers=headers,
                     ssl=ssl,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                    timeout=_LIMITS
+                    if connect == CONNECT_LIMIT
+                    else aiohttp.ClientTimeout(total=None, sock_connect=connect),
                 )
         except aiohttp.ConnectionTimeoutError as error:
             if connect < CONNECT_LIMIT:
                 raise CallTimeoutError(
-                    f"no connection to {place} within the {deadline.seconds:g} s of the call",
+                    f"no connection to {origin(str(url))} within the {deadline.seconds:g} s of the"
+                    " call",
                     phase="connect",
                     **named,
                 ) from error
             raise ConnectionFailedError(
-                f"no connection to {place} within {connect:g} s", **named
+                f"no connection to {origin(str(url))} within {connect:g} s", **named
             ) from error
         except TimeoutError as error:
             raise CallTimeoutError(
-                f"no answer from {place} within the {deadline.seconds:g} s of this call"
-                " (give it more with timeout=)",
+                f"no answer from {origin(str(url))} within the {deadline.seconds:g} s of this"
+                " call (give it more with timeout=)",
                 phase="answer",
                 may_have_run=job,
                 **named,
@@ -113,13 +119,13 @@ class Http:
         except (aiohttp.ClientError, OSError) as error:
             raise translate(error, str(url), job=job, named=named) from error
         except (TypeError, ValueError) as error:  # a header of ours that cannot be one
-            raise unsendable(place, error, named) from None
+            raise unsendable(origin(str(url)), error, named) from None
         coding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in ("", "identity"):
             response.close()
             raise ProtocolError(
-                f"{place} answered in the coding {printable(coding, 40)!r}, which it was told"
-                " not to use",
+                f"{origin(str(url))} answered in the coding {printable(coding, 40)!r}, which it was"
+                " told not to use",
                 may_have_run=job,
                 **named,
             )

@@ -25,6 +25,7 @@ from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import JSON, JobHeader, compact_json
+from livepeer.client.untrusted import secrets_in
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Task:
         return self
 
     def header(self, deadline: Deadline) -> JobHeader:
-        request = self.request or compact_json({"model": self.model} if self.model else {})
+        request = self.request or (compact_json({"model": self.model}) if self.model else "{}")
         return JobHeader(
             id=self.job_id or uuid.uuid4().hex,
             capability=self.capability,
@@ -85,8 +86,8 @@ class RunningJob:
     """Of those who were asked before it began."""
     priced: bool = False
     """It has a price, so that what goes on has to be paid for again and again."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What of our headers nobody may read in an error, should the answer repeat it."""
+    sent: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The headers that it was sent with, which are our secrets."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session of a live runner that it runs in, to be released by whoever reads the answer."""
     budget: Budget | None = None
@@ -100,6 +101,11 @@ class RunningJob:
     @property
     def headers(self) -> Mapping[str, str]:
         return self.response.headers
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of our headers nobody may read in an error, should the answer repeat it."""
+        return secrets_in(self.sent)
 
     @property
     def spent(self) -> Fraction:

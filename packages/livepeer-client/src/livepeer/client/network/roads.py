@@ -90,7 +90,6 @@ async def post(
     headers["Content-Type"] = task.content_type
     if task.sending is not None:
         task.sending(to.road.name, to.place)
-    secrets = secrets_in(headers)
     url = to.place + task.path if task.path else job_url(to.place, task.route)
 
     async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
@@ -116,14 +115,14 @@ async def post(
             deadline,
             attempts,
             priced,
-            secrets,
+            headers,
             budget=task.budget,
             bill=bill,
         )
     if bill is not None:
         bill.stop()
     body = await read(response, deadline, limit=SMALL, job=True, where=where)
-    body = redacted(body.decode("utf-8", "replace"), secrets).encode()
+    body = redacted(body.decode("utf-8", "replace"), secrets_in(headers)).encode()
     error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
     if deadline.passed and error.status == 500:
         # Both clocks ran out together: the orchestrator was the first to say so.

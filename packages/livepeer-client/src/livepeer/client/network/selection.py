@@ -74,6 +74,8 @@ def rank(
             others.append(attempt)
         else:
             fit.append(offer)
+    if len(fit) < 2:
+        return fit, others
 
     def order(offer: Offer) -> tuple[int, Fraction, int, int, float]:
         return (
@@ -93,7 +95,6 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
         "capability": offer.capability,
         "orchestrator": offer.orchestrator,
     }
-    asks = f"{offer.capability!r} costs {told_price(offer.price, offer.unit)}"
     if offer.capacity <= 0:
         return Attempt(
             NoCapacityError(
@@ -103,19 +104,22 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
             ),
             "token",
         )
-    if max_price is not None and offer.price > max_price:
+    affordable = max_price is None or offer.price <= max_price
+    if affordable and (offer.free or can_pay):
+        return None
+    asks = f"{offer.capability!r} costs {told_price(offer.price, offer.unit)}"
+    if not affordable:
+        assert max_price is not None
         told = f"{asks}, which is more than max_price {float(max_price):g}"
         return Attempt(NoOrchestratorError(told, **where), "token")
-    if not offer.free and not can_pay:
-        return Attempt(
-            PaymentRequiredError(
-                f"{asks}, and this gateway has no means to pay: set signer_url, call through a"
-                " gateway_url that pays, or choose a free capability",
-                **where,
-            ),
-            "payment",
-        )
-    return None
+    return Attempt(
+        PaymentRequiredError(
+            f"{asks}, and this gateway has no means to pay: set signer_url, call through a"
+            " gateway_url that pays, or choose a free capability",
+            **where,
+        ),
+        "payment",
+    )
 
 
 def may_try_next(error: LivepeerError, *, idempotent: bool) -> bool:

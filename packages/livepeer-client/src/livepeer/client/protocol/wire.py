@@ -6,6 +6,7 @@ Names and shapes are go-livepeer's (package `byoc`), as its recorded answers sho
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -73,8 +74,11 @@ def base64_json(value: Any) -> str:
     return base64.b64encode(compact_json(value).encode()).decode("ascii")
 
 
+_compact: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def compact_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _compact.encode(value)
 
 
 def job_url(base: str, route: str) -> str:
@@ -85,6 +89,7 @@ def job_url(base: str, route: str) -> str:
     return f"{base}{JOB_PATH}{path_of(route.lstrip('/'))}"
 
 
+@functools.lru_cache(maxsize=256)
 def path_of(route: str) -> str:
     """A route as it goes over the wire; what is escaped in it already stays as it is."""
     return quote(_LONE_PERCENT.sub("%25", route), safe="/%")

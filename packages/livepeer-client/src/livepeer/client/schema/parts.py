@@ -21,6 +21,8 @@ class SchemaParts:
 
     def of(self, schema: Any) -> Mapping[str, Any]:
         """The part itself: references followed, `null` branches left out."""
+        if schema is None:
+            return _NOTHING
         known = self._known.get(id(schema))  # parts live as long as the root does
         if known is None:
             known = self._known[id(schema)] = _Walk(self.root).at(schema)
