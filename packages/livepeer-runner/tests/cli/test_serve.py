@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
+from textwrap import dedent
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -48,6 +49,45 @@ def test_it_serves_until_a_signal_and_ends_with_0(folder: Folder, number: int) -
         it.process.send_signal(number)
         assert it.end() == 0
         assert "Traceback" not in it.text
+
+
+def test_it_serves_without_typer_or_a_manifest_s_models(folder: Folder) -> None:
+    folder.write(
+        pipeline="""
+        import sys
+        from livepeer.runner import Pipeline
+        class Loaded(Pipeline):
+            def predict(self) -> list[str]: return list(sys.modules)
+    """
+    )
+    with folder.running("serve", "pipeline.py:Loaded", "--host=127.0.0.1", "--port", "0") as it:
+        loaded = set(predict(port_of(it)))  # type: ignore[call-overload]
+    assert loaded.isdisjoint({"typer", "rich", "yaml", "livepeer.runner.packaging.manifest"})
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import livepeer.nothing_of_this_name", "which is not installed"),
+        ("raise ValueError('it is broken')", "it is broken"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_loaded_ends_it_with_1(
+    folder: Folder, source: str, told: str
+) -> None:
+    folder.write(pipeline=f"{source}\n{dedent(ONE)}")
+    done = folder.livepeer("serve", "--host", "127.0.0.1", "--port", "0")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "livepeer explain" in done.stderr
+
+
+@pytest.mark.parametrize("line", [["--port", "70000"], ["--port=x"], ["--prot", "1"], ["a", "b"]])
+def test_a_wrong_line_is_wrong_usage(folder: Folder, line: list[str]) -> None:
+    folder.write(pipeline=ONE)
+    done = folder.livepeer("serve", *line)
+    assert done.returncode == 2
+    assert "Usage" in done.stderr
 
 
 def test_options_win_over_the_environment(folder: Folder) -> None:

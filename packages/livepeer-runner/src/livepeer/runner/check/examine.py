@@ -94,10 +94,11 @@ def check_source(reference: Reference) -> Findings:
 def _found(
     reference: Reference, sources: list[Source | SourceFinding], *, whole: bool = True
 ) -> list[SourceFinding]:
-    from livepeer.runner.check.rules.manifest import ManifestSource
-
     manifest = None
     if reference.manifest is not None and reference.file is not None:
+        # Only here: what reads a manifest takes longer to import than a pipeline to be looked at.
+        from livepeer.runner.check.rules.manifest import ManifestSource
+
         manifest = ManifestSource(reference, reference.manifest)
     found: list[SourceFinding] = []
     own: Source | None = None

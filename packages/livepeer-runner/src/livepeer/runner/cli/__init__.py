@@ -49,7 +49,13 @@ commands = (
         "Call",
     ),
     Command("schema", "Print what a pipeline takes and gives.", f"{__name__}.schema:app", "Author"),
-    Command("serve", "Serve a pipeline over HTTP.", f"{__name__}.serve:app", "Operate"),
+    Command(
+        "serve",
+        "Serve a pipeline over HTTP.",
+        f"{__name__}.serve:app",
+        "Operate",
+        plain=f"{__name__}.serve_plainly:run",
+    ),
     Command(
         "attach", "Attach any HTTP service to the network.", f"{__name__}.attach:app", "Operate"
     ),

@@ -9,10 +9,13 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livepeer.runner.packaging.ignore import Ignored
 from livepeer.runner.packaging.load import Reference, locate
-from livepeer.runner.packaging.manifest import Manifest, Python
+
+if TYPE_CHECKING:
+    from livepeer.runner.packaging.manifest import Manifest
 
 MOST_FILES = 10_000
 LARGEST_SOURCE = 1024 * 1024
@@ -60,6 +63,9 @@ class Project:
         folder = reference.folder
         module = reference.file.relative_to(folder)
         served = f"{reference.module}:{reference.name}" if reference.name else _path(module)
+        # Its models take longer to import than what `serve` wants of this module.
+        from livepeer.runner.packaging.manifest import Manifest, Python
+
         manifest = reference.manifest or Manifest(
             pipeline=f"{reference.module}:Pipeline", python=Python(requirements=_beside(folder))
         )

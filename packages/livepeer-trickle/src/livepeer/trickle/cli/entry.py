@@ -1,6 +1,7 @@
 """The entry point of the `livepeer` command: help and versions at once, the rest by typer.
 
-Help needs neither typer nor rich, whose imports take most of a second on a slow machine.
+Help needs neither typer nor rich, whose imports take most of a second on a slow machine, nor does
+a command that can run without them (`Command.plain`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise SystemExit(0 if arguments else 2)
         if arguments == ["--version"]:
             print_versions()
+            raise SystemExit(0)
+        command = discover()[0].get(arguments[0])
+        if command is not None and command.run_plainly(arguments[1:]):
             raise SystemExit(0)
         from livepeer.trickle.cli.group import app  # typer and rich: only where they are needed
     except ModuleNotFoundError as error:

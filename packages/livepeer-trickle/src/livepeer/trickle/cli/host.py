@@ -32,6 +32,10 @@ class Command:
     `target` is `"module:attribute"`, a typer function or a `typer.Typer`; `group` is the panel of
     `livepeer --help` that lists it. Two distributions may bring halves of one command: the half
     with `options` is meant where one of these is given, or where it is the only one installed.
+
+    `plain` is `"module:function"`: it is given the arguments before typer is imported, which takes
+    longer than some commands do. It runs those that it understands, and answers False, having done
+    nothing, for a line that is wrong, wants help or takes an option that it does not know.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Command:
     target: str
     group: str
     options: tuple[str, ...] = ()
+    plain: str = ""
 
     def meant(self, arguments: Sequence[str]) -> bool:
         """Whether one of its `options` is among the arguments."""
@@ -47,8 +52,16 @@ class Command:
 
     def load(self) -> Any:
         """Import the target: a function or a `typer.Typer`."""
-        module, _, attribute = self.target.partition(":")
-        return getattr(import_module(module), attribute)
+        return _loaded(self.target)
+
+    def run_plainly(self, arguments: Sequence[str]) -> bool:
+        """Run it without typer; False where that can't be."""
+        return bool(self.plain and _loaded(self.plain)(arguments))
+
+
+def _loaded(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 @functools.cache

@@ -210,7 +210,7 @@ def _threads(width: int, height: int) -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use: on fewer than there are slices, these cost and gain nothing."""
+    """Those that this process may use: more slices than these cost, and gain nothing."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
