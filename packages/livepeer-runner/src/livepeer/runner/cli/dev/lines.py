@@ -6,7 +6,7 @@ import base64
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from livepeer.runner.playground.written import fields, names_in, posting, python_value
@@ -37,6 +37,8 @@ class Network:
     """The page's address, where there is one."""
     signer: str = ""
     """Where payments are signed, where calls cost something."""
+    eth_key: str = field(default="", repr=False)
+    """A test key that everybody knows, which can pay there as well."""
 
     @property
     def id(self) -> str:
@@ -76,7 +78,8 @@ class Network:
 
 
 def overview(network: Network) -> str:
-    """What runs where, and how to call it: through BYOC, and as a live runner."""
+    """What runs where, and how to call it: through BYOC, and as a live runner; where it costs
+    something, by a signer and by a key."""
     parts = {
         **({"playground": network.playground} if network.playground else {}),
         "pipeline": f"{network.pipeline} (what it takes: {network.pipeline}/docs)",
@@ -91,7 +94,7 @@ def overview(network: Network) -> str:
     blocks = {
         "The shell (pip install livepeer-client)": shell(network),
         "Python (pip install livepeer-client)": python(network),
-        **({} if network.signer else _by_curl(network)),
+        **(_by_key(network) if network.signer else _by_curl(network)),
         "A service of yours, as a live runner": attaching(network),
     }
     calls = "\n\n".join(f"{title}:\n\n{text}" for title, text in blocks.items())
@@ -104,6 +107,13 @@ def _by_curl(network: Network) -> dict[str, str]:
     if network.runner:
         found["curl, as a live runner"] = runner_curl(network)
     return found
+
+
+def _by_key(network: Network) -> dict[str, str]:
+    """Which signs BYOC jobs too; go-livepeer's signer does not."""
+    title = "A key in place of the signer (pip install 'livepeer-client[eth]')"
+    command = shell(replace(network, signer=""))
+    return {title: f"LIVEPEER_ETH_KEY={network.eth_key} {command} --yes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +287,7 @@ def _input(network: Network) -> dict[str, Any]:
 def _params(network: Network) -> dict[str, Any]:
     """One of the parameters, to show how they are written."""
     properties = (network.schema.get("params") or {}).get("properties", {})
-    for name, field in properties.items():
-        if field.get("default") is not None:
-            return {name: field["default"]}
+    for name, declared in properties.items():
+        if declared.get("default") is not None:
+            return {name: declared["default"]}
     return {}

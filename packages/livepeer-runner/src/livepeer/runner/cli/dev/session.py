@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
 from livepeer.runner.cli.page import Page, opened
 from livepeer.runner.cli.reload import Reloader, ReloadEvent, stopping
 from livepeer.runner.devnet import LocalChain, LocalGateway, LocalOrchestrator, LocalSigner
+from livepeer.runner.devnet.payments.chain import PAYER_KEY
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
 from livepeer.runner.playground.http_calls import HttpCalls
@@ -143,6 +145,7 @@ class Doors:
             self.secret_file,
             self.playground,
             self.signer,
+            PAYER_KEY if self.signer else "",
         )
 
 
@@ -203,11 +206,7 @@ def _pipeline(
 ) -> Reloader:
     """What keeps it served, and registered at the orchestrator."""
 
-    registered = {"LIVEPEER_REGISTRATION": "both"}
-    if paid:
-        # BYOC is free here, and whoever does not pay would be served by it.
-        price = os.environ.get("LIVEPEER_APP_PRICE") or PRICE
-        registered = {"LIVEPEER_REGISTRATION": "live-runner", "LIVEPEER_APP_PRICE": price}
+    prices = _prices() if paid else {"LIVEPEER_CURRENCY": "wei"}
 
     def environment(port: int) -> dict[str, str]:
         return {
@@ -215,8 +214,8 @@ def _pipeline(
             "LIVEPEER_ORCH_URL": orchestrator.url,
             "LIVEPEER_ORCH_SECRET": orchestrator.secret,
             "LIVEPEER_CAPABILITY_URL": f"http://{LOOPBACK}:{port}",
-            **registered,
-            "LIVEPEER_CURRENCY": "wei",
+            "LIVEPEER_REGISTRATION": "both",
+            **prices,
             "LIVEPEER_TLS": "pin",
             "LIVEPEER_DEV": "1",
         }
@@ -230,6 +229,25 @@ def _pipeline(
         changed=changed,
         watch=watch,
     )
+
+
+def _prices() -> dict[str, str]:
+    """A price for each registry: what is said, else that of an hour, told to both."""
+    hour = os.environ.get("LIVEPEER_APP_PRICE") or PRICE
+    found = {"LIVEPEER_APP_PRICE": hour}
+    if os.environ.get("LIVEPEER_PRICE_PER_UNIT"):
+        return {**found, "LIVEPEER_CURRENCY": os.environ.get("LIVEPEER_CURRENCY") or "wei"}
+    by_hour = os.environ.get("LIVEPEER_APP_PRICE_UNIT", "hour") == "hour"
+    try:
+        second = Fraction(hour if by_hour else PRICE) / 3600
+    except (ValueError, ZeroDivisionError):
+        return found  # the pipeline says what is wrong with it
+    return {
+        **found,
+        "LIVEPEER_PRICE_PER_UNIT": str(second.numerator),
+        "LIVEPEER_PRICE_SCALING": str(second.denominator),
+        "LIVEPEER_CURRENCY": "USD",
+    }
 
 
 def tell(message: str) -> None:
