@@ -80,7 +80,8 @@ def serve_ours(kind: str, ready: Any) -> None:
                 yield Out(text="token", length=i)
 
     if kind == "served":
-        from livepeer.runner.serving.server import bind, configure, serve_on
+        from livepeer.runner.serving.listener import bind
+        from livepeer.runner.serving.server import configure, serve_on
 
         os.environ |= {"LIVEPEER_LOG_LEVEL": "warning", "HOST": "127.0.0.1"}
         bound = bind("127.0.0.1", 0)

@@ -15,7 +15,7 @@ from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.local.http import listening
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import create_app
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.runner.settings import Settings
 
 LIMIT = 60.0

@@ -36,7 +36,8 @@ import asyncio, os, sys
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from livepeer.runner import LivePipeline
-from livepeer.runner.serving.server import bind, serve_on
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.serving.server import serve_on
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
 
 class Pass(LivePipeline):

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from livepeer.runner import Pipeline, create_app
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.local.http import listening
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
 
 Serve = Any

@@ -13,7 +13,8 @@ import uvicorn
 from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import create_app
-from livepeer.runner.serving.server import bind, server_config, uvicorn_server
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.serving.server import server_config, uvicorn_server
 from livepeer.runner.settings import Limits, Settings
 from livepeer.runner.targets.hosting import OpenTarget
 from livepeer.runner.targets.image_container import TargetImage

@@ -16,7 +16,7 @@ import pytest
 from livepeer.runner.doctor.container import Patience
 from livepeer.runner.doctor.diagnosis import Diagnosis
 from livepeer.runner.doctor.examination import CannotExamine, Examination
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.runner.targets.hosting import OpenTarget
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ from PIL import Image
 from livepeer.runner.mcp.children import ChildFailed, Children
 from livepeer.runner.mcp.http import PATH, serve_http
 from livepeer.runner.mcp.server import make_server
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.trickle.media import VideoFrame, encode
 
 LIMIT = 120.0

@@ -13,7 +13,8 @@ import uvicorn
 from livepeer.runner import Pipeline
 from livepeer.runner.http import connection
 from livepeer.runner.serving.app import create_app
-from livepeer.runner.serving.server import bind, server_config, uvicorn_server
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.serving.server import server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"

@@ -86,7 +86,7 @@ def mcp(
 
 def _serve_http(server: AuthorServer, port: int) -> None:
     from livepeer.runner.mcp.http import PATH, serve_http
-    from livepeer.runner.serving.server import bind
+    from livepeer.runner.serving.listener import bind
 
     options.free_port("127.0.0.1", port, "--port")
     token = os.environ.get(TOKEN) or secrets.token_urlsafe(32)

@@ -104,7 +104,7 @@ def extra_dev(command: str, *modules: str) -> None:
 
 def free_port(host: str, port: int, option: str) -> None:
     """End the command where something else listens there, before anything is begun."""
-    from livepeer.runner.serving.server import bind
+    from livepeer.runner.serving.listener import bind
 
     try:
         bind(host, port).close()
@@ -118,7 +118,7 @@ def free_port(host: str, port: int, option: str) -> None:
 def port(given: int | None, default: int, option: str) -> int:
     """The port to listen on at loopback: one that was asked for has to be free; where the default
     is taken, any (0) will do."""
-    from livepeer.runner.serving.server import bind
+    from livepeer.runner.serving.listener import bind
 
     if given is not None:
         free_port("127.0.0.1", given, option)

@@ -9,10 +9,13 @@ import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from livepeer.runner.playground.board import Board
-from livepeer.runner.playground.server import Playground
 from livepeer.trickle.cli.console import is_terminal
+
+if TYPE_CHECKING:
+    from livepeer.runner.playground.server import Playground
 
 PORT = 8940
 
@@ -29,11 +32,19 @@ class Page:
 @asynccontextmanager
 async def opened(board: Board, page: Page) -> AsyncIterator[Playground]:
     """The page of what is on `board`."""
-    async with Playground(board, host=page.host, port=page.port) as playground:
+    # Its codecs take longer to import than all else: the caller's pipelines start meanwhile.
+    make = await asyncio.to_thread(_playground)
+    async with make(board, host=page.host, port=page.port) as playground:
         if page.opens:
             # A browser may be slow to start, and its launcher to return: nobody waits for it.
             asyncio.get_running_loop().run_in_executor(None, webbrowser.open, playground.url)
         yield playground
+
+
+def _playground() -> type[Playground]:
+    from livepeer.runner.playground.server import Playground
+
+    return Playground
 
 
 def can_open() -> bool:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from livepeer.runner.cli.process import Child
 from livepeer.runner.packaging.load import Reference
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.trickle.cli.console import note
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

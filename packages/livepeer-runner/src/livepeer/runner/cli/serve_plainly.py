@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> bool:
     from livepeer.runner.check import check_source
     from livepeer.runner.exceptions import SettingsError, SignatureError
     from livepeer.runner.packaging.load import LoadError, load, locate
-    from livepeer.runner.serving import server
+    from livepeer.runner.serving import listener, server
     from livepeer.runner.settings import Settings
 
     try:
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> bool:
             host=settings.host if line.host is None else line.host,
             port=settings.port if line.port is None else line.port,
         )
-        server.bind(settings.host, settings.port).close()
+        listener.bind(settings.host, settings.port).close()
         reference = locate(line.pipeline)
         findings = check_source(reference)
     except (SettingsError, LoadError, OSError):

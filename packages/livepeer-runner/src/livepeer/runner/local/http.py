@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 
-from livepeer.runner.serving.server import bind, server_config, uvicorn_server
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.serving.server import server_config, uvicorn_server
 
 
 @asynccontextmanager

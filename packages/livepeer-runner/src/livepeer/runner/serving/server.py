@@ -28,6 +28,7 @@ from livepeer.runner.http import connection
 from livepeer.runner.http.asgi import App
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import make_app
+from livepeer.runner.serving.listener import bind
 from livepeer.runner.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -219,20 +220,3 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises `OSError` where it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off, which costs streams 40 ms, only for a socket that is TCP
-    # by name; what is accepted inherits it.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

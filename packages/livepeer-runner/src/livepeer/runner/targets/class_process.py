@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import BinaryIO
 
-from livepeer.runner.serving.server import bind
+from livepeer.runner.serving.listener import bind
 from livepeer.runner.targets.instance import TargetInstance
 from livepeer.trickle.text import printable
 

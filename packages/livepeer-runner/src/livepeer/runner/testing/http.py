@@ -23,7 +23,8 @@ from livepeer.runner.local.host import check_settled
 from livepeer.runner.running.lifecycle import State
 from livepeer.runner.running.service import Service
 from livepeer.runner.serving.app import make_app
-from livepeer.runner.serving.server import bind, run, server_config, uvicorn_server
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.serving.server import run, server_config, uvicorn_server
 from livepeer.runner.settings import Settings
 
 

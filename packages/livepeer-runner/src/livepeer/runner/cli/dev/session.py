@@ -84,21 +84,25 @@ async def run(
                         _pipeline(each, port, orchestrator, shown, watch=call is None, paid=paid)
                     )
                 requests = await stack.enter_async_context(HttpCalls(orchestrator.url, tls=Pin()))
-                address = ""
-                if page is not None:
-                    address = (await stack.enter_async_context(opened(board, page))).url
-                    note(f"playground {address}")  # at once: it also shows why nothing serves
+                # First of all, since nothing takes longer than the start of a pipeline's process.
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
                 ]
-                doors = Doors(
-                    orchestrator, gateway.url, secret_file, requests, board, address, signer
-                )
-                watching = [
-                    asyncio.create_task(_watch(Look(each, stop), str(key), doors, call), name="dev")
-                    for key, each in enumerate(pipelines)
-                ]
+                watching: list[asyncio.Task[int]] = []
                 try:
+                    address = ""
+                    if page is not None:
+                        address = (await stack.enter_async_context(opened(board, page))).url
+                        note(f"playground {address}")  # it also shows why nothing serves
+                    doors = Doors(
+                        orchestrator, gateway.url, secret_file, requests, board, address, signer
+                    )
+                    watching += [
+                        asyncio.create_task(
+                            _watch(Look(each, stop), str(key), doors, call), name="dev"
+                        )
+                        for key, each in enumerate(pipelines)
+                    ]
                     await asyncio.wait((*serving, *watching), return_when=asyncio.FIRST_COMPLETED)
                     done = next((each for each in watching if each.done()), None)
                     return done.result() if done is not None else 0
@@ -106,7 +110,8 @@ async def run(
                     stop.set()
                     for task in watching:
                         task.cancel()
-                    await asyncio.wait(watching)
+                    if watching:
+                        await asyncio.wait(watching)
                     await asyncio.gather(*serving)
 
 
