@@ -74,14 +74,15 @@ class Bill:
         return self.account.path.rpartition("/")[0]
 
     def listen(self, listener: Callable[[str], None]) -> None:
-        """Call it with the reason where payments end by themselves; at once where they have."""
+        """Call `listener` with the reason when payments end by themselves; at once if they have."""
         if self.problem is not None:
             listener(self.problem)
         else:
             self._listeners.append(listener)
 
     def send(self) -> None:
-        """A payment goes out now. Raises `Abandoned` where nobody wants that any more."""
+        """Mark that a payment goes out now. Raises `Abandoned` if nobody waits for the answer any
+        more."""
         if self.account.abandoned:
             raise Abandoned
         if not self.sent and self._sending is not None:
@@ -91,7 +92,7 @@ class Bill:
     # -- its life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Pay from now on, beside what is paid for, until `end`."""
+        """Begin to pay in the background, until `end`."""
         if self.account.kind == "fixed" or self._task is not None:
             return
         self._task = asyncio.create_task(self._run(), name="livepeer-payments")
@@ -100,19 +101,19 @@ class Bill:
         self._http.farewells.owe(self, self.end)
 
     async def hold(self) -> None:
-        """What was sent was not taken: nothing more is paid until it is sent again. A payment that
-        is being made meanwhile is the next one."""
+        """Pause: the orchestrator did not take what was sent, so nothing more is paid until it is
+        sent again. A payment that is being made meanwhile becomes the next one."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: what is not sent is not to be."""
+        """Nobody waits for the answer any more: a payment that has not been sent is not sent."""
         self.account.abandoned = True
 
     def stop(self) -> None:
-        """`end` without a wait: nothing is sent from now on."""
+        """`end` without waiting for it: from now on nothing is sent."""
         self.abandon()
         if self._http.farewells.pay(self) is None:
             self._let_go()

@@ -12,8 +12,11 @@ from livepeer.client.exceptions import PaymentRequiredError
 
 
 class Budget:
-    """Wei with a limit, or without. A call's stands on its gateway's: both are asked before a
-    payment is signed, and both count it afterwards. Safe across threads."""
+    """What may be spent, in wei, and what has been spent; with or without a limit.
+
+    The budget of a call stands on that of its gateway: both are asked before a payment is signed,
+    and both count it afterwards. Safe across threads.
+    """
 
     def __init__(self, limit: Fraction | None = None, *, under: Budget | None = None) -> None:
         self._limit, self._under = limit, under
@@ -22,11 +25,11 @@ class Budget:
 
     @property
     def spent(self) -> Fraction:
-        """Wei, signed so far."""
+        """Wei of all payments that were signed so far."""
         return self._spent
 
     def call(self, limit: Fraction | None) -> Budget:
-        """That of one call."""
+        """The budget of one call below this one."""
         return Budget(limit, under=self)
 
     @contextmanager

@@ -34,7 +34,8 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:/[0-9]{1,80})?")
 async def byoc_payment(
     signer: Signer, http: Http, offer: Offer, seconds: int, budget: Budget, deadline: Deadline
 ) -> dict[str, str]:
-    """The headers that bring the balance to `seconds` of the price; none where it is there."""
+    """The headers of a payment that fills the balance up to `seconds` of the price; empty if the
+    balance covers them already."""
     where: dict[str, Any] = {"capability": offer.capability, "orchestrator": offer.orchestrator}
     try:
         missing = offer.price * seconds - balance_in(offer.token)
@@ -76,7 +77,10 @@ async def byoc_payment(
 
 
 def balance_in(token: Any) -> Fraction:
-    """Wei at the orchestrator, below 0 where something is owed. Raises `ValueError`."""
+    """The balance at the orchestrator, in wei; negative if something is owed.
+
+    Raises `ValueError`.
+    """
     value = token.get("balance", 0)
     if isinstance(value, float) and abs(value) <= INT64:
         value = repr(Fraction(value).limit_denominator(1000))

@@ -46,7 +46,8 @@ _MANIFEST: Final = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What is asked, whole. `params` is passed on as it came; the rest is what was read in it."""
+    """What an orchestrator asks to be paid. `params` is passed on to the signer unchanged; the
+    other fields were read from it."""
 
     params: str = field(repr=False)
     manifest_id: str = field(repr=False)
@@ -60,7 +61,10 @@ class Challenge:
 
     @classmethod
     def read(cls, body: bytes) -> Challenge:
-        """By the JSON of a 402. Raises `ValueError` where it cannot, or must not, be paid."""
+        """Parse the JSON body of a 402.
+
+        Raises `ValueError` if it cannot be paid, or must not be.
+        """
         told = _told(body)
         manifest = told.get("manifest_id")
         if not isinstance(manifest, str) or not _MANIFEST.fullmatch(manifest):
@@ -74,17 +78,18 @@ class Challenge:
 
     @classmethod
     def of(cls, params: str, manifest_id: str | None, path: str = "") -> Challenge:
-        """By an `OrchestratorInfo` alone, where there is no 402; of a session that has no name yet
-        without one. Raises `ValueError`."""
+        """Parse an `OrchestratorInfo` in base64, where no 402 has asked. `manifest_id` is None
+        while the session has no name yet. Raises `ValueError`."""
         known = cls("", manifest_id or "", path, Fraction(0), Fraction(0), b"")
         return _with_info(known, {"payment_params": params, "manifest_id": manifest_id})
 
     def with_params(self, params: str) -> Challenge:
-        """The same by a newer offer. Raises `ValueError`."""
+        """This challenge with the `OrchestratorInfo` of a newer offer. Raises `ValueError`."""
         return self._same_recipient({"payment_params": params, "manifest_id": None})
 
     def renewed(self, body: bytes) -> Challenge:
-        """The same by a newer answer. Session, address and recipient stay as they were."""
+        """This challenge with what a newer 402 says. Raises `ValueError` if that names another
+        session or recipient."""
         told = _told(body)
         if told.get("manifest_id") != self.manifest_id:
             raise ValueError("it is about another session")
@@ -97,16 +102,14 @@ class Challenge:
         return found
 
     def tickets(self, fee: Fraction, credit: Fraction) -> int:
-        """How many tickets pay `fee` where `credit` is left: whole ones, and one at least is kept
-        in hand (go-livepeer, `core.Balance.StageUpdate`)."""
+        """The number of tickets that pay `fee` wei when `credit` wei are left at the orchestrator.
+        At least one ticket's worth is kept in hand (go-livepeer, `core.Balance.StageUpdate`)."""
         missing = max(fee, self.ticket) - credit
         return max(0, -(-missing // self.ticket))
 
     def value(self, signed: SignedPayment, sender: str) -> tuple[Fraction, int]:
-        """What a payment for it is worth, in wei, and its tickets.
-
-        Raises `ValueError` for one that pays for something else than was asked.
-        """
+        """The value of a signed payment in wei, and its number of tickets. Raises `ValueError` if
+        it pays for something else than was asked."""
         try:
             payment = PAYMENT.decode_text(signed.payment)
             found = payment.get("ticket_params", {})

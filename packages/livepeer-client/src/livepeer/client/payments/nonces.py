@@ -24,12 +24,12 @@ _FILE_BYTES: Final = 2 << 20
 
 
 class UsedUp(Exception):
-    """This hash has had all the nonces that it may have: a new one has to be asked for."""
+    """No nonce is left for this hash: ask the orchestrator for new ticket parameters."""
 
 
 class Nonces:
-    """Of one key, in a file of `folder`: `LIVEPEER_STATE`, or the user's folder for what programs
-    keep. Safe across threads and processes."""
+    """The nonces of one key, counted in a file of `folder`: `LIVEPEER_STATE`, or the user's folder
+    for state by default. Safe across threads and processes."""
 
     def __init__(self, address: str, folder: Path | None = None) -> None:
         self._file = LockedFile((folder or _folder()) / f"nonces-{address.lower()}.json")

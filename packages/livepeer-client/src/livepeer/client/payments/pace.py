@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds. An orchestrator takes 5 s of price each 5 s, and ends what has not so much left: a
-    first payment of 10 s lasts until 15 s are over. `interval` is a little under the three seconds
-    of go-livepeer's clients: a signer charges whole seconds, rounded up, and just over three would
-    cost four."""
+    """When payments are made, in seconds.
+
+    An orchestrator takes 5 s of the price every 5 s, and ends a session that has less left: a first
+    payment of 10 s lasts for 15 s. `interval` is a little under the 3 s of go-livepeer's clients,
+    because a signer charges whole seconds, rounded up: just over three would cost four.
+    """
 
     interval: float = 2.9
     again: float = 1.0

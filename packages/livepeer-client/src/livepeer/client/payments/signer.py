@@ -20,7 +20,8 @@ PaymentKind = Literal["live", "lv2v", "fixed", "units"]
 
 @dataclass(frozen=True, slots=True)
 class SignedAddress:
-    """An address, and its signature over itself: what a token request carries."""
+    """An Ethereum address and its signature of itself, both in hex: what a request for an offer
+    carries."""
 
     address: str
     signature: str
@@ -28,10 +29,11 @@ class SignedAddress:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be paid: what the orchestrator asks, as it came, and for what.
+    """One payment to be made: what the orchestrator asks, and for what.
 
-    `params` is its `net.OrchestratorInfo` in base64. `units` are those of the kind `units`; the
-    other kinds know by themselves what is due. `max_price` is in wei for each unit.
+    `params` is its `net.OrchestratorInfo` in base64, unchanged. `units` is the amount to pay for
+    where `kind` is `units`; for the other kinds the signer works it out. `max_price` is in wei for
+    each unit.
     """
 
     params: str = field(repr=False)
@@ -44,11 +46,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class SignedPayment:
-    """A payment that can be sent: `payment` is a `net.Payment`, `segment` a `net.SegData`, both in
-    base64.
+    """A payment that is ready to be sent: `payment` is a `net.Payment` and `segment` a
+    `net.SegData`, both in base64.
 
-    `state` is what its maker has to be given for the next payment of the same session, and nobody
-    else understands. A state is used once: two payments by one would carry the same tickets.
+    `state` is given back to the signer for the next payment of the same session; only the signer
+    understands it. A state is used once: two payments made from one would carry the same tickets.
     """
 
     payment: str = field(repr=False)
@@ -62,7 +64,7 @@ class SignedPayment:
 
 
 class RefreshNeeded(Exception):
-    """What the orchestrator asked is too old to be paid: it has to be asked anew."""
+    """The offer is too old to be paid: ask the orchestrator for a new one."""
 
 
 class PriceRose(Exception):
@@ -71,33 +73,35 @@ class PriceRose(Exception):
 
 
 class Signer(Protocol):
-    """Signs for an address, and pays where it can. Safe across threads and event loops."""
+    """Signs for one Ethereum address, and pays if it can. Safe across threads and event loops."""
 
     can_pay: bool
     """Can `pay` answer?"""
 
     async def identity(self, http: Http, deadline: Deadline) -> SignedAddress:
-        """Whom it signs for."""
+        """The address that it signs for."""
         ...
 
     async def sign(self, http: Http, job: JobHeader, deadline: Deadline, *, paid: bool) -> str:
-        """The value of the job's `Livepeer` header. A `paid` one goes out signed or not at all."""
+        """The value of the job's `Livepeer` header. If the job is `paid`, a signer that cannot sign
+        it raises; a free job may go out unsigned."""
         ...
 
     async def pay(
         self, http: Http, order: Order, state: Any, deadline: Deadline
     ) -> SignedPayment | None:
-        """A payment for what is due now; None where nothing is.
+        """A payment for what is due now; None if nothing is due.
 
-        `state`: that of the session's payment before; None for its first. One request for a state
-        at a time. Raises `RefreshNeeded`, `PriceRose`, or a `LivepeerError`; a
-        `PaymentRequiredError` says that asking again will not help.
+        `state` is that of the payment before in the same session, None for the first one. Only one
+        payment is made from a state at a time. Raises `RefreshNeeded`, `PriceRose`, or a
+        `LivepeerError`; a `PaymentRequiredError` means that asking again will not help.
         """
         ...
 
 
 class Unsigned:
-    """Offchain: an orchestrator takes an empty signature of any address."""
+    """The signer of a gateway without a key: offchain orchestrators accept an empty signature of
+    any address. It cannot pay."""
 
     can_pay = False
 
@@ -116,7 +120,7 @@ class Unsigned:
 
 
 def error_text(body: Mapping[str, Any] | Any) -> str:
-    """What go-livepeer's JSON errors say: `{"error": {"message"}}`."""
+    """The message of a go-livepeer error, `{"error": {"message": ...}}`; empty if there is none."""
     error = body.get("error") if isinstance(body, Mapping) else None
     text = error.get("message") if isinstance(error, Mapping) else error
     return text if isinstance(text, str) else ""

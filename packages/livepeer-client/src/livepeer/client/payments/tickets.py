@@ -32,7 +32,7 @@ def keccak(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What tickets for one orchestrator are made of: its `ticket_params`, checked."""
+    """The `ticket_params` of an orchestrator, checked: what tickets for it are made of."""
 
     params: Mapping[str, Any]
     value: Fraction
@@ -40,7 +40,7 @@ class Terms:
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Self:
-        """Raises `ValueError`."""
+        """Parse the terms of an `OrchestratorInfo`. Raises `ValueError`."""
         expiration = params.get("expiration_params", {})
         for of, name, lengths in (
             (params, "recipient", (20,)),
@@ -58,7 +58,7 @@ class Terms:
 
     @property
     def rand_hash(self) -> bytes:
-        """Of the orchestrator's secret: nonces are counted for each."""
+        """The hash of the orchestrator's secret, 32 bytes; nonces are counted for each."""
         return bytes(self.params["recipient_rand_hash"])
 
     def tickets(self, fee: Fraction, balance: Fraction) -> int:
@@ -67,7 +67,7 @@ class Terms:
         return max(0, -((balance - max(fee, self.value)) // self.value))
 
     def hash(self, sender: bytes, nonce: int) -> bytes:
-        """What is signed of one ticket: keccak256 of its fields, packed."""
+        """The hash of one ticket that is signed: keccak256 of its packed fields, 32 bytes."""
         expiration = self.params.get("expiration_params", {})
         creation_round = expiration.get("creation_round", 0)
         block = expiration.get("creation_round_block_hash", b"") or bytes(32)
@@ -86,7 +86,7 @@ class Terms:
     def payment(
         self, sender: bytes, nonces: Iterable[int], price: Mapping[str, Any], sign: Sign
     ) -> str:
-        """A `net.Payment` in base64: a ticket for each nonce, at the price that is expected."""
+        """A `net.Payment` with one ticket for each nonce, at the expected price."""
         bare = {name: value for name, value in self.params.items() if name != "expiration_params"}
         values: dict[str, Any] = {
             "ticket_params": bare,

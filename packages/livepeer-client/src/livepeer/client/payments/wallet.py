@@ -21,7 +21,8 @@ from livepeer.client.protocol.discovery import RunnerEntry
 
 
 class Wallet:
-    """Opens bills. Safe across threads and event loops."""
+    """What one gateway pays with: its signer, its budget and its limits. Opens a `Bill` for each
+    session or request. Safe across threads and event loops."""
 
     def __init__(self, config: Config, trust: TlsPolicy, signer: Signer) -> None:
         self.signer = signer
@@ -32,7 +33,7 @@ class Wallet:
 
     @property
     def can_pay(self) -> bool:
-        """Can it pay for anything?"""
+        """Whether the signer can pay at all."""
         return self.signer.can_pay
 
     def bill(
@@ -43,7 +44,8 @@ class Wallet:
         budget: Budget | None,
         sending: Callable[[], None] | None = None,
     ) -> Bill | None:
-        """For one session or request of a live runner; None for one that is free."""
+        """The bill of one session or request of a live runner; None if it is free. Raises
+        `PaymentRequiredError` for a unit that this version cannot pay."""
         if runner.price == 0:
             return None
         if runner.unit not in KINDS:
@@ -69,7 +71,7 @@ class Wallet:
         *,
         renewed: Renewed | None = None,
     ) -> Bill:
-        """For what is offered at `price` for each `unit`, one of `KINDS`."""
+        """The bill of an offer at `price` wei for each `unit`, which is one of `KINDS`."""
         account = Account(
             http,
             self.signer,

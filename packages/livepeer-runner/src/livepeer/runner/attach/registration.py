@@ -38,22 +38,21 @@ class Registration:
     own, and never fails the service. `state` tells how it stands. On the way out it unregisters,
     within a limit of time.
 
-    Args:
-        orchestrators: one URL or several, as `https://10.0.0.2:8935`.
-        secret: the orchestrators' secret, or one for each.
-        capability: what is registered.
-        tls: `pin` (trust the certificate met first), `verify`, `insecure`, or a `Pin` or
-            `ssl.SSLContext` to share.
-        is_idle: called with an orchestrator's URL; False puts off registering there again. Jobs
-            counted by `Caller.working()` do so anyway.
-        port, host: where the service listens, to guess the URL of a capability that has none.
-        kind: the registry of the orchestrators: `byoc`, `live-runner` or `both`.
-        metadata: answers what the public is told of a live runner, the most important first; asked
-            once, before the first registration.
-        secret_path: orchestrators are told a URL with a secret in its path, where their registry
-            has no other credential; requests have to come through `door`.
-        identity: what the credentials of the callers are made of, for processes that serve in turn;
-            by default each process has its own.
+    - `orchestrators`: one URL or several, as `https://10.0.0.2:8935`.
+    - `secret`: the orchestrators' secret, or one for each.
+    - `capability`: what is registered.
+    - `tls`: `pin` (trust the certificate met first), `verify`, `insecure`, or a `Pin` or
+      `ssl.SSLContext` to share.
+    - `is_idle`: called with an orchestrator's URL; False puts off registering there again. Jobs
+      counted by `Caller.working()` do so anyway.
+    - `port`, `host`: where the service listens, to guess the URL of a capability that has none.
+    - `kind`: the registry of the orchestrators: `byoc`, `live-runner` or `both`.
+    - `metadata`: answers what the public is told of a live runner, the most important first; asked
+      once, before the first registration.
+    - `secret_path`: orchestrators are told a URL with a secret in its path, where their registry
+      has no other credential; requests have to come through `door`.
+    - `identity`: what the credentials of the callers are made of, for processes that serve in turn;
+      by default each process has its own.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ def needed(share: float) -> int:
 
 
 def figures(seconds: Sequence[float]) -> Figures:
-    """Of samples in seconds."""
+    """The distribution of samples, which are in seconds."""
     ordered = sorted(seconds)
     count = len(ordered)
     if not count:

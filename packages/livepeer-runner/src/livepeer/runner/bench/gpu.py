@@ -28,7 +28,7 @@ class GpuLook:
 
 
 async def look() -> GpuLook | None:
-    """None where there is no GPU, or its tool does not answer."""
+    """Ask `nvidia-smi` once; None if there is no GPU, or it does not answer."""
     if shutil.which(TOOL) is None:
         return None
     devices = await _ask("--query-gpu=utilization.gpu,memory.used")

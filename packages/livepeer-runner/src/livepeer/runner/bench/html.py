@@ -21,7 +21,7 @@ SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 
 
 def page(report: BenchReport) -> str:
-    """The whole document."""
+    """The whole HTML document."""
     title = paste(report)
     name = " ".join(part for part in (report.pipeline, report.pipeline_version) if part)
     body = [

@@ -11,6 +11,7 @@ from livepeer.runner.bench.usage import Usage
 
 
 def lines(report: BenchReport) -> Iterator[str]:
+    """The whole report as lines of text."""
     if report.cold is not None:
         yield _cold(report.cold)
     for load in report.loads:

@@ -24,7 +24,7 @@ Seen = Callable[[int], None]
 
 @dataclass(slots=True)
 class Run:
-    """What was seen of one load."""
+    """The calls of one load, and what limited them."""
 
     calls: list[Call]
     seconds: float

@@ -18,7 +18,7 @@ SHARES: Final = (0.5, 0.8)
 
 
 class Loads:
-    """Made by one caller, as a plan says."""
+    """Makes the loads of a plan with one caller, one after the other."""
 
     def __init__(
         self,

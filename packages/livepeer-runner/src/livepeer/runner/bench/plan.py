@@ -21,18 +21,17 @@ class Plan:
     """What is measured. Without rates, callers or an aim: a closed loop with as many callers as the
     target has places, then open loops at half and at four fifths of what that gave.
 
-    Args:
-        rates: Calls a second of open loops.
-        concurrency: Callers of closed loops.
-        aim: Search the highest rate at which it holds.
-        duration: Seconds of each load.
-        warmup: Seconds before, which count for nothing.
-        arrivals: How the calls of an open loop are spread.
-        seed: Of Poisson's gaps.
-        timeout: Seconds for one call.
-        longest: Seconds that one rate of a search may take.
-        live: What of a live pipeline is measured.
-        streams: Whether it is taken for a live one where it does not say what it is.
+    - `rates`: calls a second of open loops.
+    - `concurrency`: callers of closed loops.
+    - `aim`: search the highest rate at which it holds.
+    - `duration`: seconds of each load.
+    - `warmup`: seconds before, which count for nothing.
+    - `arrivals`: how the calls of an open loop are spread.
+    - `seed`: of Poisson's gaps.
+    - `timeout`: seconds for one call.
+    - `longest`: seconds that one rate of a search may take.
+    - `live`: what of a live pipeline is measured.
+    - `streams`: whether it is taken for a live one where it does not say what it is.
     """
 
     rates: Sequence[float] = ()

@@ -131,6 +131,7 @@ class BenchReport(BaseModel):
 
 
 def load_report(run: Run, usage: Usage | None) -> LoadReport:
+    """The report of one load, from its calls."""
     good = run.good
     streamed = [call for call in good if call.first_event is not None]
     gaps = [gap for call in streamed for gap in call.gaps]
@@ -164,7 +165,7 @@ def load_report(run: Run, usage: Usage | None) -> LoadReport:
 
 
 def host() -> Host:
-    """This machine."""
+    """Describe this machine."""
     cpu = platform.processor() or platform.machine()
     memory = 0
     try:

@@ -53,11 +53,10 @@ class Call:
 class LoadCaller:
     """Calls one URL with bodies in turn. Use as `async with`.
 
-    Args:
-        url: Where to POST.
-        bodies: JSON, taken in turn.
-        stamp: Gives headers for each call, before it is sent.
-        timeout: Seconds for a whole call.
+    - `url`: where to POST.
+    - `bodies`: JSON, taken in turn.
+    - `stamp`: gives headers for each call, before it is sent.
+    - `timeout`: seconds for a whole call.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class CgroupOf:
 
 @dataclass(slots=True)
 class Watch:
-    """Of one target, from now on."""
+    """Watches the processes of one target, from now on."""
 
     source: ProcessSource
     gpu: GpuWatch

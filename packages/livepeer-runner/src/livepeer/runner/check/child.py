@@ -21,6 +21,7 @@ _ATTRIBUTE = re.compile(r"(\w+)\.(\w+) is ")
 
 
 def main() -> None:
+    """Check the pipeline and write what was found to the descriptor, as JSON."""
     told = {"imported": False, "problem": None} | examined(sys.argv[2])
     with os.fdopen(int(sys.argv[1]), "wb") as channel:
         channel.write(json.dumps(told).encode())

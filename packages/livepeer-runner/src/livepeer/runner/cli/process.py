@@ -26,8 +26,7 @@ class Child:
     It has a session of its own, so that a Ctrl-C in the terminal reaches only its parent, which
     ends its parts in the right order.
 
-    Args:
-        successor: it accepts no connection before it is set up: another one serves until then.
+    - `successor`: it accepts no connection before it is set up: another one serves until then.
     """
 
     def __init__(

@@ -53,13 +53,13 @@ def run(arguments: Sequence[str]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Line:
+class _ServerLine:
     pipeline: str | None
     host: str | None
     port: int | None
 
 
-def _read(arguments: Sequence[str]) -> _Line | None:
+def _read(arguments: Sequence[str]) -> _ServerLine | None:
     """The arguments, where they are these and no others."""
     pipeline: str | None = None
     host: str | None = None
@@ -83,7 +83,7 @@ def _read(arguments: Sequence[str]) -> _Line | None:
             return None
         else:
             pipeline = word
-    return _Line(pipeline, host, port)
+    return _ServerLine(pipeline, host, port)
 
 
 def _end(error: BaseException) -> NoReturn:

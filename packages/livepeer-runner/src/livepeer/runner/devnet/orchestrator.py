@@ -49,24 +49,23 @@ class LocalOrchestrator:
     counted but not enforced, places leak, a 401 or a dead connection drops a capability; a session
     of a live runner never ends by itself. For development and tests on one machine.
 
-    Args:
-        host: Address to listen on; anything but loopback lets others use it without credentials.
-        port: 0 takes a free one.
-        secret: What a registration has to show; random unless given. With an empty one no live
-            runner can register itself.
-        tls: Serve HTTPS, with a self-signed certificate made at each start.
-        idle_timeout: Seconds without a segment after which a trickle channel is swept.
-        sweep_interval: Seconds between two looks for such channels.
-        live_runners: Whether there is a registry of live runners (`-useLiveRunners`).
-        runner_address: Its URL for live runners (`-liveRunnerAddr`); the default is `url`.
-        heartbeat_interval: Seconds between two heartbeats, as live runners are told.
-        heartbeat_ttl: Seconds without one after which a live runner is gone.
-        check_prices: Refuse the `price_info` of live runners that an orchestrator on a chain
-            refuses, such as a price of 0. Nothing has to be paid all the same.
-        chain: What has a price costs it, as on a chain, live runners and BYOC capabilities alike:
-            test money, worth nothing anywhere. A `LocalSigner` of the same chain pays, or a key
-            that the chain knows (`LocalChain.fund`). The default: no chain.
-        ticket_ev: Wei that a ticket is to be worth (`-ticketEV`).
+    - `host`: address to listen on; anything but loopback lets others use it without credentials.
+    - `port`: 0 takes a free one.
+    - `secret`: what a registration has to show; random unless given. With an empty one no live
+      runner can register itself.
+    - `tls`: serve HTTPS, with a self-signed certificate made at each start.
+    - `idle_timeout`: seconds without a segment after which a trickle channel is swept.
+    - `sweep_interval`: seconds between two looks for such channels.
+    - `live_runners`: whether there is a registry of live runners (`-useLiveRunners`).
+    - `runner_address`: its URL for live runners (`-liveRunnerAddr`); the default is `url`.
+    - `heartbeat_interval`: seconds between two heartbeats, as live runners are told.
+    - `heartbeat_ttl`: seconds without one after which a live runner is gone.
+    - `check_prices`: refuse the `price_info` of live runners that an orchestrator on a chain
+      refuses, such as a price of 0. Nothing has to be paid all the same.
+    - `chain`: what has a price costs it, as on a chain, live runners and BYOC capabilities alike:
+      test money, worth nothing anywhere. A `LocalSigner` of the same chain pays, or a key that the
+      chain knows (`LocalChain.fund`). The default: no chain.
+    - `ticket_ev`: wei that a ticket is to be worth (`-ticketEV`).
 
     Example:
         ```python

@@ -56,7 +56,7 @@ class Force:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An answer. `truncated`: it had more than `MOST_BYTES`."""
+    """An answer of the container. `truncated`: it had more than `MOST_BYTES`."""
 
     status: int
     headers: Mapping[str, str]
@@ -85,7 +85,7 @@ class Heard:
 
 
 class ContainerRoad(Protocol):
-    """How its requests get there."""
+    """One way to send requests to the container."""
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
@@ -94,7 +94,7 @@ class ContainerRoad(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DirectRoad:
-    """To the container itself, with the token that it gave to its orchestrator."""
+    """Straight to the container, with the token that it gave to its orchestrator."""
 
     url: str
     session: aiohttp.ClientSession
@@ -112,7 +112,7 @@ class DirectRoad:
 
 @dataclass(frozen=True)
 class HttpContainer:
-    """How it is called, and with which patience."""
+    """The container, called over one road with bounded patience."""
 
     road: ContainerRoad
     patience: Patience

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong: `seen`, and the `fix`."""
+    """One thing that is wrong: what was `seen`, and the `fix`."""
 
     seen: str
     fix: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Stranger:
-    """A listening port. It answers nothing."""
+    """A listening port that never answers: a container has no reason to connect to it."""
 
     url: str = ""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -27,7 +27,7 @@ class Stranger:
 
 @asynccontextmanager
 async def stranger(host: str) -> AsyncIterator[Stranger]:
-    """A stranger on a free port of that address."""
+    """Listen on a free port of `host`, for the length of the block."""
     found = Stranger()
 
     async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

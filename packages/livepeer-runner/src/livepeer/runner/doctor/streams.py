@@ -40,7 +40,8 @@ class StreamStarter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OwnStreams:
-    """By the container's own routes; channels have names that nobody guesses."""
+    """Starts streams by the container's own routes, with channels on a trickle server of the
+    doctor's."""
 
     server: TrickleServer
 
@@ -78,7 +79,8 @@ class OwnStreams:
 
 @asynccontextmanager
 async def started(stream: WatchedStream) -> AsyncIterator[None]:
-    """Start it, hear its events, say that somebody is there; stop it at the end."""
+    """Start a stream for the length of the block: its events are read, keepalives are sent, and it
+    is stopped at the end."""
     async with AsyncExitStack() as stack:
         for coroutine in (stream.hear(), stream.keep_alive()):
             task = asyncio.create_task(coroutine, name="doctor stream")

@@ -16,7 +16,7 @@ LARGEST_ERROR = 64 * 1024
 
 
 class CallRefused(Exception):
-    """A call that did not come to anything; `error` is `{"type", "message", "fields"}`."""
+    """A call that could not be made, or was refused; `error` is `{"type", "message", "fields"}`."""
 
     def __init__(self, status: int, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("message")))
@@ -26,7 +26,7 @@ class CallRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What a call is answered; `chunks` is its body, to be read while the call is open."""
+    """The answer to a call. `chunks` is its body, to be read while the call is open."""
 
     status: int
     content_type: str
@@ -72,7 +72,8 @@ class PipelineCaller(Protocol):
 
 
 def refusal(status: int, body: bytes) -> CallRefused:
-    """What an answer that is no 200 says: ours in the shape of errors, others as a text."""
+    """The error of an answer that is not 200: its own, if it has the shape of our errors, else its
+    text."""
     try:
         error = json.loads(body)["error"]
         if isinstance(error, dict) and isinstance(error.get("message"), str):
@@ -84,5 +85,5 @@ def refusal(status: int, body: bytes) -> CallRefused:
 
 
 def failure(message: str, kind: str = "call_failed") -> dict[str, Any]:
-    """An error of the page's own, in the shape of all errors."""
+    """An error of the page's own server, in the shape of all errors."""
     return {"type": kind, "message": message, "fields": []}

@@ -106,7 +106,7 @@ def _told(error: Exception, url: str) -> str:
 
 
 def params_in(body: bytes) -> dict[str, Any]:
-    """The parameters that a container answers an update with; empty where it tells none."""
+    """The parameters in a container's answer to an update; empty if it names none."""
     try:
         params = json.loads(body).get("params")
     except (ValueError, AttributeError):

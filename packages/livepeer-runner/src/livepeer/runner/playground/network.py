@@ -17,7 +17,8 @@ GROUP = "livepeer.callers"
 
 
 class BroughtCaller(Protocol):
-    """What an entry point's context manager gives."""
+    """What the entry point `livepeer.callers` has to provide: calls of one capability, in plain
+    types, so that it need not import this package."""
 
     document: dict[str, Any]
 
@@ -31,7 +32,7 @@ class BroughtCaller(Protocol):
 
 
 class OpenCaller(Protocol):
-    """What an entry point names."""
+    """The function that an entry point of `livepeer.callers` names."""
 
     def __call__(
         self, capability: str, settings: Mapping[str, Any]
@@ -39,14 +40,14 @@ class OpenCaller(Protocol):
 
 
 def find_caller() -> OpenCaller | None:
-    """The first that is installed; None where there is none."""
+    """The first installed entry point of `livepeer.callers`; None if there is none."""
     for point in entry_points(group=GROUP):
         return cast(OpenCaller, point.load())
     return None
 
 
 class AdaptedCaller:
-    """`Caller` over one that was brought."""
+    """A `PipelineCaller` over a `BroughtCaller`: its refusals become `CallRefused`."""
 
     def __init__(self, brought: BroughtCaller) -> None:
         self._brought = brought

@@ -31,6 +31,8 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
+    """One file of the page: its bytes and its media type."""
+
     content: bytes
     content_type: str
 

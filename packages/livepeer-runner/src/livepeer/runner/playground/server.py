@@ -45,10 +45,9 @@ Handler = Callable[[web.Request, Entry], Awaitable[web.StreamResponse]]
 class Playground:
     """Serves the page for the pipelines of `board`; an async context manager.
 
-    Args:
-        board: What there is to be played with.
-        host: Address to listen on; anything but loopback lets whoever has the address use it.
-        port: 0 takes a free one.
+    - `board`: what there is to be played with.
+    - `host`: address to listen on; anything but loopback lets whoever has the address use it.
+    - `port`: 0 takes a free one.
     """
 
     def __init__(self, board: Board, *, host: str = "127.0.0.1", port: int = 0) -> None:

@@ -23,7 +23,7 @@ LONGEST_SECONDS = 30 * 24 * 3600
 
 
 class Unit(NamedTuple):
-    """`time`: microseconds."""
+    """One encoded picture or piece of sound; `time` is in microseconds."""
 
     kind: Literal["video", "audio"]
     key: bool
@@ -32,7 +32,7 @@ class Unit(NamedTuple):
 
 
 def unpacked(message: bytes) -> Unit:
-    """Raises `ValueError`, which says what is wrong with the message."""
+    """Parse a binary message of the page. Raises `ValueError` that says what is wrong with it."""
     if len(message) <= _HEAD.size:
         raise ValueError(f"a unit has a head of {_HEAD.size} bytes and a content behind it")
     kind, flags, time = _HEAD.unpack_from(message)
@@ -44,6 +44,6 @@ def unpacked(message: bytes) -> Unit:
 
 
 def packed(packet: MediaPacket) -> bytes:
-    """The message for a packet of the result."""
+    """The binary message that carries a packet of the result to the page."""
     time = round(packet.time * 1_000_000)
     return _HEAD.pack(KINDS.index(packet.kind), KEY * packet.is_keyframe, time) + packet.data

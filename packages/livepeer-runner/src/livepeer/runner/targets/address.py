@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 
 def is_on_loopback(url: str) -> bool:
+    """Whether the host of this URL is on loopback."""
     host = urlsplit(url).hostname or ""
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback

@@ -13,6 +13,7 @@ import threading
 
 
 def main() -> None:
+    """Serve the pipeline on the listening socket that the descriptor is."""
     listener = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_watch, name="parent", daemon=True).start()
     from livepeer.runner.packaging.load import LoadError, load

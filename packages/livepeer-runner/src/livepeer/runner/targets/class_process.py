@@ -27,7 +27,8 @@ ORCHESTRATORS = ("LIVEPEER_ORCH_URL", "ORCH_URL")
 async def class_instance(
     pipeline: str, environ: Mapping[str, str]
 ) -> AsyncIterator[TargetInstance]:
-    """It ends with this, and also where this process is killed."""
+    """A pipeline's class, served for the length of the block; it also ends if this process is
+    killed."""
     with tempfile.TemporaryFile(prefix="livepeer-target-") as log:
         process, url = await _started(pipeline, environ, log)
         try:

@@ -31,8 +31,8 @@ _REMOVE = 'cat >/dev/null; exec "$0" rm --force "$1" >/dev/null 2>&1'
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an engine knows of an image in its own store. `history` holds the step of each layer;
-    `size` is in bytes, unpacked."""
+    """What an engine knows of an image in its store. `history` holds the step of each layer; `size`
+    is in bytes, unpacked."""
 
     user: str
     environment: tuple[str, ...] = field(repr=False)
@@ -45,7 +45,10 @@ class ImageConfig:
 
 
 def image_config(engine: ContainerEngine, image: str) -> ImageConfig | None:
-    """None for an image that is not in the engine's store. Raises `EngineError`."""
+    """The configuration of an image; None if it is not in the engine's store.
+
+    Raises `EngineError`.
+    """
     done = _asked(engine, "image", "inspect", image)
     if done.returncode != 0:
         return None
@@ -69,7 +72,7 @@ def image_config(engine: ContainerEngine, image: str) -> ImageConfig | None:
 
 
 def pull(engine: ContainerEngine, image: str) -> None:
-    """Fetch it with the user's own login. Raises `EngineError`."""
+    """Pull the image with the user's own login. Raises `EngineError`."""
     done = _asked(engine, "pull", "--quiet", image, seconds=PULL_SECONDS)
     if done.returncode != 0:
         raise EngineError(

@@ -70,7 +70,7 @@ class ContainerProcess:
 
 
 async def image_target(name: str, engine: str | None = None) -> TargetImage:
-    """The image, pulled where it is not here. Raises `TargetError`."""
+    """The image, pulled if it is not in the engine's store. Raises `TargetError`."""
     return await asyncio.to_thread(_image_target, name, engine)
 
 
@@ -106,7 +106,8 @@ def _engine(wanted: str | None) -> ContainerEngine:
 async def image_instance(
     image: TargetImage, environ: Mapping[str, str], *, network: bool = True
 ) -> AsyncIterator[TargetInstance]:
-    """A container of it, which is removed at the end. Raises `TargetError`."""
+    """A container of the image for the length of the block; it is removed at the end. Raises
+    `TargetError`."""
     running = started(
         image.engine,
         image.name,

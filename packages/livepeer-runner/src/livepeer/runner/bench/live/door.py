@@ -189,7 +189,7 @@ def _channels(urls: Sequence[object], offer: OrchestratorOffer) -> BenchChannels
 
 @dataclass(frozen=True, slots=True)
 class StartAnswer:
-    """`body` is its JSON, empty where it is no object."""
+    """The answer to a start; `body` is its JSON, empty if it is not an object."""
 
     headers: Mapping[str, str]
     body: Mapping[str, Any]
@@ -202,7 +202,7 @@ async def started(
     id: str,
     headers: Mapping[str, str] | None = None,
 ) -> StartAnswer:
-    """Raises `StreamRefused`."""
+    """Parse the answer to a start. Raises `StreamRefused`."""
     given = {"Content-Type": "application/json", **(headers or {})}
     if id:
         given["X-Stream-Id"] = id

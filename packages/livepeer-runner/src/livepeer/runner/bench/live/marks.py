@@ -90,7 +90,7 @@ def edges(size: int, share: float, parts: int) -> list[int]:
 
 
 def click() -> Any:
-    """One click: `float32` samples at `RATE`, loudest in its middle."""
+    """One click: `float32` samples at `RATE`, loudest in the middle."""
     import numpy as np
 
     count = round(CLICK_SECONDS * RATE)

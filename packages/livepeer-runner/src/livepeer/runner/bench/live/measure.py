@@ -28,14 +28,13 @@ Told = Callable[[str, float, float], None]
 class LivePlan:
     """What streams are measured.
 
-    Args:
-        streams: How many at once, one step after the other.
-        search: `streams` are the least and the most: the highest number that holds is searched.
-        aim: What every stream has to hold, for a step to be followed by the next.
-        shot: The pictures and the sound that are fed.
-        params: The streams' parameters.
-        null: Also measure a pipeline that returns each picture.
-        duration: Seconds of each step.
+    - `streams`: how many at once, one step after the other.
+    - `search`: `streams` are the least and the most: the highest number that holds is searched.
+    - `aim`: what every stream has to hold, for a step to be followed by the next.
+    - `shot`: the pictures and the sound that are fed.
+    - `params`: the streams' parameters.
+    - `null`: also measure a pipeline that returns each picture.
+    - `duration`: seconds of each step.
     """
 
     streams: Sequence[int] = (1,)

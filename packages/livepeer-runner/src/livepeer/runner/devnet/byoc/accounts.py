@@ -77,8 +77,7 @@ class JobAccount:
 class JobAccounts:
     """Those of one orchestrator.
 
-    Args:
-        recipient: Who takes the tickets; None off chain.
+    - `recipient`: who takes the tickets; None off chain.
     """
 
     def __init__(self, capabilities: Capabilities, recipient: Recipient | None) -> None:

@@ -57,8 +57,7 @@ class Capabilities:
     A registration replaces the record whole, its load included; places are given back by name,
     whatever record has that name by then (go-livepeer: `core/external_capabilities.go`).
 
-    Args:
-        price_feed: Whether prices may be in USD, as on a chain.
+    - `price_feed`: whether prices may be in USD, as on a chain.
     """
 
     def __init__(self, *, price_feed: bool = False) -> None:

@@ -22,9 +22,8 @@ _JSON = {"Content-Type": "application/json"}
 class ByocDoor:
     """Registration, jobs and streams of one orchestrator.
 
-    Args:
-        address: Its URL, which tokens name.
-        secret: What a registration has to show.
+    - `address`: its URL, which tokens name.
+    - `secret`: what a registration has to show.
     """
 
     def __init__(

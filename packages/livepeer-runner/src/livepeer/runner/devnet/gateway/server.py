@@ -34,10 +34,9 @@ class LocalGateway:
     no video in or out: `whip` and `rtmp` are not served. For development and tests on one machine;
     the certificates of orchestrators are not looked at.
 
-    Args:
-        orchestrators: Their URLs, without a slash at the end.
-        host: Address to listen on; anything but loopback lets others use it without credentials.
-        port: 0 takes a free one.
+    - `orchestrators`: their URLs, without a slash at the end.
+    - `host`: address to listen on; anything but loopback lets others use it without credentials.
+    - `port`: 0 takes a free one.
 
     Example:
         ```python

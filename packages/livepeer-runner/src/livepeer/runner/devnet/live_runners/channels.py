@@ -22,11 +22,10 @@ _O2R_TYPE = "application/json"
 class RunnerChannels:
     """Makes channels, and keeps those to runners alive.
 
-    Args:
-        trickle: The server that has them.
-        public: The URL of its channels for callers.
-        internal: The same for runners.
-        keepalive: Seconds between two keepalives, counted from a channel's start.
+    - `trickle`: the server that has them.
+    - `public`: the URL of its channels for callers.
+    - `internal`: the same for runners.
+    - `keepalive`: seconds between two keepalives, counted from a channel's start.
     """
 
     def __init__(

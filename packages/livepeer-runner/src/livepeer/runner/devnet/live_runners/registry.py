@@ -62,14 +62,13 @@ class RunnerRegistry:
     A heartbeat replaces the record whole. Sessions have no time limit: only a stop, the runner's
     end or, for a static runner, one failed health check releases them.
 
-    Args:
-        secret: What a first heartbeat has to show; an empty one means that none is taken.
-        address: The orchestrator's own URL, for callers.
-        runner_address: Its URL for runners.
-        channels: Where channels are made.
-        check_prices: Refuse prices that an orchestrator on a chain refuses.
-        ttl: Seconds after which a runner without a heartbeat is silent.
-        clock: Seconds that never go back.
+    - `secret`: what a first heartbeat has to show; an empty one means that none is taken.
+    - `address`: the orchestrator's own URL, for callers.
+    - `runner_address`: its URL for runners.
+    - `channels`: where channels are made.
+    - `check_prices`: refuse prices that an orchestrator on a chain refuses.
+    - `ttl`: seconds after which a runner without a heartbeat is silent.
+    - `clock`: seconds that never go back.
     """
 
     def __init__(

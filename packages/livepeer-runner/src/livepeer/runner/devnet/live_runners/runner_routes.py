@@ -26,9 +26,8 @@ _NO_CONTENT = 204
 class RunnerRoutes:
     """The routes for runners. They raise `RunnerRefusal` and `GoJSONError`.
 
-    Args:
-        registry: What they change.
-        interval: How often a runner is told to send a heartbeat, in seconds.
+    - `registry`: what they change.
+    - `interval`: how often a runner is told to send a heartbeat, in seconds.
     """
 
     def __init__(self, registry: RunnerRegistry, interval: float) -> None:

@@ -20,11 +20,10 @@ ROUND_HASH = keccak256(b"a round of local networks")
 class LocalChain:
     """What an orchestrator and a signer of a local network believe in: test money, and no node.
 
-    Args:
-        payer: The private key of the signer; a test key by default.
-        orchestrator: That of the orchestrator, who is paid.
-        now, sleep: Its clock, in seconds; a test may have another one.
-        funded: Whether the payer has a deposit and a reserve.
+    - `payer`: the private key of the signer; a test key by default.
+    - `orchestrator`: that of the orchestrator, who is paid.
+    - `now`, `sleep`: its clock, in seconds; a test may have another one.
+    - `funded`: whether the payer has a deposit and a reserve.
     """
 
     def __init__(

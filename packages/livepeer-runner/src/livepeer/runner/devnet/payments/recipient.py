@@ -40,8 +40,7 @@ class PaymentRefusal(Exception):
 class Recipient:
     """The one of an orchestrator, for all that it sells: a ticket is taken once.
 
-    Args:
-        ticket_ev: Wei that a ticket is to be worth (`-ticketEV`).
+    - `ticket_ev`: wei that a ticket is to be worth (`-ticketEV`).
     """
 
     def __init__(self, chain: LocalChain, ticket_ev: int = TICKET_EV) -> None:

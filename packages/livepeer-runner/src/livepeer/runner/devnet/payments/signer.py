@@ -29,10 +29,9 @@ MOST_BYTES = 1 << 20
 class LocalSigner:
     """Signs payments of a local network over plain HTTP.
 
-    Args:
-        chain: The same as the orchestrator's.
-        host: Address to listen on; anything but loopback lets others spend its test money.
-        port: 0 takes a free one.
+    - `chain`: the same as the orchestrator's.
+    - `host`: address to listen on; anything but loopback lets others spend its test money.
+    - `port`: 0 takes a free one.
 
     Example:
         ```python
