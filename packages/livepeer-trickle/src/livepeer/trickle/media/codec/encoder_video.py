@@ -28,6 +28,10 @@ CEILING = 0.3
 """Constant quality is capped at so many bits per pixel: 8 Mbit/s at 1280×720, 30 fps. Rate
 control costs a tenth of the encoder's time, so it is asked for once a GOP has gone above this."""
 
+FINEST_QUANTISER = 22
+"""x264 spends as much as it likes on a keyframe that others follow: 436 KB for a 1280×720 that
+nobody can tell from 260 KB (47 dB and 40), but that takes a quarter longer on its way."""
+
 RATE_TOLERANCE = 0.2
 """A measured frame rate this far from the encoder's makes it open anew at the next keyframe."""
 
@@ -173,7 +177,7 @@ class VideoEncoder:
             options["b"] = str(bits)
         if codec == "libx264":
             options |= {"preset": self.output.preset, "tune": "zerolatency", "sc_threshold": "0"}
-            options |= {} if bits else {"crf": "23"}
+            options |= {} if bits else {"crf": "23", "qmin": str(FINEST_QUANTISER)}
         elif codec == "h264_nvenc":
             options |= {"preset": "p2", "tune": "ull", "delay": "0", "zerolatency": "1"}
             options |= {"rc": "cbr"} if bits else {"rc": "vbr", "cq": "23"}
