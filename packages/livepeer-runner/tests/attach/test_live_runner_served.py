@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from livepeer.runner import Pipeline, create_app
-from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.devnet import LocalChain, LocalOrchestrator
 from livepeer.runner.local.http import listening
 from livepeer.runner.serving.listener import bind
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
@@ -121,6 +121,30 @@ async def test_a_stream_passes_as_it_is(
             'data: "b"',
             "data: [DONE]",
         ]
+
+
+async def test_on_a_chain_what_is_free_is_a_capability_and_no_live_runner(served: Serve) -> None:
+    async with LocalOrchestrator(chain=LocalChain(), tls=False) as orchestrator:
+        async with served(Say, registration=at(orchestrator, "both")) as s:
+            await registered(s)
+            byoc, runner = (await s.http.get("/health")).json()["registration"]
+            assert byoc["status"] == "registered"
+            assert runner["status"] == "refused" and "LIVEPEER_APP_PRICE" in runner["reason"]
+            assert orchestrator.capabilities.available("say") == 2
+            assert not list(orchestrator.runners)
+
+
+async def test_off_a_chain_a_price_in_usd_is_no_capability_and_a_live_runner(served: Serve) -> None:
+    async with LocalOrchestrator(tls=False) as orchestrator:
+        wanted = dataclasses.replace(at(orchestrator, "both"), price_per_unit=1, currency="USD")
+        async with served(Say, registration=wanted) as s, asyncio.timeout(LIMIT):
+            told: list[dict[str, Any]] = [{}, {}]
+            while not told[0].get("reason") or told[1]["status"] != "registered":
+                await asyncio.sleep(0.02)
+                told = (await s.http.get("/health")).json()["registration"]
+            byoc, runner = told
+            assert "USD" in byoc["reason"] and "use wei" in byoc["reason"]
+            assert runner["status"] == "registered"
 
 
 async def test_it_can_be_in_both_registries(

@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from livepeer.runner.author.pipeline import PipelineBase
+from livepeer.runner.devnet import LocalChain
 from livepeer.runner.devnet.orchestrator import LocalOrchestrator
+from livepeer.runner.devnet.payments.tickets import TICKET_EV
 from livepeer.runner.doctor.container import Patience
 from livepeer.runner.doctor.diagnosis import UNSEEN, Diagnosis
 from livepeer.runner.doctor.examination import CannotExamine, Examination
@@ -104,6 +107,43 @@ async def test_what_costs_is_not_examined(price: object) -> None:
     async with TestServer(app) as server:
         with pytest.raises(CannotExamine, match="has a price"):
             await Examination().through(str(server.make_url("")).rstrip("/"), APP)
+
+
+@pytest.mark.parametrize(
+    ("ticket_ev", "tls", "told", "untold"),
+    [
+        (10**8, False, "a first payment is 240 tickets, and 100 is the most; raise", "certificate"),
+        (10**13, False, "no signer pays it", "certificate"),
+        (TICKET_EV, False, "pays nothing", "Seen from outside"),
+        (TICKET_EV, True, "the certificate of its discovery does not verify", "-ticketEV"),
+    ],
+    ids=["ticket too small", "ticket too large", "payable", "certificate"],
+)
+@pytest.mark.parametrize("mode", ["persistent", "single-shot"])
+async def test_what_makes_it_unpayable_is_told(
+    mode: str, ticket_ev: int, tls: bool, told: str, untold: str
+) -> None:
+    """2.4e9 wei a second, of which ten are paid first."""
+    chain = LocalChain()
+    async with LocalOrchestrator(chain=chain, ticket_ev=ticket_ev, tls=tls) as orchestrator:
+        says = {
+            "runner_id": "one",
+            "runner_url": "http://127.0.0.1:9",
+            "app": APP,
+            "mode": mode,
+            "capacity": 1,
+            "price_info": {"price": 0.01728, "currency": "usd", "unit": "hour"},
+        }
+        url, secret = f"{orchestrator.url}/runners/heartbeat", orchestrator.secret
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(url, json=says, headers={"Authorization": secret}, ssl=False) as answer,
+        ):
+            assert answer.status == 200
+        with pytest.raises(CannotExamine, match=told) as caught:
+            await examined(orchestrator, APP)
+        assert untold not in str(caught.value)
+        assert not any(one.sessions for one in orchestrator.runners)
 
 
 async def test_nobody_is_attacked_through_an_orchestrator() -> None:

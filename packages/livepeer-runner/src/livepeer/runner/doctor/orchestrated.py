@@ -12,6 +12,7 @@ import aiohttp
 
 from livepeer.runner.doctor.container import ContainerRoad, Heard, HttpContainer, Patience
 from livepeer.runner.doctor.finding import NotJudged, SubjectLost
+from livepeer.runner.doctor.payable import why_unpayable
 from livepeer.runner.doctor.streams import StreamStarter, WatchedStream, started
 from livepeer.runner.targets.offer import OrchestratorOffer, offer_of
 from livepeer.runner.targets.reference import TargetError
@@ -47,9 +48,10 @@ async def offered(
     except TargetError as error:
         raise NotOffered(str(error)) from None
     if offer.price:
+        reasons = "; ".join(await why_unpayable(offer, session))
         raise NotOffered(
             f"{name} has a price there ({offer.price}), and the doctor pays nothing: give it the "
-            "container's own URL"
+            "container's own URL" + (f". Seen from outside, {reasons}" if reasons else "")
         )
     match offer.kind:
         case "capability":

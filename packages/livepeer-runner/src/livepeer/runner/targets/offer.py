@@ -37,6 +37,8 @@ class OrchestratorOffer:
     """Of an app, below the orchestrator's URL."""
     price: str = ""
     """What it costs, as the orchestrator says it; empty where it is free."""
+    unit: str = ""
+    """For what an app costs that (`seconds`, `720p-pixel-seconds`, `fixed`)."""
 
     def job(
         self,
@@ -79,10 +81,11 @@ async def offer_of(
     for runner in found:
         path = urlsplit(str(runner.get("url"))).path
         if _PATH.fullmatch(path) is not None:
-            info = runner.get("price_info")
-            price = _price((info if isinstance(info, dict) else {}).get("price"))
+            told = runner.get("price_info")
+            info = told if isinstance(told, dict) else {}
+            price, unit = _price(info.get("price")), printable(str(info.get("unit", "")), 40)
             kind: OfferKind = "persistent" if runner.get("mode") == "persistent" else "single-shot"
-            return OrchestratorOffer(orchestrator, name, kind, path, price)
+            return OrchestratorOffer(orchestrator, name, kind, path, price, unit)
     nobody = base64.b64encode(b'{"addr": "", "sig": ""}').decode()
     headers = {"Livepeer-Eth-Address": nobody, "Livepeer-Capability": name}
     status, token = await _asked(session, "GET", f"{orchestrator}/process/token", headers)
