@@ -66,7 +66,7 @@ async ([lines, seconds]) => {
   const downlink = new Downlink(canvas, guards, (time) => {
     shown += 1;
     late.push(performance.now() - time / 1000);
-  }, (message) => { throw new Error(message); }, () => uplink.wantKey());
+  }, (message) => { throw new Error(message); }, () => {}, () => uplink.wantKey());
   const uplink = new Uplink();
   uplink.most = Number(lines);
   uplink.follow(source.video);

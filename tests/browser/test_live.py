@@ -46,7 +46,7 @@ async () => {
   const downlink = new Downlink(document.createElement("canvas"), guards, (time) => {
     last = time;
     shown += 1;
-  }, (message) => { throw new Error(message); }, () => {});
+  }, (message) => { throw new Error(message); }, () => {}, () => {});
   for (const unit of units) downlink.decode(unit);
   const until = performance.now() + 10000;
   while (last !== units.at(-1).time && performance.now() < until) {
@@ -57,6 +57,23 @@ async () => {
 }
 """
 """Sixty pictures, of which one is a keyframe, come to the page's decoder at once."""
+HOLDS = """
+window.given = 0;
+window.VideoDecoder = class extends VideoDecoder {
+  constructor({ output, error }) {
+    const kept = [];
+    super({
+      error,
+      output(frame) {
+        kept.push(frame);
+        window.given += 1;
+        if (kept.length > 4) output(kept.shift());
+      },
+    });
+  }
+};
+"""
+"""A decoder as some hardware has them: the last four pictures stay in it."""
 COUNT_SENT = """
 () => {
   const { encode } = VideoEncoder.prototype;
@@ -251,3 +268,18 @@ def test_another_size_is_taken_at_once_and_each_picture_is_sent_once(
     page.wait_for_function("() => window.taken >= 20")
     sent, taken = page.evaluate("() => [window.sent, window.taken]")
     assert 0 < sent <= taken + 1
+
+
+def test_a_decoder_that_keeps_pictures_back_is_told_of_and_gets_them_encoded_anew(
+    local: Network, tab: Open
+) -> None:
+    page = tab(f"{local.page}#tint")
+    page.add_init_script(HOLDS)
+    said: list[Any] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda sent: said.append(sent)))
+    page.reload()
+    page.wait_for_selector("[data-guard*='kept pictures back']")
+    assert '{"type":"held"}' in said
+    page.evaluate("() => { window.given = 0; }")
+    page.wait_for_function("() => window.given > 40")  # over a second: encoded anew, and shown
+    assert page.query_selector(LIVE)

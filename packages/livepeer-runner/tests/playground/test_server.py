@@ -25,6 +25,7 @@ from livepeer.runner.playground.http_calls import HttpCalls
 from livepeer.runner.playground.live_socket import LARGEST_TEXT
 from livepeer.runner.playground.outgoing import MOST_BYTES, MOST_RECORDS, Outgoing
 from livepeer.runner.playground.page_files import page_files
+from livepeer.runner.playground.reencoder import Reencoder
 from livepeer.runner.playground.server import Playground
 from livepeer.runner.playground.units import KEY, Unit, packed, unpacked
 from livepeer.runner.playground.uplink import MOST_PICTURES, MOST_SOUND_SECONDS, Sent, Uplink
@@ -397,6 +398,56 @@ async def test_a_stream_gives_back_the_pictures_that_went_in_with_their_times() 
         (track,) = (each for each in told if each["type"] == "track")
         assert (track["codec"], track["width"], track["height"]) == ("h264", 160, 96)
         await it.nothing_runs()  # the tab is closed: its slot is free
+
+
+def test_what_a_decoder_kept_back_is_encoded_anew_in_order_with_its_times() -> None:
+    encoder = SegmentEncoder(VideoOutput(gop_seconds=1, width=320), None)
+    reencoder = Reencoder()
+    given = []
+    for i in range(45):
+        frame = VideoFrame.from_ndarray(
+            np.full((96, 160, 3), 4 * i, np.uint8), time=Fraction(i, 30)
+        )
+        for piece in encoder.encode(frame):
+            if piece.new_segment:
+                given += reencoder.end_segment()
+            given += reencoder.feed(piece.data)
+    given += reencoder.flush()
+    packets = [each for each in given if isinstance(each, MediaPacket)]
+    assert [each.time for each in packets] == [Fraction(i, 30) for i in range(45)]
+    assert packets[0].is_keyframe
+    assert all(each.pts == each.dts for each in packets)  # none waits for a later one
+
+
+async def test_a_stream_whose_pictures_are_kept_back_goes_on_encoded_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    class Noted(Reencoder):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("livepeer.runner.playground.downlink.Reencoder", Noted)
+    sent = pictures(24)
+    async with played(Tint) as it:
+        async with it.browser.ws_connect(it.url("live/0"), headers=it.ours) as ws:
+            await ws.send_json({"type": "start", "params": {"u": 90}, "width": 160, "height": 96})
+            times: list[int] = []
+            async with asyncio.timeout(LIMIT):
+                async for message in ws:
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        times.append(unpacked(message.data).time)
+                    elif json.loads(message.data)["type"] == "started":
+                        await ws.send_json({"type": "held"})
+                        for each in sent:
+                            await ws.send_bytes(each)
+                    if len(times) >= 6:
+                        break
+        assert len(made) == 1
+        assert times == sorted(set(times))
+        await it.nothing_runs()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """One live stream of the page: a WebSocket on one side, a `LiveCall` on the other.
 
 From the page: `{"type": "start", "params", "width", "height", "channels"}` first; then units
-(`units`), `{"type": "params", "id", "params"}`, `{"type": "control", "message"}`. To the page:
+(`units`), `{"type": "params", "id", "params"}`, `{"type": "control", "message"}`, and
+`{"type": "held"}` where its decoder keeps pictures back. To the page:
 `started`, `refused`, `track`, units, `event`, `data`, `params`, `key` (send a keyframe), `ended`.
 """
 
@@ -48,6 +49,7 @@ class LiveSocket:
         self._caller = caller
         self._sends = sends
         self._outgoing = Outgoing()
+        self._downlink: Downlink | None = None
 
     async def run(self) -> None:
         sending = asyncio.create_task(self._send(), name="playground send")
@@ -86,12 +88,10 @@ class LiveSocket:
 
     async def _serve(self, call: LiveCall, sent: Sent) -> str:
         """Until one side ends; why it did."""
+        self._downlink = Downlink(call.output_url, call.tls, self._outgoing)
         tasks = {
             asyncio.create_task(each, name="playground stream")
-            for each in (
-                self._receive(call, sent),
-                Downlink(call.output_url, call.tls, self._outgoing).run(),
-            )
+            for each in (self._receive(call, sent), self._downlink.run())
         }
         beside = {
             asyncio.create_task(self._records(kind, records), name="playground records")
@@ -141,6 +141,8 @@ class LiveSocket:
 
     async def _said(self, call: LiveCall, said: dict[str, Any]) -> None:
         kind, content = said.get("type"), said.get("params", said.get("message"))
+        if kind == "held" and self._downlink is not None:
+            return self._downlink.held()
         if kind not in ("params", "control") or not isinstance(content, dict):
             raise BadMessage(f"the page said {str(kind)[:40]!r}, which is not known here")
         try:

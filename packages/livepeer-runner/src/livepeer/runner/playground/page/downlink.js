@@ -35,13 +35,15 @@ export class Downlink {
    * @param {import("./figures.js").Guards} guards
    * @param {(time: number) => void} shown called with the time (microseconds) of each picture
    * @param {(message: string) => void} failed
+   * @param {() => void} held called where the decoder keeps pictures back
    * @param {() => void} wantsKey called where nothing can be decoded before the next keyframe
    */
-  constructor(canvas, guards, shown, failed, wantsKey) {
+  constructor(canvas, guards, shown, failed, held, wantsKey) {
     this.canvas = canvas;
     this.guards = guards;
     this.onshown = shown;
     this.onfailed = failed;
+    this.onheld = held;
     this.onwantskey = wantsKey;
     // Not `desynchronized`: a recording and a screenshot have to see the same.
     this.#paint = canvas.getContext("2d", { alpha: false });
@@ -132,6 +134,7 @@ export class Downlink {
     if (this.#heldFor >= SEEN) {
       this.guards.count("times that this browser's decoder kept pictures back");
       this.#heldFor = 0;
+      this.onheld();
     }
   }
 

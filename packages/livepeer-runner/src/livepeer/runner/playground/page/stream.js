@@ -34,7 +34,7 @@ export class LiveStream {
     this.frames = 0;
     this.onkey = () => {};
     this.soundOut = new SoundOut(this.guards, on.note);
-    this.downlink = new Downlink(canvas, this.guards, (time) => this.#shown(time), on.note, () => this.onkey());
+    this.downlink = new Downlink(canvas, this.guards, (time) => this.#shown(time), on.note, () => this.#held(), () => this.onkey());
   }
 
   /** @param {{params: object, width: number, height: number, channels: number}} start */
@@ -134,6 +134,11 @@ export class LiveStream {
       this.latency.add(now - began);
       this.#marks.delete(key);
     }
+  }
+
+  /** The server encodes the result anew, so that no decoder has a reason to keep any of it. */
+  #held() {
+    if (this.state === "live") this.#socket.send(JSON.stringify({ type: "held" }));
   }
 
   #told(message) {
