@@ -136,7 +136,8 @@ async def test_on_a_chain_what_is_free_is_a_capability_and_no_live_runner(served
 
 async def test_off_a_chain_a_price_in_usd_is_no_capability_and_a_live_runner(served: Serve) -> None:
     async with LocalOrchestrator(tls=False) as orchestrator:
-        wanted = dataclasses.replace(at(orchestrator, "both"), price_per_unit=1, currency="USD")
+        prices = {"price_per_unit": 1, "price_scaling": 4, "currency": "USD", "app_price": 0.5}
+        wanted = dataclasses.replace(at(orchestrator, "both"), **prices)
         async with served(Say, registration=wanted) as s, asyncio.timeout(LIMIT):
             told: list[dict[str, Any]] = [{}, {}]
             while not told[0].get("reason") or told[1]["status"] != "registered":
@@ -145,6 +146,13 @@ async def test_off_a_chain_a_price_in_usd_is_no_capability_and_a_live_runner(ser
             byoc, runner = told
             assert "USD" in byoc["reason"] and "use wei" in byoc["reason"]
             assert runner["status"] == "registered"
+            shown = (await s.http.get("/metrics")).text
+            asked = (
+                'registry="byoc",unit="second"} 0.25',
+                'registry="live-runner",unit="hour"} 0.5',
+            )
+            for each in asked:
+                assert f'livepeer_advertised_price{{currency="usd",{each}' in shown
 
 
 async def test_it_can_be_in_both_registries(

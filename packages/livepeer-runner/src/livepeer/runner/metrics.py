@@ -61,12 +61,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._prices = Gauge(
+            "livepeer_advertised_price",
+            "What each registry is told a unit costs: not what was paid, which nobody tells.",
+            ["registry", "unit", "currency"],
+            registry=self.registry,
+        )
         self._ok = self._requests.labels("ok")
         self._outcomes = {"ok": self._ok}
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when someone looks: nothing is counted twice."""
         Gauge(name, text, registry=self.registry).set_function(value)
+
+    def advertise(self, registry: str, unit: str, currency: str, price: float) -> None:
+        """The price of a unit, as it is registered."""
+        self._prices.labels(registry, unit, currency).set(price)
 
     def finished(self, outcome: str, seconds: float) -> None:
         counter = self._outcomes.get(outcome)

@@ -89,6 +89,13 @@ class Service:
             "Threads given up because their job overran its timeout.",
             lambda: self.threads.abandoned,
         )
+        wanted = self.settings.registration
+        if wanted is not None and wanted.kind in ("byoc", "both"):
+            second = wanted.price_per_unit / wanted.price_scaling
+            self.metrics.advertise("byoc", "second", wanted.currency.lower(), second)
+        if wanted is not None and wanted.kind in ("live-runner", "both"):
+            unit = wanted.app_price_unit
+            self.metrics.advertise("live-runner", unit, "usd", wanted.app_price)
 
     def caller(self, scope: Scope) -> AbstractContextManager[Caller | None]:
         """Hold while answering a request on an orchestrator-facing route.
