@@ -90,11 +90,14 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds of numbered pictures with a tone of 440 Hz."""
-    path = tmp_path_factory.mktemp("clip") / "numbers.mp4"
+    return numbered_clip(tmp_path_factory.mktemp("clip") / "numbers.mp4", 60)
+
+
+def numbered_clip(path: Path, count: int) -> Path:
     each = 48_000 // FPS
 
     def frames() -> Iterator[VideoFrame | AudioFrame]:
-        for number in range(60):
+        for number in range(count):
             yield numbered(number)
             at = (np.arange(each) + number * each) / 48_000
             wave = (0.5 * np.sin(2 * np.pi * 440 * at)).astype(np.float32)
@@ -154,14 +157,15 @@ class Network:
 
 @contextmanager
 def network(
-    *pipelines: str, cwd: Path, home: Path, ready: str = "Ctrl-C ends it all"
+    *words: str, cwd: Path, home: Path, ready: str = "Ctrl-C ends it all"
 ) -> Iterator[Network]:
+    """`livepeer dev` with `words`."""
     kinds = ("port", "orch-port", "gateway-port", "play-port")
     ports = [word for each in kinds for word in (f"--{each}", "0")]
     environment = {name: value for name, value in os.environ.items() if "LIVEPEER" not in name}
     user = {"PYTHONUNBUFFERED": "1", "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
     with subprocess.Popen(
-        [*LIVEPEER, "dev", *pipelines, *ports, "--no-open"],
+        [*LIVEPEER, "dev", *words, *ports, "--no-open"],
         cwd=cwd,
         env={**environment, **user},
         stdin=subprocess.DEVNULL,
@@ -216,6 +220,41 @@ def local(tmp_path_factory: pytest.TempPathFactory, home: Path, chromium: str) -
     with network(*(f"pipelines.py:{each}" for each in names), cwd=folder, home=home) as it:
         it.wait_for("runs on a local network", len(names))
         yield it
+
+
+class Lines:
+    """The lines of code that a page shows, and what comes of each as it is shown."""
+
+    def __init__(self, page: Any, folder: Path, home: Path) -> None:
+        self.folder = folder
+        page.wait_for_selector("#code-panel")
+        self.texts: dict[str, str] = {}
+        for tab in page.get_by_role("tab").all():
+            tab.click()
+            self.texts[tab.inner_text()] = page.inner_text("#code-panel")
+        command = folder / "livepeer"
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c "{LIVEPEER[-1]}" "$@"\n')
+        command.chmod(0o755)
+        path = f"{folder}:/usr/bin:/bin"
+        self._environment = {"PATH": path, "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
+
+    def run(self, title: str) -> str:
+        """What it prints; it ends with 0."""
+        program = ["sh", "-c", self.texts[title]]
+        if title == "Python":
+            (self.folder / "call.py").write_text(self.texts[title])
+            program = [sys.executable, "call.py"]
+        done = subprocess.run(
+            program,
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 Open = Callable[..., Any]

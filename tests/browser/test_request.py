@@ -2,14 +2,12 @@
 
 import ast
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import LIVEPEER, Network, Open
+from .conftest import Lines, Network, Open
 
 pytestmark = pytest.mark.browser
 DONE = "() => / s$/.test(document.querySelector('[role=status].quiet').textContent)"
@@ -138,26 +136,8 @@ def test_the_call_as_code_is_true(
     page.wait_for_function(
         "() => document.querySelector('#code-panel').textContent.includes('a picture.png')"
     )
-    lines = {}
-    for title in ("Python", "curl", "Shell"):
-        page.get_by_role("tab", name=title).click()
-        lines[title] = page.inner_text("#code-panel")
-    (tmp_path / "call.py").write_text(lines["Python"])
-    command = tmp_path / "livepeer"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -P -c "{LIVEPEER[-1]}" "$@"\n')
-    command.chmod(0o755)
-    environment = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home),
-    }
-    programs = [[sys.executable, "call.py"], ["sh", "-c", lines["Shell"]]]
-    if shutil.which("curl"):
-        programs.append(["sh", "-c", lines["curl"]])
-    for program in programs:
-        done = subprocess.run(
-            program, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        said = done.stdout.replace("\\", "")
+    lines = Lines(page, tmp_path, home)
+    titles = ["Python", "Shell", *(["curl"] if shutil.which("curl") else [])]
+    for title in titles:
+        said = lines.run(title).replace("\\", "")
         assert f"'image': {picture.stat().st_size}" in said and "it's $HOME `x`" in said, said

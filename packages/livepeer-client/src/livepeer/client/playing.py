@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,10 @@ from livepeer.client.config import Config
 from livepeer.client.engine import Engine
 from livepeer.client.exceptions import ConfigurationError, NoOrchestratorError
 from livepeer.client.live.session import LiveSession, channels_of
+from livepeer.client.network.schemas import SCHEMA_BYTES
+from livepeer.client.network.selection import told_offer
+from livepeer.client.schema.schema import Schema
+from livepeer.client.untrusted import loads
 from livepeer.trickle.types import TLS
 
 CALL_SECONDS = 600.0
@@ -65,11 +69,19 @@ class PlayedStream:
 class NetworkCaller:
     """Calls one capability by the roads that there are, paid for as every call is."""
 
-    def __init__(self, engine: Engine, capability: str, document: dict[str, Any]) -> None:
+    def __init__(
+        self, engine: Engine, capability: str, document: dict[str, Any], price: str
+    ) -> None:
         self.document = document
         """What it tells of itself (`POST /schema`)."""
+        self.price = price
+        """What it costs, for people; empty where it is free, or nobody can pay."""
         self._engine = engine
         self._capability = capability
+
+    def on_spent(self, listener: Callable[[float], None]) -> None:
+        """Call it with the wei that have been spent by now, after each payment."""
+        self._engine.wallet.budget.listen(lambda spent: listener(float(spent)))
 
     @asynccontextmanager
     async def call(self, body: bytes) -> AsyncIterator[tuple[int, str, AsyncIterator[bytes]]]:
@@ -94,18 +106,52 @@ class NetworkCaller:
 
 
 @asynccontextmanager
-async def open_caller(capability: str, settings: Mapping[str, Any]) -> AsyncIterator[NetworkCaller]:
-    """`settings` are those of `Gateway`. Raises what its calls raise, and `NoOrchestratorError` for
-    a capability that does not tell what it takes."""
+async def open_caller(
+    capability: str, settings: Mapping[str, Any], document: dict[str, Any] | None = None
+) -> AsyncIterator[NetworkCaller]:
+    """`settings` are those of `Gateway`. A `document` that is given is not asked for, which would
+    be a job and paid for as one: with it, opening costs nothing. Raises what a gateway's calls
+    raise, and `NoOrchestratorError` for a capability that does not tell what it takes."""
     engine = Engine(Config.resolve(**settings))
     try:
-        http = await engine.pools.current()
-        schema = await engine.schemas.get(http, capability, engine.deadline(None))
-        if schema is None:
-            raise NoOrchestratorError(
-                f"{capability!r} does not tell what it takes: there is nothing to make a page of",
-                capability=capability,
-            )
-        yield NetworkCaller(engine, capability, dict(schema.document))
+        price = await _price(engine, capability)
+        if document is None:
+            document = await _document(engine, capability)
+        yield NetworkCaller(engine, capability, document, price)
     finally:
         await engine.aclose()
+
+
+async def _price(engine: Engine, capability: str) -> str:
+    if engine.config.gateway or not engine.wallet.can_pay:
+        return ""  # a gateway pays by itself and tells no price
+    http, deadline = await engine.pools.current(), engine.deadline(None)
+    return told_offer(await engine.dispatcher.catalogue.capabilities(http, [capability], deadline))
+
+
+async def _document(engine: Engine, capability: str) -> dict[str, Any]:
+    http = await engine.pools.current()
+    schema = await engine.schemas.get(http, capability, engine.deadline(None))
+    if schema is None:
+        schema = await _told_in_session(engine, capability)
+    if schema is None:
+        raise NoOrchestratorError(
+            f"{capability!r} does not tell what it takes: there is nothing to make a page of",
+            capability=capability,
+        )
+    return dict(schema.document)
+
+
+async def _told_in_session(engine: Engine, capability: str) -> Schema | None:
+    """By an app that takes requests in sessions only: in one that is over at once."""
+    try:
+        async with engine.session(capability, None, None) as session:
+            answer = await session.request("GET", "/schema")
+    except NoOrchestratorError:
+        return None
+    if not answer.ok or len(answer.content) > SCHEMA_BYTES:
+        return None
+    try:
+        return Schema.read(loads(answer.content))
+    except ValueError:
+        return None  # it is something else, as of a container that is not made with this SDK

@@ -142,20 +142,15 @@ def agreed(gw: Gateway, settings: Mapping[str, Any], capability: str, *, yes: bo
     Only where these settings can pay. A script, which cannot be asked, is refused.
     """
     from livepeer.client.config import Config
-    from livepeer.client.network.selection import told_price
+    from livepeer.client.network.selection import told_offer
 
     config = Config.resolve(**settings)
     if config.gateway or not (config.signer or config.eth_key):
         return
-    found = [
-        (offer.price, offer.unit)
-        for info in gw.capabilities([capability])
-        for offer in info.offers
-        if offer.capacity > 0
-    ]
-    if not found or min(found)[0] == 0:
+    price = told_offer(gw.capabilities([capability]))
+    if not price:
         return
-    told = f"{capability} costs {told_price(*min(found))}"
+    told = f"{capability} costs {price}"
     if yes:
         note(told)
     elif not sys.stdin.isatty():

@@ -20,7 +20,7 @@ from livepeer.client.exceptions import (
     is_paid,
     reword,
 )
-from livepeer.client.types import Offer, Phase, Rejection
+from livepeer.client.types import CapabilityInfo, Offer, Phase, Rejection
 from livepeer.client.untrusted import TEXT
 from livepeer.trickle.text import printable
 
@@ -46,6 +46,14 @@ class Attempt:
     def rejection(self) -> Rejection:
         error = self.error
         return Rejection(error.orchestrator or "?", error.message, self.phase, error.status)
+
+
+def told_offer(infos: Iterable[CapabilityInfo]) -> str:
+    """The price of the cheapest offer with room, for people; empty where that is free, or none."""
+    found = [
+        (offer.price, offer.unit) for info in infos for offer in info.offers if offer.capacity > 0
+    ]
+    return told_price(*min(found)) if found and min(found)[0] else ""
 
 
 def told_price(price: Fraction, unit: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
@@ -22,11 +22,16 @@ class Budget:
         self._limit, self._under = limit, under
         self._lock = threading.Lock()
         self._spent = self._held = Fraction(0)
+        self._listeners: list[Callable[[Fraction], None]] = []
 
     @property
     def spent(self) -> Fraction:
         """Wei of all payments that were signed so far."""
         return self._spent
+
+    def listen(self, listener: Callable[[Fraction], None]) -> None:
+        """Call it with what has been spent after each payment, in the thread that makes it."""
+        self._listeners.append(listener)
 
     def call(self, limit: Fraction | None) -> Budget:
         """The budget of one call below this one."""
@@ -66,6 +71,10 @@ class Budget:
         with self._lock:
             self._held -= held
             self._spent += taken
+            spent = self._spent
+        if taken:
+            for listener in self._listeners:
+                listener(spent)
         if self._under is not None:
             self._under._settle(held, taken)
 

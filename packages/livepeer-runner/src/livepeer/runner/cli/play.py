@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,9 +26,10 @@ livepeer play live-tint --orch https://orch:8935 --tls pin
 
 livepeer play sentiment --max-price 1000
 
-The environment names what the options do not, as for `livepeer run`. What a call costs is paid as
-always: a stream that plays costs as long as it does. Exit codes: 0 after Ctrl-C, 1 where the
-capability cannot be had, 2 usage."""
+The environment names what the options do not, as for `livepeer run`. Where a call costs something,
+that is told and asked first (--yes: not asked, for scripts); the page shows what was spent, and a
+stream that plays costs as long as it does. Exit codes: 0 after Ctrl-C, 1 where the capability
+cannot be had, 2 usage, 4 where nobody said yes to its price."""
 
 STREAMS = 4
 """Streams at once that the page offers: how many there are, the network says."""
@@ -44,8 +46,15 @@ def play(
         bool, typer.Option("--open/--no-open", help="Open the page in your browser.")
     ] = True,
     max_price: Annotated[
-        float | None, typer.Option("--max-price", metavar="WEI", help="The most, per second.")
+        float | None,
+        typer.Option("--max-price", metavar="WEI", help="The most, for each unit of an offer."),
     ] = None,
+    max_spend: Annotated[
+        float | None, typer.Option("--max-spend", metavar="WEI", help="The most, altogether.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Pay what it costs without asking (for scripts).")
+    ] = False,
     orch: Annotated[
         str | None,
         typer.Option("--orch", metavar="URL", help="Orchestrators.", rich_help_panel=PANEL),
@@ -88,14 +97,49 @@ def play(
         "signer_url": signer,
         "tls": tls,
         "max_price": max_price,
+        "max_spend": max_spend,
     }
     settings = {name: value for name, value in given.items() if value is not None}
     page = Page(port=options.port(port, PORT, "--port"), opens=open_page and can_open())
-    raise typer.Exit(asyncio.run(_play(opening, capability, settings, page)))
+    costs = _agreed(asyncio.run(_price(opening, capability, settings)), capability, yes=yes)
+    raise typer.Exit(asyncio.run(_play(opening, capability, settings, page, costs=costs)))
+
+
+def _agreed(price: str, capability: str, *, yes: bool) -> bool:
+    """Whether it costs something; that is told, and asked unless `yes`. A script, which cannot be
+    asked, is refused."""
+    if not price:
+        return False
+    told = f"{capability} costs {price}"
+    if yes:
+        note(told)
+    elif not sys.stdin.isatty():
+        fail(told, hint="Say --yes to pay it, and --max-spend WEI for how much at most.", code=4)
+    elif not typer.confirm(f"{told}. Pay?", err=True):
+        raise typer.Exit(4)
+    return True
+
+
+async def _price(opening: OpenCaller, capability: str, settings: Mapping[str, Any]) -> str:
+    with _explained():
+        async with opening(capability, settings, {}) as brought:
+            return brought.price
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """An error of whoever brings the caller ends the command with its message."""
+    try:
+        yield
+    except Exception as error:
+        # Its package is not imported here: its errors are those that carry a code.
+        if not isinstance(getattr(error, "code", None), str):
+            raise
+        fail(error, code=1)
 
 
 async def _play(
-    opening: OpenCaller, capability: str, settings: Mapping[str, Any], page: Page
+    opening: OpenCaller, capability: str, settings: Mapping[str, Any], page: Page, *, costs: bool
 ) -> int:
     from livepeer.runner.cli.page import opened
     from livepeer.runner.cli.reload import stopping
@@ -106,19 +150,16 @@ async def _play(
     board.add("0", capability)
     with stopping() as stop:
         async with AsyncExitStack() as stack:
-            try:
+            with _explained():
                 brought = await stack.enter_async_context(opening(capability, settings))
-            except Exception as error:
-                # Its package is not imported here: its errors are those that carry a code.
-                if not isinstance(getattr(error, "code", None), str):
-                    raise
-                fail(error, code=1)
+            brought.on_spent(partial(board.spent, "0"))
             board.serves(
                 "0",
                 brought.document,
                 capacity=STREAMS,
                 caller=AdaptedCaller(brought),
-                lines=partial(written_calls, capability, brought.document, settings),
+                lines=partial(written_calls, capability, brought.document, settings, costs),
+                price=brought.price,
             )
             playground = await stack.enter_async_context(opened(board, page))
             print(f"playground: {playground.url}", flush=True)
@@ -131,20 +172,22 @@ def written_calls(
     capability: str,
     document: Mapping[str, Any],
     settings: Mapping[str, Any],
+    costs: bool,
     content: Mapping[str, Any],
 ) -> dict[str, str]:
-    """A call by the network as code; by curl it would be another one, neither found nor paid.
+    """A call by the network as code; by curl there is none, and that says why.
 
     Raises `ValueError` for what is none.
     """
-    from livepeer.runner.playground.written import fields, names_in, python_value
+    from livepeer.runner.playground.written import NOT_BY_CURL, fields, names_in, python_value
 
     value, params = content.get("input", {}), content.get("params", {})
     if not isinstance(value, dict) or not isinstance(params, dict):
         raise ValueError("an input is an object")
     options = {"orch_url": "--orch", "discovery_url": "--discovery", "signer_url": "--signer"}
-    options |= {"tls": "--tls", "max_price": "--max-price"}
+    options |= {"tls": "--tls", "max_price": "--max-price", "max_spend": "--max-spend"}
     where = [word for name, each in settings.items() for word in (options[name], str(each))]
+    where += ["--yes"] if costs else []
     gateway = f"Gateway({', '.join(f'{name}={each!r}' for name, each in settings.items())})"
     verb = "stream" if document.get("streaming") else "run"
     if document.get("type") == "live":
@@ -175,7 +218,7 @@ def written_calls(
             "",
             "asyncio.run(main())",
         ]
-        return {"Python": "\n".join(program), "Shell": shlex.join(shell)}
+        return {"Python": "\n".join(program), "curl": NOT_BY_CURL, "Shell": shlex.join(shell)}
     path = ["from pathlib import Path", ""] if any(True for _ in names_in(value)) else []
     call = f"gw.{verb}({capability!r}, input={python_value(value)})"
     ends = (
@@ -188,4 +231,4 @@ def written_calls(
         line = shlex.join(["livepeer", verb, capability, *fields(value, "-i"), *where])
     except ValueError as error:
         line = f"# {error}"
-    return {"Python": "\n".join(program), "Shell": line}
+    return {"Python": "\n".join(program), "curl": NOT_BY_CURL, "Shell": line}

@@ -30,6 +30,10 @@ class Entry:
     version: int = 0
     """Counts what began to serve: the page makes its controls anew."""
     capacity: int = 1
+    price: str = ""
+    """What it costs, for people; empty where it is free."""
+    spent: float = 0.0
+    """Wei that its calls have cost so far."""
     document: dict[str, Any] = field(default_factory=dict)
     caller: PipelineCaller | None = None
     lines: Lines | None = None
@@ -43,6 +47,8 @@ class Entry:
             "trace": self.trace,
             "version": self.version,
             "capacity": self.capacity,
+            "price": self.price,
+            "spent": self.spent,
             "document": self.document,
         }
 
@@ -77,12 +83,19 @@ class Board:
         capacity: int,
         caller: PipelineCaller,
         lines: Lines | None = None,
+        price: str = "",
     ) -> None:
         entry = self._entries[key]
         entry.state, entry.reason, entry.trace = "serving", "", ""
         entry.document, entry.capacity = document, capacity
         entry.caller, entry.lines = caller, lines
+        entry.price = price
         entry.version += 1
+        self._tell(key)
+
+    def spent(self, key: str, wei: float) -> None:
+        """Its calls have cost so much by now."""
+        self._entries[key].spent = wei
         self._tell(key)
 
     def reloads(self, key: str, reason: str) -> None:

@@ -6,7 +6,7 @@ here, and its errors are known by what they carry: `code`, `message`, and `field
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
@@ -21,6 +21,11 @@ class BroughtCaller(Protocol):
     types, so that it need not import this package."""
 
     document: dict[str, Any]
+    price: str
+    """What it costs, for people; empty where it is free."""
+
+    def on_spent(self, listener: Callable[[float], None]) -> None:
+        """Call it with the wei that have been spent by now, after each payment."""
 
     def call(
         self, body: bytes
@@ -35,8 +40,12 @@ class OpenCaller(Protocol):
     """The function that an entry point of `livepeer.callers` names."""
 
     def __call__(
-        self, capability: str, settings: Mapping[str, Any]
-    ) -> AbstractAsyncContextManager[BroughtCaller]: ...
+        self,
+        capability: str,
+        settings: Mapping[str, Any],
+        document: dict[str, Any] | None = None,
+    ) -> AbstractAsyncContextManager[BroughtCaller]:
+        """With a `document` the capability is not asked what it takes, so opening costs nothing."""
 
 
 def find_caller() -> OpenCaller | None:

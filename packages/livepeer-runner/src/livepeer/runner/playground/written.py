@@ -15,6 +15,7 @@ from typing import Any
 
 FILE = "$file"
 MOST_DEPTH = 32
+NOT_BY_CURL = "# Not by curl: who serves it has to be found and paid, which livepeer-client does."
 _MARK = re.compile(r'\{"\$file": ("(?:[^"\\]|\\.)*")\}')
 
 

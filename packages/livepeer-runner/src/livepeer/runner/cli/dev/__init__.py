@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from livepeer.runner.cli import options
-from livepeer.trickle.cli.console import writable
+from livepeer.trickle.cli.console import note, writable
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -113,6 +113,7 @@ def dev(
     from livepeer.runner.cli.dev.call import ClientCall, find_client
     from livepeer.runner.cli.dev.session import Ports, run
     from livepeer.runner.cli.page import PORT, Page, can_open
+    from livepeer.runner.playground.network import find_caller
 
     if (output or params) and not (input or seconds):
         raise typer.BadParameter(
@@ -131,7 +132,11 @@ def dev(
         options.port(gateway_port, 8937, "--gateway-port"),
     )
     page = None
-    if call is None and not paid:  # the page calls as somebody who does not pay
+    opening = find_caller() if paid else None
+    if call is None and paid and opening is None:
+        note("no playground: calls that cost are made by livepeer-client, which is not installed")
+    elif call is None:
         port_of_page = options.port(play_port, PORT, "--play-port")
         page = Page(port=port_of_page, opens=open_page and can_open())
-    raise typer.Exit(asyncio.run(run(references, ports, tls=tls, call=call, page=page, paid=paid)))
+    network = run(references, ports, tls=tls, call=call, page=page, paid=paid, opening=opening)
+    raise typer.Exit(asyncio.run(network))

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from livepeer.runner.playground.written import fields, names_in, posting, python_value
+from livepeer.runner.playground.written import (
+    NOT_BY_CURL,
+    fields,
+    names_in,
+    posting,
+    python_value,
+)
 
 CLIP = "in.mp4"
 SERVICE = "http://127.0.0.1:9000"
@@ -220,7 +226,8 @@ def calls(network: Network, content: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(value, dict) or not isinstance(params, dict):
         raise ValueError("an input is an object")
     given = Given(value, params)
-    made = {"Python": python(network, given), "curl": curl(network, given)}
+    made = {"Python": python(network, given)}
+    made["curl"] = NOT_BY_CURL if network.signer else curl(network, given)
     try:
         return {**made, "Shell": shell(network, given)}
     except ValueError as error:

@@ -17,6 +17,7 @@ import aiohttp
 
 from livepeer.runner.cli.dev.call import ClientCall
 from livepeer.runner.cli.dev.lines import PRICE, Network, calls, overview
+from livepeer.runner.cli.dev.page_callers import PageCallers, Paying
 from livepeer.runner.cli.dev.trust import kept, pinned
 from livepeer.runner.cli.look import ENDED, LOOPBACK, Look
 from livepeer.runner.cli.page import Page, opened
@@ -25,10 +26,8 @@ from livepeer.runner.devnet import LocalChain, LocalGateway, LocalOrchestrator, 
 from livepeer.runner.devnet.payments.chain import PAYER_KEY
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
-from livepeer.runner.playground.http_calls import HttpCalls
-from livepeer.runner.playground.orchestrator import OrchestratorCaller
+from livepeer.runner.playground.network import OpenCaller
 from livepeer.trickle.cli.console import note
-from livepeer.trickle.tls import Pin
 
 NETWORK = "livepeer.runner.devnet"
 REPEATED = ("local orchestrator listens", "local gateway listens")
@@ -63,8 +62,12 @@ async def run(
     call: ClientCall | None,
     page: Page | None,
     paid: bool = False,
+    opening: OpenCaller | None = None,
 ) -> int:
-    """`livepeer dev`. The exit code: of the call, where there is one."""
+    """`livepeer dev`. The exit code: of the call, where there is one.
+
+    `opening` brings the page's calls, where they are `paid`.
+    """
     chain = LocalChain() if paid else None
     orchestrator = LocalOrchestrator(host=LOOPBACK, port=ports.orchestrator, tls=tls, chain=chain)
     with stopping() as stop, journal(), kept(orchestrator.secret) as secret_file:
@@ -83,7 +86,10 @@ async def run(
                     pipelines.append(
                         _pipeline(each, port, orchestrator, shown, watch=call is None, paid=paid)
                     )
-                requests = await stack.enter_async_context(HttpCalls(orchestrator.url, tls=Pin()))
+                paying = Paying(opening, signer, "pin" if tls else "verify") if opening else None
+                callers = await stack.enter_async_context(
+                    PageCallers(orchestrator.url, board, paying)
+                )
                 # First of all, since nothing takes longer than the start of a pipeline's process.
                 serving = [
                     asyncio.create_task(each.run(stop), name="pipeline") for each in pipelines
@@ -95,7 +101,7 @@ async def run(
                         address = (await stack.enter_async_context(opened(board, page))).url
                         note(f"playground {address}")  # it also shows why nothing serves
                     doors = Doors(
-                        orchestrator, gateway.url, secret_file, requests, board, address, signer
+                        orchestrator, gateway.url, secret_file, callers, board, address, signer
                     )
                     watching += [
                         asyncio.create_task(
@@ -118,12 +124,12 @@ async def run(
 @dataclass(frozen=True, slots=True)
 class Doors:
     """The network that pipelines are on, and the page (at `playground`, if there is one) that
-    shows them and calls the orchestrator by `requests`."""
+    shows them and calls them by `callers`."""
 
     orchestrator: LocalOrchestrator
     gateway: str
     secret_file: str
-    requests: HttpCalls
+    callers: PageCallers
     board: Board
     playground: str
     signer: str
@@ -182,12 +188,14 @@ async def _watch(look: Look, key: str, doors: Doors, call: ClientCall | None) ->
                 continue
             document = await look.schema(http)
             network = doors.network(look.url, document)
+            called = await doors.callers.get(key, network.id, document)
             doors.board.serves(
                 key,
                 document,
                 capacity=await look.capacity(http),
-                caller=OrchestratorCaller(doors.requests, network.id),
+                caller=called.caller,
                 lines=partial(calls, network),
+                price=called.price,
             )
             if call is not None:
                 return await call.run(network, look.stop)

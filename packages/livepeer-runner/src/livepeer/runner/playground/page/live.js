@@ -39,9 +39,11 @@ export class LiveView {
 
   async #begin() {
     this.#add(false);
-    if (this.#generates) this.#cards[0].start();
-    // The page plays at once; whoever would rather be asked chooses another input.
-    else await this.#use("pattern", openPattern);
+    // The page plays at once; whoever would rather be asked chooses another input. What costs
+    // something waits for somebody who wants it.
+    if (this.pipeline.price) this.#cards[0].wait(`Press Start: it costs ${this.pipeline.price}.`);
+    if (!this.#generates) await this.#use("pattern", openPattern, !this.pipeline.price);
+    else if (!this.pipeline.price) this.#cards[0].start();
   }
 
   /** Another version of it serves: streams of the former are over, and go on with the new one. */
@@ -104,7 +106,8 @@ export class LiveView {
     if (file) this.#use("file", () => openFile(file));
   }
 
-  async #use(name, open) {
+  /** @param {boolean} starts also what does not play yet */
+  async #use(name, open, starts = true) {
     const turn = ++this.#opening;
     this.#say("");
     let source;
@@ -118,14 +121,14 @@ export class LiveView {
     if (turn !== this.#opening) return source.stop();
     this.#drop();
     this.#source = source;
-    source.onended = () => this.#source === source && this.#use("pattern", openPattern);
+    source.onended = () => this.#source === source && this.#use("pattern", openPattern, !this.pipeline.price);
     for (const [each, button] of Object.entries(this.buttons)) button.setAttribute("aria-pressed", String(each === name));
     fill(this.view, source.hasPictures ? source.video : h("p", { class: "placeholder" }, icon("microphone"), "Sound only"));
     if (!source.hasPictures) source.video.play().catch(() => {});
     if (source.hasPictures) this.#uplink.follow(source.video);
     if (this.#sendsSound) await this.#soundIn.follow(source);
     // What a stream is fed with is told when it starts: another input is another stream.
-    for (const card of this.#cards) card.start();
+    for (const card of this.#cards) if (starts || card.runs) card.start();
     if (source.hears) for (const card of this.#cards) card.mute();
   }
 

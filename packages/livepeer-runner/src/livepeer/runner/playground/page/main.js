@@ -23,9 +23,10 @@ class Page {
     this.title = h("h1", {}, "Playground");
     this.about = h("p", { class: "about" });
     this.state = h("span", { class: "pill", role: "status", id: "state" }, "Connecting…");
+    this.cost = h("p", { class: "cost", id: "cost", hidden: true });
     this.trouble = h("div", {});
     this.place = h("div", { id: "view" });
-    fill(app, h("header", {}, h("div", { class: "names" }, this.title, this.select, this.state), this.about), this.trouble, this.place);
+    fill(app, h("header", {}, h("div", { class: "names" }, this.title, this.select, this.state), this.about, this.cost), this.trouble, this.place);
     this.#listen();
   }
 
@@ -74,6 +75,7 @@ class Page {
     document.title = `${pipeline.name} · playground`;
     this.about.textContent = about.description ?? "";
     this.#say(state, STATES[state], "");
+    this.#costs(pipeline);
     fill(
       this.trouble,
       state === "failed" &&
@@ -88,6 +90,11 @@ class Page {
     }
     this.#kind = about.type;
     this.#version = pipeline.version;
+  }
+
+  #costs({ price, spent }) {
+    this.cost.hidden = !price && !spent;
+    this.cost.textContent = `${price ? `Costs ${price} · ` : ""}${spent ? `${spent.toPrecision(3)} wei spent` : "nothing spent"} since this page is served`;
   }
 
   #leave() {

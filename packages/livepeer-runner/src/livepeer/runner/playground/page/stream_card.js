@@ -27,7 +27,7 @@ export class StreamCard {
     this.title = h("h2", {}, "Result");
     this.close = h("button", { type: "button", class: "small icon-only", "aria-label": "Remove this stream", onclick: () => on.removed() }, icon("close"));
     this.reason = h("p", { class: "notice", role: "alert", hidden: true });
-    this.toggle = h("button", { type: "button", class: "small", onclick: () => (this.#runs ? this.stop() : this.start()) }, "Start");
+    this.toggle = h("button", { type: "button", class: "small", onclick: () => (this.runs ? this.stop() : this.start()) }, "Start");
     this.sound = h("button", { type: "button", class: "small icon-only", hidden: true, onclick: () => this.#turnSound() });
     this.meter = h("meter", { min: 0, max: 1, hidden: true, "aria-label": "Loudness of the result" });
     this.record = h("button", { type: "button", class: "small", disabled: !Recorder.works, title: Recorder.works ? undefined : "This browser cannot record", onclick: () => this.#record() }, icon("record"), h("span", {}, "Record"));
@@ -63,7 +63,7 @@ export class StreamCard {
     return this.fields.value() ?? {};
   }
 
-  get #runs() {
+  get runs() {
     return this.stream.state === "live" || this.stream.state === "starting";
   }
 
@@ -90,6 +90,11 @@ export class StreamCard {
     this.#say("");
     this.stream.start({ params: this.params, ...sent });
     this.on.feeds(this.stream);
+  }
+
+  /** @param {string} text why it does not play yet */
+  wait(text) {
+    this.placeholder.textContent = text;
   }
 
   stop() {
@@ -156,7 +161,7 @@ export class StreamCard {
 
   #refused(error) {
     const fields = error.fields ?? [];
-    this.#failed(fields, fields.length || !this.#runs ? "" : error.message);
+    this.#failed(fields, fields.length || !this.runs ? "" : error.message);
   }
 
   #control() {
@@ -180,7 +185,7 @@ export class StreamCard {
   #changed(name, reason) {
     this.state.textContent = SAYS[name];
     this.state.dataset.state = name;
-    this.toggle.textContent = this.#runs ? "Stop" : "Start";
+    this.toggle.textContent = this.runs ? "Stop" : "Start";
     this.placeholder.textContent = name === "live" && !this.stream.frames ? "Waiting for the first picture…" : "";
     if (name === "ended" || name === "refused") this.#say(reason);
     if (name !== "live" && this.#recorder) this.#record();
