@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from livepeer.runner.playground.board import Board
-from livepeer.runner.playground.caller import Caller
+from livepeer.runner.playground.caller import PipelineCaller
 from livepeer.runner.playground.http_calls import HttpCalls
 from livepeer.runner.playground.network import AdaptedCaller, OpenCaller
 from livepeer.runner.playground.orchestrator import OrchestratorCaller
@@ -26,7 +26,7 @@ class Paying:
 @dataclass(frozen=True, slots=True)
 class PageCaller:
     capability: str
-    caller: Caller
+    caller: PipelineCaller
     price: str = ""
     """For people; empty where it is free."""
 
