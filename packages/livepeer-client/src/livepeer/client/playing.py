@@ -131,9 +131,16 @@ async def _price(engine: Engine, capability: str) -> str:
 
 async def _document(engine: Engine, capability: str) -> dict[str, Any]:
     http = await engine.pools.current()
-    schema = await engine.schemas.get(http, capability, engine.deadline(None))
+    unpayable: ConfigurationError | None = None
+    try:
+        schema = await engine.schemas.get(http, capability, engine.deadline(None))
+    except ConfigurationError as error:
+        # By BYOC there is a price that this signer cannot pay; as a live runner there may be none.
+        unpayable, schema = error, None
     if schema is None:
         schema = await _told_in_session(engine, capability)
+    if schema is None and unpayable is not None:
+        raise unpayable
     if schema is None:
         raise NoOrchestratorError(
             f"{capability!r} does not tell what it takes: there is nothing to make a page of",
