@@ -15,7 +15,7 @@ from .commands import Author
 from .conftest import LocalRegistry
 from .lanes import Lane
 
-pytestmark = [pytest.mark.container, pytest.mark.slow]
+pytestmark = [pytest.mark.container, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
