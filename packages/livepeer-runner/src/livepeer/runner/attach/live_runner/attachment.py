@@ -4,7 +4,6 @@ session, until it takes its leave."""
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import secrets
@@ -19,7 +18,7 @@ from livepeer.runner.attach.client import RegistryAnswer, RegistryClient, Unreac
 from livepeer.runner.attach.live_runner import answers, hints
 from livepeer.runner.attach.live_runner.answers import Lease
 from livepeer.runner.attach.live_runner.pacemaker import HeartbeatPlan, Pacemaker, Report, trust_in
-from livepeer.runner.attach.live_runner.record import PATH, RunnerRecord
+from livepeer.runner.attach.live_runner.record import RunnerRecord
 from livepeer.runner.attach.live_runner.sessions import RunnerSessions
 from livepeer.runner.attach.seat import Attachment, Listing
 from livepeer.runner.exceptions import RegistrationError
@@ -69,18 +68,8 @@ class LiveRunnerAttachment(Attachment):
 
     def recognise(self, scope: Scope) -> Caller | None:
         """By the secret in the path: `Authorization` is the caller's own here."""
-        if not self.listing.secret_path:
+        if not self.listing.secret_path or not self._record.came_by_url(scope):
             return None
-        root: str = scope.get("root_path", "")
-        path: str = scope["path"].removeprefix(root)
-        if not path.startswith(PATH):
-            return None
-        given, _, rest = path.removeprefix(PATH).partition("/")
-        token = self.listing.caller.token.reveal()
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
-            return None
-        scope["path"] = f"{root}/{rest}"
-        scope["raw_path"] = scope["path"].encode("utf-8", "surrogateescape")
         if self.listing.capability.mode == "single-shot":
             return self.listing.caller  # each request is a session, and over with it
         return self._sessions.caller(scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import socket
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from livepeer.runner.attach import gpu
 from livepeer.runner.attach.capability import Capability
 from livepeer.runner.attach.seat import Listing
+from livepeer.runner.http.asgi import Scope
 
 PATH = "/r/"
 """Before the secret in the path of what an orchestrator sends."""
@@ -37,6 +39,21 @@ class RunnerRecord:
         if self._fixed is None:
             self._fixed = self._known(await gpu.read_gpus())
         return url
+
+    def came_by_url(self, scope: Scope) -> bool:
+        """Whether a request has the secret of the URL that the orchestrator is told; what is behind
+        it is the request's path from now on."""
+        root: str = scope.get("root_path", "")
+        path: str = scope["path"].removeprefix(root)
+        if not path.startswith(PATH):
+            return False
+        given, _, rest = path.removeprefix(PATH).partition("/")
+        token = self._listing.caller.token.reveal()
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
+            return False
+        scope["path"] = f"{root}/{rest}"
+        scope["raw_path"] = scope["path"].encode("utf-8", "surrogateescape")
+        return True
 
     def body(self, runner_id: str, capacity: int) -> dict[str, Any]:
         """A heartbeat, after `read`."""
