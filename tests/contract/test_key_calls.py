@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livepeer.client import Gateway, NoOrchestratorError, SessionEndedError
+from livepeer.client import (
+    ConfigurationError,
+    Gateway,
+    LivepeerError,
+    NoOrchestratorError,
+    SessionEndedError,
+)
 from livepeer.client.live import payments as live_payments
 from livepeer.runner import LivePipeline, Pipeline, VideoFrame, create_app
-from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.devnet import LocalOrchestrator, LocalSigner
 from livepeer.runner.devnet.byoc.streams import LOOK_SECONDS
 from livepeer.runner.devnet.payments.chain import PAYER_KEY
 from livepeer.runner.local.http import listening
@@ -24,6 +30,7 @@ from livepeer.runner.serving.server import bind
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
 
 from .live_runners import until
+from .meddling import meddling
 from .paying import PRICE, TICKET, WEI, paying
 from .replay.byoc_payments import MovedClock
 
@@ -68,6 +75,7 @@ class KeyNetwork:
     """An orchestrator with priced pipelines in both registries, and a key that has test money."""
 
     orchestrator: LocalOrchestrator
+    signer: LocalSigner
     eth_key: str = PAYER_KEY
 
     def gateway(self, **more: Any) -> Gateway:
@@ -76,8 +84,11 @@ class KeyNetwork:
 
 
 @asynccontextmanager
-async def pipelines(*classes: type, clock: Any = None) -> AsyncIterator[KeyNetwork]:
-    async with paying(clock=clock, heartbeat_ttl=10_000.0) as net, AsyncExitStack() as stack:
+async def pipelines(
+    *classes: type, clock: Any = None, tls: bool = True
+) -> AsyncIterator[KeyNetwork]:
+    options: dict[str, Any] = {"clock": clock, "tls": tls, "heartbeat_ttl": 10_000.0}
+    async with paying(**options) as net, AsyncExitStack() as stack:
         address = OrchestratorAddress(net.orchestrator.url, Secret(net.orchestrator.secret))
         for cls in classes:
             registration = RegistrationSettings(
@@ -95,7 +106,7 @@ async def pipelines(*classes: type, clock: Any = None) -> AsyncIterator[KeyNetwo
             async with asyncio.timeout(60):
                 await app.state.service.lifecycle.wait_settled()
                 await app.state.service.registration.settled()
-        yield KeyNetwork(net.orchestrator)
+        yield KeyNetwork(net.orchestrator, net.signer)
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +157,41 @@ async def test_a_key_without_a_deposit_is_refused_and_nothing_runs() -> None:
                 await gw.run_async("say", input={"text": "hi"})
             assert gw.spent() == 0
         assert net.orchestrator.income == Say.runs == 0
+
+
+async def test_a_signer_that_signs_no_jobs_pays_for_no_capability_and_says_what_works() -> None:
+    Say.runs = 0
+    async with pipelines(Say) as net:
+        by_signer = {"eth_key": None, "signer_url": net.signer.url, "max_retries": 0}
+        async with net.gateway(**by_signer) as gw:
+            with pytest.raises(ConfigurationError, match="cannot sign BYOC jobs"):
+                await gw.run_async("say", input={"text": "hi"})
+            # The live runner of the same pipeline is one of the ways.
+            assert await gw.run_async("test/say", input={"text": "hi"}) == "hi"
+            assert gw.spent() == net.signer.spent == net.orchestrator.income > 0
+        assert Say.runs == 1
+
+
+async def test_an_answer_that_is_lost_is_told_with_what_was_paid_and_the_balance_stays() -> None:
+    Say.runs = 0
+    async with pipelines(Say, tls=False) as net, meddling(net.orchestrator.url) as between:
+        lost: list[str] = []
+
+        def meddle(path: str, status: int, body: bytes) -> tuple[int, bytes] | None:
+            if path.startswith("/process/request/") and not lost:
+                lost.append(path)
+                return None
+            return status, body
+
+        between.meddle = meddle
+        async with Gateway(orch_url=between.url, eth_key=net.eth_key, timeout=30.0) as gw:
+            with pytest.raises(LivepeerError, match="wei were paid"):
+                await gw.run_async("say", input={"text": "hi"})
+            paid = gw.spent()
+            assert paid == net.orchestrator.income > 0
+            assert Say.runs == 1  # and not a second time
+            assert await gw.run_async("say", input={"text": "hi"}) == "hi"
+            assert gw.spent() - paid <= 2 * TICKET + 1
 
 
 @pytest.mark.slow

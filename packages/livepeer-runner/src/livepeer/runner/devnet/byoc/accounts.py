@@ -156,7 +156,10 @@ class JobAccounts:
                 refusal,
             )
             raise DropConnection from None
-        self.add(told.get("sender", b""), capability, credit)
+        payer = told.get("sender", b"")
+        self.add(payer, capability, credit)
+        left = self.balance(payer, capability)
+        logger.info("%s is paid, %.0f wei are there", ascii(capability), left)
 
     def _price(self, payer: bytes, capability: str) -> int:
         if self._recipient is None:
