@@ -176,8 +176,10 @@ def test_nobody_is_kept_out_by_how_it_is_made(
 
 def test_a_phones_width_is_enough(local: Network, tab: Open) -> None:
     for name in ("tint", "forms"):
-        page = tab(f"{local.page}#{name}", viewport={"width": 360, "height": 740})
+        page = tab(f"{local.page}#{name}", viewport={"width": 390, "height": 844})
         page.wait_for_selector(LIVE if name == "tint" else "form")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        page.set_viewport_size({"width": 360, "height": 740})
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 
@@ -233,3 +235,39 @@ def test_everything_can_be_reached_by_keyboard(local: Network, tab: Open) -> Non
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.dataset.number"))
     assert len(reached - {None}) == wanted
+
+
+def test_a_live_page_is_used_by_keyboard_alone_and_nothing_moves_for_who_wants_that(
+    local: Network, tab: Open
+) -> None:
+    page = tab(f"{local.page}#tint", reduced_motion="reduce")
+    page.wait_for_selector(LIVE)
+
+    def focused(wanted: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(wanted) => document.activeElement.matches(wanted)", wanted):
+                return
+        pytest.fail(f"Tab never comes to {wanted}")
+
+    focused("[role=tab]")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("[role=tab][aria-selected=true]") == "curl"
+    focused(".stream .bar button")  # it runs: Stop
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".stream .pill[data-state=stopped]")
+    page.keyboard.press("Space")
+    page.wait_for_selector(LIVE)
+    focused("[data-field=u] input[type=range]")
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_label("U, exactly").input_value() == "129"
+    focused("[data-field=mirror] [role=switch]")
+    page.keyboard.press("Space")
+    assert page.get_by_role("switch", name="Mirror").is_checked()
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((each) => {
+          const { transitionDuration, animationName } = getComputedStyle(each);
+          return animationName !== "none" || parseFloat(transitionDuration) > 0;
+        }).length"""
+    )
+    assert moving == 0

@@ -92,6 +92,9 @@ async def _watch(
             )
 
 
+CHANNELS = "# Its channels are at a trickle server; this is one: livepeer trickle serve"
+
+
 def written_calls(
     url: str, reference: str, document: Mapping[str, Any], content: Mapping[str, Any]
 ) -> dict[str, str]:
@@ -104,13 +107,12 @@ def written_calls(
         takes = [] if document.get("generates") else ["-i", "in.mp4"]
         ends = [] if takes else ["--seconds", "10"]
         shell = [*command, *takes, *ends, "-o", "out.mp4", *fields(params, "-p")]
-        # Its channels are at a trickle server: `livepeer trickle serve` is one.
         channels = {"subscribe_url": "in", "publish_url": "out", "control_url": "control"}
         body = {name: f"http://127.0.0.1:2939/{each}" for name, each in channels.items()}
         start = ["curl", "-s", f"{url}/stream/start", "-d"]
         return {
             "Shell": shlex.join(shell),
-            "curl": shlex.join([*start, json.dumps({"params": params, **body})]),
+            "curl": f"{CHANNELS}\n{shlex.join([*start, json.dumps({'params': params, **body})])}",
         }
     try:
         shell_line = shlex.join([*command, *fields(value, "-i")])
