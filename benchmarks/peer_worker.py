@@ -1,18 +1,14 @@
 """One of the peers, in the environment that it is installed in: told what to do, a line at a time.
 
 `peers.py` starts it with that environment's Python. A line is a JSON list, the answer a number:
-seconds for `count` of them, or the port of a server, which runs until standard input ends.
+seconds for `count` of them.
 Nothing of this repository is imported here.
 """
 
 import asyncio
 import json
 import logging
-import os
-import signal
-import socket
 import sys
-import threading
 import time
 from typing import Any
 
@@ -76,33 +72,6 @@ def httpx_sync(url: str, _: int, count: int) -> float:
         for _ in range(count):
             client.post(url, json={"text": "hello"}).raise_for_status().json()
         return time.perf_counter() - begun
-
-
-def litserve() -> int:
-    import litserve
-
-    class Echo(litserve.LitAPI):  # type: ignore[misc]
-        def setup(self, device: Any) -> None:
-            pass
-
-        def predict(self, value: dict[str, Any]) -> dict[str, Any]:
-            return {"text": value["text"], "length": len(value["text"])}
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    server = litserve.LitServer(Echo(), accelerator="cpu")
-    threading.Thread(target=_answer_until_told, args=(port,), daemon=True).start()
-    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
-    return port
-
-
-def _answer_until_told(port: int) -> None:
-    """Its `run` wants the main thread: end it with standard input, all its processes included."""
-    _tell(port)
-    # Not by `sys.stdin`, whose lock its forked processes would wait for.
-    while os.read(0, 4096):
-        pass
-    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def _tell(value: float | str) -> None:

@@ -23,6 +23,8 @@ import glob
 import json
 import os
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -74,6 +76,25 @@ class Peer:
             self.missing = f"not installed: {told[0] if told else error.returncode}"[:100]
         except (OSError, subprocess.TimeoutExpired) as error:
             self.missing = f"not installed: {type(error).__name__}"
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[int]:
+        """LitServe, until the block ends: its port."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = subprocess.Popen(
+            [str(self._python), str(WORKER.with_name("peer_litserve.py")), str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            runner._wait_until_it_answers(port)
+            yield port
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # its workers too
+            server.wait()
 
     def worker(self) -> "Worker":
         return Worker(str(self._python), self.name)
@@ -189,9 +210,9 @@ def segments(what: str, size: int, count: int, peers: list[Worker], rounds: int)
         )
 
 
-def predict(lanes: int, port: float | None, rounds: int, seconds: float) -> Any:
-    def of(port: float) -> Rate:
-        return lambda: asyncio.run(runner.requests_per_second(int(port), lanes, seconds))
+def predict(lanes: int, port: int | None, rounds: int, seconds: float) -> Any:
+    def of(port: int) -> Rate:
+        return lambda: asyncio.run(runner.requests_per_second(port, lanes, seconds))
 
     with (
         runner.process(runner.serve_ours, "async") as (ours, _),
@@ -298,7 +319,7 @@ def chart(figures: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def figures(
-    given: argparse.Namespace, workers: dict[str, Worker], port: float | None
+    given: argparse.Namespace, workers: dict[str, Worker], port: int | None
 ) -> Iterator[tuple[str, Callable[[], dict[str, float]]]]:
     rounds, share = (3, 4) if given.quick else (7, 1)
     carriers = {
@@ -350,16 +371,16 @@ def main() -> None:
             if peer.missing:
                 print(f"{peer.name}: skipped: {peer.missing}", file=sys.stderr)
         workers = {
-            peer.name: stack.enter_context(peer.worker()) for peer in peers if not peer.missing
+            peer.name: stack.enter_context(peer.worker())
+            for peer in peers
+            if not peer.missing and peer.name != "litserve"
         }
-        port: float | None = None
-        if (server := workers.pop("litserve", None)) and "predict" in (given.only or "predict"):
+        port: int | None = None
+        if not peers[2].missing and "predict" in (given.only or "predict"):
             try:
-                port = server.ask("litserve")
-                runner._wait_until_it_answers(int(port))
+                port = stack.enter_context(peers[2].serving())
             except RuntimeError as error:
                 print(f"litserve: skipped: {error}", file=sys.stderr)
-                port = None
         found = {}
         for name, measure in figures(given, workers, port):
             if given.only in name:
