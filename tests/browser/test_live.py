@@ -248,6 +248,7 @@ def test_a_microphone_is_heard_in_the_result(local: Network, tab: Open) -> None:
 
 
 def test_a_screen_goes_through(local: Network, tab: Open) -> None:
+    """By `getDisplayMedia`, with Chromium's fake screen: a headless one has none of its own."""
     page = tab(f"{local.page}#tint")
     page.wait_for_selector(LIVE)
     page.get_by_label("U", exact=True).fill("230")
@@ -316,7 +317,8 @@ def test_two_tabs_and_two_streams_do_not_disturb_each_other(local: Network, tab:
     # Both slots are taken: a third stream is refused, and the others go on.
     first.get_by_text("Another stream").click()
     first.wait_for_selector(".stream:nth-child(2) .pill[data-state=refused]")
-    assert first.inner_text(".stream:nth-child(2) .notice")
+    refused = first.inner_text(".stream:nth-child(2) .notice")
+    assert refused == "all 2 slots are taken"
     assert first.query_selector(f".stream:nth-child(1) {LIVE.removeprefix('.stream ')}")
     second.close()
     first.wait_for_timeout(200)
