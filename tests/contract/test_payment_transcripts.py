@@ -104,10 +104,11 @@ async def play_byoc(scenarios: Iterable[Scenario]) -> Outcome:
     return outcome
 
 
-def test_paid_byoc_is_as_was_recorded_traps_and_minutes_included() -> None:
-    outcome = asyncio.run(play_byoc(byoc_recorded()))
+@pytest.mark.parametrize("minutes", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_paid_byoc_is_as_was_recorded_with_its_traps(minutes: bool) -> None:
+    outcome = asyncio.run(play_byoc(each for each in byoc_recorded() if each.slow is minutes))
     assert told(outcome) == ""
-    assert len(outcome) == 38
+    assert len(outcome) == (6 if minutes else 32)
 
 
 def test_every_listed_difference_of_payments_is_still_one() -> None:
