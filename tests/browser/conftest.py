@@ -125,7 +125,9 @@ class Network:
         self._told = threading.Condition()
         self._process = process
         threading.Thread(target=self._read, daemon=True).start()
-        found = re.search(r"playground:? +(\S+)$", self.wait_for(ready), re.M)
+        # In either order: a pipeline may fail before the page is there.
+        self.wait_for(ready)
+        found = re.search(r"playground:? +(\S+)$", self.wait_for("playground"), re.M)
         assert found is not None
         self.page = found[1]
 
