@@ -18,10 +18,13 @@ import pytest
 from livepeer.runner.bench.arrivals import schedule
 from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.figures import figures, needed
+from livepeer.runner.bench.html import page
+from livepeer.runner.bench.lines import lines
 from livepeer.runner.bench.load import MOST_IN_FLIGHT, Run, closed_loop, open_loop
-from livepeer.runner.bench.report import BenchReport, LoadReport, host, load_report
+from livepeer.runner.bench.paste import paste
+from livepeer.runner.bench.report import BenchReport, Goodput, LoadReport, host, load_report
 from livepeer.runner.bench.request import OK, Call
-from livepeer.runner.bench.search import Aim, find_max
+from livepeer.runner.bench.search import Aim, find_max, milliseconds
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -184,6 +187,56 @@ async def test_a_search_refuses_a_percentile_that_would_take_too_long() -> None:
 
     found = await find_max(Aim.of("p99.9<1s"), measure, 1, 10, 60)
     assert found.rate is None and "needs 5000 calls" in found.reason
+
+
+def test_goodput_is_of_calls_that_succeed_within_the_objective() -> None:
+    """Of ten calls a second three take too long, and two fail at once."""
+    took = [0.1] * 5 + [0.6] * 3 + [0.01] * 2
+    calls = [
+        Call(float(at), float(at), at + took[at % 10], OK if at % 10 < 8 else "500")
+        for at in range(100)
+    ]
+    load = load_report(Run(calls, 10.0, 0.1, rate=10), None, objective_ms=500)
+    assert load.throughput == 8 and load.goodput is not None
+    assert (load.goodput.per_second, load.goodput.share) == (5, 0.5)
+    assert load_report(Run(calls, 10.0, 0.1, rate=10), None).goodput is None
+    late = [Call(0.0, 0.55, 0.6, OK)]  # within it since it was sent, not since it was due
+    assert load_report(Run(late, 1.0, 0.1, rate=1), None, 500).goodput == Goodput(
+        objective_ms=500, per_second=0, share=0
+    )
+
+
+def test_goodput_is_told_and_compared() -> None:
+    def report(within: int, objective: float = 500) -> BenchReport:
+        calls = [Call(0.0, 0.0, 0.1 if at < within else 0.9, OK) for at in range(100)]
+        load = load_report(Run(calls, 10.0, 0.1, rate=10), None, objective)
+        return BenchReport(
+            target="x", pipeline="x", pipeline_version="1", kind="request", host=host(),
+            at="", loads=[load],
+        )  # fmt: skip
+
+    def verdicts(*reports: BenchReport) -> dict[str, str]:
+        return {each.figure: each.verdict for each in compare(*reports)}
+
+    told = "\n".join(lines(report(90)))
+    assert "goodput 9.00/s within 500 ms (90.0% of all calls)" in told
+    assert "goodput 9/s within 500 ms" in paste(report(90))
+    assert "goodput/s (&lt; 500 ms)" in page(report(90)) and "goodput" not in paste(SILENT)
+    assert verdicts(report(90), report(80))["goodput/s"] == "worse"
+    assert verdicts(report(90), report(91))["goodput/s"] == "same"
+    assert "goodput/s" not in verdicts(report(90), report(80, 400))
+
+
+SILENT = BenchReport(
+    target="x", pipeline="x", pipeline_version="1", kind="request", host=host(), at="",
+    loads=[load_report(Run([Call(0.0, 0.0, 0.1, OK)], 1.0, 0.1, rate=1), None)],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["500", "0ms", "fast", "1m"])
+def test_an_objective_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time like 500ms"):
+        milliseconds(text)
 
 
 @pytest.mark.parametrize("text", ["p42<1s", "p99", "p99<0", "fast", "p99<1m"])

@@ -10,6 +10,7 @@ import pytest
 from livepeer.runner.bench.compare import compare
 from livepeer.runner.bench.live.camera import Shot, clicked
 from livepeer.runner.bench.live.ramp import StreamAim, counts, ramp
+from livepeer.runner.bench.live.records import EmittedRecords, SeenRecord, record_time
 from livepeer.runner.bench.live.report import LiveReport, StepReport, Window, step_report
 from livepeer.runner.bench.live.stream import HeardPiece, SeenPicture, StreamRecord
 from livepeer.runner.bench.report import BenchReport, host
@@ -203,3 +204,75 @@ def test_streams_of_two_reports_are_compared_by_how_many_there_are() -> None:
     worse = {each.figure: each.verdict for each in compare(report(0.02), report(0.05, 2))}
     assert worse["p50"] == worse["pictures/s"] == "worse"
     assert {each.verdict for each in compare(report(0.05), report(0.02))} == {"better", "same"}
+
+
+def records(count: int, age: float, *, lost: int = 0, times: bool = True) -> StreamRecord:
+    """Ten a second, from the first moment on; nothing else comes out."""
+    found = record([])
+    for index in range(count):
+        at = index / 10
+        found.records.append(SeenRecord(100 + at + age, at if times else None))
+    found.emitted = EmittedRecords(count, lost)
+    return found
+
+
+def test_records_are_told_by_rate_age_and_loss() -> None:
+    found = step(records(210, 0.05, lost=20))
+    assert found.only_records and found.records is not None and found.freezes == 0
+    assert (found.records.received, found.records.per_second) == (200, 10)
+    assert (found.records.emitted, found.records.lost) == (230, 20)
+    assert found.records.age.percentiles["p95"].ms == pytest.approx(50)
+    assert found.latency == found.records.age and not found.dropped_share
+    assert "230 records" in StreamAim.of("drops<5%").missed(found)
+    assert StreamAim.of("drops<10%,freezes<1,p95<60ms,records>9").missed(found) == ""
+    assert "gave 10 records a second" in StreamAim.of("records>10").missed(found)
+    assert "p95 was 50.0 ms" in StreamAim.of("p95<40ms").missed(found)
+
+
+@pytest.mark.parametrize("age", [-0.5, None])
+def test_records_that_say_no_moment_of_the_stream_have_no_age(age: float | None) -> None:
+    """None, or seconds since 1970, or what is yet to come."""
+    found = step(records(210, age or 0.0, times=age is not None))
+    assert found.records is not None and "no moment of the stream" in found.records.no_age
+    assert found.records.age.count == 0 and found.records.lost == 0
+
+
+def test_records_whose_end_was_not_heard_are_not_called_lost() -> None:
+    silent = records(210, 0.05)
+    silent.emitted = None
+    found = step(silent, records(210, 0.05, lost=3))
+    assert found.records is not None and found.records.lost is None
+    assert [one.records.lost for one in found.each if one.records is not None] == [None, 3]
+    assert EmittedRecords.of({"output_status": {"records_sent": True}}) is None
+    assert [record_time(one) for one in ({"end": 2}, {"time": "2"}, {"time": float("inf")})] == [
+        2.0,
+        None,
+        None,
+    ]
+
+
+def test_records_beside_pictures_are_told_apart_from_them() -> None:
+    both = record([picture(index, 0.04) for index in range(SENT)])
+    both.records = [SeenRecord(100 + at + 0.3, float(at)) for at in range(21)]
+    found = step(both)
+    assert not found.only_records and found.records is not None and found.records.received == 20
+    assert found.latency.percentiles["p50"].ms == pytest.approx(40)
+    assert found.records.age.percentiles["p50"].ms == pytest.approx(300)
+
+
+def test_records_are_compared() -> None:
+    def report(found: StreamRecord) -> BenchReport:
+        live = LiveReport(picture="640x360@30", sound=True, steps=[step(found)])
+        return BenchReport(
+            target="x", pipeline="x", pipeline_version="1", kind="live", host=host(), at="",
+            live=live,
+        )  # fmt: skip
+
+    def verdicts(before: StreamRecord, after: StreamRecord) -> dict[str, str]:
+        return {each.figure: each.verdict for each in compare(report(before), report(after))}
+
+    old = records(210, 0.05)
+    assert set(verdicts(old, records(210, 0.051)).values()) == {"same"}
+    worse = verdicts(old, records(210, 0.09, lost=30))
+    assert worse["age p50"] == worse["share of records that came"] == "worse"
+    assert worse["records/s"] == "same" and "p50" not in worse

@@ -65,5 +65,7 @@ async def test_a_server_that_freezes_for_a_second_in_ten() -> None:
     (closed, opened), _ = await measured(
         keep, Plan(rates=[40], concurrency=[1], duration=20, warmup=0)
     )
+    if opened.limit:
+        pytest.skip(f"this machine is too busy to measure on: {opened.limit}")
     assert 750 < opened.latency.percentiles["p99"].ms < 1300
     assert closed.latency.percentiles["p99"].ms < opened.latency.percentiles["p99"].ms / 5

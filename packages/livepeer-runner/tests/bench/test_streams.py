@@ -16,6 +16,8 @@ import pytest
 
 from livepeer.runner import LivePipeline
 from livepeer.runner.bench.gpu import look
+from livepeer.runner.bench.html import page
+from livepeer.runner.bench.lines import lines
 from livepeer.runner.bench.live import marks
 from livepeer.runner.bench.live.camera import Camera, Shot
 from livepeer.runner.bench.live.door import ContainerDoor
@@ -23,6 +25,7 @@ from livepeer.runner.bench.live.measure import LivePlan
 from livepeer.runner.bench.live.report import Window, step_report
 from livepeer.runner.bench.live.stream import StreamRecord, run_stream
 from livepeer.runner.bench.measure import measure
+from livepeer.runner.bench.paste import paste
 from livepeer.runner.bench.plan import BenchError, Plan
 from livepeer.runner.targets.reference import target_of
 from livepeer.trickle import TrickleServer
@@ -51,6 +54,18 @@ class Keeps(LivePipeline):
         await asyncio.sleep(self.delay)
         self.kept[number] = came, time.perf_counter()
         return frame
+
+
+class Tells(LivePipeline):
+    """Data only: of each picture a record, `delay` after it came."""
+
+    passthrough = False
+    realtime = False
+    delay = DELAY
+
+    async def process_video(self, frame: VideoFrame) -> None:
+        await asyncio.sleep(self.delay)
+        self.emit_data({"time": float(frame.time)})
 
 
 class Refuses(LivePipeline):
@@ -111,6 +126,29 @@ async def test_loss_and_latency_are_what_the_pipeline_says_itself(
     left = [fresh.kept[n][1] - record.began - n / 15 for n in measured if n in came]
     assert (one.latency.mean_ms or 0) > mean(left) * 1000 >= DELAY * 1000
     assert one.skew is not None and abs(one.skew.median_ms) < 2 * 1000 / 48
+
+
+async def test_records_are_counted_and_their_age_is_what_the_pipeline_says_itself(
+    served: Serve,
+) -> None:
+    plan = Plan(warmup=0.2, live=LivePlan(shot=SHOT, duration=0.8))
+    async with served(Tells) as target:
+        record = await seen(target, SHOT, 2.4)
+        report = await measure(target_of(f"http://127.0.0.1:{target.port}"), plan)
+    assert record.emitted is not None and record.emitted.sent == len(record.records) == 36
+    step = step_report([record], SHOT, Window(0.4, 2.0), silent=False, cpu=0.1, usage=None)
+    (one,) = step.each
+    assert one.records is not None and one.only_records and not one.ended and not one.freezes
+    assert (one.records.emitted, one.records.lost, one.records.no_age) == (36, 0, "")
+    for each in record.records:
+        assert each.time is not None and each.at > record.began + each.time + DELAY
+    assert one.latency == one.records.age and (one.latency.min_ms or 0) >= DELAY * 1000
+    assert report.live is not None and report.live.null is None and report.live.max is not None
+    (step,) = report.live.steps
+    assert step.only_records and (report.live.max.streams == 1 or step.limit)
+    told = "\n".join(lines(report))
+    assert "records/s, 0 of 15 lost, age p50" in told and "pictures/s" not in told
+    assert "Age of records" in page(report) and (step.limit or "records/s" in paste(report))
 
 
 async def test_a_stream_that_does_not_begin_is_told(served: Serve) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from livepeer.runner.bench.figures import Figures
-from livepeer.runner.bench.report import BenchReport, LoadReport
+from livepeer.runner.bench.live.records import RecordsReport
+from livepeer.runner.bench.report import BenchReport
 
 LEAST = 0.03
 """Changes below this share are none, whatever their intervals say."""
@@ -30,17 +31,22 @@ class Difference:
 
 
 def compare(before: BenchReport, after: BenchReport) -> list[Difference]:
-    """Loads of the same kind, and as many streams, in both. Latencies differ where the intervals of
-    their percentiles do not meet; throughput where it does by more than `LEAST` and a closed loop
-    made it; pictures a second of the slowest stream where they do by more than `LEAST`."""
-    known = {_name(load): load for load in before.loads}
+    """Loads of the same kind, and as many streams, in both. Latencies, and ages of records, differ
+    where the intervals of their percentiles do not meet; throughput where it does by more than
+    `LEAST` and a closed loop made it; goodput within the same objective, pictures and records a
+    second of the slowest stream, and the share of records that came, where they do by more than
+    `LEAST`."""
+    known = {load.name: load for load in before.loads}
     found: list[Difference] = []
     for load in after.loads:
-        if (old := known.get(_name(load))) is None or old.limit or load.limit:
+        if (old := known.get(load.name)) is None or old.limit or load.limit:
             continue
-        found += _latencies(_name(load), old.latency, load.latency)
+        found += _latencies(load.name, old.latency, load.latency)
         if load.loop == "closed" and old.throughput:
-            found.append(_rate(_name(load), "calls/s", old.throughput, load.throughput))
+            found.append(_rate(load.name, "calls/s", old.throughput, load.throughput))
+        was, good = old.goodput, load.goodput
+        if was and good and was.objective_ms == good.objective_ms and was.per_second:
+            found.append(_rate(load.name, "goodput/s", was.per_second, good.per_second))
     return [*found, *_streams(before, after)]
 
 
@@ -51,13 +57,28 @@ def _streams(before: BenchReport, after: BenchReport) -> Iterator[Difference]:
     for step in after.live.steps:
         if (old := known.get(step.streams)) is None or old.limit or step.limit:
             continue
-        name = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {after.live.picture}"
-        yield from _latencies(name, old.latency, step.latency)
+        name = f"{step.name} of {after.live.picture}"
+        if not (old.only_records or step.only_records):
+            yield from _latencies(name, old.latency, step.latency)
         if old.fps_out:
             yield _rate(name, "pictures/s", old.fps_out, step.fps_out)
+        if old.records is not None and step.records is not None:
+            yield from _records(name, old.records, step.records)
 
 
-def _latencies(name: str, before: Figures, after: Figures) -> Iterator[Difference]:
+def _records(name: str, before: RecordsReport, after: RecordsReport) -> Iterator[Difference]:
+    yield from _latencies(name, before.age, after.age, "age ")
+    if before.per_second:
+        yield _rate(name, "records/s", before.per_second, after.per_second)
+    if (was := _came(before)) and (now := _came(after)) is not None:
+        yield _rate(name, "share of records that came", was, now)
+
+
+def _came(found: RecordsReport) -> float | None:
+    return None if found.lost is None or not found.emitted else 1 - found.lost / found.emitted
+
+
+def _latencies(name: str, before: Figures, after: Figures, what: str = "") -> Iterator[Difference]:
     for share, new in after.percentiles.items():
         if (was := before.percentiles.get(share)) is None:
             continue
@@ -65,16 +86,10 @@ def _latencies(name: str, before: Figures, after: Figures) -> Iterator[Differenc
         verdict = "same"
         if apart and abs(new.ms / was.ms - 1) >= LEAST:
             verdict = "worse" if new.ms > was.ms else "better"
-        yield Difference(name, share, was.ms, new.ms, verdict)
+        yield Difference(name, what + share, was.ms, new.ms, verdict)
 
 
 def _rate(name: str, figure: str, before: float, after: float) -> Difference:
     change = after / before - 1
     verdict = "same" if abs(change) < LEAST else "better" if change > 0 else "worse"
     return Difference(name, figure, before, after, verdict)
-
-
-def _name(load: LoadReport) -> str:
-    if load.loop == "open":
-        return f"{load.rate:g} calls a second"
-    return f"{load.concurrency} at a time"

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from livepeer.runner.bench.figures import Figures, Slice
-from livepeer.runner.bench.lines import lines
-from livepeer.runner.bench.live.report import LiveReport, StepReport
+from livepeer.runner.bench.figures import Slice
+from livepeer.runner.bench.lines import cold_start, lines, share
+from livepeer.runner.bench.live.report import LiveReport
 from livepeer.runner.bench.paste import machine, paste
 from livepeer.runner.bench.plot import Axis, Line, Plot, linear
-from livepeer.runner.bench.report import BenchReport, LoadReport
+from livepeer.runner.bench.report import BenchReport
+from livepeer.runner.bench.tables import named_steps, table
 
 ROUNDED = 1.0001
 """A verdict's rate has fewer digits than the load's."""
@@ -29,7 +30,7 @@ def page(report: BenchReport) -> str:
         f'<p class="paste"><code>{escape(title)}</code></p>',
         _facts(report),
         *(plot.svg() for plot in _plots(report)),
-        _table(report),
+        table(report),
         "<h2>As text</h2><pre>" + escape("\n".join(lines(report))) + "</pre>",
     ]
     return (
@@ -53,21 +54,9 @@ def _facts(report: BenchReport) -> str:
     if report.digest:
         facts.append(("image", report.digest))
     if (cold := report.cold) is not None:
-        times = (
-            ("pull", cold.pull),
-            ("create", cold.create),
-            ("answers", cold.answers),
-            ("ready", cold.ready),
-            ("first result", cold.first_result),
-        )
-        told = ", ".join(f"{name} {each:.2f} s" for name, each in times if each is not None)
-        facts.append(("cold start", told))
-    if report.live is not None and (share := report.live.share) is not None:
-        told = (
-            f"encode+decode+transport {share.transport_ms:.1f} ms of {share.total_ms:.1f} ms, "
-            f"the model {share.model_ms:.1f} ms"
-        )
-        facts.append(("glass to glass, p50", told))
+        facts.append(("cold start", cold_start(cold)))
+    if report.live is not None and report.live.share is not None:
+        facts.append(("glass to glass, p50", share(report.live.share)))
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in facts)
     return f"<dl>{rows}</dl>"
 
@@ -76,15 +65,15 @@ def _plots(report: BenchReport) -> Iterable[Plot]:
     live = report.live
     if live is None:
         loads = report.loads
-        named = [(_name(load), load.curve, load.over_time, load.seconds) for load in loads]
+        named = [(load.name, load.curve, load.over_time, load.seconds) for load in loads]
         yield from _latencies("Latency", "calls", named)
         yield from _ramp_of_rates(report)
         return
-    steps = [*([("null pipeline", live.null)] if live.null is not None else [])]
-    steps += [(_streams(step.streams), step) for step in live.steps]
+    steps = named_steps(live)
+    only_records = all(step.only_records for step in live.steps)
     yield from _latencies(
-        "Glass to glass",
-        "pictures",
+        "Age of records" if only_records else "Glass to glass",
+        "records" if only_records else "pictures",
         [(name, step.curve, step.over_time, step.seconds) for name, step in steps],
     )
     yield from _ramp_of_streams(live)
@@ -200,71 +189,6 @@ def _ramp(
 
 def _told(points: Sequence[tuple[float, float]]) -> list[str]:
     return [f"{rate:.4g}: {ms:.1f} ms" for rate, ms in points]
-
-
-def _table(report: BenchReport) -> str:
-    if report.live is not None:
-        steps = [(_streams(step.streams), step) for step in report.live.steps]
-        if report.live.null is not None:
-            steps.insert(0, ("null pipeline", report.live.null))
-        heads = ("", "pictures/s", "p50", "p95", "p99", "dropped", "freezes", "cores", "memory")
-        return _rows("Streams", heads, [[name, *_step(step)] for name, step in steps])
-    heads = ("", "calls/s", "p50", "p95", "p99", "not ok", "late", "cores", "memory")
-    return _rows("Loads", heads, [[_name(load), *_load(load)] for load in report.loads])
-
-
-def _rows(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _load(load: LoadReport) -> list[str]:
-    bad = load.calls - load.outcomes.get("ok", 0)
-    return [
-        f"{load.throughput:.2f}",
-        *_three(load.latency),
-        f"{bad}",
-        f"{load.generator_late_ms:.1f} ms" + (" (too late)" if load.limit else ""),
-        "–" if load.usage is None else f"{load.usage.cpu:g}",
-        "–" if load.usage is None else f"{load.usage.memory_mb:.0f} MB",
-    ]
-
-
-def _step(step: StepReport) -> list[str]:
-    return [
-        f"{step.fps_out:g}",
-        *_three(step.latency),
-        f"{step.dropped_share:.1%}",
-        f"{step.freezes}" + (" (generator too slow)" if step.limit else ""),
-        "–" if step.usage is None else f"{step.usage.cpu:g}",
-        "–" if step.usage is None else f"{step.usage.memory_mb:.0f} MB",
-    ]
-
-
-def _three(found: Figures) -> list[str]:
-    return [
-        f"{found.percentiles[name].ms:.1f} ms" if name in found.percentiles else "–"
-        for name in ("p50", "p95", "p99")
-    ]
-
-
-def _name(load: LoadReport) -> str:
-    return f"{load.rate:.4g}/s" if load.loop == "open" else f"{load.concurrency} at a time"
-
-
-def _streams(count: int) -> str:
-    return f"{count} stream{'s' if count != 1 else ''}"
 
 
 _LIGHT = ("#2563eb", "#dc2626", "#059669", "#b45309", "#7c3aed", "#0e7490", "#be185d", "#64748b")

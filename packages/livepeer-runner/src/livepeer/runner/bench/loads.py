@@ -33,6 +33,8 @@ class Loads:
         capacity = document.get("capacity")
         self._capacity = capacity if isinstance(capacity, int) and capacity > 0 else 1
         self._plan, self._told = plan, told
+        limit_ms = plan.aim.limit_ms if plan.aim is not None else None
+        self._objective_ms = plan.objective_ms or limit_ms
 
     async def run(self, report: BenchReport) -> None:
         plan = self._plan
@@ -83,4 +85,5 @@ class Loads:
     async def _watched(self, running: Coroutine[Any, Any, Run]) -> LoadReport:
         async with self._meter.watching() as watch:
             run = await running
-            return load_report(run, watch.usage() if watch is not None else None)
+            usage = watch.usage() if watch is not None else None
+            return load_report(run, usage, self._objective_ms)

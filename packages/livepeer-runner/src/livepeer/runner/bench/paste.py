@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from livepeer.runner.bench.figures import Figures
 from livepeer.runner.bench.live.report import LiveReport, StepReport
 from livepeer.runner.bench.report import BenchReport, Host
 
@@ -37,11 +38,10 @@ def _bears(report: BenchReport) -> str:
     if not measured:
         return ""
     best = max(measured, key=lambda load: load.throughput)
-    told = f"{best.throughput:.3g} req/s"
-    for share in ("p99", "p95", "p50"):
-        if (seen := best.latency.percentiles.get(share)) is not None:
-            told += f", {share} {seen.ms:.3g} ms"
-            break
+    told = f"{best.throughput:.3g} req/s{_highest(', ', best.latency)}"
+    if best.goodput is not None:
+        good = best.goodput
+        told += f", goodput {good.per_second:.3g}/s within {good.objective_ms:g} ms"
     return f"{told} (the generator was the limit)" if best.limit else told
 
 
@@ -54,17 +54,27 @@ def _streams(report: BenchReport) -> str:
         limited = any(each.limit for each in live.steps)
         why = " (the generator was the limit)" if limited else ""
         return f"not one stream of {what}{why}"
-    told = f"{step.streams} stream{'s' if step.streams != 1 else ''} of {what}"
-    for share in ("p99", "p95", "p50"):
-        if (seen := step.latency.percentiles.get(share)) is not None:
-            told += f" at {share} {seen.ms:.3g} ms"
-            break
+    told = f"{step.name} of {what}"
+    if not step.only_records:
+        told += _highest(" at ", step.latency)
+    if step.records is not None:
+        found = step.records
+        told += f", {found.per_second:.3g} records/s{_highest(' of age ', found.age)}"
+        told += f", {found.lost} of {found.emitted} lost" if found.lost else ""
     if live.share is not None:
         told += (
             f", encode+decode+transport {live.share.transport_ms:.3g} ms of "
             f"{live.share.total_ms:.3g} ms"
         )
     return told
+
+
+def _highest(before: str, found: Figures) -> str:
+    """The highest percentile that is told; empty where none is."""
+    for share in ("p99", "p95", "p50"):
+        if (seen := found.percentiles.get(share)) is not None:
+            return f"{before}{share} {seen.ms:.3g} ms"
+    return ""
 
 
 def _held(live: LiveReport) -> StepReport | None:

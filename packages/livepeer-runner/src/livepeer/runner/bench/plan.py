@@ -24,6 +24,8 @@ class Plan:
     - `rates`: calls a second of open loops.
     - `concurrency`: callers of closed loops.
     - `aim`: search the highest rate at which it holds.
+    - `objective_ms`: milliseconds of latency below which a call counts for the goodput; by default
+      those of `aim`.
     - `duration`: seconds of each load.
     - `warmup`: seconds before, which count for nothing.
     - `arrivals`: how the calls of an open loop are spread.
@@ -37,6 +39,7 @@ class Plan:
     rates: Sequence[float] = ()
     concurrency: Sequence[int] = ()
     aim: Aim | None = None
+    objective_ms: float | None = None
     duration: float = 10.0
     warmup: float = 2.0
     arrivals: Arrivals = "poisson"

@@ -38,6 +38,16 @@ class Events(BaseModel):
     per_second: float
 
 
+class Goodput(BaseModel):
+    """What callers could use: calls that succeeded within an objective."""
+
+    objective_ms: float
+    """What the latency has to stay below."""
+    per_second: float
+    share: float
+    """Of all calls, 0 to 1."""
+
+
 class LoadReport(BaseModel):
     """One load of calls. Times are of the calls that succeeded."""
 
@@ -49,6 +59,8 @@ class LoadReport(BaseModel):
     seconds: float
     throughput: float
     """Calls that succeeded, a second."""
+    goodput: Goodput | None = None
+    """None where no objective was named."""
     outcomes: dict[str, int]
     """Calls by what became of them: `ok`, `refused` (the target was full), else what failed."""
     latency: Figures
@@ -66,6 +78,11 @@ class LoadReport(BaseModel):
     """The latency's distribution: shares of the calls, and milliseconds."""
     over_time: list[Slice] = []
     """The latency by when a call was due."""
+
+    @property
+    def name(self) -> str:
+        """For people: `20/s`, or `4 at a time`."""
+        return f"{self.rate:.4g}/s" if self.loop == "open" else f"{self.concurrency} at a time"
 
 
 class Verdict(BaseModel):
@@ -130,7 +147,7 @@ class BenchReport(BaseModel):
         ) + sum(bool(one.ended) for one in streams)
 
 
-def load_report(run: Run, usage: Usage | None) -> LoadReport:
+def load_report(run: Run, usage: Usage | None, objective_ms: float | None = None) -> LoadReport:
     """The report of one load, from its calls."""
     good = run.good
     streamed = [call for call in good if call.first_event is not None]
@@ -145,6 +162,7 @@ def load_report(run: Run, usage: Usage | None) -> LoadReport:
         calls=len(run.calls),
         seconds=round(run.seconds, 3),
         throughput=round(len(good) / run.seconds, 3),
+        goodput=None if objective_ms is None else _goodput(run, objective_ms),
         outcomes=run.outcomes,
         latency=figures([call.latency for call in good]),
         service=figures([call.service for call in good]),
@@ -161,6 +179,15 @@ def load_report(run: Run, usage: Usage | None) -> LoadReport:
         usage=usage,
         curve=curve([call.latency for call in good]),
         over_time=over_time([(call.due - began, call.latency) for call in good], run.seconds),
+    )
+
+
+def _goodput(run: Run, objective_ms: float) -> Goodput:
+    within = sum(call.latency * 1000 < objective_ms for call in run.good)
+    return Goodput(
+        objective_ms=objective_ms,
+        per_second=round(within / run.seconds, 3),
+        share=round(within / len(run.calls), 4) if run.calls else 0.0,
     )
 
 

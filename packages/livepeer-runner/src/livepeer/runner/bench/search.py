@@ -17,7 +17,8 @@ NEAR: Final = 1.05
 STEPS: Final = 20
 LEAST: Final = 16
 """The part of the first rate below which no lower one is tried: the target itself is too slow."""
-_AIM = re.compile(r"(p\d+(?:\.\d+)?)<(\d+(?:\.\d+)?)(ms|s)")
+_AIM = re.compile(r"(p\d+(?:\.\d+)?)<(\d+(?:\.\d+)?(?:ms|s))")
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s)")
 
 Measure = Callable[[float, float], Awaitable[LoadReport]]
 """Loads the target with a rate (calls a second) for some seconds."""
@@ -37,7 +38,7 @@ class Aim:
         if match is None or match[1] not in SHARES:
             names = ", ".join(SHARES)
             raise ValueError(f"{text!r} is not an aim like p99<500ms, with one of {names}")
-        return cls(match[1], float(match[2]) * (1000 if match[3] == "s" else 1))
+        return cls(match[1], milliseconds(match[2]))
 
     def __str__(self) -> str:
         return f"{self.percentile}<{self.limit_ms:g}ms"
@@ -60,6 +61,14 @@ class Aim:
         if seen.ms >= self.limit_ms:
             return f"{self.percentile} was {seen.ms:.1f} ms"
         return ""
+
+
+def milliseconds(text: str) -> float:
+    """Read `500ms` or `1.5s`. Raises `ValueError`."""
+    match = _TIME.fullmatch(text.replace(" ", ""))
+    if match is None or not (found := float(match[1]) * (1000 if match[2] == "s" else 1)):
+        raise ValueError(f"{text!r} is no time like 500ms or 1.5s")
+    return found
 
 
 async def find_max(

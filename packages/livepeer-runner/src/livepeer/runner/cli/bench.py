@@ -32,7 +32,7 @@ EPILOG = """Examples:
 
 livepeer bench
 
-livepeer bench pipeline.py -i text="I love it" --rate 5,10,20
+livepeer bench pipeline.py -i text="I love it" --rate 5,10,20 --goodput 200ms
 
 livepeer bench http://127.0.0.1:8000 --find-max "p99<500ms" --json after.json
 
@@ -66,6 +66,14 @@ def bench(
     ] = "",
     find_max: Annotated[
         str, typer.Option(metavar="AIM", help='The highest rate at which it holds: "p99<500ms".')
+    ] = "",
+    goodput: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Count the calls that succeed within it, a second: 500ms. Default: that of "
+            "--find-max.",
+        ),
     ] = "",
     streams: Annotated[
         str,
@@ -123,13 +131,14 @@ def bench(
     Calls come at their own times, as from callers who do not know of each other, and their latency
     counts from then: a stall is seen by all who would have waited (an open loop). A percentile that
     its calls cannot carry is not shown. Of a live pipeline numbered pictures are followed from
-    glass to glass, through streams that are added until it breaks.
+    glass to glass, and data records by their age, through streams that are added until it breaks.
     """
     from livepeer.runner.bench.live.measure import LivePlan
     from livepeer.runner.bench.live.ramp import counts
     from livepeer.runner.bench.measure import measure, measure_offer
     from livepeer.runner.bench.plan import BenchError, Plan
-    from livepeer.runner.targets.reference import TargetError, target_of
+    from livepeer.runner.bench.search import milliseconds
+    from livepeer.runner.targets.reference import TargetError, offered_target, target_of
 
     try:
         aim, stream_aim = _aims(find_max, bool(streams))
@@ -138,6 +147,7 @@ def bench(
             rates=[float(part) for part in _listed(rate, "--rate", float)],
             concurrency=[int(part) for part in _listed(concurrency, "--concurrency", int)],
             aim=aim,
+            objective_ms=milliseconds(goodput) if goodput else None,
             duration=duration or 10.0,
             warmup=warmup,
             arrivals=arrivals,
@@ -155,12 +165,8 @@ def bench(
                 duration=duration or 20.0,
             ),
         )
-        reference = target_of(orch if orch is not None else target)
-        if orch is not None and (target is None or reference.kind != "url"):
-            raise TargetError(
-                "--orch is an orchestrator's URL, such as https://host:8935, with the name of an "
-                "app or a capability as TARGET"
-            )
+        offered = None if orch is None else offered_target(orch, target)
+        reference = target_of(target) if offered is None else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     except TargetError as error:
@@ -174,11 +180,11 @@ def bench(
 
         try:
             given = inputs.documents(input or [])
-            if orch is None:
+            if reference is not None:
                 measuring = measure(reference, plan, inputs=given, told=told, engine=engine)
             else:
-                name = target or ""
-                measuring = measure_offer(reference.text, name, plan, inputs=given, told=told)
+                assert offered is not None
+                measuring = measure_offer(*offered, plan, inputs=given, told=told)
             report = asyncio.run(measuring)
         except (BenchError, TargetError) as error:
             fail(error)

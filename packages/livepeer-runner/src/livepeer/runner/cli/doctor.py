@@ -116,19 +116,14 @@ async def _examine(
     target: str | None, examination: Examination, orch: str | None, engine: str | None
 ) -> Diagnosis:
     from livepeer.runner.targets.hosting import opened
-    from livepeer.runner.targets.reference import TargetError, target_of
+    from livepeer.runner.targets.reference import offered_target, target_of
 
     def say(check: Check) -> None:
         note(f"{check.id}: {check.title}")
 
     examination.checks()  # a name that is wrong is refused before a model is loaded
     if orch is not None:
-        if target is None:
-            raise TargetError("with --orch, name the app or the capability")
-        place = target_of(orch)
-        if place.kind != "url":
-            raise TargetError(f"--orch is an orchestrator's URL, such as https://host:8935: {orch}")
-        return await examination.through(place.text, target, say)
+        return await examination.through(*offered_target(orch, target), say)
     reference = target_of(target)
     if reference.kind != "url":
         note(f"{'serving' if reference.kind == 'class' else 'running'} {reference.text}")

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
 import aiohttp
 
@@ -14,16 +14,10 @@ from livepeer.runner.doctor.container import ContainerRoad, Heard, HttpContainer
 from livepeer.runner.doctor.finding import NotJudged, SubjectLost
 from livepeer.runner.doctor.payable import why_unpayable
 from livepeer.runner.doctor.streams import StreamStarter, WatchedStream, started
-from livepeer.runner.targets.offer import OrchestratorOffer, offer_of
+from livepeer.runner.targets.offer import ForeignChannel, OrchestratorOffer, offer_of
 from livepeer.runner.targets.reference import TargetError
 
 NOT_SEEN = "not seen through an orchestrator: name the container's own URL"
-_CHANNELS = {
-    "control": "X-Control-Url",
-    "events": "X-Events-Url",
-    "in": "X-Publish-Url",
-    "out": "X-Subscribe-Url",
-}
 
 
 class NotOffered(Exception):
@@ -117,9 +111,7 @@ class _CapabilityStreams:
                 self.road.offer.job(name, video=video),
                 container.patience,
             )
-            for key, header in _CHANNELS.items():
-                if (url := answer.headers.get(header)) is not None:
-                    urls[key] = _of_the_orchestrator(url, self.road.offer.orchestrator)
+            urls.update(_channels(self.road.offer, answer.headers, headers=True))
             return answer
 
         async def stop(reason: str) -> Heard:
@@ -177,11 +169,7 @@ class _SessionRoad:
             channels = told.get("channels") if isinstance(told, dict) else None
             if not answer.ok or not isinstance(channels, dict):
                 raise NotJudged(f"a stream does not start there: {answer}")
-            urls = {
-                key: _of_the_orchestrator(channels[key], self.offer.orchestrator)
-                for key in _CHANNELS
-                if isinstance(channels.get(key), str)
-            }
+            urls = _channels(self.offer, channels)
             if not {"control", "events"} <= urls.keys():
                 raise NotJudged("its answer to the start names no channels")
 
@@ -198,16 +186,17 @@ class _SessionRoad:
     @asynccontextmanager
     async def _reserved(self) -> AsyncIterator[_UrlRoad]:
         """The app of a session. Raises `NotJudged` where there is no place."""
-        place = await self.asked.post(self.offer.path)
-        told = place.json()
-        if not place.ok or not isinstance(told, dict):
-            raise NotJudged(f"no session could be reserved there: {place}")
-        app, control = (urlsplit(str(told.get(key))).path for key in ("app_url", "control_url"))
+        answer = await self.asked.post(self.offer.path)
+        place = self.offer.place(answer.json()) if answer.ok else None
+        if place is None:
+            raise NotJudged(f"no session could be reserved there: {answer}")
         try:
-            yield _UrlRoad(self.offer.orchestrator + app, self.session)
+            yield _UrlRoad(place.app, self.session)
         finally:
             with suppress(SubjectLost):
-                await self.asked.post(f"{control}/stop")
+                await HttpContainer(_UrlRoad(place.control, self.session), self.asked.patience).post(
+                    "/stop"
+                )
 
 
 class _NoStreams:
@@ -217,9 +206,11 @@ class _NoStreams:
         raise NotJudged("a single-shot runner has no streams")
 
 
-def _of_the_orchestrator(url: str, orchestrator: str) -> str:
-    """A channel, where it is at the host that was called. Raises `NotJudged`."""
-    there, here = urlsplit(url), urlsplit(orchestrator)
-    if (there.scheme, there.netloc) != (here.scheme, here.netloc):
-        raise NotJudged(f"a channel is at {there.netloc}, and not at the orchestrator")
-    return url
+def _channels(
+    offer: OrchestratorOffer, named: Mapping[str, Any], *, headers: bool = False
+) -> dict[str, str]:
+    """Those that are named. Raises `NotJudged` for one that is elsewhere."""
+    try:
+        return offer.channels(named, headers=headers)
+    except ForeignChannel as error:
+        raise NotJudged(str(error)) from None

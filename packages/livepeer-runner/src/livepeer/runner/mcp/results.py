@@ -141,31 +141,6 @@ class BuiltImage(BaseModel):
     next: str
 
 
-class BenchLoad(BaseModel):
-    """One load of calls."""
-
-    load: str
-    throughput: float
-    """Calls that succeeded, a second."""
-    latency_ms: dict[str, float]
-    outcomes: dict[str, int]
-    limit: str = ""
-    """Why these are not the pipeline's own figures; empty where they are."""
-
-
-class Bench(BaseModel):
-    """What a pipeline bears."""
-
-    pipeline: str
-    loads: list[BenchLoad]
-    highest_rate: float | None = None
-    """Calls a second at which the aim held, where one was given."""
-    paste: str
-    """One line for an operator."""
-    report: str = ""
-    """Where the whole report is."""
-
-
 class DoctorFinding(BaseModel):
     """One thing to mend."""
 

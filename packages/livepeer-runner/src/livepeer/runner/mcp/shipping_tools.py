@@ -12,9 +12,8 @@ from mcp_types import CallToolResult, ContentBlock, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from livepeer.runner.mcp.author_tools import Output, PipelineArgument, Seconds
+from livepeer.runner.mcp.bench_results import Bench, bench_result
 from livepeer.runner.mcp.results import (
-    Bench,
-    BenchLoad,
     BuiltImage,
     CapabilityAnswer,
     DoctorFinding,
@@ -108,17 +107,22 @@ async def measure(
     concurrency: Annotated[
         list[int], Field(max_length=8, description="Callers who each wait for their answer.")
     ] = [],  # noqa: B006
+    streams: Annotated[
+        str, Field(description="Live: streams at once, 1,2,4; or 1..8, the most that hold.")
+    ] = "",
+    params: Annotated[dict[str, Any], Field(description="Live: the streams' parameters.")] = {},  # noqa: B006
     find_max: Annotated[
-        str, Field(description='The highest rate at which this holds: "p99<500ms".')
+        str,
+        Field(description='What has to hold: "p99<500ms" of calls; of streams "p95<200ms,fps>24".'),
     ] = "",
     duration: Annotated[float, Field(ge=0.5, le=120, description="Seconds of a load.")] = 5,
     output: Output = None,
     seconds: Seconds = 600,
 ) -> Bench:
-    """Measure what a request pipeline bears: latency at a rate, and the highest rate.
+    """Measure what a pipeline bears: calls at a rate and the highest rate; live, its streams.
 
-    Gives percentiles for each load and one line for operators; `output` keeps the whole report
-    (JSON). Next: `build`.
+    Gives percentiles for each load (live: glass to glass, pictures and records a second) and one
+    line for operators; `output` keeps the whole report (JSON). Next: `build`.
     """
     bench = ctx.request_context.lifespan_context
     folder, name = place(bench, target)
@@ -126,37 +130,20 @@ async def measure(
     options = ["--duration", f"{duration:g}"]
     options += ["--rate", ",".join(f"{rate:g}" for rate in rates)] if rates else []
     options += ["--concurrency", ",".join(map(str, concurrency))] if concurrency else []
+    options += ["--streams", streams] if streams else []
     options += ["--find-max", find_max] if find_max else []
     options += ["--json", str(kept)] if kept is not None else []
-    for field, value in input.items():
-        options += ["-i", f"{field}={json.dumps(value)}"]
+    for option, given in (("-i", input), ("-p", params)):
+        for field, value in given.items():
+            options += [option, f"{field}={json.dumps(value)}"]
     report = await bench.document(
         ctx,
         *("bench", name, *options),
         folder=folder,
         seconds=seconds,
-        next_step="make it run with `predict` first; bench measures request pipelines",
+        next_step="mend what it says; make it run with `predict` or `run_live` first",
     )
-    loads = [
-        BenchLoad(
-            load=f"{load['rate']:g}/s"
-            if load["loop"] == "open"
-            else f"{load['concurrency']} at a time",
-            throughput=load["throughput"],
-            latency_ms={key: each["ms"] for key, each in load["latency"]["percentiles"].items()},
-            outcomes=load["outcomes"],
-            limit=load["limit"],
-        )
-        for load in report["loads"]
-    ]
-    highest = report["max"]["rate"] if report["max"] else None
-    return Bench(
-        pipeline=report["pipeline"],
-        loads=loads,
-        highest_rate=highest,
-        paste=report["paste"],
-        report=output or "",
-    )
+    return bench_result(report, output or "")
 
 
 async def build(

@@ -22,8 +22,29 @@ LARGEST_ANSWER: Final = 1 << 20
 JOB_SECONDS: Final = 120
 _PATH: Final = re.compile(r"/(?:apps/[^/?#]{1,256}/(?:app|session)|run/[^/?#]{1,256})")
 """Of a live runner (go-livepeer: `ai/runner`)."""
+CHANNEL_HEADERS: Final = {
+    "in": "X-Publish-Url",
+    "out": "X-Subscribe-Url",
+    "events": "X-Events-Url",
+    "control": "X-Control-Url",
+    "data": "X-Data-Url",
+}
+"""Channels of a capability's stream by the header that names them to its caller (go-livepeer:
+package `byoc`); an app names them by these words in its answer."""
 
 OfferKind = Literal["capability", "single-shot", "persistent"]
+
+
+class ForeignChannel(Exception):
+    """A channel that is not at the orchestrator; the message says where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """A session of a live runner: the URLs at which its app is, and where it is given back."""
+
+    app: str
+    control: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +67,48 @@ class OrchestratorOffer:
         *,
         request: Mapping[str, Any] | None = None,
         video: bool = False,
+        data: bool = False,
     ) -> dict[str, str]:
         """The header of a capability's job (go-livepeer: package `byoc`); unsigned, which is what
         an orchestrator without a chain takes."""
-        media = {"enable_video_ingress": True, "enable_video_egress": True}
+        wanted = {"enable_video_ingress": True, "enable_video_egress": True} if video else {}
+        if data:
+            wanted["enable_data_output"] = True
         envelope = {
             "id": id or secrets.token_hex(8),
             "request": json.dumps(request or {}),
-            "parameters": json.dumps(media if video else {}),
+            "parameters": json.dumps(wanted),
             "capability": self.name,
             "sender": "",
             "sig": "",
             "timeout_seconds": JOB_SECONDS,
         }
         return {"Livepeer": base64.b64encode(json.dumps(envelope).encode()).decode()}
+
+    def channels(self, named: Mapping[str, Any], *, headers: bool = False) -> dict[str, str]:
+        """The URLs of a stream's channels, by `in`, `out`, `events`, `control` and `data`: those
+        that `named` has, by header or by their own names. Raises `ForeignChannel` for one that is
+        not at the orchestrator that was called."""
+        here = urlsplit(self.orchestrator)
+        found: dict[str, str] = {}
+        for name, header in CHANNEL_HEADERS.items():
+            if not isinstance(url := named.get(header if headers else name), str):
+                continue
+            there = urlsplit(url)
+            if (there.scheme, there.netloc) != (here.scheme, here.netloc):
+                where = printable(there.netloc, 200)
+                raise ForeignChannel(f"its channel {name!r} is at {where}, not at the orchestrator")
+            found[name] = url
+        return found
+
+    def place(self, reservation: object) -> SessionPlace | None:
+        """The session of an answer to a reservation; None where it names none. Of its URLs only the
+        path is taken."""
+        told = reservation if isinstance(reservation, Mapping) else {}
+        paths = [urlsplit(str(told.get(key))).path for key in ("app_url", "control_url")]
+        if not all(path.startswith("/") for path in paths):
+            return None
+        return SessionPlace(*(self.orchestrator + path.rstrip("/") for path in paths))
 
 
 async def offer_of(

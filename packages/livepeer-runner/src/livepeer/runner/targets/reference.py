@@ -64,3 +64,14 @@ def _is_pipeline(given: str) -> bool:
         or Path(place).exists()
         or _MODULE.fullmatch(given) is not None
     )
+
+
+def offered_target(orchestrator: str, name: str | None) -> tuple[str, str]:
+    """An orchestrator's URL, and the name of what it offers. Raises `TargetError`."""
+    place = target_of(orchestrator)
+    if name is None or place.kind != "url":
+        raise TargetError(
+            "--orch is an orchestrator's URL, such as https://host:8935, with the name of an app "
+            "or a capability as TARGET"
+        )
+    return place.text, name

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from livepeer.runner.bench.request import beginning
-from livepeer.runner.targets.offer import OrchestratorOffer
+from livepeer.runner.targets.offer import ForeignChannel, OrchestratorOffer, SessionPlace
 from livepeer.runner.targets.reference import TargetError
 from livepeer.trickle import TrickleServer
 from livepeer.trickle.text import printable
@@ -28,8 +27,11 @@ SUFFIXES = {
     "publish_url": "out",
     "events_url": "events",
     "control_url": "control",
+    "data_url": "data",
 }
 """Channels by their key in the body of a start."""
+MIME_TYPES = {"in": "video/MP2T", "out": "video/MP2T", "data": "application/jsonl"}
+"""Of those that are not `application/json`."""
 
 
 class StreamRefused(Exception):
@@ -44,6 +46,8 @@ class BenchChannels:
     output: str
     events: str
     control: str
+    data: str | None = None
+    """Of records; not every target has one."""
     tls: TLS = True
 
 
@@ -68,13 +72,10 @@ class ContainerDoor:
     async def start(self, id: str, params: Mapping[str, Any]) -> BenchChannels:
         body: dict[str, Any] = {"gateway_request_id": id, "params": dict(params)}
         for key, suffix in SUFFIXES.items():
-            media = suffix in ("in", "out")
-            self.server.create(f"{id}-{suffix}", "video/MP2T" if media else "application/json")
+            self.server.create(f"{id}-{suffix}", MIME_TYPES.get(suffix, "application/json"))
             body[key] = self.server.channel_url(f"{id}-{suffix}")
         await started(self.session, f"{self.url}/stream/start", json.dumps(body).encode(), id)
-        return BenchChannels(
-            **{name: body[key] for key, name in zip(SUFFIXES, _NAMES, strict=True)}
-        )
+        return BenchChannels(**{_NAMES[suffix]: body[key] for key, suffix in SUFFIXES.items()})
 
     async def stop(self, id: str) -> None:
         await stopped(self.session, f"{self.url}/stream/stop", id)
@@ -82,7 +83,13 @@ class ContainerDoor:
             await self.server.close_channel(f"{id}-{suffix}")
 
 
-_NAMES = ("input", "output", "events", "control")
+_NAMES = {
+    "in": "input",
+    "out": "output",
+    "events": "events",
+    "control": "control",
+    "data": "data",
+}
 
 Pay = Callable[[OrchestratorOffer], Awaitable[Mapping[str, str]]]
 """The headers with which one call of an offer is paid."""
@@ -102,22 +109,16 @@ class CapabilityDoor:
             f"{self.offer.orchestrator}/ai/stream/start",
             json.dumps({"params": dict(params)}).encode(),
             id,
-            {**self.offer.job(id, video=True), **await _paid(self.pay, self.offer)},
+            {
+                **self.offer.job(id, video=True, data=True),
+                **await _paid(self.pay, self.offer),
+            },
         )
-        names = ("X-Publish-Url", "X-Subscribe-Url", "X-Events-Url", "X-Control-Url")
-        return _channels([answer.headers.get(name) for name in names], self.offer)
+        return _channels(self.offer, answer.headers, headers=True)
 
     async def stop(self, id: str) -> None:
         headers = self.offer.job(request={"stream_id": id})
         await stopped(self.session, f"{self.offer.orchestrator}/ai/stream/stop", id, headers)
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPlace:
-    """A session of a live runner: where its app is, and where it is given back."""
-
-    app: str
-    control: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,7 @@ class AppDoor:
             body = json.dumps({"params": dict(params)}).encode()
             answer = await started(self.session, f"{place.app}/stream/start", body, id)
             told = answer.body.get("channels")
-            named = told if isinstance(told, dict) else {}
-            return _channels([named.get(n) for n in ("in", "out", "events", "control")], self.offer)
+            return _channels(self.offer, told if isinstance(told, dict) else {})
         except StreamRefused:
             await self.stop(id)
             raise
@@ -163,28 +163,28 @@ class AppDoor:
         url = self.offer.orchestrator + self.offer.path
         headers = await _paid(self.pay, self.offer)
         answer = await started(self.session, url, b"", "", headers)
-        paths = [urlsplit(str(answer.body.get(key))).path for key in ("app_url", "control_url")]
-        if not all(path.startswith("/") for path in paths):
+        place = self.offer.place(answer.body)
+        if place is None:
             raise StreamRefused("its reservation names no app")
-        return SessionPlace(*(self.offer.orchestrator + path.rstrip("/") for path in paths))
+        return place
 
 
 async def _paid(pay: Pay | None, offer: OrchestratorOffer) -> Mapping[str, str]:
     return {} if pay is None else await pay(offer)
 
 
-def _channels(urls: Sequence[object], offer: OrchestratorOffer) -> BenchChannels:
-    """Where all are there, and at the host that was called. Raises `StreamRefused`."""
-    here = urlsplit(offer.orchestrator)
-    found = []
-    for name, url in zip(_NAMES, urls, strict=True):
-        parts = urlsplit(url) if isinstance(url, str) else here
-        if not isinstance(url, str):
-            raise StreamRefused(f"its start was answered without a channel for {name}")
-        if (parts.scheme, parts.netloc) != (here.scheme, here.netloc):
-            raise StreamRefused(f"its channel for {name} is not at the orchestrator")
-        found.append(url)
-    return BenchChannels(**dict(zip(_NAMES, found, strict=True)), tls=False)
+def _channels(
+    offer: OrchestratorOffer, named: Mapping[str, Any], *, headers: bool = False
+) -> BenchChannels:
+    """Where all but that of records are there, and at the host that was called. Raises
+    `StreamRefused`."""
+    try:
+        urls = offer.channels(named, headers=headers)
+    except ForeignChannel as error:
+        raise StreamRefused(str(error)) from None
+    if missing := [name for name in _NAMES if name not in urls and name != "data"]:
+        raise StreamRefused(f"its start was answered without a channel for {missing[0]!r}")
+    return BenchChannels(**{_NAMES[name]: url for name, url in urls.items()}, tls=False)
 
 
 @dataclass(frozen=True, slots=True)

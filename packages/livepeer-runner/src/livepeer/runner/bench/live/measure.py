@@ -1,4 +1,4 @@
-"""Streams of a target measured: a null pipeline's first, then more and more of its own."""
+"""Streams of a target measured: more and more of its own, then one of a null pipeline."""
 
 from __future__ import annotations
 
@@ -68,18 +68,6 @@ async def measure_streams(
         picture="nothing" if shot is None else str(shot),
         sound=shot is not None and shot.sound,
     )
-    which = null.NAMES.get((
-        document.get("video", "processed") == "processed",
-        document.get("audio") == "processed",
-    ))  # fmt: skip
-    if plan.null and shot is not None and which is not None:
-        told("a pipeline that returns each picture", 0, 0)
-        reference = TargetReference("class", f"{Path(null.__file__)}:{which}")
-        async with (
-            opened(reference) as baseline,
-            _streams(nothing(baseline), shot, {}, Meter(None)) as streams,
-        ):
-            report.null = await streams.step(1, window, told, "null pipeline", silent=silent)
     async with _streams(door, shot, plan.params, meter) as streams:
 
         async def step(count: int) -> StepReport:
@@ -88,6 +76,18 @@ async def measure_streams(
             return report.steps[-1]
 
         report.max = await ramp(plan.aim, step, plan.streams, search=plan.search)
+    which = null.NAMES.get((
+        document.get("video", "processed") == "processed",
+        document.get("audio") == "processed",
+    ))  # fmt: skip
+    if plan.null and shot is not None and which is not None and not report.steps[0].only_records:
+        told("a pipeline that returns each picture", 0, 0)
+        reference = TargetReference("class", f"{Path(null.__file__)}:{which}")
+        async with (
+            opened(reference) as baseline,
+            _streams(nothing(baseline), shot, {}, Meter(None)) as streams,
+        ):
+            report.null = await streams.step(1, window, told, "null pipeline", silent=silent)
     report.share = _share(report)
     return report
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from livepeer.runner.bench.figures import SHARES
+from livepeer.runner.bench.live.records import RecordsReport
 from livepeer.runner.bench.live.report import StepReport, StreamsVerdict
 
 MOST_STREAMS: Final = 256
@@ -16,16 +17,18 @@ DEFAULT: Final = "drops<5%,freezes<1"
 _TERM: Final = re.compile(
     r"(?P<percentile>p\d+(?:\.\d+)?)<(?P<ms>\d+(?:\.\d+)?)(?P<unit>ms|s)"
     r"|fps>(?P<fps>\d+(?:\.\d+)?)|drops<(?P<drops>\d+(?:\.\d+)?)%|freezes<(?P<freezes>\d+)"
+    r"|records>(?P<records>\d+(?:\.\d+)?)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StreamAim:
-    """What every stream has to hold, such as `p95<200ms,fps>24`."""
+    """What every stream has to hold, such as `p95<200ms,fps>24`, or `records>5` (a second)."""
 
     text: str
     terms: tuple[tuple[str, float], ...]
-    """A percentile of glass to glass with its milliseconds, `fps`, `drops` (a share), `freezes`."""
+    """A percentile of glass to glass with its milliseconds, `fps`, `drops` (a share; of records
+    where there is nothing else), `freezes`, `records` (a second)."""
 
     @classmethod
     def of(cls, text: str) -> StreamAim:
@@ -35,8 +38,8 @@ class StreamAim:
             found = _TERM.fullmatch(part)
             if found is None or (found["percentile"] or "p50") not in SHARES:
                 raise ValueError(
-                    f"{part!r} is not an aim for streams like p95<200ms, fps>24, drops<5% or "
-                    f"freezes<1, with one of {', '.join(SHARES)}"
+                    f"{part!r} is not an aim for streams like p95<200ms, fps>24, drops<5%, "
+                    f"freezes<1 or records>5, with one of {', '.join(SHARES)}"
                 )
             if found["percentile"]:
                 terms.append(
@@ -49,6 +52,8 @@ class StreamAim:
                 terms.append(("fps", float(found["fps"])))
             elif found["drops"]:
                 terms.append(("drops", float(found["drops"]) / 100))
+            elif found["records"]:
+                terms.append(("records", float(found["records"])))
             else:
                 terms.append(("freezes", float(found["freezes"])))
         return cls(text, tuple(terms))
@@ -64,11 +69,18 @@ class StreamAim:
                     return f"{name} gave {one.fps_out:g} pictures a second"
                 if what == "drops" and one.sent and one.dropped >= bound * one.sent:
                     return f"{name} gave {one.received} of {one.sent} pictures"
+                if what == "drops" and one.only_records and (told := _lost(one.records, bound)):
+                    return f"{name} {told}"
+                if what == "records":
+                    rate = one.records.per_second if one.records is not None else 0.0
+                    if rate <= bound:
+                        return f"{name} gave {rate:g} records a second"
                 if what == "freezes" and one.freezes >= bound:
                     return f"{name} froze {one.freezes} times, {one.frozen_seconds:g} s in all"
                 if what in SHARES:
                     if (seen := one.latency.percentiles.get(what)) is None:
-                        return f"{name}: {one.latency.count} pictures are too few for {what}"
+                        of = "ages of records" if one.only_records else "pictures"
+                        return f"{name}: {one.latency.count} {of} are too few for {what}"
                     if seen.ms >= bound:
                         return f"{name}: {what} was {seen.ms:.1f} ms"
         return ""
@@ -81,6 +93,18 @@ def broken(step: StepReport) -> str:
         if one.ended or one.first_ms is None:
             return f"{_name(place, step)}: {one.ended or 'nothing came out'}"
     return ""
+
+
+def _lost(records: RecordsReport | None, share: float) -> str:
+    """What is said where so many or more were lost; empty where not, or where nobody knows."""
+    if records is None or not records.emitted or records.lost is None:
+        return ""
+    come = records.emitted - records.lost
+    return (
+        f"gave {come} of {records.emitted} records"
+        if records.lost >= share * records.emitted
+        else ""
+    )
 
 
 def _name(place: int, step: StepReport) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from livepeer.runner.bench.figures import Figures, Slice, curve, figures, over_time
 from livepeer.runner.bench.live.camera import Shot
 from livepeer.runner.bench.live.match import NO_MATCH, Match, MatchedBy, jitter, match, skews
+from livepeer.runner.bench.live.records import RecordsReport, ages, all_records, records_report
 from livepeer.runner.bench.live.stream import StreamRecord
 from livepeer.runner.bench.usage import Usage
 
@@ -54,7 +55,10 @@ class StreamReport(BaseModel):
     """`pts`: by their times, since the pipeline leaves no readable number; right where it keeps
     times. `nothing`: neither is there, so there is no latency."""
     latency: Figures
-    """Glass to glass: from the moment that a picture is due to that at which it is decoded."""
+    """Glass to glass: from the moment that a picture is due to that at which it is decoded. Of a
+    stream that gives nothing but records: their age."""
+    records: RecordsReport | None = None
+    """None where there are none."""
     jitter_ms: float | None = None
     """The mean difference of the latencies of one picture and the next."""
     freezes: int
@@ -64,13 +68,15 @@ class StreamReport(BaseModel):
     start_ms: float | None = None
     """From asking for the stream to the answer."""
     first_ms: float | None = None
-    """From asking for the stream to the first picture."""
+    """From asking for the stream to the first picture, or to the first record."""
     skew: Skew | None = None
     no_skew: str = ""
     """Why there is no skew."""
     refused: bool = False
     ended: str = ""
     """Why it ended before its time; empty where it did not."""
+    only_records: bool = False
+    """Neither pictures nor sound came out of it."""
 
 
 class StepReport(BaseModel):
@@ -79,7 +85,10 @@ class StepReport(BaseModel):
     streams: int
     seconds: float
     latency: Figures
-    """Glass to glass, of the pictures of all streams."""
+    """Glass to glass, of the pictures of all streams; of streams that give nothing but records:
+    their age."""
+    records: RecordsReport | None = None
+    """None where there are none."""
     fps_in: float
     fps_out: float
     """Of the stream with the fewest."""
@@ -98,6 +107,16 @@ class StepReport(BaseModel):
     """The latency's distribution: shares of the pictures, and milliseconds."""
     over_time: list[Slice] = []
     """The latency by when a picture came."""
+
+    @property
+    def name(self) -> str:
+        """For people: `2 streams`."""
+        return f"{self.streams} stream{'s' if self.streams != 1 else ''}"
+
+    @property
+    def only_records(self) -> bool:
+        """Neither pictures nor sound came out of any stream."""
+        return bool(self.each) and all(one.only_records for one in self.each)
 
 
 class Share(BaseModel):
@@ -154,6 +173,7 @@ def step_report(
     """Of streams that ran at once. `shot`: what they were fed with; None: nothing. `silent`: the
     pipeline says itself that it has no sound. `cpu`: cores that this process took."""
     found = [_stream(record, shot, window, silent) for record in records]
+    aged = [age for record in records for _, age in _ages(record, window)]
     each = [report for report, _ in found]
     timed = [one for _, latencies in found for one in latencies]
     first = 0 if shot is None else math.ceil(window.warmup * shot.rate)
@@ -164,6 +184,7 @@ def step_report(
         streams=len(records),
         seconds=window.seconds,
         latency=figures([took for _, took in timed]),
+        records=all_records([one.records for one in each], aged),
         fps_in=max(one.fps_in for one in each),
         fps_out=min(one.fps_out for one in each),
         dropped_share=round(sum(one.dropped for one in each) / sent, 4) if sent else 0.0,
@@ -232,13 +253,20 @@ def _report(
     """`skew`: or why there is none."""
     begin = record.began + window.warmup
     end = begin + window.seconds
+    aged = _ages(record, window)
+    # Neither pictures nor sound: it has no output but records, and what it was fed is not lost.
+    only_records = bool(record.records) and not (record.pictures or record.pieces)
+    if only_records:
+        timed, found, skew = aged, NO_MATCH, "it gives nothing but records"
     latencies = [took for _, took in timed]
     came = [each.at for each in record.pictures or record.pieces]
     within = [at for at in came if begin <= at < end]
-    gaps = [] if record.refused else [b - a for a, b in pairwise([begin, *within, end])]
+    still = record.refused or only_records
+    gaps = [] if still else [b - a for a, b in pairwise([begin, *within, end])]
     frozen = [gap for gap in gaps if gap > FREEZE_SECONDS]
     beat = jitter(latencies)
-    received = len(latencies) if sent else 0
+    received = len(latencies) if sent and not only_records else 0
+    first = came or [one.at for one in record.records]
     report = StreamReport(
         fps_in=round(sent / window.seconds, 2),
         fps_out=round(len(within) / window.seconds, 2) if record.pictures else 0.0,
@@ -249,18 +277,25 @@ def _report(
         unreadable=sum(one.number is None and begin <= one.at < end for one in record.pictures),
         matched_by=found.by,
         latency=figures(latencies),
+        records=records_report(record.records, aged, begin, end, record.emitted),
+        only_records=only_records,
         jitter_ms=None if beat is None else _ms(beat),
         freezes=len(frozen),
         frozen_seconds=round(math.fsum(frozen), 3),
         longest_gap_ms=_ms(max(gaps)) if gaps else None,
         start_ms=_ms(record.answered - record.asked) if record.answered else None,
-        first_ms=_ms(came[0] - record.asked) if came else None,
+        first_ms=_ms(first[0] - record.asked) if first else None,
         skew=skew if isinstance(skew, Skew) else None,
         no_skew=skew if isinstance(skew, str) else "",
         refused=record.refused,
         ended=record.ended,
     )
     return report, timed
+
+
+def _ages(record: StreamRecord, window: Window) -> list[tuple[float, float]]:
+    begin = record.began + window.warmup
+    return ages(record.records, record.began, begin, begin + window.seconds)
 
 
 def _skew(apart: Sequence[float]) -> Skew:

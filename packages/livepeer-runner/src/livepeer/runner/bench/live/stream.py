@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from livepeer.runner.bench.live import marks
 from livepeer.runner.bench.live.door import BenchChannels, StreamDoor, StreamRefused
+from livepeer.runner.bench.live.records import EmittedRecords, SeenRecord, record_time
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, TrickleError, TricklePublisher
 from livepeer.trickle.text import printable
 
@@ -28,8 +29,11 @@ DRAIN_SECONDS: Final = 1.0
 KEEP_ALIVE_SECONDS: Final = 5.0
 LEAD: Final = 0.02
 """Seconds from the moment that a stream can be fed to its first picture."""
+END_SECONDS: Final = 5.0
+"""How long a stream that gives records may take from the end of its input to its own."""
 MOST_PICTURES: Final = 1_000_000
-"""And pieces of sound, and bins of it: a quarter of an hour of sound, hours of pictures."""
+"""And records, pieces of sound, and bins of it: a quarter of an hour of sound, hours of pictures.
+"""
 
 clock = time.perf_counter
 
@@ -64,6 +68,9 @@ class StreamRecord:
     pieces: list[HeardPiece] = field(default_factory=list)
     heard: list[tuple[float, float]] = field(default_factory=list)
     """Time in the stream, and energy, of the sound that came out."""
+    records: list[SeenRecord] = field(default_factory=list)
+    emitted: EmittedRecords | None = None
+    """What it said of them at its end; None where that was not heard."""
     missed: int = 0
     """Pictures that came and that this process was too slow to look at."""
     refused: bool = False
@@ -101,6 +108,7 @@ async def run_stream(
         tasks = [
             viewing,
             asyncio.create_task(stream.hear(), name="bench events"),
+            asyncio.create_task(stream.read_records(), name="bench records"),
             asyncio.create_task(stream.keep_alive(), name="bench control"),
         ]
         feeding = asyncio.create_task(
@@ -124,6 +132,8 @@ async def run_stream(
             record.ended = record.ended or stream.reason or printable(str(lost), 300)
         if not feeding.done():
             record.ended = record.ended or stream.reason or "its output ended"
+        if not record.ended:
+            await stream.count_records()
     finally:
         for task in tasks:
             task.cancel()
@@ -134,7 +144,7 @@ async def run_stream(
 
 
 class _BenchStream:
-    """The four things that go on in a stream."""
+    """The five things that go on in a stream."""
 
     def __init__(self, record: StreamRecord, channels: BenchChannels) -> None:
         self._record, self._channels = record, channels
@@ -143,6 +153,8 @@ class _BenchStream:
         """Its events said that it is over."""
         self.reason = ""
         """What its events said of an error, or of its end."""
+        self._said: EmittedRecords | None = None
+        """What its last status said."""
 
     async def feed(self, camera: Camera, seconds: float, phase: float) -> None:
         from livepeer.trickle.media import MediaPublisher, VideoOutput
@@ -200,7 +212,7 @@ class _BenchStream:
     async def last(self, fed: bool) -> None:
         """Until what was fed has come, or no more comes."""
         record = self._record
-        if not (record.pictures or record.pieces):
+        if not (record.pictures or record.pieces or record.records):
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_SECONDS):
                     await self._came.wait()
@@ -221,7 +233,9 @@ class _BenchStream:
             async with JSONLSubscriber(url, start=0, tls=tls) as records:
                 async for event in records:
                     kind = event.get("type")
-                    if kind == "error":
+                    if kind == "status":
+                        self._said = EmittedRecords.of(event)
+                    elif kind == "error":
                         error = event.get("error")
                         told = error.get("message") if isinstance(error, Mapping) else error
                         self.reason = printable(f"it said: {told}", 300)
@@ -229,6 +243,34 @@ class _BenchStream:
                         told = printable(f"it ended: {event.get('reason', '')}", 300)
                         self.reason = self.reason or told
                         self.ended.set()
+
+    async def read_records(self) -> None:
+        if (url := self._channels.data) is None:
+            return
+        with suppress(TrickleError):
+            async with JSONLSubscriber(url, start=0, tls=self._channels.tls) as records:
+                async for record in records:
+                    if len(self._record.records) < MOST_PICTURES:
+                        self._record.records.append(SeenRecord(clock(), record_time(record)))
+                    self._came.set()
+
+    async def count_records(self) -> None:
+        """Of a stream that gives records: end its input, as a caller does whose camera is off, and
+        hear from its last status how many there were."""
+        record = self._record
+        if not record.records and (self._said is None or not self._said.sent):
+            return
+        with suppress(TimeoutError, TrickleError):
+            async with asyncio.timeout(END_SECONDS):
+                async with TricklePublisher(
+                    self._channels.input, delete_on_close=True, linger=0, tls=self._channels.tls
+                ):
+                    pass
+                await self.ended.wait()
+                record.emitted = said = self._said
+                while said is not None and len(record.records) < said.sent:
+                    self._came.clear()
+                    await self._came.wait()
 
     async def keep_alive(self) -> None:
         """What a gateway writes to control."""
