@@ -60,6 +60,16 @@ class Double(Pipeline):
         return 2 * x
 
 
+class Limited(Pipeline):
+    """Its own limit is short; it outlasts that where it is told to."""
+
+    timeout = 0.3
+
+    async def predict(self, seconds: float = 0.0) -> str:
+        await asyncio.sleep(seconds)
+        return "over"
+
+
 class Telling(Pipeline):
     """Events that fail amid them where they are told to."""
 

@@ -31,6 +31,7 @@ HURRIED = Patience(health=0.5, idle=1.0, event=6.0, output=3.0, gone=3.0, stop=1
 IMPATIENT = dataclasses.replace(HURRIED, call=0.5, event=1.0, gone=0.5)
 GENTLE = Force(body=4 << 20, rounds=12)
 FAILS = b'{"fail": true}'
+OVERLONG = b'{"seconds": 60}'
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,14 @@ class Row:
     patience: Patience = HURRIED
     capacity: int = 1
     failing: bytes | None = None
+    overlong: bytes | None = None
     ending: Ending = Ending()  # noqa: RUF009 — frozen
 
     @property
     def twins(self) -> tuple[object, ...]:
         """Rows that are alike in this share a server for their twins."""
         cls = self.twin_cls or self.cls
-        return cls, self.twin, self.patience, self.capacity, self.failing
+        return cls, self.twin, self.patience, self.capacity, self.failing, self.overlong
 
 
 def status(path: str, code: int, method: str = "") -> faults.Fault:
@@ -72,6 +74,7 @@ ROWS: dict[str, Row] = {
     "batch.capacity": Row(faults.Reverse, faults.unbounded),
     "batch.disconnect": Row(faults.Reverse, faults.leaking),
     "batch.timeout": Row(faults.Reverse, faults.leaking),
+    "batch.own-limit": Row(faults.Limited, faults.where(b"60", 503, b"busy"), overlong=OVERLONG),
     "batch.private-urls": Row(faults.Look, faults.fetches_anything),
     "schema.same": Row(faults.Reverse, status("/schema", 404, "GET")),
     "schema.accepts": Row(faults.Reverse, faults.loud_refused),
@@ -134,7 +137,12 @@ SILENT = {
 
 async def examined(row: Row, fault: faults.Fault, *ids: str, twin: bool = False) -> dict[str, str]:
     examination = Examination(
-        only=ids, patience=row.patience, attack=True, failing=row.failing, force=GENTLE
+        only=ids,
+        patience=row.patience,
+        attack=True,
+        failing=row.failing,
+        overlong=row.overlong,
+        force=GENTLE,
     )
     cls = (row.twin_cls or row.cls) if twin else row.cls
     ending = Ending() if twin else row.ending
@@ -191,6 +199,13 @@ async def test_a_careful_server_passes_what_is_below_an_app() -> None:
 async def test_a_slow_first_job_is_not_taken_for_a_capacity_that_nobody_keeps() -> None:
     found = await examined(Row(faults.Cold), faults.none, "batch.capacity")
     assert found == {"batch.capacity": "passed"}
+
+
+async def test_a_limit_that_blames_the_caller_or_says_nothing_is_found() -> None:
+    row = ROWS["batch.own-limit"]
+    for status, body in ((200, b"{}"), (408, b"too long"), (504, b"")):
+        fault = faults.where(b"60", status, body)
+        assert await examined(row, fault, "batch.own-limit") == {"batch.own-limit": "problem"}
 
 
 def test_every_check_has_a_fault_and_a_twin() -> None:

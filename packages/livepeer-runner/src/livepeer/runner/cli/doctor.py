@@ -54,6 +54,10 @@ def doctor(
         str | None,
         typer.Option(metavar="JSON|@FILE", help="A job that is valid, and fails at work."),
     ] = None,
+    overlong: Annotated[
+        str | None,
+        typer.Option(metavar="JSON|@FILE", help="A job that takes longer than its own limit."),
+    ] = None,
     orch: options.ThroughOrchestrator = None,
     engine: options.RunEngine = None,
     capacity: Annotated[
@@ -92,6 +96,7 @@ def doctor(
         route=route,
         input=_input(input, "--input"),
         failing=_input(failing, "--failing"),
+        overlong=_input(overlong, "--overlong"),
         capacity=capacity,
         token=token,
         only=only or (),

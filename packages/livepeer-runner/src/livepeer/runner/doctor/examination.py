@@ -48,12 +48,14 @@ CHECK_SECONDS = 900.0
 @dataclass(frozen=True, slots=True)
 class Examination:
     """What is asked for. `only` and `skip` name groups or checks; `input` is the body of a valid
-    job, `failing` of one that is valid and fails; `quick` leaves out what takes over ten seconds;
+    job, `failing` of one that is valid and fails, `overlong` of one that outlasts the container's
+    own limit; `quick` leaves out what takes over ten seconds;
     `attack` adds the abuse cases."""
 
     route: str | None = None
     input: bytes | None = None
     failing: bytes | None = None
+    overlong: bytes | None = None
     capacity: int | None = None
     token: str | None = None
     only: Collection[str] = ()
@@ -112,6 +114,7 @@ class Examination:
             route=self.route,
             input=self.input,
             failing=self.failing,
+            overlong=self.overlong,
             capacity=self.capacity,
             token=self.token,
             patience=self.patience,

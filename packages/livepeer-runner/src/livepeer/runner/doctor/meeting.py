@@ -34,6 +34,7 @@ class Meeting:
     route: str | None
     input: bytes | None
     failing: bytes | None
+    overlong: bytes | None
     capacity: int | None
     token: str | None
     patience: Patience
@@ -64,6 +65,7 @@ class Meeting:
                 session=session,
                 input=self._input(document),
                 failing=self.failing,
+                overlong=self.overlong,
                 document=document,
                 capacity=capacity,
                 token=self.token,
@@ -95,6 +97,7 @@ class Meeting:
                 session=session,
                 input=self._input(document),
                 failing=self.failing,
+                overlong=self.overlong,
                 document=document,
                 capacity=self.capacity,
                 token=None,

@@ -22,7 +22,8 @@ UNKNOWN_STREAM = "doctor-never-started"
 @dataclass(frozen=True)
 class Subject(HttpContainer):
     """One container. `url` is its own, None where it is seen through an orchestrator; `input` is
-    the body of a valid job, `failing` of one that fails, None where nobody knows one; `capacity` is
+    the body of a valid job, `failing` of one that fails, `overlong` of one that outlasts the
+    container's own limit, None where nobody knows one; `capacity` is
     None where it is not told. Where the doctor started it, there is a `process`, `launch` starts it
     once more, and `host` is the address of this machine that it can call."""
 
@@ -33,6 +34,7 @@ class Subject(HttpContainer):
     session: aiohttp.ClientSession
     input: bytes | None
     failing: bytes | None
+    overlong: bytes | None
     document: Mapping[str, Any] | None
     capacity: int | None
     token: str | None

@@ -76,11 +76,7 @@ async def disconnect(subject: Subject) -> Sequence[Finding]:
     leavers = (subject.capacity or 4) + 1 if (subject.capacity or 4) <= MOST_PLACES else 4
     tasks = [asyncio.create_task(_leave(subject)) for _ in range(leavers)]
     await asyncio.wait(tasks)
-    deadline = time.monotonic() + 2 * alone + subject.patience.gone
-    answer = await subject.job()
-    while answer.status in (429, 503) and time.monotonic() < deadline:
-        await asyncio.sleep(TRY_SECONDS)
-        answer = await subject.job()
+    answer = await _job_in_time(subject, time.monotonic() + 2 * alone + subject.patience.gone)
     if answer.status in (429, 503):
         return [
             Finding(
@@ -132,10 +128,7 @@ async def timeout(subject: Subject) -> Sequence[Finding]:
     for _ in range(3):
         await asyncio.gather(*(_leave(subject, alone / 3) for _ in range(subject.capacity)))
     began = time.monotonic()
-    answer = await subject.job()
-    while answer.status in (429, 503) and time.monotonic() - began < subject.patience.gone:
-        await asyncio.sleep(TRY_SECONDS)
-        answer = await subject.job()
+    answer = await _job_in_time(subject, began + subject.patience.gone)
     # Jobs that nobody waits for any more go first, one after the other, where they are not ended.
     if answer.ok and time.monotonic() - began < 3 * alone + SLACK_SECONDS:
         return []
@@ -147,6 +140,37 @@ async def timeout(subject: Subject) -> Sequence[Finding]:
             "is kept by the orchestrator, which only hangs up",
         )
     ]
+
+
+async def own_limit(subject: Subject) -> Sequence[Finding]:
+    """A job that the container itself gives up, since it takes too long."""
+    if subject.overlong is None:
+        raise NotJudged("no input is known that outlasts its own limit: say --overlong '{...}'")
+    fix = (
+        "answer a job that was given up for its length with 504 and a reason, and go on: 503 says "
+        "that it never ran, 4xx that its caller is to blame"
+    )
+    answer = await subject.job(subject.overlong)
+    if answer.media_type.lower() == "text/event-stream":
+        return []  # its status was gone already: see sse.error
+    if answer.status < 500 or answer.status == 503:
+        return [Finding(f"a job that outlasts its limit was answered {answer.status}", fix)]
+    if not answer.body:
+        seen = f"a job that outlasts its limit was answered {answer.status} without a word"
+        return [Finding(seen, fix)]
+    after = await _job_in_time(subject, time.monotonic() + subject.patience.gone)
+    if after.ok:
+        return []
+    return [Finding(f"after a job that outlasted its limit, a valid one was answered {after}", fix)]
+
+
+async def _job_in_time(subject: Subject, deadline: float) -> Heard:
+    """A valid job's answer, asked for again while there is no place, up to that moment."""
+    answer = await subject.job()
+    while answer.status in (429, 503) and time.monotonic() < deadline:
+        await asyncio.sleep(TRY_SECONDS)
+        answer = await subject.job()
+    return answer
 
 
 async def private_urls(subject: Subject) -> Sequence[Finding]:
@@ -204,5 +228,6 @@ CHECKS = (
     Check("batch.capacity", "what is over the capacity is refused", "must", "batch", capacity),
     Check("batch.disconnect", "who leaves frees his place", "must", "batch", disconnect),
     Check("batch.timeout", "a caller's limit ends his job", "should", "batch", timeout),
+    Check("batch.own-limit", "its own limit is told", "should", "batch", own_limit, by="caller"),
     Check("batch.private-urls", "it fetches nothing from within", "should", "batch", private_urls),
 )
