@@ -194,9 +194,9 @@ class _SessionRoad:
             yield _UrlRoad(place.app, self.session)
         finally:
             with suppress(SubjectLost):
-                await HttpContainer(_UrlRoad(place.control, self.session), self.asked.patience).post(
-                    "/stop"
-                )
+                await HttpContainer(
+                    _UrlRoad(place.control, self.session), self.asked.patience
+                ).post("/stop")
 
 
 class _NoStreams:
