@@ -56,7 +56,7 @@ from livepeer.client.types import Offer
 from .grpc_front import GrpcExchange
 from .http1 import LAST_CHUNK, chunk, head
 from .scripted import Exchange, ScriptedServer
-from .transcript import Mismatch, Scenario, Step
+from .transcript import Mismatch, Scenario, Step, Transcript
 from .values import Values, compact_json
 
 LIMIT = 20.0
@@ -81,29 +81,40 @@ TAMPERED = {
 }
 """Scenarios whose payments are such on purpose."""
 OTHER_WAYS = {
-    "other_manifest": "it pays for another session than the one it was asked for",
-    "answer_as_params": "it pays by what a payment was answered, which our client does not read",
-    "other_session": "it pays one session at the address of another",
-    "general_payment_url": "it pays at the address of a refresh; ours keeps its session's own",
-    "refresh_by_reserve": "it reserves again to be asked anew; ours has /refresh-payment for it",
-    "refresh_missed": "it pays by tickets that the signer has called too old",
-    "token_signature": "a signature that is none",
-    "token_by_signer": "the signer's address, where another key pays",
-    "token_poor": "an address without a deposit",
-    "other_payer": "another address pays than the one whose job it is",
-    "job_signature": "a job signed by nobody, or by another",
-    "balance_goes_on": "it asks for no new token before the next job",
-    "sse_top_up": "it pays by the token of before",
-    "by_signer": "it pays by the state of the job before; ours pays by each token anew",
-    "by_signer_live": "it pays for a BYOC job as for a session",
-    "by_signer_max_price": "it names a ceiling where the signer takes none",
-    "stream_payment_alone": "a second payment by one token",
-    "stream_low_balance": "a second payment by one token",
-    "chain_ask_poor": "an address without a deposit",
-    "chain_start_unpaid": "the headers of a payment one by one",
-    "chain_unpaid_end": "it pays for less than the first minute",
-    "chain_no_segments": "it pays for less than the first minute",
-    "off_headers": "segments that nobody made",
+    (
+        "live-runner-paid",
+        "other_manifest",
+    ): "it pays for another session than the one it was asked for",
+    (
+        "live-runner-paid",
+        "answer_as_params",
+    ): "it pays by what a payment was answered, which our client does not read",
+    (
+        "live-runner-paid",
+        "general_payment_url",
+    ): "it pays at the address of a refresh; ours keeps its session's own",
+    (
+        "live-runner-paid",
+        "refresh_by_reserve",
+    ): "it reserves again to be asked anew; ours has /refresh-payment for it",
+    ("live-runner-paid", "refresh_missed"): "it pays by tickets that the signer has called too old",
+    ("byoc-paid", "token_signature"): "a signature that is none",
+    ("byoc-paid", "token_by_signer"): "the signer's address, where another key pays",
+    ("byoc-paid", "token_poor"): "an address without a deposit",
+    ("byoc-paid", "other_payer"): "another address pays than the one whose job it is",
+    ("byoc-paid", "job_signature"): "a job signed by nobody, or by another",
+    (
+        "byoc-paid",
+        "by_signer",
+    ): "it pays by the state of the job before; ours pays by each token anew",
+    ("byoc-paid", "by_signer_live"): "it pays for a BYOC job as for a session",
+    ("byoc-paid", "stream_payment_alone"): "a second payment by one token",
+    ("byoc-paid", "stream_low_balance"): "a second payment by one token",
+    ("lv2v", "chain_ask_poor"): "an address without a deposit",
+    ("lv2v", "chain_start_unpaid"): "the headers of a payment one by one",
+    ("lv2v", "chain_unpaid_end"): "it pays for less than the first minute",
+    ("lv2v", "chain_no_segments"): "it pays for less than the first minute",
+    ("lv2v", "off_headers"): "segments that nobody made",
 }
 """Scenarios whose recorded caller leaves the way of our client, where it does: played so far."""
 _SESSION = re.compile(r"(/apps/[^/]+/session)(?:/([^/]+)(/.*)?)?")
@@ -210,7 +221,7 @@ class PayerReplay:
 
     def __init__(
         self,
-        raw: dict[str, Any],
+        transcript: Transcript,
         scenario: Scenario,
         server: ScriptedServer,
         address: str,
@@ -218,6 +229,8 @@ class PayerReplay:
     ) -> None:
         """`address`: of the server, or of what is before it. `identity`: what the recorded signer
         says that it is."""
+        raw = transcript.raw
+        self._key = (transcript.name, scenario.name)
         self._scenario, self._server = scenario, server
         self._base, self._address = f"http://{address}", address
         self._values = Recorded(raw, scenario, address)
@@ -250,6 +263,7 @@ class PayerReplay:
         self._held: list[Exchange] = []
         self._later: list[Step] = []
         self._paying = False
+        self._streams: list[Any] = []
 
     async def _sleep(self, _: float) -> None:
         self._moved.set()
@@ -260,9 +274,9 @@ class PayerReplay:
         try:
             await self._play()
         except Mismatch:
-            if self._scenario.name not in OTHER_WAYS:
+            if self._key not in OTHER_WAYS:
                 raise
-            self.played.append(OTHER_WAYS[self._scenario.name])
+            self.played.append(OTHER_WAYS[self._key])
         finally:
             await self._end()
         return self.played
@@ -275,6 +289,8 @@ class PayerReplay:
         for work in self._work:
             work.task.cancel()
         await asyncio.gather(*(work.task for work in self._work), return_exceptions=True)
+        for response in self._streams:
+            response.close()
         await self._pools.aclose()
         answering.cancel()
         await asyncio.gather(answering, return_exceptions=True)
@@ -721,6 +737,7 @@ class PayerReplay:
         # An event stream goes on for as long as its transcript.
         kind = running.response.headers.get("Content-Type", "")
         if kind.startswith("text/event-stream"):
+            self._streams.append(running.response)
             return running.response.status, b""
         answer = await read(running.response, deadline, limit=1 << 20)
         if road is self._lv2v:
