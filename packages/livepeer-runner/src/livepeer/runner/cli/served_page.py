@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -92,7 +91,9 @@ async def _watch(
             )
 
 
-CHANNELS = "# Its channels are at a trickle server; this is one: livepeer trickle serve"
+NO_CHANNELS = (
+    "# Not by curl alone: a stream needs channels that an orchestrator makes (livepeer dev)"
+)
 
 
 def written_calls(
@@ -107,13 +108,7 @@ def written_calls(
         takes = [] if document.get("generates") else ["-i", "in.mp4"]
         ends = [] if takes else ["--seconds", "10"]
         shell = [*command, *takes, *ends, "-o", "out.mp4", *fields(params, "-p")]
-        channels = {"subscribe_url": "in", "publish_url": "out", "control_url": "control"}
-        body = {name: f"http://127.0.0.1:2939/{each}" for name, each in channels.items()}
-        start = ["curl", "-s", f"{url}/stream/start", "-d"]
-        return {
-            "Shell": shlex.join(shell),
-            "curl": f"{CHANNELS}\n{shlex.join([*start, json.dumps({'params': params, **body})])}",
-        }
+        return {"Shell": shlex.join(shell), "curl": NO_CHANNELS}
     try:
         shell_line = shlex.join([*command, *fields(value, "-i")])
     except ValueError as error:
