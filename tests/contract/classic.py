@@ -37,6 +37,8 @@ class ClassicOrchestrator:
         self.full = False
         self.old = 0
         """So many payments are refused, since their tickets are too old."""
+        self.lost = False
+        """A start's answer does not arrive."""
         self.asked: list[dict[str, Any]] = []
         self.starts: list[dict[str, Any]] = []
         self.payments: list[tuple[str, int]] = []
@@ -99,6 +101,9 @@ class ClassicOrchestrator:
         self.starts.append(body)
         if refusal := self._unpaid(request, first=True):
             return refusal
+        if self.lost:
+            assert request.transport is not None
+            request.transport.abort()
         mid = f"mid{len(self.starts)}"
         for suffix, mime in CHANNELS.items():
             self.trickle.create(mid + suffix, mime)

@@ -141,6 +141,40 @@ async def test_what_it_asks_is_renewed_where_tickets_are_too_old(quick: None) ->
         assert session.ended is None
 
 
+async def test_a_stream_whose_payment_is_refused_ends_and_nothing_more_is_paid(quick: None) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    orchestrator.old = 2  # the second payment, and the one that is made for what is asked anew
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
+    ):
+        async with gw.live(MODEL) as session:
+            session.publish(endless())
+            why = await asyncio.wait_for(session.wait(), LIMIT)
+            assert "cannot be paid for" in why and "ticket expired" in why
+            spent, asked = gw.spent(), len(orchestrator.asked)
+            await asyncio.sleep(0.7)  # two payments' time
+            assert (gw.spent(), len(orchestrator.asked)) == (spent, asked)
+            assert session.spent == spent
+        await until(lambda: orchestrator.trickle.get("mid1") is None)
+        assert len(orchestrator.payments) == 1
+
+
+async def test_a_start_whose_answer_is_lost_is_paid_once_and_no_more(quick: None) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    orchestrator.lost = True
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
+    ):
+        with pytest.raises(LivepeerError, match="wei were paid"):
+            await gw.live(MODEL).__aenter__()
+        assert len(orchestrator.starts) == len(orchestrator.payments) == 1
+        spent = gw.spent()
+        await asyncio.sleep(0.7)  # two payments' time
+        assert len(orchestrator.payments) == 1 and gw.spent() == spent > 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
