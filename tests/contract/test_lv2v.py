@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from livepeer.client import (
     PaymentRequiredError,
 )
 from livepeer.client.payments import pace
+from livepeer.client.payments.local_key import LocalKey
 from livepeer.client.protocol.orchestrator import offer_request
 from livepeer.trickle.media import VideoFrame
 
@@ -158,6 +160,18 @@ async def test_a_stream_whose_payment_is_refused_ends_and_nothing_more_is_paid(q
             assert session.spent == spent
         await until(lambda: orchestrator.trickle.get("mid1") is None)
         assert len(orchestrator.payments) == 1
+
+
+async def test_a_clock_that_is_half_an_hour_ahead_is_told_and_nothing_is_paid() -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY, max_retries=0) as gw,
+    ):
+        gw._engine.wallet.signer = LocalKey(KEY, clock=lambda: time.time() + 1800)
+        with pytest.raises(LivepeerError, match="is a clock wrong"):
+            await gw.live(MODEL).__aenter__()
+        assert gw.spent() == 0 and orchestrator.starts == []
 
 
 async def test_a_start_whose_answer_is_lost_is_paid_once_and_no_more(quick: None) -> None:
