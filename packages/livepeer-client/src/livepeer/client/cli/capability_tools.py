@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import mimetypes
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,19 +13,16 @@ from typing import Any, Final
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp_types import (
-    AudioContent,
     CallToolRequestParams,
     CallToolResult,
     ContentBlock,
-    ImageContent,
     ListToolsResult,
     PaginatedRequestParams,
-    ResourceLink,
-    TextContent,
     Tool,
     ToolAnnotations,
 )
 
+from livepeer.client.cli.capability_answers import answer, failed, link, pictures, shown
 from livepeer.client.cli.recording import SessionRecording
 from livepeer.client.exceptions import InvalidInputError, LivepeerError
 from livepeer.client.files import FileOutput
@@ -40,13 +34,9 @@ from livepeer.trickle.cli.host import versions
 from livepeer.trickle.text import printable
 
 MOST_TOOLS: Final = 64
-INLINE: Final = 1 << 20
-"""Bytes of a picture or a sound that are shown; larger ones are only kept in a file."""
-MOST_TEXT: Final = 32_768
 MOST_RECORDS: Final = 50
 LIVE_SECONDS: Final = 60.0
 """Seconds of a live stream, where the caller does not say."""
-SHOWN: Final = ("image/png", "image/jpeg", "image/gif", "image/webp")
 UNKNOWN: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": True}
 LIVE_INPUT: Final[Mapping[str, Any]] = {
     "clip": {"type": "string", "description": "A video within the root to send."},
@@ -170,17 +160,17 @@ class CapabilityTools:
         try:
             found = (self._found or await self.look()).get(params.name)
             if found is None:
-                return _failed(f"there is no tool {params.name!r} here\nNext: list the tools anew")
+                return failed(f"there is no tool {params.name!r} here\nNext: list the tools anew")
             arguments = params.arguments or {}
             if found.live:
                 return await self._live(ctx, found, arguments)
             return await self._stream(ctx, found, arguments)
         except InvalidInputError as error:
-            return _failed(f"{error}\nNext: call it with an input that fits its schema")
+            return failed(f"{error}\nNext: call it with an input that fits its schema")
         except LivepeerError as error:
-            return _failed(f"{error}\nNext: try again later, or tell the person what it says")
+            return failed(f"{error}\nNext: try again later, or tell the person what it says")
         except (ValueError, OSError) as error:
-            return _failed(f"{error}\nNext: name a file within {self._root}")
+            return failed(f"{error}\nNext: name a file within {self._root}")
 
     async def _stream(
         self, ctx: ServerRequestContext[Any], found: CapabilityTool, arguments: dict[str, Any]
@@ -248,8 +238,8 @@ class CapabilityTools:
         blocks: list[ContentBlock] = []
         if target.exists():
             document["video"] = str(target)
-            blocks = [*_pictures(target), _link(target, "video/mp4")]
-        return _answer(document, blocks)
+            blocks = [*pictures(target), link(target, "video/mp4")]
+        return answer(document, blocks)
 
     def _with_files(self, found: CapabilityTool, arguments: dict[str, Any]) -> dict[str, Any]:
         """The input, with a path for each file that is named as `@path`."""
@@ -270,19 +260,14 @@ class CapabilityTools:
 
     def _result(self, value: Any) -> CallToolResult:
         blocks: list[ContentBlock] = []
-        return _answer({"result": self._kept(value, blocks)}, blocks)
+        return answer({"result": self._kept(value, blocks)}, blocks)
 
     def _kept(self, value: Any, blocks: list[ContentBlock]) -> Any:
         """`value` with each file's path in its place: shown where it can be, kept in any case."""
         if isinstance(value, FileOutput):
             data, kind = value.data, value.media_type
             path = value.save(self._place(value.suffix))
-            text = base64.b64encode(data).decode() if len(data) <= INLINE else ""
-            if text and kind in SHOWN:
-                blocks.append(ImageContent(type="image", data=text, mime_type=kind))
-            elif text and kind.startswith("audio/"):
-                blocks.append(AudioContent(type="audio", data=text, mime_type=kind))
-            blocks.append(_link(path, kind))
+            blocks += [*shown(data, kind), link(path, kind)]
             return str(path)
         if isinstance(value, dict):
             return {key: self._kept(item, blocks) for key, item in value.items()}
@@ -300,41 +285,3 @@ def _tool_name(capability: str, taken: Mapping[str, Any]) -> str:
     """As clients may have it: letters, digits, `_` and `-`, 64 at most, each once."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", capability)[:60] or "capability"
     return next(each for at in range(len(taken) + 2) if (each := name + "_" * at) not in taken)
-
-
-def _answer(document: dict[str, Any], blocks: list[ContentBlock]) -> CallToolResult:
-    text = json.dumps(document, ensure_ascii=False, default=str)
-    if len(text) > MOST_TEXT:
-        document = {"shortened": text[:MOST_TEXT]}
-        text = json.dumps(document, ensure_ascii=False)
-    content: list[ContentBlock] = [TextContent(type="text", text=text), *blocks]
-    return CallToolResult(content=content, structured_content=document)
-
-
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
-
-
-def _link(path: Path, kind: str) -> ResourceLink:
-    kind = kind or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type=kind)
-
-
-def _pictures(video: Path) -> list[ContentBlock]:
-    """The first picture of a video, as a model sees it; none where pillow is not installed."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        return []
-    from io import BytesIO
-
-    from livepeer.trickle.media import decode
-
-    frame = next((each for each in decode(video) if each.kind == "video"), None)
-    if frame is None:
-        return []
-    with Image.fromarray(frame.to_ndarray("rgb24")) as picture:
-        picture.thumbnail((768, 768))
-        picture.save(into := BytesIO(), "JPEG", quality=85)
-    data = base64.b64encode(into.getvalue()).decode()
-    return [ImageContent(type="image", data=data, mime_type="image/jpeg")]

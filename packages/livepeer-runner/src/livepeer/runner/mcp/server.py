@@ -13,7 +13,7 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import ValidationError
 
-from livepeer.runner.mcp import author_tools, shipping_tools
+from livepeer.runner.mcp import author_tools, examining_tools, running_tools, shipping_tools
 from livepeer.runner.mcp.children import Children
 from livepeer.runner.mcp.root import Root
 from livepeer.runner.mcp.served import Background
@@ -67,7 +67,12 @@ def make_server(root: Path, children: Children | None = None) -> AuthorServer:
         version=versions()["livepeer-runner"] or "0",
         log_level="WARNING",
         lifespan=lifespan,
-        tools=[*author_tools.TOOLS, *shipping_tools.TOOLS],
+        tools=[
+            *author_tools.TOOLS,
+            *running_tools.TOOLS,
+            *examining_tools.TOOLS,
+            *shipping_tools.TOOLS,
+        ],
     )
 
 
