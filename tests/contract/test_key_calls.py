@@ -4,9 +4,11 @@ costs test money: our client, our orchestrator, our runner."""
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,35 @@ async def test_a_live_stream_of_byoc_that_is_not_paid_is_ended(
             assert gw.spent() == net.orchestrator.income
             with pytest.raises(SessionEndedError):
                 await session.update({})
+
+
+CALLS = """
+import sys
+from livepeer.client import Gateway
+with Gateway(orch_url=sys.argv[1], eth_key=sys.argv[2], tls="insecure", timeout=60) as gw:
+    for i in range(3):
+        assert gw.run("test/app", input={"x": i}, route="json")
+    print(gw.spent())
+"""
+
+
+@pytest.mark.slow
+async def test_two_processes_with_one_key_are_both_paid_for_and_no_ticket_comes_twice() -> None:
+    async with paying() as net:
+        await net.serve(mode="single-shot", capacity=2)
+        asked = [sys.executable, "-c", CALLS, net.orchestrator.url, PAYER_KEY]
+        both = [
+            await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
+            for _ in range(2)
+        ]
+        try:
+            async with asyncio.timeout(120):
+                told = [(await each.communicate())[0].decode() for each in both]
+        finally:
+            for each in both:
+                if each.returncode is None:
+                    each.kill()
+        assert [each.returncode for each in both] == [0, 0]
+        spent = sum((Fraction(each.strip()) for each in told), Fraction(0))
+        assert spent == net.orchestrator.income > 0
+        assert len(net.app.asked) == 6
