@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from .commands import LIVEPEER, Author
-from .lanes import Lane
+from .conftest import Lanes
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
@@ -16,12 +16,17 @@ LIMIT = 240
 IMAGE = "localhost/measured-livepeer-runner"
 
 
-def test_an_image_is_started_measured_and_removed(buildah: Lane, author: Author) -> None:
-    author.build(buildah, IMAGE)
+@pytest.mark.parametrize("name", ["buildah", "docker-legacy"])
+def test_an_image_is_started_measured_and_removed(
+    name: str, engines: Lanes, author: Author
+) -> None:
+    """By podman, which runs what buildah made, and by docker."""
+    lane = engines.get(name)
+    author.build(lane, IMAGE)
     load = ("--rate", "20", "--duration", "2", "--warmup", "0.5")
     done = subprocess.run(
-        [*LIVEPEER, "bench", IMAGE, "--engine", "podman", *load],
-        env=dict(buildah.environ),
+        [*LIVEPEER, "bench", IMAGE, "--engine", lane.runtime, *load],
+        env=dict(lane.environ),
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -36,5 +41,4 @@ def test_an_image_is_started_measured_and_removed(buildah: Lane, author: Author)
     assert cold["pull"] is None and cold["create"] > 0
     assert 0 < cold["answers"] <= cold["ready"] < cold["first_result"]
     assert "req/s" in report["paste"] and "cold" in report["paste"]
-    left = subprocess.check_output(["podman", "ps", "-aq"], env=dict(buildah.environ), text=True)
-    assert left == ""
+    assert lane.call("ps", "-aq") == ""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from .base_image import VERSION
-from .commands import Author
+from .commands import LIVEPEER, Author
 from .conftest import LocalRegistry
 from .lanes import Lane
 
@@ -30,6 +32,8 @@ CALLS = {
     "llm_chat": ('messages=[{"role": "user", "content": "Say hello."}]', "max_tokens=8"),
 }
 """Inputs of those that are called once in their image, without a network."""
+MEASURED = {"hello_world", "live_grayscale"}
+"""A light one, and a live one: judged by `livepeer doctor` and measured by `livepeer bench`."""
 
 
 @pytest.mark.timeout(3000)
@@ -79,11 +83,41 @@ def test_the_image_of_an_example_builds_and_gets_ready(
                 assert not container.ended and not late, container.log
                 time.sleep(0.1)
             assert container.stop() == 0, container.log
+        if name in MEASURED:
+            runs = f"{judged_and_measured(buildah, image)}; {runs}"
     own = sum(layer["size"] for layer in told["layers"][1:])
     print(
         f"\n| {name} | {told['size'] / 1e6:.0f} MB | {own / 1e6:.0f} MB | {seconds:.0f} s "
         f"| {runs} |"
     )
+
+
+def judged_and_measured(lane: Lane, image: str) -> str:
+    """Nothing must be mended, and it bears something; neither leaves a container."""
+
+    def livepeer(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [*LIVEPEER, *arguments, "--engine", lane.runtime],
+            env=dict(lane.environ),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert lane.call("ps", "-aq") == ""
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    summary = livepeer("doctor", image, "--quick", "--json")["summary"]
+    assert summary["must"] == 0 and summary["passed"] > 10
+    report = livepeer("bench", image, "--duration", "2", "--warmup", "0.5", "--no-null")
+    assert report["cold"]["first_result"] > 0
+    if report["live"] is not None:
+        assert all(one["first_ms"] for step in report["live"]["steps"] for one in step["each"])
+    else:
+        assert all(load["outcomes"].get("ok") for load in report["loads"])
+    return f"doctor: {summary['passed']} passed; {report['paste']}"
 
 
 def is_ready(port: int) -> bool:
