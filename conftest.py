@@ -30,6 +30,10 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
+#: Tests import eth-account themselves, which raises it a hundredfold for all that come after, while
+#: they are collected or while they run: what is nested deeply would end the process then.
+RECURSION_LIMIT = sys.getrecursionlimit()
+
 # Collecting makes nothing but what stays; see `pytest_collection_finish`.
 gc.disable()
 
@@ -53,6 +57,11 @@ REALTIME = (
     "tests/contract/test_payment_faults.py",
     "tests/e2e",
 )
+
+
+@pytest.fixture(autouse=True)
+def recursion_limit() -> None:
+    sys.setrecursionlimit(RECURSION_LIMIT)
 
 
 @pytest.fixture

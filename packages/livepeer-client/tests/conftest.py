@@ -6,8 +6,7 @@ import base64
 import datetime
 import os
 import ssl
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -141,11 +140,3 @@ def _self_signed(folder: Path) -> ssl.SSLContext:
     path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
     context.load_cert_chain(path)
     return context
-
-
-@pytest.fixture(autouse=True)
-def recursion_limit() -> Iterator[None]:
-    """Tests import eth-account themselves, which raises it for all that come after."""
-    limit = sys.getrecursionlimit()
-    yield
-    sys.setrecursionlimit(limit)
