@@ -58,6 +58,7 @@ async def test_the_tone_is_as_many_semitones_higher_as_was_asked(
     assert len(samples) / rate == pytest.approx(SECONDS, abs=0.15)
 
 
+@pytest.mark.slow
 async def test_the_sound_stays_with_the_picture(pipeline: ModuleType) -> None:
     result = await run_live(pipeline.AudioPitch, clip(), params={"semitones": -12})
     assert len(result.video) == SECONDS * 25

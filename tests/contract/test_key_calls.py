@@ -31,9 +31,9 @@ from livepeer.runner.local.http import listening
 from livepeer.runner.serving.server import bind
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret, Settings
 
-from .live_runners import until
-from .meddling import meddling
-from .paying import PRICE, TICKET, WEI, paying
+from .live_runners import reserved, until
+from .meddling import json_error, meddling
+from .paying import PRICE, TICKET, WEI, FastClock, paying
 from .replay.byoc_payments import MovedClock
 
 BYOC_WEI = WEI * 101 // 100
@@ -139,6 +139,26 @@ async def test_run_stream_and_live_are_paid_by_a_key_in_both_registries() -> Non
             assert await gw.run_async("say", input={"text": "again"}) == "again"
         assert gw.spent() - income < 5 * TICKET
     assert (Say.runs, Spell.runs) == (5, 2)
+
+
+async def test_a_live_session_whose_payment_is_refused_ends_and_nothing_more_is_paid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("livepeer.client.payments.pace.PACE", FastClock(10.0).pace)
+    async with pipelines(Ticks, clock=FastClock(10.0)) as net, meddling(net.signer.url) as between:
+        async with net.gateway(eth_key=None, signer_url=between.url) as gw:
+            session = gw.live("test/ticks", publish=False)
+            with pytest.raises(LivepeerError, match="insufficient balance") as ended:
+                async with session, asyncio.timeout(60):
+                    async for frame in session.subscribe():
+                        assert frame.width == 32
+                        between.refuse = lambda path: (483, json_error("insufficient balance"))
+            assert isinstance(ended.value, SessionEndedError)
+            paid, taken = len(net.signer.payments), net.orchestrator.income
+            await asyncio.sleep(0.7)
+            assert len(net.signer.payments) == paid
+            assert gw.spent() == taken == net.orchestrator.income > 0
+        await until(lambda: reserved(net.orchestrator) == 0)
 
 
 async def test_a_session_of_an_app_is_paid_by_a_key() -> None:

@@ -263,7 +263,7 @@ async def test_the_command_that_is_told_to_end_gives_the_place_back(
         assert orchestrator.capabilities.available("tint") == 4
 
 
-@pytest.mark.parametrize("tls", ["insecure", "pin"])
+@pytest.mark.parametrize("tls", ["pin", pytest.param("insecure", marks=pytest.mark.slow)])
 async def test_an_orchestrator_that_is_killed_and_restarted_ends_the_session_with_its_reason(
     containers: dict[str, str], tls: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

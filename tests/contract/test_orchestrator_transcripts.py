@@ -91,6 +91,7 @@ def test_the_local_orchestrator_does_what_was_recorded_over_minutes() -> None:
     assert told(asyncio.run(play(recorded(slow=True), limit=600))) == ""
 
 
+@pytest.mark.slow
 def test_every_listed_difference_is_still_one() -> None:
     outcome = asyncio.run(play(recorded(slow=False, different=True), apart=DIFFERENCES))
     assert set(outcome) == set(DIFFERENCES)

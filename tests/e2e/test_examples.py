@@ -68,7 +68,7 @@ async def test_live_grayscale_takes_the_colour_and_keeps_the_rest(
     assert abs(pitch(audio) - 440) < 5, "the sound passes"
 
 
-@both
+@pytest.mark.parametrize("road", [pytest.param("byoc", marks=pytest.mark.slow), "live-runner"])
 async def test_live_tint_paints_in_the_colour_asked_for(
     gw: Gateway, clip: Path, live_tint: Container, road: str
 ) -> None:

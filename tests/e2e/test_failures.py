@@ -97,6 +97,7 @@ async def test_a_container_that_is_stopped_ends_its_streams_first_and_says_why(
             await once.live(paint.capability).__aenter__()
 
 
+@pytest.mark.slow
 async def test_a_container_serves_on_without_its_orchestrator_and_says_what_is_wrong(
     network: Network, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_the_commands_are_described_without_being_imported() -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "stream", "live", "discover", "trust"])
+@pytest.mark.slow
 def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     program = f"""
 import sys

@@ -123,6 +123,7 @@ def test_a_foreign_service_is_found_called_and_taken_back(folder: Folder) -> Non
             assert net.orchestrator.secret not in running.text
 
 
+@pytest.mark.slow
 def test_a_service_with_sessions_keeps_them_while_it_takes_its_leave(folder: Folder) -> None:
     with network() as net, httpx.Client(verify=False, timeout=LIMIT, trust_env=False) as http:
         environment = {

@@ -142,6 +142,7 @@ def orchestrator(text: str) -> str:
     return str(url)
 
 
+@pytest.mark.slow
 def test_a_batch_class_is_called_by_each_of_the_printed_lines(
     folder: Folder, elsewhere: Path, home: Path
 ) -> None:

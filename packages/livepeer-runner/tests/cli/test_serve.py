@@ -186,6 +186,7 @@ def test_a_save_reloads_and_a_broken_one_is_survived(folder: Folder) -> None:
     assert not psutil.wait_procs(children, timeout=60)[1]
 
 
+@pytest.mark.slow
 def test_the_former_serves_until_the_new_one_is_set_up_and_no_call_is_lost(folder: Folder) -> None:
     slow = ONE + (
         "        def setup(self):\n"
@@ -218,6 +219,7 @@ def test_the_former_serves_until_the_new_one_is_set_up_and_no_call_is_lost(folde
     assert answers == {1, 2, 3, 4}
 
 
+@pytest.mark.slow
 def test_only_what_the_pipeline_is_made_of_reloads_it(folder: Folder) -> None:
     """What it imports, and reads while it is set up; not what lies beside it."""
     folder.write(

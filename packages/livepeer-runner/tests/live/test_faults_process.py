@@ -29,7 +29,7 @@ class Identity(LivePipeline):
         return frame
 
 
-@pytest.mark.parametrize("cycles", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", [60, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_streams_started_and_stopped_leave_nothing_behind(
     stage: Any, left_behind: Any, cycles: int
 ) -> None:

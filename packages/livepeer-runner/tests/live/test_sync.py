@@ -77,7 +77,7 @@ class WaversLosslessly(Wavers):
     realtime = False
 
 
-@pytest.mark.parametrize("cls", [Wavers, WaversLosslessly])
+@pytest.mark.parametrize("cls", [Wavers, pytest.param(WaversLosslessly, marks=pytest.mark.slow)])
 async def test_pictures_and_sound_stay_together_through_a_model_of_varying_latency(
     stage: Any, cls: type[Wavers]
 ) -> None:

@@ -212,7 +212,10 @@ def test_a_port_in_use_is_told_without_a_traceback(server: Server) -> None:
     assert port.encode() in refused.stderr
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow)],
+)
 def test_a_stopped_server_ends_its_readers_and_exits(
     server: Server, sent: signal.Signals, code: int
 ) -> None:

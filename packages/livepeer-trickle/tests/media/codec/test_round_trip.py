@@ -128,7 +128,14 @@ def test_a_change_of_size_in_mid_stream_loses_no_picture() -> None:
 
 @pytest.mark.parametrize("codec", ["aac", "libopus"])
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
-@pytest.mark.parametrize("rate", [44_100, 48_000, 16_000])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        48_000,
+        pytest.param(44_100, marks=pytest.mark.slow),
+        pytest.param(16_000, marks=pytest.mark.slow),
+    ],
+)
 def test_sound_comes_back_whole_and_at_its_time(codec: Any, layout: Any, rate: int) -> None:
     seconds = 2
     at = np.arange(rate * seconds) / rate
