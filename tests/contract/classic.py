@@ -24,6 +24,8 @@ from livepeer.client.protocol.tickets import ORCHESTRATOR_INFO, PAYMENT, SEG_DAT
 from livepeer.runner.devnet.certificate import server_context
 from livepeer.trickle import JSONLSubscriber, TrickleServer, relay
 
+from .replay.grpc_front import pass_on
+
 CHANNELS = {"": "video/MP2T", "-out": "video/MP2T", "-control": "application/json"} | {
     "-events": "application/json"
 }
@@ -185,7 +187,7 @@ class ClassicOrchestrator:
                     await self.h2(reader, writer)
                 else:
                     theirs, ours = await asyncio.open_connection("127.0.0.1", back)
-                    await asyncio.gather(_pass(reader, ours), _pass(theirs, writer))
+                    await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
             writer.transport.abort()
 
         server = await asyncio.start_server(front, "127.0.0.1", 0, ssl=context)
@@ -203,15 +205,6 @@ class ClassicOrchestrator:
                     each.cancel()
             await asyncio.gather(*(each for each in fronts if each), return_exceptions=True)
             await asyncio.sleep(0)  # what was aborted is closed
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    finally:
-        writer.close()
 
 
 def ticket_params(recorded: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class GrpcFront:
                     host, _, port = self._back.address.rpartition(":")
                     theirs, ours = await asyncio.open_connection(host, int(port))
                     ours.write(begun)
-                    await asyncio.gather(_pass(reader, ours), _pass(theirs, writer))
+                    await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
         finally:
             self._tasks.discard(task)
             writer.transport.abort()
@@ -101,7 +101,8 @@ class GrpcFront:
             data = await reader.read(1 << 16)
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """All that comes, to its end."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)

@@ -7,7 +7,6 @@ Exit codes: 0 done. 1 the pipeline failed. 2 wrong usage or settings. 3 nobody t
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,7 +22,7 @@ from livepeer.client.exceptions import (
     NoOrchestratorError,
     PaymentRequiredError,
 )
-from livepeer.trickle.cli.console import fail, note
+from livepeer.trickle.cli.console import agree, fail, note
 
 if TYPE_CHECKING:
     from livepeer.client.gateway import Gateway
@@ -148,15 +147,8 @@ def agreed(gw: Gateway, settings: Mapping[str, Any], capability: str, *, yes: bo
     if config.gateway or not (config.signer or config.eth_key):
         return
     price = told_offer(gw.capabilities([capability]))
-    if not price:
-        return
-    told = f"{capability} costs {price}"
-    if yes:
-        note(told)
-    elif not sys.stdin.isatty():
-        fail(told, hint="Say --yes to pay it, and --max-spend WEI for how much at most.", code=4)
-    elif not typer.confirm(f"{told}. Pay?", err=True):
-        raise typer.Exit(4)
+    if price:
+        agree(f"{capability} costs {price}", yes=yes)
 
 
 def paid(gw: Gateway) -> None:

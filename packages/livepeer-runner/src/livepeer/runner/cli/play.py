@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livepeer.trickle.cli.console import fail, note
+from livepeer.trickle.cli.console import agree, fail, note
 
 if TYPE_CHECKING:
     from livepeer.runner.cli.page import Page
@@ -101,23 +100,10 @@ def play(
     }
     settings = {name: value for name, value in given.items() if value is not None}
     page = Page(port=options.port(port, PORT, "--port"), opens=open_page and can_open())
-    costs = _agreed(asyncio.run(_price(opening, capability, settings)), capability, yes=yes)
-    raise typer.Exit(asyncio.run(_play(opening, capability, settings, page, costs=costs)))
-
-
-def _agreed(price: str, capability: str, *, yes: bool) -> bool:
-    """Whether it costs something; that is told, and asked unless `yes`. A script, which cannot be
-    asked, is refused."""
-    if not price:
-        return False
-    told = f"{capability} costs {price}"
-    if yes:
-        note(told)
-    elif not sys.stdin.isatty():
-        fail(told, hint="Say --yes to pay it, and --max-spend WEI for how much at most.", code=4)
-    elif not typer.confirm(f"{told}. Pay?", err=True):
-        raise typer.Exit(4)
-    return True
+    price = asyncio.run(_price(opening, capability, settings))
+    if price:
+        agree(f"{capability} costs {price}", yes=yes)
+    raise typer.Exit(asyncio.run(_play(opening, capability, settings, page, costs=bool(price))))
 
 
 async def _price(opening: OpenCaller, capability: str, settings: Mapping[str, Any]) -> str:

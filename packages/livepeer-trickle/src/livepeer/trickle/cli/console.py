@@ -130,6 +130,17 @@ def fail(
     raise typer.Exit(code)
 
 
+def agree(told: str, *, yes: bool) -> None:
+    """Say what is going to cost, and ask, unless `yes`. A script, which cannot be asked, is
+    refused."""
+    if yes:
+        note(told)
+    elif not sys.stdin.isatty():
+        fail(told, hint="Say --yes to pay it, and --max-spend WEI for how much at most.", code=4)
+    elif not typer.confirm(f"{told}. Pay?", err=True):
+        raise typer.Exit(4)
+
+
 def writable(path: Path | None) -> Path | None:
     """Callback of an option for a file to write: a wrong one is refused before any work is done."""
     if path is None:
