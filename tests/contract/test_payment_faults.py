@@ -24,6 +24,7 @@ from livepeer.client import (
     SessionEndedError,
 )
 from livepeer.client.payments import remote_signer
+from livepeer.client.payments.account import Account
 from livepeer.client.protocol.tickets import ORCHESTRATOR_INFO
 
 from .live_runners import reserved, until
@@ -246,6 +247,23 @@ async def test_a_session_that_the_orchestrator_released_as_unpaid_is_over(fast: 
             with pytest.raises(SessionEndedError, match="session is over"):
                 await session.request("POST", "/json", json=1)
             assert await net.told_is_signed(gw) == session.spent
+
+
+async def test_an_unexpected_error_of_payments_ends_the_session_and_quotes_nothing(
+    fast: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(account: Account, path: str, *rest: Any) -> Any:
+        raise RuntimeError(path)
+
+    async with paying(FACTOR) as net:
+        await net.serve(mode="persistent")
+        async with net.gateway() as gw, gw.session("test/app") as session:
+            monkeypatch.setattr(Account, "post", broken)
+            await until(lambda: session.ended is not None)
+            told = str(session.ended)
+            assert "broke off" in told and "RuntimeError" in told and "payment" in told
+            assert "/session/" not in told and "/sessions/" not in told
+        await until(lambda: reserved(net.orchestrator) == 0)
 
 
 async def test_no_secret_of_a_payment_is_in_a_repr_or_an_error(

@@ -134,7 +134,8 @@ class Bill:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(f"payments broke off: {error!r}")
+            # Its text may quote the session's URL, or what signs for it.
+            self._failed(f"payments broke off by an error of this client: {type(error).__name__}")
 
     async def _run(self) -> None:
         """Until it is over, or cannot be paid any longer."""
