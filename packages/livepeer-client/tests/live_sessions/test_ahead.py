@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,31 @@ async def test_channels_use_them_and_they_go_with_the_last_user() -> None:
         await ahead.aclose()
         await ahead.aclose()
         assert transport.connections == 0
+
+
+async def test_they_are_given_back_also_by_one_that_is_cancelled() -> None:
+    loaded, held = threading.Event(), threading.Event()
+
+    def load() -> None:
+        loaded.set()
+        held.wait()
+
+    async with TrickleServer() as server:
+        ahead = Ahead(False, 1, load)
+        ahead.open(server.url)
+        await asyncio.to_thread(loaded.wait)
+        shared = Transport.lease(None)
+        await Transport.release(shared)
+        closing = asyncio.create_task(ahead.aclose())
+        await asyncio.sleep(0)  # it waits for the thread now
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert shared.connections == 0
+        again = Transport.lease(None)
+        assert again is not shared, "it still has a user"
+        await Transport.release(again)
+        held.set()
 
 
 async def test_the_orchestrator_that_is_asked_is_connected_to(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -157,10 +159,23 @@ def ours(task: asyncio.Task[Any]) -> bool:
     return "livepeer" in place and "/src/" in place and not place.endswith("/testing.py")
 
 
+@pytest.fixture
+def busy_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that are all at work, so that whatever is given to them waits."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(over.wait)
+        yield threads
+        over.set()
+
+
 @pytest.mark.parametrize("again", [0, 1, 2], ids=["once", "and at the next", "and at the second"])
+@pytest.mark.parametrize("busy", [False, True], ids=["", "while its modules are imported"])
 async def test_cancelled_at_any_await_a_session_leaves_no_stream_and_no_task(
-    start: Start, again: int
+    start: Start, again: int, busy: bool, busy_threads: ThreadPoolExecutor
 ) -> None:
+    if busy:
+        asyncio.get_running_loop().set_default_executor(busy_threads)
     orch = await start(other=answers())
 
     async def use(gw: Gateway) -> None:

@@ -157,6 +157,8 @@ class ScriptedOrchestrator:
             while request := await self._read(reader):
                 if not await self._play(self.script(request), reader, writer):
                     break
+                if "transfer-encoding" in request.headers:
+                    break  # its body was not read, and would pass for the next request
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the end of this task is the end of the connection, and `stop` waits for it
         finally:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import weakref
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from livepeer.client.exceptions import ConfigurationError, LivepeerError
-from livepeer.trickle.exceptions import TrickleError
+from livepeer.client.exceptions import ConfigurationError
+from livepeer.client.http.closing import Closable, close_each
 
 CLOSE_LIMIT: Final = 3.0
 """Seconds for each that is still open at the end."""
 OPEN_PARTS: Final = 1_000
 """Streams and WebSockets that one session has open at a time."""
-
-
-class Closable(Protocol):
-    """Something that is open until it is closed, which may be repeated."""
-
-    async def aclose(self) -> None: ...
 
 
 P = TypeVar("P", bound=Closable)
@@ -56,8 +48,6 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close all that are open."""
-        for part in (*self._kept, *self._seen):
-            with contextlib.suppress(TrickleError, LivepeerError, OSError, TimeoutError):
-                async with asyncio.timeout(CLOSE_LIMIT):
-                    await part.aclose()
+        parts = (*self._kept, *self._seen)
         self._kept.clear()
+        await close_each(parts, CLOSE_LIMIT)

@@ -53,10 +53,12 @@ class Ahead:
         """Give them back: no other user, no connection. Safe to repeat."""
         for task in self._begun.values():
             task.cancel()
-        if self._begun:
-            await asyncio.wait(self._begun.values())
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            from livepeer.trickle import Transport
+        try:
+            if self._begun:
+                await asyncio.wait(self._begun.values())
+        finally:
+            transport, self._transport = self._transport, None
+            if transport is not None:
+                from livepeer.trickle import Transport
 
-            await Transport.release(transport)
+                await Transport.release(transport)

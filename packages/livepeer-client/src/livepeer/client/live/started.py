@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from livepeer.client.http.closing import close_each
 from livepeer.client.live.ahead import Ahead
 from livepeer.client.live.calls import LiveCalls
 from livepeer.client.live.channels import Control, records, records_by_gateway
@@ -20,7 +20,6 @@ from livepeer.client.live.output import Frames
 from livepeer.client.live.payments import Payments
 from livepeer.client.live.stream import Live, LiveStats
 from livepeer.client.payments.budget import Budget
-from livepeer.trickle.exceptions import TrickleError
 
 LOST_DRAIN: Final = 0.5
 LEAVE_LIMIT: Final = 5.0
@@ -137,11 +136,8 @@ class Started:
             # Readers first: nothing that is still being sent waits for them then. Nobody will take
             # what is left to send where the stream is lost.
             limit = LOST_DRAIN if self._ending.lost else LEAVE_LIMIT
-            for part in (*self._frames, self._input, self.control, self._ahead):
-                if part is not None:
-                    with contextlib.suppress(TrickleError, TimeoutError):
-                        async with asyncio.timeout(limit):
-                            await part.aclose()
+            parts = (*self._frames, self._input, self.control, self._ahead)
+            await close_each([part for part in parts if part is not None], limit)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
