@@ -13,7 +13,17 @@ import av
 import numpy as np
 import pytest
 
-from .conftest import HEIGHT, NUMBER, WIDTH, Lines, Network, Open, network, numbered_clip
+from .conftest import (
+    HEIGHT,
+    NUMBER,
+    WIDTH,
+    Lines,
+    Network,
+    Open,
+    network,
+    numbered_clip,
+    served,
+)
 
 pytestmark = pytest.mark.browser
 LIVE = ".stream .pill[data-state=live]"
@@ -280,6 +290,24 @@ def test_the_code_beside_a_stream_is_true(
         answer = lines.run("curl").lower()
         assert answer.startswith("http/1.1 200") and "x-publish-url: http" in answer, answer
         until_free(local, 30)  # its second line has ended what the first began
+
+
+def test_the_code_beside_a_stream_of_a_container_is_true(
+    tab: Open, tmp_path: Path, home: Path
+) -> None:
+    shutil.copy(Path(__file__).parent / "pipelines.py", tmp_path)
+    numbered_clip(tmp_path / "in.mp4", 24)
+    command = ["serve", "pipelines.py:Tint", "--playground", "--play-port", "0", "--port", "0"]
+    with served(*command, "--no-open", cwd=tmp_path, home=home) as url:
+        page = tab(url)
+        page.wait_for_selector(LIVE)
+        lines = Lines(page, tmp_path, home)
+        page.close()
+        frames = re.findall("VideoFrame", lines.run("Python"))
+        assert 12 < len(frames) <= 24
+        lines.run("Shell")
+        assert (tmp_path / "out.mp4").stat().st_size > 1000
+        assert lines.texts["curl"].startswith("# Not by curl")
 
 
 def test_what_a_stream_costs_is_told_before_and_while_it_plays(

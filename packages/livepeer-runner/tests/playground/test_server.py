@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
@@ -40,6 +41,7 @@ from livepeer.trickle.media import (
     StreamDecoder,
     VideoFrame,
     VideoOutput,
+    encode,
 )
 
 LIMIT = 30
@@ -320,6 +322,22 @@ async def test_a_call_is_answered_as_the_pipeline_answers_it() -> None:
         for bad in (b"[]", b"{", b"[" * 100_000, b'{"input": 1}'):
             async with it.browser.post(it.url("api/lines/0"), data=bad, headers=headers) as answer:
                 assert answer.status == 400
+
+
+async def test_the_python_beside_a_stream_of_a_container_runs_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture = np.zeros((48, 64, 3), np.uint8)
+    frames = (VideoFrame.from_ndarray(picture, time=Fraction(n, 30)) for n in range(6))
+    encode(frames, tmp_path / "in.mp4")
+    async with played(Tint) as it:
+        given = {"params": {"u": 90}}
+        async with it.browser.post(it.url("api/lines/0"), json=given, headers=it.ours) as answer:
+            program = (await answer.json())["Python"]
+        await asyncio.to_thread(exec, program, {})
+        assert capsys.readouterr().out.count("VideoFrame") == 6
+        await it.nothing_runs()
 
 
 async def test_events_come_as_they_are_made() -> None:

@@ -92,7 +92,8 @@ async def _watch(
 
 
 NO_CHANNELS = (
-    "# Not by curl alone: a stream needs channels that an orchestrator makes (livepeer dev)"
+    "# Not by curl alone: a stream needs channels, which an orchestrator makes (livepeer dev), or a"
+    " program of yours (Python)"
 )
 
 
@@ -108,7 +109,11 @@ def written_calls(
         takes = [] if document.get("generates") else ["-i", "in.mp4"]
         ends = [] if takes else ["--seconds", "10"]
         shell = [*command, *takes, *ends, "-o", "out.mp4", *fields(params, "-p")]
-        return {"Shell": shlex.join(shell), "curl": NO_CHANNELS}
+        return {
+            "Python": _live_program(url, params, sends=bool(takes)),
+            "curl": NO_CHANNELS,
+            "Shell": shlex.join(shell),
+        }
     try:
         shell_line = shlex.join([*command, *fields(value, "-i")])
     except ValueError as error:
@@ -144,5 +149,65 @@ def _program(url: str, value: dict[str, Any]) -> str:
         "with urlopen(request) as answer:",
         "    for line in answer:",
         '        print(line.decode(), end="")',
+    ]
+    return "\n".join(lines)
+
+
+def _live_program(url: str, params: dict[str, Any], *, sends: bool) -> str:
+    """With what livepeer-trickle brings, in place of an orchestrator: the stream's channels."""
+    channels = {**({"subscribe_url": "in"} if sends else {}), "publish_url": "out"}
+    publishing = (
+        "",
+        "",
+        "async def publish(url):",
+        "    async with MediaPublisher(url) as publisher:",
+        "        begun = time.monotonic()",
+        '        for frame in decode("in.mp4"):',
+        "            await asyncio.sleep(begun + float(frame.time) - time.monotonic())",
+        "            await publisher.write(frame)",
+    )
+    media = ("MediaPublisher", "MediaSubscriber", "decode") if sends else ("MediaSubscriber",)
+    lines = [
+        "import asyncio",
+        "import json",
+        *(("import time",) if sends else ()),
+        "from urllib.request import Request, urlopen",
+        "",
+        "from livepeer.trickle import TrickleServer",
+        f"from livepeer.trickle.media import {', '.join(media)}",
+        "",
+        'HEADERS = {"Content-Type": "application/json", "X-Stream-Id": "call"}',
+        "",
+        "",
+        "def post(path, **body):",
+        f'    request = Request(f"{url}/stream/{{path}}", json.dumps(body).encode(), HEADERS)',
+        "    urlopen(request).close()",
+        *(publishing if sends else ()),
+        "",
+        "",
+        "async def main():",
+        "    async with TrickleServer() as server:",
+        "        urls = {}",
+        f"        for field, name in {channels!r}.items():",
+        '            server.create(name, "video/MP2T")',
+        "            urls[field] = server.channel_url(name)",
+        f"        params = {params!r}",
+        '        await asyncio.to_thread(post, "start", gateway_request_id="call",'
+        " params=params, **urls)",
+        *(
+            ('        publishing = asyncio.create_task(publish(urls["subscribe_url"]))',)
+            if sends
+            else ()
+        ),
+        "        try:",
+        '            async with MediaSubscriber(urls["publish_url"]) as frames:',
+        "                async for frame in frames:",
+        "                    print(frame)",
+        "        finally:",
+        *(("            publishing.cancel()",) if sends else ()),
+        '            await asyncio.to_thread(post, "stop")',
+        "",
+        "",
+        "asyncio.run(main())",
     ]
     return "\n".join(lines)
