@@ -12,7 +12,8 @@ import pytest
 from livepeer.client.payments import exchange
 
 from .replay.grpc_front import GrpcFront
-from .replay.payer import OTHER_WAYS, PayerReplay
+from .replay.payer import PayerReplay
+from .replay.payer_ways import OTHER_WAYS
 from .replay.payments import load_payments
 from .replay.scripted import ScriptedServer
 from .replay.transcript import Mismatch, Scenario, told

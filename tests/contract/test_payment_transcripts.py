@@ -95,7 +95,7 @@ async def play_byoc(scenarios: Iterable[Scenario]) -> Outcome:
             address = orchestrator.url.removeprefix("https://")
             to = signer.url.removeprefix("http://")
             secret = orchestrator.secret
-            replay = ByocPaymentReplay(transcript, scenario, address, secret, to, chain, clock)
+            replay = ByocPaymentReplay(clock, transcript, scenario, address, secret, to, chain)
             outcome[scenario.name] = None
             try:
                 await replay.run()

@@ -10,14 +10,13 @@ import time
 from itertools import count
 from typing import Any
 
-from livepeer.runner.devnet import LocalChain
 from livepeer.runner.devnet.payments.keys import Key, keccak256
 from livepeer.runner.devnet.payments.messages import Fields
 from livepeer.runner.devnet.payments.tickets import ticket_hash
 
 from .orchestrator import Caller
 from .payments import OURS, PaymentReplay, PaymentValues
-from .transcript import Scenario, Step, Transcript
+from .transcript import Step, Transcript
 from .values import LENGTH
 
 TURNS = 50
@@ -108,24 +107,16 @@ class PayerValues(PaymentValues):
 class ByocPaymentReplay(PaymentReplay):
     """One run of one scenario; `chain` is by `clock`."""
 
-    def __init__(
-        self,
-        transcript: Transcript,
-        scenario: Scenario,
-        address: str,
-        secret: str,
-        signer: str,
-        chain: LocalChain,
-        clock: MovedClock,
-    ) -> None:
-        super().__init__(transcript, scenario, address, secret, signer, chain)
+    def __init__(self, clock: MovedClock, transcript: Transcript, *given: Any) -> None:
+        """`given`: what else `PaymentReplay` takes."""
+        super().__init__(transcript, *given)
         fresh = {"capability": "paid-capability", "stream_id": "paid-stream"}
         known, patterns = self.values.known | fresh, self.values.patterns
         values = PayerValues(known, patterns)
-        values.chain = chain
+        values.chain = self._chain
         keys = {name: Key(each["private_key"]) for name, each in transcript.raw["keys"].items()}
         values.keys = {key.name.lower(): key for key in keys.values()}
-        values.forger = keys["signer"] if scenario.name == "other_key" else None
+        values.forger = keys["signer"] if self.scenario.name == "other_key" else None
         self.values, self._clock = values, clock
 
     async def _step(self, step: Step) -> None:
