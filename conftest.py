@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -10,9 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -89,6 +94,102 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ..
         assert server.stdout.readline(), "the commands could not be imported"
         yield (sys.executable, "-I", "-S", program, "run", path)
         os.killpg(server.pid, signal.SIGKILL)
+
+
+@types.coroutine
+def _cancelled_at(
+    work: Coroutine[Any, Any, object], wanted: set[int], waits: list[object]
+) -> Generator[Any, Any, None]:
+    """Run `work`, and cancel it at each of its waits that is `wanted`. `waits` gets all."""
+    task = asyncio.current_task()
+    assert task is not None
+    step = partial(work.send, None)
+    while True:
+        try:
+            waiting = step()
+        except StopIteration:
+            return
+        waits.append(waiting)
+        if len(waits) in wanted:
+            task.cancel()
+        try:
+            yield waiting
+            step = partial(work.send, None)
+        except BaseException as error:  # noqa: BLE001 — all of it goes on to `work`
+            step = partial(work.throw, error)
+
+
+def _held() -> set[str]:
+    """What somebody has to give back: tasks of the sources, sockets, processes, the shared pool."""
+    from livepeer.trickle.http.transport import _shared_by
+
+    found = {repr(task) for task in asyncio.all_tasks() if _is_ours(task)}
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    found = {each for each in found if each.startswith(("<Task", "socket:"))}
+    found |= {f"process {each.pid} {each.name()}" for each in psutil.Process().children()}
+    transport = _shared_by(asyncio.get_running_loop())
+    return found if transport is None else found | {f"pool with {transport._users} users"}
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and "/src/livepeer/" in code.co_filename
+
+
+AtEachWait = Callable[..., Coroutine[Any, Any, int]]
+
+
+@pytest.fixture
+def cancelled_at_each_wait() -> AtEachWait:
+    """`await cancelled_at_each_wait(use)` runs the coroutine that `use()` makes once for each of
+    its waits, cancelled at it (and at the `again`th after that), and asserts each time that it
+    leaves no task of the sources, no socket, no process and no user of the shared pool.
+
+    Returns the count of waits. What it meets has to be there before, on another event loop.
+    """
+
+    async def each_wait(
+        use: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        again: int = 0,
+        allowed: tuple[type[BaseException], ...] = (),
+    ) -> int:
+        before = _held()
+        for wanted in range(1, 1000):
+            waits: list[object] = []
+            task = asyncio.ensure_future(
+                _as_coroutine(_cancelled_at(use(), {wanted, wanted + again}, waits))
+            )
+            await asyncio.wait((task,), timeout=30)
+            where = f"cancelled at wait {wanted} of {use.__name__}"
+            assert task.done(), f"{where}, it goes on: {task!r}"
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not isinstance(error, allowed):
+                raise error
+            await _gone(before, where)
+            if len(waits) < wanted:
+                return len(waits)
+        raise AssertionError(f"{use.__name__} does not end")
+
+    return each_wait
+
+
+async def _as_coroutine(waiting: Any) -> None:
+    await waiting
+
+
+async def _gone(before: set[str], where: str) -> None:
+    # What is on its way out needs some turns of this loop; sockets and processes also the system's.
+    for pause in (*[0] * 10, *[0.001] * 20, *[0.05] * 100):
+        left = _held() - before
+        if not left:
+            return
+        if pause and any(each.startswith(("<Task", "pool")) for each in left):
+            break
+        await asyncio.sleep(pause)
+    raise AssertionError(f"{where}, it leaves {left}")
 
 
 def is_realtime(path: Path) -> bool:

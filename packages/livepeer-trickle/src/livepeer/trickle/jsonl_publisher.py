@@ -174,6 +174,8 @@ class JSONLPublisher:
                 await self._send()
                 await self._end_segment()
         finally:
+            if self._flusher is not None:  # cancelled while something else was sending
+                self._flusher.cancel()
             await self.transport.aclose()
             self._reckon()
             if self._lines:

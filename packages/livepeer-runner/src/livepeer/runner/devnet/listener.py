@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from livepeer.runner.devnet.go_http import Handler, no_continue, strip_defaults
-from livepeer.trickle.server.listener import abort
+from livepeer.trickle.server.listener import Site, abort
 
 _LARGEST_HEAD = 1024 * 1024 + 4096
 """Go refuses larger heads: 1 MiB and a little for its buffers."""
@@ -71,7 +71,7 @@ async def serve(
     )
     try:
         await runner.setup()
-        await web.SockSite(runner, listening, ssl_context=context).start()
+        await Site(runner, sock=listening, ssl_context=context).start()
         yield
     finally:
         connections = runner.server.connections if runner.server is not None else []

@@ -85,7 +85,7 @@ class Playground:
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
-            await web.SockSite(runner, listening).start()
+            await Site(runner, sock=listening).start()
             name = "127.0.0.1" if self._host in ("0.0.0.0", "") else self._host
             name = f"[{name}]" if ":" in name else name
             self._url = f"http://{name}:{listening.getsockname()[1]}/{self.door.token}/"

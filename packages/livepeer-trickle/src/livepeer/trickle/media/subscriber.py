@@ -175,9 +175,11 @@ class MediaSubscriber:
             if thread is not None:
                 await thread.aclose()
         finally:
-            if reader is not None:
-                await asyncio.wait((reader,))
-            await self._subscriber.aclose()
+            try:
+                if reader is not None:
+                    await asyncio.wait((reader,))
+            finally:
+                await self._subscriber.aclose()
 
     async def _read(self, thread: DecodeThread, handover: Handover) -> None:
         gaps = 0

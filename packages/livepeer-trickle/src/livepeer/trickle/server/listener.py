@@ -1,9 +1,10 @@
-"""aiohttp's low-level server, with two things it leaves out that publishers need."""
+"""aiohttp's low-level server, with what it leaves out and publishers need; where it listens."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -167,6 +168,42 @@ class Listener(web.Server):
         for connection in self.connections:
             if isinstance(connection, ServerConnection):
                 connection.interrupt()
+
+
+class Site(web.BaseSite):
+    """Listens where `loop.create_server` is told to (`host` and `port`, or `sock`).
+
+    aiohttp's own sites, and `asyncio.start_server`, forget a server that listens already if they
+    are cancelled as it begins. This one is closed by `stop`, or the runner's `cleanup`.
+    """
+
+    __slots__ = ("_where",)
+
+    def __init__(
+        self, runner: web.BaseRunner, *, ssl_context: ssl.SSLContext | None = None, **where: Any
+    ) -> None:
+        super().__init__(runner, ssl_context=ssl_context)
+        self._where = where
+
+    @property
+    def name(self) -> str:
+        """For aiohttp's own messages."""
+        return f"livepeer at {self._where}"
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` where the address can't be had."""
+        await super().start()
+        handler = self._runner.server
+        assert handler is not None
+        server = await asyncio.get_running_loop().create_server(
+            handler,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            start_serving=False,
+            **self._where,
+        )
+        self._server = server
+        await server.start_serving()
 
 
 def begin(request: web.BaseRequest) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,7 +17,7 @@ from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.handlers import Authorize, TrickleHandler
 from livepeer.trickle.server.limits import ServerLimits
-from livepeer.trickle.server.listener import Listener
+from livepeer.trickle.server.listener import Listener, Site
 from livepeer.trickle.server.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -149,8 +150,12 @@ class TrickleServer:
         runner = web.ServerRunner(listener, handle_signals=False, shutdown_timeout=GRACE / 2)
         await runner.setup()
         try:
-            site = web.TCPSite(
-                runner, self._host, self._port, ssl_context=self._ssl, reuse_address=True
+            site = Site(
+                runner,
+                ssl_context=self._ssl,
+                host=self._host,
+                port=self._port,
+                reuse_address=True,
             )
             await site.start()
         except BaseException:
@@ -166,18 +171,16 @@ class TrickleServer:
 
     async def aclose(self) -> None:
         """Stop: no new connection, every channel ends, requests get a moment to finish."""
-        await self._stop_sweeping()
         runner, self._runner = self._runner, None
-        if runner is not None:
-            for site in list(runner.sites):
-                await site.stop()
-        await self.close_channels()
-        if runner is not None and self._listener is not None:
-            self._listener.interrupt()
-            try:
-                await runner.cleanup()
-            finally:
-                await self._listener.abort()
+        async with AsyncExitStack() as stack:  # each is done, also by one cancelled at another
+            if runner is not None and self._listener is not None:
+                stack.push_async_callback(self._listener.abort)
+                stack.push_async_callback(runner.cleanup)
+                stack.callback(self._listener.interrupt)
+            stack.push_async_callback(self.close_channels)
+            for site in runner.sites if runner is not None else ():
+                stack.push_async_callback(site.stop)
+            await self._stop_sweeping()
 
     async def __aenter__(self) -> Self:
         await self.start()

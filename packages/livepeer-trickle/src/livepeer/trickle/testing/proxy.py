@@ -77,8 +77,16 @@ class FaultProxy:
     async def accept(self) -> None:
         """Listen (again), on the same port."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self._host, self._port)
+            # Cancelled as it begins to serve, a server that nobody has yet would stay.
+            self._server = await asyncio.start_server(
+                self._serve, self._host, self._port, start_serving=False
+            )
             self._port = self._server.sockets[0].getsockname()[1]
+            try:
+                await self._server.start_serving()
+            except BaseException:
+                await self.refuse()
+                raise
 
     async def refuse(self) -> None:
         """Refuse new connections and cut those that are open."""

@@ -138,8 +138,16 @@ class ScriptedServer:
         self._port = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        # Cancelled as it begins to serve, a server that nobody has yet would stay.
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self._port, start_serving=False
+        )
         self._port = self._server.sockets[0].getsockname()[1]
+        try:
+            await self._server.start_serving()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
