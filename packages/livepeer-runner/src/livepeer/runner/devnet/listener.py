@@ -76,11 +76,13 @@ async def serve(
     finally:
         connections = runner.server.connections if runner.server is not None else []
         transports = [connection.transport for connection in connections]
-        await runner.cleanup()
-        # That closes connections, which waits for ever where a client has left without reading.
-        for transport in transports:
-            if transport is not None:
-                abort(transport)
+        try:
+            await runner.cleanup()
+        finally:
+            # That closes connections, which waits for ever where a client has left without reading.
+            for transport in transports:
+                if transport is not None:
+                    abort(transport)
         await asyncio.sleep(0)
 
 

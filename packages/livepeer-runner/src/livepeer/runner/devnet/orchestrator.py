@@ -175,6 +175,8 @@ class LocalOrchestrator:
                 live = await stack.enter_async_context(door)
             app = listener.application()
             self._trickle.mount(app, url=address)
+            # The application ends it too, if it is not cancelled at what comes before.
+            stack.push_async_callback(self._trickle.aclose)
             listener.handle(app, _Dispatch(byoc, live, paid=self._chain is not None))
             context = server_context(self._host) if self._tls else None
             await stack.enter_async_context(listener.serve(app, listening, context))

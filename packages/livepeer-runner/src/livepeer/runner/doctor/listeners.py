@@ -34,8 +34,10 @@ async def stranger(host: str) -> AsyncIterator[Stranger]:
         found.connected.set()
         writer.close()
 
-    server = await asyncio.start_server(met, host, 0)
+    # Cancelled as it begins to serve, a server that nobody has yet would stay.
+    server = await asyncio.start_server(met, host, 0, start_serving=False)
     try:
+        await server.start_serving()
         found.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
         yield found
     finally:

@@ -253,8 +253,10 @@ class ByocStreams:
             await self._close(stream.channels)
 
     async def _close(self, names: list[str]) -> None:
-        for name in names:
-            await self._trickle.close_channel(name)
+        for name in names:  # all of them, before anything is waited for
+            if (channel := self._trickle.get(name)) is not None:
+                channel.close()
+        await asyncio.sleep(0)  # their readers know
 
     def _watch(self, stream: _RunningStream) -> None:
         task = asyncio.create_task(self._monitor(stream), name="devnet-stream")

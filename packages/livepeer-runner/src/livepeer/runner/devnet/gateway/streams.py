@@ -46,9 +46,11 @@ class GatewayStreams:
         tasks = set(self._running.values())
         for task in tasks:
             task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_FAREWELL)
-            for task in late:
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=_FAREWELL)
+        finally:
+            for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 

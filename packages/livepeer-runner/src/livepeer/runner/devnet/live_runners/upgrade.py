@@ -92,9 +92,9 @@ async def relay(request: web.Request, answer: aiohttp.ClientResponse, head: byte
     finally:
         for task in copying:
             task.cancel()
-        await asyncio.gather(*copying, return_exceptions=True)
         to_runner.close()
         to_caller.close()
+        await asyncio.gather(*copying, return_exceptions=True)
 
 
 async def _copy(pipe: _Pipe, writer: asyncio.StreamWriter) -> None:
