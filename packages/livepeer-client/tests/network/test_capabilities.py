@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livepeer.client import ConfigurationError, Gateway, LivepeerError
+from livepeer.client import ConfigurationError, ConnectionFailedError, Gateway, LivepeerError
 from livepeer.client.network.directory import NAMES
 from livepeer.client.testing import Request, reply
 
@@ -127,3 +127,17 @@ async def test_who_can_tell_nothing_says_what_to_set() -> None:
             await Gateway(**settings).capabilities_async()  # type: ignore[arg-type]
     with pytest.raises(LivepeerError):
         await Gateway(signer_url="http://127.0.0.1:1").capabilities_async()
+
+
+async def test_a_list_of_nobody_who_could_be_reached_is_an_error(
+    start: Start, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = f"http://127.0.0.1:{unused_tcp_port}"
+    async with Gateway(orch_url=nobody) as gw:
+        with pytest.raises(ConnectionFailedError, match="refused") as failed:
+            await gw.capabilities_async()
+    assert [each.phase for each in failed.value.rejections] == ["connect"]
+    orch = await start(other=lambda _: discovery(FULL))
+    async with Gateway(orch_url=[nobody, orch.url]) as gw:
+        assert [each.name for each in await gw.capabilities_async()] == ["org/detect"]
+    assert "refused" in caplog.text, "beside what others list it is told"

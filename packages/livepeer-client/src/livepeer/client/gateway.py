@@ -322,8 +322,8 @@ class Gateway:
         go-livepeer lists BYOC capabilities nowhere, so they are asked for by name; without names:
         the apps of live runners that orchestrators list, and whatever a discovery service or a
         signer lists. `offer.runners` tells of each live runner. An orchestrator that did not answer
-        is in `rejections`. Raises `ConfigurationError` with a `gateway_url`: a gateway tells
-        nothing.
+        is in `rejections`; without names, its error is raised where nothing is listed and none
+        could be reached. Raises `ConfigurationError` with a `gateway_url`: a gateway tells nothing.
         """
         return self._engine.portal.call(self.capabilities_async(names, timeout=timeout))
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from livepeer.client.config import Config
+from livepeer.client.exceptions import LivepeerError
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.network.directory import NAMES, ORCHESTRATORS, Directory
 from livepeer.client.network.live_runner import LiveRunners
-from livepeer.client.network.offers import AT_ONCE, Offers
+from livepeer.client.network.offers import AT_ONCE, Offers, phase_of
+from livepeer.client.network.selection import Attempt, located
 from livepeer.client.types import CapabilityInfo
+
+logger = logging.getLogger(__name__)
 
 
 class Catalogue:
@@ -46,16 +51,31 @@ class Catalogue:
     async def _list_runners(
         self, http: Http, listed: dict[str, set[str]], deadline: Deadline
     ) -> None:
-        """Add what the orchestrators that are known list themselves: their live runners."""
+        """Add what the orchestrators that are known list themselves: their live runners.
+
+        Raises a `LivepeerError` where nothing is listed and none of them could be reached.
+        """
         places = {each for source in self._config.sources for each in source.orchestrators}
         places = set(sorted(places.union(*listed.values()))[:ORCHESTRATORS])
         room = asyncio.Semaphore(AT_ONCE)
 
+        attempts: list[Attempt] = []
+
         async def names(place: str) -> set[str]:
             async with room:
-                return await self._runners.apps(http, place, deadline)
+                try:
+                    return await self._runners.apps(http, place, deadline)
+                except LivepeerError as error:
+                    attempts.append(Attempt(error, phase_of(error)))
+                    return set()
 
         for place, found in zip(places, await asyncio.gather(*map(names, places)), strict=True):
             for name in sorted(found):
                 if name in listed or len(listed) < NAMES:
                     listed.setdefault(name, set()).add(place)
+        if attempts and len(attempts) == len(places) and not listed:
+            error = attempts[0].error
+            error.rejections = tuple(attempt.rejection for attempt in attempts)
+            raise located(error)
+        for attempt in attempts:
+            logger.warning("nothing is known of %s", attempt.rejection)

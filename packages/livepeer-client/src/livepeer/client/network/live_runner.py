@@ -118,8 +118,8 @@ class LiveRunners:
         )
 
     async def apps(self, http: Http, orchestrator: str, deadline: Deadline) -> set[str]:
-        """The names of all that it lists."""
-        return {each.app for each in await self._lists.get(http, orchestrator, deadline)}
+        """The names of all that it lists. Raises a `LivepeerError` where it cannot be reached."""
+        return {each.app for each in await self._lists.told(http, orchestrator, deadline)}
 
     def likely(self, orchestrator: str, app: str) -> bool:
         """Whether it may have a runner of that app, as far as is known without asking."""

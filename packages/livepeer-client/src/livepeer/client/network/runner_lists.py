@@ -73,11 +73,23 @@ class RunnerLists:
 
         One request serves all who wait, and goes on for the next call where nobody does any more.
         """
+        try:
+            return await self.told(http, orchestrator, deadline, app)
+        except LivepeerError:
+            return ()  # its other road says why
+
+    async def told(
+        self, http: Http, orchestrator: str, deadline: Deadline, app: str | None = None
+    ) -> tuple[RunnerEntry, ...]:
+        """The same; raises a `LivepeerError` where the orchestrator cannot be reached."""
         known = self._kept.get(orchestrator)
         if known is not None and known.holds(app):
             return known.runners
         work = partial(self._ask, http, orchestrator)
-        return await http.in_flight.join((self, orchestrator), work, deadline) or ()
+        answer = await http.in_flight.join((self, orchestrator), work, deadline)
+        if isinstance(answer, LivepeerError):
+            raise answer
+        return answer or ()
 
     def remembered(self, orchestrator: str, app: str) -> tuple[RunnerEntry, ...]:
         """Those that it has listed within the last minute, if `app` was one of them."""
@@ -96,7 +108,10 @@ class RunnerLists:
         if (known := self._kept.get(orchestrator)) is not None and not known.failures:
             self._kept.pop(orchestrator, None)
 
-    async def _ask(self, http: Http, orchestrator: str) -> tuple[RunnerEntry, ...]:
+    async def _ask(
+        self, http: Http, orchestrator: str
+    ) -> tuple[RunnerEntry, ...] | LivepeerError:
+        """Given back, not raised: nobody may wait for it any more."""
         try:
             reply = await http.fetch(
                 "GET",
@@ -109,9 +124,9 @@ class RunnerLists:
         except (CallTimeoutError, ProtocolError) as error:
             return self._failed(orchestrator, str(error))
         except LivepeerError as error:
-            # It cannot be reached now: its other road says why, and each call may try.
+            # It cannot be reached now, and each call may try.
             logger.debug("%s tells no live runners: %s", orchestrator, error)
-            return ()
+            return error
         if reply.status != 200:
             return self._failed(orchestrator, f"answered {reply.status}")
         body = reply.body
