@@ -125,5 +125,7 @@ def test_a_wrong_setting_is_named_and_secrets_are_not_quoted(
 
 
 async def test_nothing_set_says_what_to_set() -> None:
-    with pytest.raises(ConfigurationError, match="LIVEPEER_ORCH_URL"):
+    with pytest.raises(ConfigurationError, match=r"--orch.*LIVEPEER_ORCH_URL.*livepeer dev"):
         await Gateway().run_async("echo")
+    with pytest.raises(ConfigurationError, match=r"^http://127.0.0.1:8000 is an address"):
+        await Gateway().run_async("http://127.0.0.1:8000")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 from livepeer.runner import Pipeline, errors
 from livepeer.runner.exceptions import FileError, RunnerError
@@ -94,3 +95,35 @@ async def test_what_predict_raises_is_answered_with_its_status(
         assert (response.status_code, error["type"]) == (status, type)
         assert [field["name"] for field in error["fields"]] == fields
         assert f'livepeer_errors_total{{type="{type}"}} 1.0' in (await s.http.get("/metrics")).text
+
+
+async def test_words_of_a_validator_are_given_as_they_are(served: Serve) -> None:
+    class Even(Pipeline):
+        def predict(self, n: Annotated[int, AfterValidator(even)]) -> int:
+            return n
+
+    async with served(Even) as s:
+        told = (await s.http.post("/predict", json={"n": 3})).json()["error"]
+    assert told["fields"] == [{"name": "n", "message": "3 is odd", "type": "value_error"}]
+
+
+async def test_a_file_that_is_the_whole_body_is_told_how_files_are_sent(served: Serve) -> None:
+    class Look(Pipeline):
+        def predict(self, image: str) -> int:
+            return len(image)
+
+    async with served(Look) as s:
+        sent = {"content": b"\x89PNG\r\n", "headers": {"content-type": "image/png"}}
+        answer = await s.http.post("/predict", **sent)
+        assert answer.status_code == 422
+        assert "-F NAME=@FILE" in answer.json()["error"]["message"]
+        # A proxy may call JSON anything: it is read as such, and its own mistake is told.
+        sent["content"] = b'{"image": 1}'
+        told = (await s.http.post("/predict", **sent)).json()["error"]["message"]
+    assert told == "the input is not valid: image"
+
+
+def even(value: int) -> int:
+    if value % 2:
+        raise ValueError(f"{value} is odd")
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livepeer.runner.packaging.engine_output import TAIL, StepLog, push_refusal
+from livepeer.runner.packaging.engine_output import PUSHING, TAIL, StepLog, is_step, push_refusal
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,8 @@ def test_the_last_lines_are_those_of_the_step_that_failed_without_itself() -> No
 )
 def test_why_a_push_failed_is_one_sentence(said: str, told: str) -> None:
     assert told in push_refusal("ghcr.io/me/app", f"Getting image\n{said}\n" if said else "")
+
+
+def test_what_a_step_is_and_what_it_says_are_told_apart() -> None:
+    assert is_step("STEP 2/3: RUN one") and is_step("#5 [stage 2/2] RUN two") and is_step(PUSHING)
+    assert not is_step("Collecting numpy") and not is_step("#5 0.1 hello")

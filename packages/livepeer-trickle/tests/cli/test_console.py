@@ -66,3 +66,16 @@ def test_a_text_is_as_it_is_on_a_pipe_and_harmless_on_a_terminal(
 def test_a_log_line_is_without_control_characters() -> None:
     record = logging.makeLogRecord({"msg": "the pipeline reports: %s", "args": (HOSTILE,)})
     assert _harmless(console.PrintableFormatter().format(record))
+
+
+def test_long_work_says_each_new_thing_once_where_no_bar_is_seen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.working("bench") as tell:
+        for done in range(3):
+            tell("4 calls a second", done, 3)
+        tell(HOSTILE, 0, 0)
+    told = capsys.readouterr()
+    assert told.out == "" and _harmless(told.err)
+    assert [line.partition(": ")[0] for line in told.err.splitlines()] == ["bench", "bench"]
+    assert told.err.startswith("bench: 4 calls a second\n")

@@ -192,7 +192,8 @@ def invalid(error: ValidationError) -> InvalidInput:
         return InvalidInput(f"the input is not valid: it has {count} errors, too many to list")
     listed = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [
-        FieldError(_name(one["loc"]), one["msg"], one["type"]) for one in listed[:MOST_ERRORS]
+        FieldError(_name(one["loc"]), _words(one["msg"]), one["type"])
+        for one in listed[:MOST_ERRORS]
     ]
     names = ", ".join(field.name for field in fields[:5] if field.name)
     message = (
@@ -203,6 +204,12 @@ def invalid(error: ValidationError) -> InvalidInput:
     if count > MOST_ERRORS:
         message += f" (the first {MOST_ERRORS} of {count} errors)"
     return InvalidInput(message, fields=fields)
+
+
+def _words(message: str) -> str:
+    """What a validator of an author's says, or of ours, without the kind that Pydantic puts first;
+    `type` has it."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def _name(location: tuple[int | str, ...]) -> str:

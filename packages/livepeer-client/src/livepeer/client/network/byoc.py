@@ -74,6 +74,8 @@ class Byoc:
             hint = ""
             if "http request to an https server" in text.lower():
                 hint = f" (it speaks TLS: write https:// in the address of {orchestrator})"
+            elif reply.status == 404:
+                hint = " (is this an orchestrator's address?)"
             raise NoOrchestratorError(
                 f"its token request was answered {reply.status}:"
                 f" {printable(text, 200) or 'nothing'}{hint}",

@@ -46,7 +46,7 @@ class Directory:
         self, http: Http, capability: str, model: str | None, deadline: Deadline
     ) -> tuple[str, ...]:
         """Those of the first source that knows any. Raises where none does."""
-        self._check()
+        self._check(capability)
         attempts: list[Attempt] = []
         for source in self._config.sources:
             if source.orchestrators:
@@ -89,7 +89,13 @@ class Directory:
                         found.setdefault(name, set()).add(address)
         return found
 
-    def _check(self) -> None:
+    def _check(self, capability: str = "") -> None:
+        if capability.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{shown_url(capability)} is an address, and what is called is a name, by way of an"
+                " orchestrator (orch_url, --orch). A container itself is asked by any HTTP client:"
+                " POST /predict; `livepeer dev` has an orchestrator and prints the lines to call it"
+            )
         if self._config.gateway:
             raise ConfigurationError(
                 "a gateway tells nobody which orchestrators it knows, nor their prices and free"
@@ -98,7 +104,8 @@ class Directory:
         if not self._config.sources:
             raise ConfigurationError(
                 "no orchestrator and no gateway: pass orch_url, gateway_url, discovery_url or token"
-                " to Gateway(), or set LIVEPEER_ORCH_URL"
+                " to Gateway() (--orch, --gateway, --discovery, --token), or set LIVEPEER_ORCH_URL;"
+                " `livepeer dev` runs an orchestrator here"
             )
 
     async def _listed(

@@ -108,9 +108,7 @@ class RunnerLists:
         if (known := self._kept.get(orchestrator)) is not None and not known.failures:
             self._kept.pop(orchestrator, None)
 
-    async def _ask(
-        self, http: Http, orchestrator: str
-    ) -> tuple[RunnerEntry, ...] | LivepeerError:
+    async def _ask(self, http: Http, orchestrator: str) -> tuple[RunnerEntry, ...] | LivepeerError:
         """Given back, not raised: nobody may wait for it any more."""
         try:
             reply = await http.fetch(

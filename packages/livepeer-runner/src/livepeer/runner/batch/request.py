@@ -19,6 +19,8 @@ from livepeer.runner.http.json_bounds import check_values
 # Parsing more than this would hold the event loop up for longer than a thread costs.
 INLINE_BYTES = 256 * 1024
 MOST_FIELDS = 1000
+MEDIA = frozenset({b"image", b"audio", b"video"})
+"""A body of these is a file, sent as none of what is taken."""
 PART_HEAD_BYTES = 8 * 1024
 _PIECE = 64 * 1024
 
@@ -48,6 +50,11 @@ async def parse(
             return await asyncio.to_thread(signature.validate_json, body)
         return signature.validate_json(body)
     except ValidationError as error:
+        if kind.partition(b"/")[0] in MEDIA and body.lstrip()[:1] not in (b"{", b"["):
+            raise InvalidInput(
+                f"the body is {kind.decode('ascii', 'replace')}: a file is sent as a field of a "
+                f"form (curl -F NAME=@FILE), or in JSON as base64, a data: URI or a URL"
+            ) from error
         raise invalid(error) from error
     except UnicodeDecodeError as error:
         raise InvalidInput("the body is not UTF-8") from error

@@ -15,8 +15,8 @@ from livepeer.trickle.cli.console import (
     fail,
     is_terminal,
     note,
-    progress,
     results_only,
+    working,
     writable,
 )
 
@@ -172,12 +172,7 @@ def bench(
     except TargetError as error:
         fail(error, code=2)
     old = _report(before) if before is not None else None
-    with results_only(), options.explained(), progress() as bar:
-        line = bar.add_task("bench", total=None, figures="")
-
-        def told(what: str, done: float, of: float) -> None:
-            bar.update(line, total=of or None, completed=done, figures=what)
-
+    with results_only(), options.explained(), working("bench") as told:
         try:
             given = inputs.documents(input or [])
             if reference is not None:

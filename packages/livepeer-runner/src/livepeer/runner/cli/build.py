@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from livepeer.runner.cli import options
 from livepeer.runner.packaging.platform import PLATFORM
-from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, progress
+from livepeer.trickle.cli.console import emit, emit_text, fail, is_terminal, note, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,13 +184,20 @@ def run(
 
 @contextmanager
 def shown(tag: str, verbose: bool) -> Iterator[Callable[[str], None]]:
-    """Where an engine's lines go: to the terminal, or one by one onto a line of progress."""
+    """Where an engine's lines go: to the terminal, or one by one onto a line of progress; where
+    that is not seen, only the steps."""
+    from livepeer.runner.packaging.engine_output import is_step
+
     if verbose:
         yield note
         return
-    with progress() as bar:
-        line = bar.add_task(tag, total=None, figures="")
-        yield lambda text: bar.update(line, figures=text[:100])
+    with working(tag) as tell:
+
+        def say(text: str) -> None:
+            if sys.stderr.isatty() or is_step(text):
+                tell(text[:100], 0, 0)
+
+        yield say
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 
 from livepeer.runner.packaging import contradictions, dockerfile, requirements
 from livepeer.runner.packaging.engine import Built, ContainerEngine, EngineError, StepFailed
+from livepeer.runner.packaging.engine_output import LOCKING, READING_SCHEMA
 from livepeer.runner.packaging.labels import PREFIX, schema_labels
 from livepeer.runner.packaging.platform import PLATFORM
 from livepeer.runner.packaging.project import Project, ProjectError
@@ -119,10 +120,11 @@ def build(
     warn: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Build, ask the image for its schema, and label it. `warn` gets what is probably not meant,
-    before the build, and `say` each line of the engine's. Raises `ProjectError`,
-    `RequirementsError`, `EngineError` and its `StepFailed`."""
+    before the build, and `say` each line of the engine's, and what is done beside. Raises
+    `ProjectError`, `RequirementsError`, `EngineError` and its `StepFailed`."""
     secrets = secrets or {}
     epoch = _epoch(project.folder)
+    say(LOCKING)
     with context(
         project, platform=platform, sdk=sdk, secrets=tuple(secrets), cache=cache
     ) as prepared:
@@ -143,6 +145,7 @@ def build(
         except StepFailed as failed:
             cause = dockerfile.cause(prepared.dockerfile, failed.step)
             raise StepFailed(failed.step, failed.output, cause) from failed
+        say(READING_SCHEMA)
         schema = _schema(engine, unlabelled, project)
         labels = image_labels(project, schema)
         (prepared.folder / "labelled").mkdir()

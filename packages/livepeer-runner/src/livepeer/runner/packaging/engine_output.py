@@ -9,12 +9,24 @@ from dataclasses import dataclass, field
 TAIL = 40
 """Lines of a failing step that are shown."""
 
+LOCKING = "choosing the packages"
+READING_SCHEMA = "reading the schema in the image"
+PUSHING = "pushing"
+READING_DIGEST = "reading the digest back"
+OWN_STEPS = frozenset({LOCKING, READING_SCHEMA, PUSHING, READING_DIGEST})
+"""What is done beside an engine's steps, said in the same way."""
+
 _STEP = re.compile(
     r"^(?:STEP|Step) \d+/\d+ ?: (?P<one>.+)$|^#\d+ \[(?:[\w-]+ )? *\d+/\d+\] (?P<two>.+)$"
 )
 _BASE = re.compile(r"^#\d+ \[internal\] load metadata for (\S+)$")
 """BuildKit's look at the base, before any step."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def is_step(line: str) -> bool:
+    """Whether a step of a build begins with this line, or is one that has no engine's number."""
+    return _STEP.match(line) is not None or line in OWN_STEPS
 
 
 @dataclass(slots=True)

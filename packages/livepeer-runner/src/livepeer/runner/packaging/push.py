@@ -10,6 +10,7 @@ from typing import Any
 from livepeer.runner.packaging import evolution, lockfile
 from livepeer.runner.packaging.build import Result, base_image
 from livepeer.runner.packaging.engine import ContainerEngine
+from livepeer.runner.packaging.engine_output import PUSHING, READING_DIGEST
 from livepeer.runner.packaging.inspect import InspectedImage, inspect
 from livepeer.runner.packaging.labels import PREFIX, SCHEMA_SHA256
 from livepeer.runner.packaging.normal import normalise
@@ -117,7 +118,9 @@ async def publish(
     first = ImageReference(reference.registry, reference.repository, tags[0])
     if str(first) != built.tag:
         engine.tag(built.tag, str(first))
+    say(PUSHING)
     engine.push(str(first), plain_http=plain_http, say=say)
+    say(READING_DIGEST)
     async with ImageRegistry(first.registry, plain_http=plain_http) as registry:
         await normalise(registry, first, tags)
     image = await inspect(first, platform=platform, plain_http=plain_http)

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from pathlib import Path
@@ -170,3 +170,21 @@ def progress() -> Progress:
         # What is printed while a bar is drawn would end up where the bar is: not in a pipe.
         redirect_stdout=is_terminal(),
     )
+
+
+@contextmanager
+def working(task: str) -> Iterator[Callable[[str, float, float], None]]:
+    """What long work is doing: on a line of progress, with how much of it is done, of how much (0:
+    unknown); where standard error is no terminal, each new thing in a line of its own."""
+    said = ""
+    with progress() as bar:
+        line = bar.add_task(task, total=None, figures="")
+
+        def tell(what: str, done: float, of: float) -> None:
+            nonlocal said
+            bar.update(line, total=of or None, completed=done, figures=what)
+            if bar.disable and what and what != said:
+                said = what
+                note(f"{task}: {what}")
+
+        yield tell
