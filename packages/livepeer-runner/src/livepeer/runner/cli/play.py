@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -165,56 +164,15 @@ def written_calls(
 
     Raises `ValueError` for what is none.
     """
-    from livepeer.runner.playground.written import NOT_BY_CURL, fields, names_in, python_value
+    from livepeer.runner.playground.written import NOT_BY_CURL, WrittenCall
 
-    value, params = content.get("input", {}), content.get("params", {})
-    if not isinstance(value, dict) or not isinstance(params, dict):
-        raise ValueError("an input is an object")
+    call = WrittenCall.of(capability, document, content)
     options = {"orch_url": "--orch", "discovery_url": "--discovery", "signer_url": "--signer"}
     options |= {"tls": "--tls", "max_price": "--max-price", "max_spend": "--max-spend"}
     where = [word for name, each in settings.items() for word in (options[name], str(each))]
     where += ["--yes"] if costs else []
-    gateway = f"Gateway({', '.join(f'{name}={each!r}' for name, each in settings.items())})"
-    verb = "stream" if document.get("streaming") else "run"
-    if document.get("type") == "live":
-        sends = not document.get("generates")
-        shell = [
-            *(
-                "livepeer",
-                "live",
-                capability,
-                *(("-i", "in.mp4") if sends else ("--seconds", "10")),
-            ),
-            *("-o", "out.mp4", *fields(params, "-p"), *where),
-        ]
-        program = [
-            "import asyncio",
-            "",
-            "from livepeer.client import Gateway",
-            "",
-            "",
-            "async def main():",
-            f"    async with {gateway} as gw:",
-            f"        async with gw.live({capability!r}, params={params!r}"
-            f"{'' if sends else ', publish=False'}) as session:",
-            *(('            session.publish_file("in.mp4")',) if sends else ()),
-            "            async for frame in session.subscribe():",
-            "                print(frame)",
-            "",
-            "",
-            "asyncio.run(main())",
-        ]
-        return {"Python": "\n".join(program), "curl": NOT_BY_CURL, "Shell": shlex.join(shell)}
-    path = ["from pathlib import Path", ""] if any(True for _ in names_in(value)) else []
-    call = f"gw.{verb}({capability!r}, input={python_value(value)})"
-    ends = (
-        [f"print({call})"]
-        if verb == "run"
-        else [f"with {call} as events:", "    for event in events:", "        print(event.json())"]
-    )
-    program = [*path, "from livepeer.client import Gateway", "", f"gw = {gateway}", *ends]
-    try:
-        line = shlex.join(["livepeer", verb, capability, *fields(value, "-i"), *where])
-    except ValueError as error:
-        line = f"# {error}"
-    return {"Python": "\n".join(program), "curl": NOT_BY_CURL, "Shell": line}
+    return {
+        "Python": call.python(", ".join(f"{name}={each!r}" for name, each in settings.items())),
+        "curl": NOT_BY_CURL,
+        "Shell": call.shell(["livepeer", call.verb, capability], where),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,7 +17,7 @@ from livepeer.runner.packaging.load import Reference
 from livepeer.runner.playground.board import Board
 from livepeer.runner.playground.container import ContainerCaller
 from livepeer.runner.playground.http_calls import HttpCalls
-from livepeer.runner.playground.written import fields, posting, python_value
+from livepeer.runner.playground.written import CLIP, WrittenCall, posting, python_value
 from livepeer.trickle.cli.console import note
 from livepeer.trickle.server import TrickleServer
 
@@ -101,28 +100,13 @@ def written_calls(
     url: str, reference: str, document: Mapping[str, Any], content: Mapping[str, Any]
 ) -> dict[str, str]:
     """A call of this container as code. Raises `ValueError` for what is none."""
-    value, params = content.get("input", {}), content.get("params", {})
-    if not isinstance(value, dict) or not isinstance(params, dict):
-        raise ValueError("an input is an object")
-    command = ["livepeer", "predict", reference]
-    if document.get("type") == "live":
-        takes = [] if document.get("generates") else ["-i", "in.mp4"]
-        ends = [] if takes else ["--seconds", "10"]
-        shell = [*command, *takes, *ends, "-o", "out.mp4", *fields(params, "-p")]
-        return {
-            "Python": _live_program(url, params, sends=bool(takes)),
-            "curl": NO_CHANNELS,
-            "Shell": shlex.join(shell),
-        }
-    try:
-        shell_line = shlex.join([*command, *fields(value, "-i")])
-    except ValueError as error:
-        shell_line = f"# {error}"
-    return {
-        "Python": _program(url, value),
-        "curl": posting(["curl", "-sN", f"{url}/predict"], value),
-        "Shell": shell_line,
-    }
+    call = WrittenCall.of(reference, document, content)
+    if call.is_live:
+        python, curl = _live_program(url, call), NO_CHANNELS
+    else:
+        python = _program(url, call.given)
+        curl = posting(["curl", "-sN", f"{url}/predict"], call.given)
+    return {"Python": python, "curl": curl, "Shell": call.shell(["livepeer", "predict", reference])}
 
 
 def _program(url: str, value: dict[str, Any]) -> str:
@@ -153,8 +137,9 @@ def _program(url: str, value: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _live_program(url: str, params: dict[str, Any], *, sends: bool) -> str:
+def _live_program(url: str, call: WrittenCall) -> str:
     """With what livepeer-trickle brings, in place of an orchestrator: the stream's channels."""
+    sends = call.sends
     channels = {**({"subscribe_url": "in"} if sends else {}), "publish_url": "out"}
     publishing = (
         "",
@@ -162,7 +147,7 @@ def _live_program(url: str, params: dict[str, Any], *, sends: bool) -> str:
         "async def publish(url):",
         "    async with MediaPublisher(url) as publisher:",
         "        begun = time.monotonic()",
-        '        for frame in decode("in.mp4"):',
+        f'        for frame in decode("{CLIP}"):',
         "            await asyncio.sleep(begun + float(frame.time) - time.monotonic())",
         "            await publisher.write(frame)",
     )
@@ -191,7 +176,7 @@ def _live_program(url: str, params: dict[str, Any], *, sends: bool) -> str:
         f"        for field, name in {channels!r}.items():",
         '            server.create(name, "video/MP2T")',
         "            urls[field] = server.channel_url(name)",
-        f"        params = {params!r}",
+        f"        params = {call.given!r}",
         '        await asyncio.to_thread(post, "start", gateway_request_id="call",'
         " params=params, **urls)",
         *(

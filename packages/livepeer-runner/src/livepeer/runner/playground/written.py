@@ -1,4 +1,4 @@
-"""A call's input as code: JSON values in which a file of the page's user stands by its name.
+"""A call as code, and its input: JSON values in which a file of the page's user stands by its name.
 
 The page sends no content of a file to have a line made of it: where one was chosen, the input has
 `{"$file": "photo.png"}`, and the line reads the file from where it is run.
@@ -10,10 +10,14 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 FILE = "$file"
+CLIP = "in.mp4"
+SECONDS = 10
+"""Of a stream that would generate for ever."""
 MOST_DEPTH = 32
 NOT_BY_CURL = "# Not by curl: who serves it has to be found and paid, which livepeer-client does."
 _MARK = re.compile(r'\{"\$file": ("(?:[^"\\]|\\.)*")\}')
@@ -89,3 +93,89 @@ def fields(values: dict[str, Any], option: str) -> list[str]:
             raise ValueError(f"a file within {name} cannot be written as an option: use Python")
         words += [option, field(name, value)]
     return words
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCall:
+    """A call of the pipeline that `document` describes; `given` is the input of a request, or the
+    live parameters of a stream."""
+
+    capability: str
+    document: Mapping[str, Any]
+    given: dict[str, Any]
+
+    @classmethod
+    def of(cls, capability: str, document: Mapping[str, Any], content: Mapping[str, Any]) -> Self:
+        """A page's call: `content` has its `input` or its `params`. Raises `ValueError` for what
+        is neither."""
+        value, params = content.get("input", {}), content.get("params", {})
+        if not isinstance(value, dict) or not isinstance(params, dict):
+            raise ValueError("an input is an object")
+        return cls(capability, document, params if document.get("type") == "live" else value)
+
+    @property
+    def is_live(self) -> bool:
+        return self.document.get("type") == "live"
+
+    @property
+    def sends(self) -> bool:
+        """A live class that generates takes no input."""
+        return not self.document.get("generates")
+
+    @property
+    def verb(self) -> str:
+        """By which the client calls it."""
+        if self.is_live:
+            return "live"
+        return "stream" if self.document.get("streaming") else "run"
+
+    def shell(self, command: Sequence[str], where: Sequence[str] = ()) -> str:
+        """The line that makes it, or a comment that says why there is none."""
+        try:
+            words = fields(self.given, "-p" if self.is_live else "-i")
+        except ValueError as error:
+            return f"# {error}"
+        if self.is_live:
+            takes = ["-i", CLIP] if self.sends else ["--seconds", str(SECONDS)]
+            words = [*takes, "-o", "out.mp4", *words]
+        return shlex.join([*command, *words, *where])
+
+    def python(self, gateway: str) -> str:
+        """The program that makes it by livepeer-client; `gateway` are the arguments of `Gateway`.
+
+        Raises `ValueError` for an input that is nested too deep.
+        """
+        path = ["from pathlib import Path", ""] if any(True for _ in names_in(self.given)) else []
+        client = [*path, "from livepeer.client import Gateway", ""]
+        gateway = f"gw = Gateway({gateway})"
+        value = f"{self.capability!r}, input={python_value(self.given)}"
+        match self.verb:
+            case "run":
+                lines = [*client, gateway, f"print(gw.run({value}))"]
+            case "stream":
+                lines = [
+                    *client,
+                    gateway,
+                    f"with gw.stream({value}) as events:",
+                    "    for event in events:",
+                    "        print(event.json())",
+                ]
+            case _:
+                options = f"params={self.given!r}" + ("" if self.sends else ", publish=False")
+                lines = [
+                    "import asyncio",
+                    "",
+                    "from livepeer.client import Gateway",
+                    "",
+                    "",
+                    "async def main():",
+                    f"    {gateway}",
+                    f"    async with gw, gw.live({self.capability!r}, {options}) as session:",
+                    *([f'        session.publish_file("{CLIP}")'] if self.sends else ()),
+                    "        async for frame in session.subscribe():",
+                    "            print(frame)",
+                    "",
+                    "",
+                    "asyncio.run(main())",
+                ]
+        return "\n".join(lines)

@@ -41,20 +41,20 @@ class ClientCall:
     """Of a live call; what generates by itself would go on."""
 
     def command(self, network: Network) -> list[str]:
-        words = [*LIVEPEER, network.verb, network.id]
+        words = [*LIVEPEER, network.example.verb, network.id]
         for one in self.input:
             words += ["-i", one]
-        if self.output is not None and network.verb != "stream":
+        if self.output is not None and network.example.verb != "stream":
             words += ["-o", str(self.output)]
         for one in self.params:
             words += ["-p", one]
-        if self.seconds is not None and network.is_live:
+        if self.seconds is not None and network.example.is_live:
             words += ["--seconds", str(self.seconds)]
-        return words + (["--events"] if network.is_live else []) + network.where
+        return words + (["--events"] if network.example.is_live else []) + network.where
 
     def _sink(self, network: Network) -> AbstractContextManager[IO[bytes] | None]:
         """The file for the events, which the client's command can only print."""
-        if self.output is None or network.verb != "stream":
+        if self.output is None or network.example.verb != "stream":
             return nullcontext()
         return self.output.open("wb")
 
@@ -65,7 +65,7 @@ class ClientCall:
             process = await asyncio.create_subprocess_exec(
                 *self.command(network),
                 stdout=sink,
-                stderr=asyncio.subprocess.PIPE if network.is_live else None,
+                stderr=asyncio.subprocess.PIPE if network.example.is_live else None,
                 start_new_session=True,
                 limit=1 << 20,
             )
