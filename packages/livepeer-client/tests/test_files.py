@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from livepeer.client import FileOutput, Gateway, InvalidInputError, ProtocolError, Schema
 from livepeer.client.files import decode, encode, sniff
+from livepeer.client.protocol.results import value_of
 from livepeer.client.testing import HANG, reply
 
 Start = Callable[..., Any]
@@ -319,3 +321,35 @@ def test_text_that_only_looks_like_a_file_stays_text() -> None:
 @given(st.binary(max_size=40))
 def test_sniffing_takes_any_bytes(data: bytes) -> None:
     assert "/" in sniff(data)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers() | st.text() | st.just("data:text/plain;base64,aGk="),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3),
+)
+
+
+@given(JSON_VALUES, st.booleans(), st.sampled_from(["utf-8", "utf-16", "utf-32"]))
+def test_an_answer_that_is_not_looked_at_has_no_file_in_it(
+    value: Any, ascii_only: bool, coding: str
+) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode(coding)
+    headers = {"Content-Type": "application/json"}
+    assert value_of(body, headers, gateway=False, schema=None, where={}) == decode(value)
+
+
+def test_a_file_is_found_however_its_text_is_escaped_and_depth_is_bounded_without_one() -> None:
+    headers = {"Content-Type": "application/json"}
+
+    def read(body: bytes) -> Any:
+        return value_of(body, headers, gateway=False, schema=None, where={})
+
+    for text in (
+        rb'"\u0064ata:text/plain;base64,aGk="',
+        rb'"data\u003atext/plain;base64,aGk="',
+        '"data:text/plain;base64,aGk="'.encode("utf-16"),
+    ):
+        assert read(text) == FileOutput(b"hi", "text/plain")
+    assert read(b"[" * 200 + b"]" * 200)
+    with pytest.raises(ProtocolError, match="deep"):
+        read(b"[" * 300 + b"]" * 300)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,14 +96,16 @@ class Calls:
         if media_type(running.headers) == EVENT_STREAM:
             return await collect(running)
         body = await running.body()
-        read = partial(
-            value_of,
-            body,
-            running.headers,
-            gateway=running.gateway,
-            schema=running.output,
-            where=running.where,
-        )
+
+        def read() -> Any:
+            return value_of(
+                body,
+                running.headers,
+                gateway=running.gateway,
+                schema=running.output,
+                where=running.where,
+            )
+
         try:
             return await asyncio.to_thread(read) if len(body) > LARGE else read()
         except LivepeerError as error:

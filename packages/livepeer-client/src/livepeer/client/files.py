@@ -257,6 +257,17 @@ def _jsonable(value: Any, where: str) -> Any:
         ) from error
 
 
+def may_hold_files(text: bytes) -> bool:
+    """Whether a JSON text may have in it what `decode` looks for where there is no schema: a data
+    URI, perhaps escaped or in UTF-16, or too much depth. Else nothing in it has to be looked at."""
+    return (
+        b"data:" in text
+        or b"\\" in text
+        or b"\0" in text
+        or text.count(b"[") + text.count(b"{") > DEPTH
+    )
+
+
 def decode(value: Any, schema: Any = None) -> Any:
     """`value` with every file in it as a `FileOutput`: data URIs always, bare base64 where the
     schema says that it is one. Raises `ValueError` for what is nested too deeply to read."""

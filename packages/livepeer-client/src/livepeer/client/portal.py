@@ -14,8 +14,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent.futures import CancelledError
+from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,47 @@ class _Thread:
             self.thread.join()
 
 
+class _Handover(Generic[T]):
+    """A coroutine that one thread runs and another waits for: one wake-up there, one back.
+
+    (`asyncio.run_coroutine_threadsafe` chains two futures and a condition, of a tenth of a call.)
+    """
+
+    def __init__(self, thread: _Thread, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._thread, self._coroutine = thread, coroutine
+        self._task: asyncio.Task[T]
+        self._waiting = threading.Lock()
+        self._waiting.acquire()
+
+    def begin(self) -> None:
+        """Called by the loop."""
+        self._task = self._thread.loop.create_task(self._coroutine)
+        self._thread.calls.add(self._task)
+        self._task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        self._thread.calls.discard(task)
+        self._waiting.release()
+
+    def result(self) -> T:
+        """Wait for it. Raises what it raised; Ctrl-C while waiting cancels it."""
+        try:
+            self._waiting.acquire()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and what ran in it
+                self._thread.loop.call_soon_threadsafe(self._cancel)
+            raise
+        try:
+            if self._task.cancelled():
+                raise CancelledError
+            return self._task.result()
+        finally:
+            del self  # an error refers to this frame
+
+    def _cancel(self) -> None:
+        self._task.cancel()
+
+
 class Portal:
     """Runs coroutines to their end for callers without a loop; starts its thread at first use."""
 
@@ -98,14 +139,16 @@ class Portal:
                 "a sync method was called on the client's own thread: use its _async twin"
             )
         _warn_of_blocking()
-        future: Future[T] = asyncio.run_coroutine_threadsafe(
-            _tracked(thread, coroutine), thread.loop
-        )
+        handover = _Handover(thread, coroutine)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            thread.loop.call_soon_threadsafe(handover.begin)
+        except RuntimeError:  # the loop ended by itself, at interpreter exit
+            coroutine.close()
             raise
+        try:
+            return handover.result()
+        finally:
+            del handover  # an error refers to this frame
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Run `callback` on the thread, if it still exists, without waiting."""
@@ -131,13 +174,3 @@ class Portal:
                 self._thread = _Thread()
                 self._finalizer = weakref.finalize(self, self._thread.stop)
             return self._thread
-
-
-async def _tracked(thread: _Thread, coroutine: Coroutine[Any, Any, T]) -> T:
-    task = asyncio.current_task()
-    assert task is not None
-    thread.calls.add(task)
-    try:
-        return await coroutine
-    finally:
-        thread.calls.discard(task)

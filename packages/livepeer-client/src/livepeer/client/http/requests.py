@@ -120,8 +120,8 @@ class Http:
             raise translate(error, str(url), job=job, named=named) from error
         except (TypeError, ValueError) as error:  # a header of ours that cannot be one
             raise unsendable(origin(str(url)), error, named) from None
-        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if coding not in ("", "identity"):
+        coding = response.headers.get("Content-Encoding")
+        if coding is not None and coding.strip().lower() not in ("", "identity"):
             response.close()
             raise ProtocolError(
                 f"{origin(str(url))} answered in the coding {printable(coding, 40)!r}, which it was"
@@ -176,18 +176,25 @@ async def read(
 ) -> bytes:
     """The whole body; the connection is given back, or closed where that cannot be."""
     named = dict(where or {})
-    chunks: list[bytes] = []
-    size = 0
+    content = response.content
     whole = False
     try:
         if (response.content_length or 0) > limit:
             raise _too_long(response, limit, job, named)
-        async with deadline.timeout():
-            while chunk := await response.content.readany():
-                size += len(chunk)
-                if size > limit:
-                    raise _too_long(response, limit, job, named)
-                chunks.append(chunk)
+        if content.is_eof():  # it came with its head, as small ones do: nothing is waited for
+            body = content.read_nowait()
+            if len(body) > limit:
+                raise _too_long(response, limit, job, named)
+        else:
+            chunks: list[bytes] = []
+            size = 0
+            async with deadline.timeout():
+                while chunk := await content.readany():
+                    size += len(chunk)
+                    if size > limit:
+                        raise _too_long(response, limit, job, named)
+                    chunks.append(chunk)
+            body = b"".join(chunks)
         whole = True
     except TimeoutError as error:
         raise CallTimeoutError(
@@ -204,7 +211,7 @@ async def read(
             response.release()
         else:
             response.close()
-    return b"".join(chunks)
+    return body
 
 
 def _too_long(

@@ -122,8 +122,14 @@ class Candidates:
         if self._gateway is not None:
             return self._gateway
         known = await self._directory.orchestrators(http, capability, model, deadline)
+        offers = self._app_offers if apps else self._offers
+        if len(known) == 1:
+            kept = offers.kept(known[0], capability, session=session)
+            if kept is not None and self._fits(kept[0], session=session):
+                self.remember(capability)
+                return Choice((Candidate(known[0], kept[1], kept[0]),))
         weights = self._failures.weights()
-        found, attempts = await (self._app_offers if apps else self._offers).ask(
+        found, attempts = await offers.ask(
             http,
             capability,
             sorted(known, key=lambda each: round(weights.get(each, 0.0))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -64,7 +64,7 @@ class Task:
     def header(self, deadline: Deadline) -> JobHeader:
         request = self.request or (compact_json({"model": self.model}) if self.model else "{}")
         return JobHeader(
-            id=self.job_id or uuid.uuid4().hex,
+            id=self.job_id or os.urandom(16).hex(),
             capability=self.capability,
             timeout_seconds=deadline.whole_seconds(),
             request=request,

@@ -66,13 +66,12 @@ class Offers:
         that is too dear, or that nobody can pay, must not hide one that is free. Those for a
         `session` are kept apart: an app may take these by another road.
         """
-        now = time.monotonic()
         offers: list[Found] = []
         ask: list[str] = []
         for orchestrator in orchestrators:
-            known = self._kept.get((orchestrator, capability, session))
-            if known and known[1] > now and fits(known[0][0]):
-                offers.append(known[0])
+            kept = self.kept(orchestrator, capability, session=session)
+            if kept is not None and fits(kept[0]):
+                offers.append(kept)
             else:
                 ask.append(orchestrator)
         if not ask or offers:
@@ -87,6 +86,11 @@ class Offers:
             except LivepeerError as error:
                 return [], [Attempt(error, phase_of(error))]
         return await self._ask_all(http, capability, ask, deadline, fits, grace, session)
+
+    def kept(self, orchestrator: str, capability: str, *, session: bool) -> Found | None:
+        """What it offered a moment ago."""
+        known = self._kept.get((orchestrator, capability, session))
+        return known[0] if known and known[1] > time.monotonic() else None
 
     async def probe_all(
         self, http: Http, orchestrators: Iterable[str], capability: str, deadline: Deadline

@@ -98,7 +98,7 @@ async def post(
             url,
             ssl=trust.for_peer(),
             deadline=deadline,
-            headers={**headers, **more},
+            headers={**headers, **more} if more else headers,
             body=task.body,
             job=True,
             where=where,

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 from livepeer.client.exceptions import PaymentRequiredError
+
+_NOTHING: Final = Fraction(0)
 
 
 class Budget:
@@ -21,7 +23,7 @@ class Budget:
     def __init__(self, limit: Fraction | None = None, *, under: Budget | None = None) -> None:
         self._limit, self._under = limit, under
         self._lock = threading.Lock()
-        self._spent = self._held = Fraction(0)
+        self._spent = self._held = _NOTHING
         self._listeners: list[Callable[[Fraction], None]] = []
 
     @property

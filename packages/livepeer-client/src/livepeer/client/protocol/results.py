@@ -16,7 +16,7 @@ from livepeer.client.exceptions import (
     PipelineError,
     ProtocolError,
 )
-from livepeer.client.files import FileOutput, decode
+from livepeer.client.files import FileOutput, decode, may_hold_files
 from livepeer.client.protocol.wire import ErrorBody, error_body, wait_in
 from livepeer.client.untrusted import loads
 from livepeer.trickle.text import printable
@@ -58,7 +58,7 @@ def value_of(
     kind = media_type(headers)
     if kind == "application/json" or kind.endswith("+json"):
         try:
-            return decode(loads(body), schema)
+            return _json(body, schema)
         except ValueError as error:
             raise ProtocolError(
                 f"the answer says that it is JSON, and is not ({printable(str(error), 200)}):"
@@ -68,12 +68,17 @@ def value_of(
             ) from error
     if kind == "" or (gateway and kind in ("text/plain", "application/octet-stream")):
         try:
-            return decode(loads(body), schema)
+            return _json(body, schema)
         except ValueError:
             pass
     if kind.startswith("text/") or (not kind and _is_text(body)):
         return body.decode("utf-8", "replace")
     return FileOutput(body, kind or "application/octet-stream")
+
+
+def _json(body: bytes, schema: Any) -> Any:
+    value = loads(body)
+    return decode(value, schema) if schema is not None or may_hold_files(body) else value
 
 
 def error_of(
