@@ -19,6 +19,7 @@ from livepeer.client import (
     ConfigurationError,
     Gateway,
     LivepeerError,
+    LiveSession,
     NoOrchestratorError,
     SessionEndedError,
 )
@@ -216,39 +217,45 @@ async def test_an_answer_that_is_lost_is_told_with_what_was_paid_and_the_balance
             assert gw.spent() - paid <= 2 * TICKET + 1
 
 
+@asynccontextmanager
+async def byoc_stream(
+    monkeypatch: pytest.MonkeyPatch, every: float
+) -> AsyncIterator[tuple[MovedClock, KeyNetwork, Gateway, LiveSession]]:
+    """A stream that its orchestrator looks at by a moved clock; paid `every` so many seconds."""
+    clock = MovedClock()
+    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", every)
+    async with pipelines(Ticks, clock=clock) as net, net.gateway() as gw:
+        async with gw.live("ticks", publish=False, subscribe=False) as session:
+            yield clock, net, gw, session
+
+
 @pytest.mark.slow
 async def test_a_live_stream_of_byoc_is_paid_beside_for_as_long_as_it_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = MovedClock()
-    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 0.02)
-    async with pipelines(Ticks, clock=clock) as net, net.gateway() as gw:
-        async with gw.live("ticks", publish=False, subscribe=False) as session:
-            for _ in range(5):
-                before = gw.spent()
-                await clock.move(2 * LOOK_SECONDS)
-                await until(lambda before=before: gw.spent() > before)
-            # Unpaid it would have been over for 46 s.
-            assert session.ended is None
-            assert gw.spent() - before < 3 * LOOK_SECONDS * BYOC_WEI
-            await until(lambda: gw.spent() == net.orchestrator.income)
+    async with byoc_stream(monkeypatch, every=0.02) as (clock, net, gw, session):
+        for _ in range(5):
+            before = gw.spent()
+            await clock.move(2 * LOOK_SECONDS)
+            await until(lambda before=before: gw.spent() > before)
+        # Unpaid it would have been over for 46 s.
+        assert session.ended is None
+        assert gw.spent() - before < 3 * LOOK_SECONDS * BYOC_WEI
+        await until(lambda: gw.spent() == net.orchestrator.income)
 
 
 @pytest.mark.slow
 async def test_a_live_stream_of_byoc_that_is_not_paid_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = MovedClock()
-    monkeypatch.setattr(live_payments, "PAYMENT_SECONDS", 600.0)
-    async with pipelines(Ticks, clock=clock) as net, net.gateway() as gw:
-        async with gw.live("ticks", publish=False, subscribe=False) as session:
-            await clock.move(7 * LOOK_SECONDS)
-            assert session.ended is None
-            await clock.move(LOOK_SECONDS)
-            await until(lambda: session.ended is not None)
-            assert gw.spent() == net.orchestrator.income
-            with pytest.raises(SessionEndedError):
-                await session.update({})
+    async with byoc_stream(monkeypatch, every=600.0) as (clock, net, gw, session):
+        await clock.move(7 * LOOK_SECONDS)
+        assert session.ended is None
+        await clock.move(LOOK_SECONDS)
+        await until(lambda: session.ended is not None)
+        assert gw.spent() == net.orchestrator.income
+        with pytest.raises(SessionEndedError):
+            await session.update({})
 
 
 CALLS = """

@@ -25,7 +25,6 @@ async def main():
     capability = Capability(name="a", app="org/a", url="http://127.0.0.1:9")
     async with Registration(sys.argv[1], "s", capability=capability, kind="live-runner") as kept:
         await kept.settled()
-        await asyncio.sleep(1)
         print(kept.state[0].status, flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())

@@ -13,7 +13,13 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import ValidationError
 
-from livepeer.runner.mcp import author_tools, examining_tools, running_tools, shipping_tools
+from livepeer.runner.mcp import (
+    author_tools,
+    calling_tools,
+    examining_tools,
+    running_tools,
+    shipping_tools,
+)
 from livepeer.runner.mcp.children import Children
 from livepeer.runner.mcp.root import Root
 from livepeer.runner.mcp.served import Background
@@ -72,6 +78,7 @@ def make_server(root: Path, children: Children | None = None) -> AuthorServer:
             *running_tools.TOOLS,
             *examining_tools.TOOLS,
             *shipping_tools.TOOLS,
+            *calling_tools.TOOLS,
         ],
     )
 
