@@ -157,7 +157,7 @@ class ContainerEngine:
             whole = ["buildah", "run", "--network", "none", container, "--", *command]
             return self._checked(whole, RUN_SECONDS)
         finally:
-            self._quick(["buildah", "rm", container])
+            self.ask(["buildah", "rm", container])
 
     def push(self, tag: str, *, plain_http: bool, say: Callable[[str], None]) -> None:
         """Push with the user's own login. Raises `EngineError` with the engine's last words."""
@@ -175,8 +175,8 @@ class ContainerEngine:
     def rename(self, tag: str, name: str) -> None:
         """Keep an image under another name: one that has none is removed with the layers that the
         next build would reuse. What fails is left as it is."""
-        if self._quick([self.name, "tag", tag, name]).returncode == 0:
-            self._quick([self.name, "rmi", tag])
+        if self.ask([self.name, "tag", tag, name]).returncode == 0:
+            self.ask([self.name, "rmi", tag])
 
     def tag(self, image: str, tag: str) -> None:
         """Give an image another name. Raises `EngineError`."""
@@ -185,12 +185,12 @@ class ContainerEngine:
     def digest(self, image: str) -> str | None:
         """The digest that an image was pulled by; None for one that was made here."""
         if self.name == "buildah":
-            done = self._quick(
+            done = self.ask(
                 ["buildah", "inspect", "--type", "image", "--format", _DIGEST_OF, image]
             )
         else:
             wanted = "{{range .RepoDigests}}{{.}} {{end}}"
-            done = self._quick([self.name, "image", "inspect", "--format", wanted, image])
+            done = self.ask([self.name, "image", "inspect", "--format", wanted, image])
         found = re.search(r"sha256:[0-9a-f]{64}", done.stdout)
         return found[0] if done.returncode == 0 and found else None
 
@@ -247,15 +247,16 @@ class ContainerEngine:
         return log.steps, log.reused
 
     def _checked(self, command: list[str], seconds: float) -> str:
-        done = self._quick(command, seconds)
+        done = self.ask(command, seconds)
         if done.returncode != 0:
             said = done.stderr.strip()[-2000:]
             raise EngineError(f"`{' '.join(command[:3])} ...` failed: {said}")
         return done.stdout
 
-    def _quick(
+    def ask(
         self, command: list[str], seconds: float = QUICK_SECONDS
     ) -> subprocess.CompletedProcess[str]:
+        """What a command says that ends soon; 124 where it does not within `seconds`."""
         return _quick(command, seconds, self.environ)
 
 

@@ -204,20 +204,7 @@ def _environment(environ: Mapping[str, str]) -> Iterator[str]:
 def _asked(
     engine: ContainerEngine, *arguments: str, seconds: float = CALL_SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    command = [engine.name, *arguments]
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            env=dict(engine.environ),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {seconds:g} s")
+    return engine.ask([engine.name, *arguments], seconds)
 
 
 def _ports(exposed: Mapping[str, Any]) -> Iterator[int]:
