@@ -52,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def key(tmp_path: Path, clock: Clock) -> LocalKey:
-    return LocalKey(KEYS["signer"], nonces=Nonces("0x26", tmp_path), clock=clock)
+    return LocalKey(KEYS["signer"], nonces=Nonces("0x26", tmp_path), clock=clock, passing=clock)
 
 
 def unhex(text: str) -> bytes:

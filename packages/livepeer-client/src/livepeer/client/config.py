@@ -260,7 +260,9 @@ def _env_url(env: Mapping[str, str], name: str) -> str | None:
 def wei(name: str, value: float | Fraction | None) -> Fraction | None:
     """An amount, or a price, as it was given. Raises `ConfigurationError` for what is none."""
     try:
-        price = None if value is None else Fraction(value)
+        # 0.303 is meant as it is written, and not as the binary number just below it.
+        exact = float.__repr__(value) if isinstance(value, float) else value
+        price = None if exact is None else Fraction(exact)
     except (TypeError, ValueError, OverflowError):
         price = Fraction(-1)
     if price is not None and price < 0:

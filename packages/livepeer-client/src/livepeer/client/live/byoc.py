@@ -33,7 +33,7 @@ def started(
         control_url=headers.get("X-Control-Url"),
         events_url=headers.get("X-Events-Url"),
         data_url=headers.get("X-Data-Url"),
-        priced=running.priced,
+        price=running.price,
     )
     missing = []
     for name, on, url in (

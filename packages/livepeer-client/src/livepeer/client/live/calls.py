@@ -119,6 +119,7 @@ class LiveCalls:
         if isinstance(params, Mapping):
             await self._schemas.check_params(http, wanted.capability, params, deadline, choice)
         running: RunningJob | None = None
+        answer = b""
         try:
             running = await self._dispatcher.start(http, task, deadline, choice)
             answer = await read(running.response, deadline, limit=SMALL, where=running.where)
@@ -137,7 +138,17 @@ class LiveCalls:
             # By live runners, whoever reserves a session releases it until the start is answered.
             theirs = bool(asked) and asked[-1][0] == LiveRunners.name and reserved is None
             if asked and not theirs and (reserved or not refused):
-                live = Live(stream_id, wanted.capability, *asked[-1], reserved=reserved)
+                road_name, place = asked[-1]
+                live = Live(
+                    stream_id,
+                    wanted.capability,
+                    road_name,
+                    place,
+                    reserved=reserved,
+                    ended_by=lv2v.ended_by(place, answer, self._hosts)
+                    if road_name == LiveVideoToVideo.name
+                    else None,
+                )
                 said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
                 if isinstance(error, LivepeerError):
                     await asyncio.shield(said)
@@ -283,6 +294,7 @@ class LiveCalls:
             + ROADS[live.road].path(live.stream_id, verb),
             request=compact_json({"stream_id": live.stream_id}),
             budget=budget,
+            price=live.price if pay else None,
         )
         running = await self._dispatcher.ask(http, task, live.road, live.base, deadline, pay=pay)
         return _json(await read(running.response, deadline, limit=SMALL, where=running.where))

@@ -5,13 +5,18 @@ There is no data channel, parameters go over control, and the end of the input e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from livepeer.client.live.stream import Live, Wanted, channel_problem, refused
 from livepeer.client.network.jobs import RunningJob
 from livepeer.client.network.lv2v import START, model_of
 from livepeer.client.untrusted import loads
+
+CHANNELS: Final = "/ai/trickle/"
+"""Where an orchestrator has its channels (go-livepeer, `TrickleHTTPPath`)."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 def start(capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
@@ -28,15 +33,33 @@ def path(stream_id: str, verb: str) -> str:
     raise NotImplementedError("an orchestrator has no requests about such a stream")
 
 
+def ended_by(place: str, answer: bytes, hosts: Collection[str]) -> str | None:
+    """The channel whose end is the end of the stream that an answer tells of, where it is at the
+    orchestrator's own host: the one that it names, or else the one that go-livepeer names after
+    the manifest. None where it tells of neither."""
+    told = _told(answer) or {}
+    url, manifest = told.get("publish_url"), told.get("manifest_id")
+    if isinstance(url, str) and channel_problem(url, place, hosts) is None:
+        return url
+    if isinstance(manifest, str) and _NAME.fullmatch(manifest):
+        return f"{place}{CHANNELS}{manifest}"
+    return None
+
+
+def _told(answer: bytes) -> Mapping[str, Any] | None:
+    try:
+        told = loads(answer)
+    except ValueError:
+        return None
+    return told if isinstance(told, Mapping) else None
+
+
 def started(
     wanted: Wanted, stream_id: str, running: RunningJob, answer: bytes, hosts: Collection[str]
 ) -> Live:
     """By the body of the answer; its names are from the caller's side."""
-    try:
-        told = loads(answer)
-    except ValueError:
-        told = None
-    if not isinstance(told, Mapping):
+    told = _told(answer)
+    if told is None:
         raise refused(running, "its answer to the start names no channels")
     urls: dict[str, str] = {}
     for name in ("publish_url", "subscribe_url", "control_url", "events_url"):

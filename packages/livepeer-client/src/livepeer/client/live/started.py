@@ -55,7 +55,7 @@ class Started:
             self.events = EventsChannel(live.events_url, calls.tls, known, ending)
             self.spawn(self.control.run())
             self.spawn(self.events.run())
-        if live.priced:
+        if live.price:
             self.spawn(Payments(partial(calls.pay, live, budget), ending).run())
         if (bill := calls.paid_by(live)) is not None:
             bill.listen(lambda why: ending.finish(f"it cannot be paid for: {why}", lost=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -69,8 +70,8 @@ class Live:
     events_url: str | None = None
     data_url: str | None = None
     urls: Mapping[str, str] = field(default_factory=dict)
-    priced: bool = False
-    """It costs something, and it is this side that pays."""
+    price: Fraction = Fraction(0)
+    """Wei for each second that this side pays by requests of its own; 0 where it does not."""
     reserved: ReservedPlace | None = field(default=None, repr=False)
     """The session of a live runner that it runs in, which its stop releases."""
     bill: Bill | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ from livepeer.client.exceptions import (
     CallTimeoutError,
     LivepeerError,
     NoOrchestratorError,
+    PaymentRequiredError,
     ProtocolError,
     mark_paid,
 )
@@ -110,6 +111,8 @@ class Byoc:
     ) -> RunningJob:
         job = task.header(deadline)
         priced = to.offer is not None and not to.offer.free
+        if to.offer is not None:
+            self._check_price(to.offer, task)
         headers = {JOB: await self._signer.sign(http, job, deadline, paid=priced)}
         spent = Fraction(0)
         if to.offer is not None and priced:
@@ -126,3 +129,17 @@ class Byoc:
             if spent:
                 mark_paid(error, spent)
             raise
+
+    def _check_price(self, offer: Offer, task: Task) -> None:
+        """What goes on is paid at the price that it began at, or within `max_price`."""
+        limit = task.price if self._wallet.max_price is None else self._wallet.max_price
+        if limit is None or offer.price <= limit:
+            return
+        risen = "" if task.price is None else f"rose from {float(task.price):g} to "
+        ceiling = "" if self._wallet.max_price is None else f", over max_price {float(limit):g}"
+        raise PaymentRequiredError(
+            f"the price of {task.capability!r} {risen or 'is '}{float(offer.price):g} wei per"
+            f" second{ceiling}: nothing more was paid",
+            capability=task.capability,
+            orchestrator=offer.orchestrator,
+        )

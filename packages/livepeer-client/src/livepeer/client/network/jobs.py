@@ -54,6 +54,9 @@ class Task:
     request: str | None = None
     budget: Budget | None = None
     """What the call may spend; that of the gateway where this is None."""
+    price: Fraction | None = None
+    """Wei for each unit that it was begun at, where it goes on: dearer it is paid only within the
+    gateway's `max_price`."""
     sending: Callable[[str, str], None] | None = None
     """Told of everyone that it is sent to, before it is: the road and the address."""
 
@@ -84,8 +87,8 @@ class RunningJob:
     deadline: Deadline
     attempts: tuple[Attempt, ...] = ()
     """Of those who were asked before it began."""
-    priced: bool = False
-    """It has a price, so that what goes on has to be paid for again and again."""
+    price: Fraction = Fraction(0)
+    """Wei for each unit, 0 where it is free: what goes on has to be paid for again and again."""
     sent: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The headers that it was sent with, which are our secrets."""
     reserved: ReservedPlace | None = field(default=None, repr=False)

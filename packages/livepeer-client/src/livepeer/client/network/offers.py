@@ -147,8 +147,9 @@ class Offers:
         return [], failure or _unknown(orchestrator, capability)
 
     def _keep(self, key: tuple[str, str, bool], found: Found) -> None:
-        """Never a token with a price: each job changes the balance that it tells, and a minute of
-        the price would be paid for every call."""
+        """Never what a payment is made of: each job changes the balance that a token tells, and a
+        minute of the price would be paid for every call; and tickets of one offer that are made
+        twice are the same tickets."""
         while len(self._kept) >= OFFERS:
             self._kept.pop(next(iter(self._kept)), None)
         self._kept[key] = (found, time.monotonic() + OFFER_SECONDS)
@@ -191,7 +192,7 @@ class Offers:
                     continue
                 if fits(offer):
                     found = (offer, road)
-                    if offer.free or "ticket_params" not in offer.token:
+                    if offer.free or offer.runners:
                         self._keep((orchestrator, capability, session), found)
                     return found
                 first = first or (offer, road)

@@ -28,7 +28,7 @@ from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.exchange import answered
 from livepeer.client.protocol.discovery import ReservedPlace, RunnerEntry, place_in
 from livepeer.client.protocol.results import error_of
-from livepeer.client.untrusted import loads
+from livepeer.client.untrusted import loads, redacted, secrets_in
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,11 @@ class Reservations:
         where: dict[str, Any] = {"capability": app, "orchestrator": to.place}
         deadline = Deadline(RESERVE_LIMIT)
 
+        sent: Mapping[str, str] = {}
+
         async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+            nonlocal sent
+            sent = more
             return await http.open(
                 "POST",
                 to.place + runner.path,
@@ -147,6 +151,7 @@ class Reservations:
         response = await answered(bill, send, deadline)
         body = await read(response, deadline, limit=SMALL, where=where)
         if response.status != 200:
+            body = redacted(body.decode("utf-8", "replace"), secrets_in(sent)).encode()
             error = error_of(response.status, response.headers, body, gateway=False, where=where)
             error.may_have_run = False
             raise meant(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import aiohttp
@@ -92,13 +93,17 @@ async def post(
         task.sending(to.road.name, to.place)
     url = to.place + task.path if task.path else job_url(to.place, task.route)
 
+    sent: dict[str, str] = headers
+
     async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+        nonlocal sent
+        sent = {**headers, **more} if more else headers
         return await http.open(
             "POST",
             url,
             ssl=trust.for_peer(),
             deadline=deadline,
-            headers={**headers, **more} if more else headers,
+            headers=sent,
             body=task.body,
             job=True,
             where=where,
@@ -106,7 +111,7 @@ async def post(
 
     response = await answered(bill, send, deadline)
     if response.status == 200 or (task.path and 200 < response.status < 300):
-        priced = to.offer is not None and not to.offer.free
+        price = Fraction(0) if to.offer is None else to.offer.price
         return RunningJob(
             response,
             where,
@@ -114,15 +119,15 @@ async def post(
             gateway,
             deadline,
             attempts,
-            priced,
-            headers,
+            price,
+            sent,
             budget=task.budget,
             bill=bill,
         )
     if bill is not None:
         bill.stop()
     body = await read(response, deadline, limit=SMALL, job=True, where=where)
-    body = redacted(body.decode("utf-8", "replace"), secrets_in(headers)).encode()
+    body = redacted(body.decode("utf-8", "replace"), secrets_in(sent)).encode()
     error = error_of(response.status, response.headers, body, gateway=gateway, where=where)
     if deadline.passed and error.status == 500:
         # Both clocks ran out together: the orchestrator was the first to say so.

@@ -30,6 +30,7 @@ from livepeer.client.payments.signer import (
     Signer,
 )
 from livepeer.client.protocol.wire import JSON, PAYER, compact_json, error_body
+from livepeer.client.untrusted import redacted, secrets_in
 
 logger = logging.getLogger(__name__)
 
@@ -289,9 +290,15 @@ class Account:
         if answer.status >= 500:
             raise ProtocolError(told, **self.where)
         if answer.status != 200:
-            text = error_body(answer.body).message
-            raise PaymentRequiredError(f"{told} {text}", **self.where)
+            raise PaymentRequiredError(f"{told} {self.said(answer.body)}", **self.where)
         return challenge.renewed(answer.body)
+
+    def said(self, body: bytes, sent: SignedPayment | None = None) -> str:
+        """The orchestrator's words, without the name of the session and what it was `sent`: whoever
+        knows these speaks, or is paid, for the session."""
+        session = self._challenge.manifest_id if self._challenge is not None else ""
+        secrets = secrets_in({"session": session, **(sent.headers if sent is not None else {})})
+        return error_body(redacted(body.decode("utf-8", "replace"), secrets)).message
 
     async def post(
         self, path: str, headers: dict[str, str], body: bytes, deadline: Deadline

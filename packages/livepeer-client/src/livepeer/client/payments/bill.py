@@ -21,12 +21,14 @@ from livepeer.client.http.requests import Http
 from livepeer.client.payments.account import Abandoned, Account
 from livepeer.client.payments.pace import Pace
 from livepeer.client.payments.signer import SignedPayment
-from livepeer.client.protocol.wire import error_body
 
 logger = logging.getLogger(__name__)
 
 STEP_SECONDS: Final = 5.0
 """For a payment to be made, and to be sent."""
+REPLACED_SECONDS: Final = 300.0
+"""A payment that is refused may have been kept all the same, so in this time one is made anew: each
+is a first one again, and three times what the next would have been."""
 _FINAL: Final = (PaymentRequiredError, ConfigurationError, NoOrchestratorError)
 """After these nothing more is paid."""
 _SEEN: Final = "already seen"
@@ -48,6 +50,7 @@ class Bill:
         self._pending: SignedPayment | None = None
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[str], None]] = []
+        self._replaced_at: float | None = None
         self.account = account
         """What is asked, and the payments that are made."""
         self.sent = False
@@ -171,7 +174,7 @@ class Bill:
             answer = await self.account.post(
                 self.account.path, self._pending.headers, b"", Deadline(STEP_SECONDS)
             )
-            text = error_body(answer.body).message
+            text = self.account.said(answer.body, self._pending)
             # The second: it had arrived, and its answer was lost.
             if answer.status == 200 or (answer.status == 400 and again and _SEEN in text):
                 self._pending = None
@@ -186,12 +189,18 @@ class Bill:
                     f"the orchestrator answered a payment {answer.status}: {text}", **self.where
                 )
             self._pending, again = None, False
-            if anew or answer.status not in (400, 402):
+            if anew or self._replaced_lately or answer.status not in (400, 402):
                 raise PaymentRequiredError(
                     f"the orchestrator refused a payment: {answer.status} {text}", **self.where
                 )
+            self._replaced_at = self._pace.now()
             self.account.begin_anew()
         return True
+
+    @property
+    def _replaced_lately(self) -> bool:
+        at = self._replaced_at
+        return at is not None and self._pace.now() - at < REPLACED_SECONDS
 
     def _failed(self, why: str) -> None:
         self.problem = why

@@ -31,6 +31,11 @@ class Budget:
         """Wei of all payments that were signed so far."""
         return self._spent
 
+    @property
+    def limited(self) -> bool:
+        """Is there a sum that will not be exceeded?"""
+        return self._limit is not None or (self._under is not None and self._under.limited)
+
     def listen(self, listener: Callable[[Fraction], None]) -> None:
         """Call it with what has been spent after each payment, in the thread that makes it."""
         self._listeners.append(listener)
@@ -45,12 +50,13 @@ class Budget:
 
         Raises `PaymentRequiredError` where it would be too much.
         """
-        holding = Holding(self, amount)
         self._hold(amount, where)
+        holding = Holding(self, amount)
         try:
             yield holding
         finally:
-            self._settle(amount, holding.value)
+            for budget, spent in self._settle(holding.amount, holding.value):
+                budget._tell(spent)
 
     def _hold(self, amount: Fraction, where: dict[str, Any]) -> None:
         if self._under is not None:
@@ -69,36 +75,40 @@ class Budget:
             **where,
         )
 
-    def _settle(self, held: Fraction, taken: Fraction) -> None:
+    def _settle(self, held: Fraction, taken: Fraction) -> list[tuple[Budget, Fraction]]:
+        """What was held is not any more, and what was taken of it is spent; the sums by then."""
         with self._lock:
             self._held -= held
             self._spent += taken
-            spent = self._spent
-        if taken:
-            for listener in self._listeners:
-                listener(spent)
+            settled = [(self, self._spent)] if taken else []
         if self._under is not None:
-            self._under._settle(held, taken)
+            settled += self._under._settle(held, taken)
+        return settled
 
-    def _over(self, more: Fraction) -> bool:
-        """Would so much more be too much?"""
-        with self._lock:
-            if self._limit is not None and self._spent + more > self._limit:
-                return True
-        return self._under is not None and self._under._over(more)
+    def _tell(self, spent: Fraction) -> None:
+        for listener in self._listeners:
+            listener(spent)
 
 
 class Holding:
     """What is set aside for one payment."""
 
     def __init__(self, budget: Budget, amount: Fraction) -> None:
-        self._budget, self._amount = budget, amount
+        self._budget = budget
+        self.amount = amount
+        """Set aside so far."""
         self.value = Fraction(0)
+        """What of it was taken."""
 
     def take(self, value: Fraction) -> bool:
-        """It was signed for so much. False where that is more than was set aside, and too much:
-        then it is not to be sent, and does not count."""
-        if value > self._amount and self._budget._over(value):
-            return False
+        """It was signed for so much. False where that is more than was set aside, and the rest is
+        not there beside what is set aside for others: then it is not to be sent, and does not
+        count."""
+        if value > self.amount:
+            try:
+                self._budget._hold(value - self.amount, {})
+            except PaymentRequiredError:
+                return False
+            self.amount = value
         self.value = value
         return True

@@ -28,7 +28,7 @@ WANTED_SECONDS: Final = 60
 STREAM_SECONDS: Final = 60 + 23 + 50 + 7
 """For a stream: what is wanted, what is debited at a time, and the time until the next payment."""
 _AUTH_SECONDS: Final = 1_800
-_NUMBER: Final = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:/[0-9]{1,80})?")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:/0*[1-9][0-9]{0,80})?")
 
 
 async def byoc_payment(
@@ -38,12 +38,21 @@ async def byoc_payment(
     balance covers them already."""
     where: dict[str, Any] = {"capability": offer.capability, "orchestrator": offer.orchestrator}
     try:
-        missing = offer.price * seconds - balance_in(offer.token)
+        balance = balance_in(offer.token)
         challenge = _asked(offer)
     except ValueError as error:
         raise ProtocolError(f"its token cannot be paid: {error}", **where) from None
+    cost = offer.price * seconds
+    missing = cost - balance
     if missing <= 0:
         return {}
+    if -balance > cost and not budget.limited:
+        raise PaymentRequiredError(
+            f"it says that {float(-balance):g} wei are owed there from before, which is more than"
+            f" the {float(cost):g} of this call: nothing was paid (a max_spend says how much may"
+            " be)",
+            **where,
+        )
     units = -(-missing // offer.price)
     order = Order(challenge.params, "units", offer.capability, challenge.manifest_id, units)
     count = challenge.tickets(units * offer.price, Fraction(0))
@@ -83,7 +92,7 @@ def balance_in(token: Any) -> Fraction:
     """
     value = token.get("balance", 0)
     if isinstance(value, float) and abs(value) <= INT64:
-        value = repr(Fraction(value).limit_denominator(1000))
+        return Fraction(value).limit_denominator(1000)
     if type(value) is int and abs(value) < 1 << 100:
         return Fraction(value)
     if isinstance(value, str) and _NUMBER.fullmatch(value):

@@ -96,7 +96,7 @@ async def _paid(
             return response
         body = await read(response, deadline, limit=SMALL, where=bill.where)
         if body.decode("utf-8", "replace").strip() != FULL:
-            raise _full(bill, printable(body.decode("utf-8", "replace"), 200))
+            raise _full(bill, printable(bill.account.said(body, payment), 200))
         # Its tickets were not taken: the same payment is good as soon as there is a place.
         await bill.hold()
         if pause is None or pause >= deadline.remaining():

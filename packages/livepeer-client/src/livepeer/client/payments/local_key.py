@@ -73,7 +73,10 @@ class LocalKey:
         *,
         nonces: Nonces | None = None,
         clock: Callable[[], float] = time.time,
+        passing: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` tells the time, for what others date; `passing` how much of it goes by, which no
+        change of the clock does to what is due."""
         try:
             with _recursion_limit_kept():
                 from eth_account import Account
@@ -89,7 +92,7 @@ class LocalKey:
         self._identity = SignedAddress(address, self._sign_text(address))
         self._sender = bytes.fromhex(address.removeprefix("0x"))
         self._nonces = Nonces(address) if nonces is None else nonces
-        self._clock = clock
+        self._clock, self._passing = clock, passing
 
     def __repr__(self) -> str:
         return f"LocalKey({self._identity.address})"
@@ -119,8 +122,8 @@ class LocalKey:
                 f"a ticket for {order.app!r} would be worth {float(terms.value):g} wei, more than"
                 f" the {TICKET_LIMIT:g} that a local key signs"
             )
-        standing = self._standing(order, state, info, terms, price)
-        now = self._clock()
+        now = self._passing()
+        standing = self._standing(order, state, info, terms, price, now)
         fee = standing.price * self._units(order, standing, now)
         count = terms.tickets(fee, standing.balance)
         if count == 0:
@@ -140,10 +143,15 @@ class LocalKey:
         return SignedPayment(payment, segment, replace(standing, balance=balance, paid_at=now))
 
     def _standing(
-        self, order: Order, state: Any, info: dict[str, Any], terms: Terms, price: Fraction
+        self,
+        order: Order,
+        state: Any,
+        info: dict[str, Any],
+        terms: Terms,
+        price: Fraction,
+        now: float,
     ) -> _Standing:
         """How it stands before this payment; checks what must not change within a session."""
-        now = self._clock()
         recipient = terms.params["recipient"]
         if state is None:
             standing = _Standing(order.kind, order.app, recipient, price)
@@ -156,7 +164,7 @@ class LocalKey:
                     f"{order.app!r} wants another recipient to be paid than before"
                 )
         expiration = info.get("auth_token", {}).get("expiration")
-        if expiration is not None and expiration - now < TOKEN_SECONDS:
+        if expiration is not None and expiration - self._clock() < TOKEN_SECONDS:
             raise RefreshNeeded
         if standing.rand_hash != terms.rand_hash:
             standing = replace(standing, rand_hash=terms.rand_hash, since=now)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from livepeer.client.exceptions import (
+    CallTimeoutError,
     ConfigurationError,
     ConnectionFailedError,
     InsufficientBalanceError,
@@ -30,6 +31,7 @@ from livepeer.client.payments.signer import (
     SignedPayment,
     error_text,
 )
+from livepeer.client.protocol.tickets import PAYMENT
 from livepeer.client.protocol.wire import JobHeader, compact_json
 from livepeer.client.untrusted import loads, redacted, secrets_in, shown_url
 from livepeer.trickle.text import printable
@@ -142,7 +144,9 @@ class RemoteSigner:
         status, answer = await self._ask(http, _PAY, body, limit)
         match status:
             case 200:
-                return self._signed(answer, order)
+                signed = self._signed(answer)
+                self._check_payer(signed)
+                return signed
             case 480:
                 raise RefreshNeeded
             case 481:
@@ -151,9 +155,23 @@ class RemoteSigner:
                 return None
         raise self._unpaid(status, error_text(answer), order)
 
-    def _signed(self, answer: Any, order: Order) -> SignedPayment:
+    def _check_payer(self, signed: SignedPayment) -> None:
+        """What is asked is bound to a payer, so a signer whose key has changed is asked anew."""
+        try:
+            payer = PAYMENT.decode_text(signed.payment).get("sender", b"").hex()
+        except ValueError:
+            return  # whoever asked for it says what it is
+        known = self._identity
+        if known is not None and payer != known.address.lower().removeprefix("0x"):
+            self._identity = None
+            raise PaymentRequiredError(
+                f"the signer {shown_url(self._url)} pays from another address than its own of"
+                " before: its payment is not sent (was its key changed? Then call again)"
+            )
+
+    def _signed(self, answer: Any) -> SignedPayment:
         state = answer.get("state") if isinstance(answer, dict) else None
-        if not isinstance(state, dict) or len(compact_json(state)) > _STATE_LIMIT:
+        if not isinstance(state, dict) or not _is_small(state):
             raise ProtocolError(f"the payment of the signer {shown_url(self._url)} has no state")
         return SignedPayment(
             _text(answer, "payment", _PAYMENT_LIMIT),
@@ -218,6 +236,13 @@ class RemoteSigner:
             raise type(error)(
                 f"the remote signer cannot be asked: {error}", orchestrator=shown_url(self._url)
             ) from error
+        except CallTimeoutError as error:
+            raise CallTimeoutError(
+                f"the remote signer {shown_url(self._url)} did not answer within"
+                f" {deadline.seconds:g} s",
+                phase=error.phase,
+                orchestrator=shown_url(self._url),
+            ) from error
         try:
             return reply.status, loads(reply.body)
         except ValueError as error:
@@ -244,6 +269,14 @@ def decimal(price: Fraction) -> str:
     whole, rest = divmod(price.numerator, price.denominator)
     places = str(rest * 10**18 // price.denominator).rjust(18, "0").rstrip("0")
     return f"{whole}.{places}" if places else str(whole)
+
+
+def _is_small(state: dict[str, Any]) -> bool:
+    """Can it be sent back as it came?"""
+    try:
+        return len(compact_json(state).encode()) <= _STATE_LIMIT
+    except (ValueError, RecursionError):  # NaN, half a letter, too deep
+        return False
 
 
 def _text(answer: Any, key: str, limit: int) -> str:

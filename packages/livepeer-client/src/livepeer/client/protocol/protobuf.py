@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 
 MESSAGE_BYTES: Final = 1 << 16
 """Bytes of one message: a payment of 100 tickets has 8,000."""
+_NUMBERS: Final = (1 << 29) - 1
+"""The last number that a field can have."""
 _VARINT: Final = 10
 """Bytes of the longest number."""
 
@@ -60,11 +62,16 @@ class Message:
         while at < len(data):
             key, at = _varint(data, at)
             number, wire = key >> 3, key & 7
+            if not 0 < number <= _NUMBERS:
+                raise ValueError(f"no such field: {number}")
             value, at = _value(data, at, wire)
             field = self._fields.get(number)
             if field is None:
                 continue
             read = _read(field.kind, value)
+            if isinstance(field.kind, Message) and not field.repeated and field.name in found:
+                # Others would put the two together: it says something else to each of them.
+                raise ValueError("a part that comes twice")
             if field.repeated:
                 found.setdefault(field.name, []).append(read)
             else:

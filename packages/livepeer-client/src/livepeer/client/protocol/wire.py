@@ -134,7 +134,7 @@ def amount(value: Any) -> Fraction:
     if isinstance(value, str) and (match := _DECIMAL.fullmatch(value)):
         return Fraction(match[0])
     if type(value) is float and (value == 0 or 1e-19 <= value <= INT64):
-        return Fraction(value)
+        return Fraction(repr(value))  # as it was written
     if type(value) is int and 0 <= value <= INT64:
         return Fraction(value)
     raise ValueError(f"its price is none: {_quoted(value)}")
