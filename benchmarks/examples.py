@@ -50,6 +50,14 @@ def inputs(name: str) -> list[dict[str, Any]]:
     return [{field: File(EXAMPLES / "media" / file).data_uri()}]
 
 
+def clip(name: str) -> Path | None:
+    """What a live example is fed with that answers to what is shown or said; the others get a scene
+    with clicks."""
+    media = {"live_detect": "speaker.mp4", "live_transcribe": "speech.flac"}
+    media |= {"live_caption_overlay": "speaker.mp4"}
+    return EXAMPLES / "media" / media[name] if name in media else None
+
+
 def row(name: str, report: BenchReport | None, why: str, verdict: str) -> list[str]:
     if report is None:
         return [name, verdict, f"not measured: {why}", *["–"] * (len(HEADS) - 3)]
@@ -136,7 +144,8 @@ async def measured(
     is_live = "LivePipeline" in (folder / "pipeline.py").read_text(encoding="utf-8")
     search = given.streams > 1
     streams = [1, given.streams] if search else [1]
-    live = LivePlan(streams=streams, search=search, duration=given.duration)
+    fed = clip(folder.name)
+    live = LivePlan(streams=streams, search=search, duration=given.duration, clip=fed)
     plan = Plan(duration=given.duration, warmup=1.0, streams=is_live, live=live)
     try:
         async with deadline.of(BENCH_SECONDS):

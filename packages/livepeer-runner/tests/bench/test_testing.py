@@ -73,7 +73,10 @@ def calls() -> Iterator[BenchReport]:
 
 def test_a_class_is_measured_in_one_line(calls: BenchReport) -> None:
     assert calls.failed == 0 and [load.loop for load in calls.loads] == ["closed", "open"]
-    assert bench(Shout, input={"text": "hi"}, rate=40, duration=0.3).loads[0].calls > 3
+    (load,) = bench(Shout, input={"text": "hi"}, rate=40, goodput="9s", duration=0.3).loads
+    assert load.calls > 3 and load.goodput is not None
+    with pytest.raises(ValueError, match="soon"):
+        bench(Shout, goodput="soon")
 
 
 def test_streams_are_measured_in_one_line_and_make_a_page() -> None:

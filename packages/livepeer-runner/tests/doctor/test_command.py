@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -140,6 +141,14 @@ def _until(condition: object) -> None:
         time.sleep(0.02)
 
 
+class Brief(Pipeline):
+    timeout = 0.3
+
+    async def predict(self, seconds: float = 0.0) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+
 class Greeter(Pipeline):
     def predict(self, name: str = "Ada") -> str:
         return f"Hello, {name}"
@@ -147,3 +156,6 @@ class Greeter(Pipeline):
 
 def test_an_authors_own_test_is_one_line() -> None:
     assert doctor(Greeter, only=["http", "schema"]).problems == []
+    # What only its author knows: the words of the command.
+    told = doctor(Brief, overlong={"seconds": 9}, capacity=1, only=["batch.own-limit"])
+    assert [each.outcome for each in told.examined] == ["passed"]

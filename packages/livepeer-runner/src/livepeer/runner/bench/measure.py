@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from livepeer.runner.bench.live.clip import UnreadableClip
 from livepeer.runner.bench.live.door import Pay
 from livepeer.runner.bench.live.measure import measure_streams
 from livepeer.runner.bench.live.report import Window
@@ -106,6 +107,10 @@ async def measure_open(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     if _is_live(document, plan):
+        if inputs:
+            raise BenchError(
+                "a live pipeline is fed with a clip (-i in.mp4); its parameters are -p NAME=VALUE"
+            )
         await _streams(there, road, document, plan, meter, told, report)
     else:
         await _calls(there, road, document, plan, inputs, meter, told, report)
@@ -124,15 +129,18 @@ async def _streams(
 ) -> None:
     report.kind = "live"
     window = Window(plan.warmup, plan.live.duration)
-    report.live = await measure_streams(
-        road.door,
-        lambda nothing: StraightRoad(nothing.url).door,
-        document,
-        plan.live,
-        window,
-        meter,
-        told=told,
-    )
+    try:
+        report.live = await measure_streams(
+            road.door,
+            lambda nothing: StraightRoad(nothing.url).door,
+            document,
+            plan.live,
+            window,
+            meter,
+            told=told,
+        )
+    except UnreadableClip as error:
+        raise BenchError(f"this cannot be fed to a stream: {error}") from error
     first = report.live.steps[0].each
     shown = [one.first_ms for one in first if one.first_ms is not None]
     if not shown:
@@ -149,6 +157,10 @@ def _is_live(document: Mapping[str, Any], plan: Plan) -> bool:
         raise BenchError("a live pipeline is searched by its streams: say --streams 1..8, too")
     if live and (plan.rates or plan.concurrency):
         raise BenchError("a live pipeline has no calls: say --streams 1..8 instead of a rate")
+    if plan.live.clip is not None and document.get("generates"):
+        raise BenchError("this pipeline makes its pictures itself: it is fed nothing, no -i either")
+    if plan.live.clip is not None and not live:
+        raise BenchError(f"this pipeline has no streams: -i NAME=VALUE, or NAME=@{plan.live.clip}")
     if plan.streams and not live:
         raise BenchError("this pipeline has no streams: say --rate, --concurrency or --find-max")
     return live

@@ -42,6 +42,8 @@ livepeer bench sentiment --orch https://127.0.0.1:8935 --rate 5
 
 livepeer bench live.py --streams 1..8 --find-max "p95<200ms,fps>24" --html streams.html
 
+livepeer bench transcribe.py -i speech.wav
+
 Exit codes: 0 done, 1 it could not be measured, 2 wrong usage, 3 worse than --compare."""
 
 
@@ -53,9 +55,10 @@ def bench(
         typer.Option(
             "-i",
             "--input",
-            metavar="K=V",
+            metavar="K=V|CLIP",
             help="A field of the input, name=@FILE for the content of a file; or @FILE.jsonl, an "
-            "input on each line, sent in turn. Without it: the example of its schema.",
+            "input on each line, sent in turn. Without it: the example of its schema. Live: a file "
+            "whose pictures and sound are fed again and again, in place of a scene with clicks.",
         ),
     ] = None,
     rate: Annotated[
@@ -143,6 +146,7 @@ def bench(
     try:
         aim, stream_aim = _aims(find_max, bool(streams))
         counted, search = counts(streams or "1")
+        clip = _clip(input or [])
         plan = Plan(
             rates=[float(part) for part in _listed(rate, "--rate", float)],
             concurrency=[int(part) for part in _listed(concurrency, "--concurrency", int)],
@@ -161,6 +165,7 @@ def bench(
                 aim=stream_aim,
                 shot=_shot(size, fps),
                 params=inputs.pairs(param or [], "-p"),
+                clip=clip,
                 null=null,
                 duration=duration or 20.0,
             ),
@@ -174,7 +179,7 @@ def bench(
     old = _report(before) if before is not None else None
     with results_only(), options.explained(), working("bench") as told:
         try:
-            given = inputs.documents(input or [])
+            given = inputs.documents([] if clip is not None else input or [])
             if reference is not None:
                 measuring = measure(reference, plan, inputs=given, told=told, engine=engine)
             else:
@@ -224,6 +229,18 @@ def _aims(text: str, live: bool) -> tuple[Aim | None, StreamAim]:
             return None, StreamAim.of(text)
         raise
     return aim, StreamAim.of(text)
+
+
+def _clip(given: list[str]) -> Path | None:
+    """The file that a live pipeline is fed with: the only input, and no K=V."""
+    if len(given) != 1 or "=" in given[0] or given[0].startswith("@"):
+        return None
+    path = Path(given[0]).expanduser()
+    if not path.is_file():
+        raise typer.BadParameter(
+            f"{given[0]!r} is not K=V, and no file to feed a stream with", param_hint="-i"
+        )
+    return path
 
 
 def _shot(size: str, fps: float) -> Shot:

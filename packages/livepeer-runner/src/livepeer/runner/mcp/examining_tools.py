@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,8 +65,13 @@ async def measure(
     ctx: ToolContext,
     target: Target = ".",
     input: Annotated[
-        dict[str, Any], Field(description="The call to repeat; default: of its schema.")
+        dict[str, Any],
+        Field(description="The call to repeat, files as @path; default: of its schema."),
     ] = {},  # noqa: B006 — never changed
+    clip: Annotated[
+        str | None,
+        Field(description="Live: a video or a sound within the root that streams are fed with."),
+    ] = None,
     rates: Annotated[
         list[float], Field(max_length=8, description="Calls a second, one after the other.")
     ] = [],  # noqa: B006
@@ -100,9 +104,9 @@ async def measure(
     options += ["--streams", streams] if streams else []
     options += ["--find-max", find_max] if find_max else []
     options += ["--json", str(kept)] if kept is not None else []
-    for option, given in (("-i", input), ("-p", params)):
-        for field, value in given.items():
-            options += [option, f"{field}={json.dumps(value)}"]
+    options += [part for each in bench.fields(input) for part in ("-i", each)]
+    options += ["-i", str(bench.path(clip))] if clip is not None else []
+    options += [part for each in bench.fields(params) for part in ("-p", each)]
     report = await bench.document(
         ctx,
         *("bench", name, *options),

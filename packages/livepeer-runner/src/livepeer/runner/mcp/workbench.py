@@ -88,6 +88,17 @@ class Workbench:
         named = [f"-i{name}=@{path}" for name, path in files.items()]
         return [f"-i@{whole}", *named] if rest or not named else named
 
+    def fields(self, given: Mapping[str, Any]) -> list[str]:
+        """Each of them as `K=V`, for a command that does not know the signature; `@path` is a file
+        within the root."""
+        found = []
+        for name, value in given.items():
+            if isinstance(value, str) and value.startswith("@"):
+                found.append(f"{name}=@{self.path(value[1:])}")
+            else:
+                found.append(f"{name}={json.dumps(value)}")
+        return found
+
     async def livepeer(
         self,
         ctx: ToolContext,

@@ -25,7 +25,10 @@ def doctor(
     *,
     input: Mapping[str, Any] | None = None,
     failing: Mapping[str, Any] | None = None,
+    overlong: Mapping[str, Any] | None = None,
     route: str | None = None,
+    capacity: int | None = None,
+    token: str | None = None,
     only: Collection[str] = (),
     skip: Collection[str] = (),
     quick: bool = True,
@@ -37,14 +40,19 @@ def doctor(
         assert doctor(Sentiment).problems == []
 
     `input` is a valid job, by default one of the schema; `failing` one that is valid and fails,
-    without which failures are not judged; `only` and `skip` name groups or checks; `quick` leaves
-    out what takes over ten seconds. Raises `CannotExamine`, and `TargetError` for what does not
-    come up.
+    without which failures are not judged; `overlong` one that takes longer than the target's own
+    limit, which is not judged without. `route` is the path of its jobs, `capacity` how many it
+    takes at once where it does not say so, `token` what it wants as its bearer token. `only` and
+    `skip` name groups or checks; `quick` leaves out what takes over ten seconds. Raises
+    `CannotExamine`, and `TargetError` for what does not come up.
     """
     examination = Examination(
         route=route,
         input=None if input is None else json.dumps(input).encode(),
         failing=None if failing is None else json.dumps(failing).encode(),
+        overlong=None if overlong is None else json.dumps(overlong).encode(),
+        capacity=capacity,
+        token=token,
         only=only,
         skip=skip,
         quick=quick,

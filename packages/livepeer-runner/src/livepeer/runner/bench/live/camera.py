@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from livepeer.runner.bench.live import marks
+from livepeer.trickle.text import printable
 
 if TYPE_CHECKING:
+    from livepeer.runner.bench.live.clip import Clip
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
 PIECE = Fraction(1, 50)
 """Seconds of sound in one frame."""
 LEAST_WIDTH, LEAST_HEIGHT = 160, 90
+LONGEST_NAME = 100
 STEP = 8
 """Pixels that the scene moves from picture to picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What a camera takes. `pictures` and `sound` say which tracks there are."""
+    """What a camera takes. `pictures` and `sound` say which tracks there are; `clip` is the name of
+    the file that they are of, if any; `clicks`, whether its sound has the clicks."""
 
     width: int = 1280
     height: int = 720
     fps: float = 30.0
     pictures: bool = True
     sound: bool = True
+    clip: str = ""
+    clicks: bool = True
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for what no encoder takes, or whose number could not be read."""
@@ -49,16 +55,24 @@ class Shot:
         return ntsc if abs(float(ntsc) - self.fps) < abs(float(whole) - self.fps) else whole
 
     def __str__(self) -> str:
-        return f"{self.width}x{self.height}@{self.fps:g}" if self.pictures else "sound"
+        kind = f"{self.width}x{self.height}@{self.fps:g}" if self.pictures else "sound"
+        return f"{kind} of {self.clip}" if self.clip else kind
 
 
 class Camera:
-    """A textured scene that moves, so that an encoder has work; each picture has its number."""
+    """A textured scene that moves, so that an encoder has work, or a clip; each picture has its
+    number."""
 
-    def __init__(self, shot: Shot) -> None:
+    def __init__(self, shot: Shot, clip: Clip | None = None) -> None:
         import numpy as np
 
-        self.shot = shot
+        self._pictures = clip.pictures if clip is not None else None
+        self._heard = clip.sound if clip is not None else None
+        self.shot = replace(
+            shot,
+            clip=printable(clip.name, LONGEST_NAME) if clip is not None else "",
+            clicks=self._heard is None,
+        )
         width, height = shot.width, shot.height
         y, x = np.mgrid[0:height, 0 : width * 2]
         grain = np.random.default_rng(7).normal(0, 3, (height, width * 2))
@@ -86,21 +100,28 @@ class Camera:
         from livepeer.trickle.media import VideoFrame
 
         width, height = self.shot.width, self.shot.height
-        at = index * STEP % width
-        whole = np.empty((height * 3 // 2, width), np.uint8)
-        whole[:height] = self._luma[:, at : at + width]
-        whole[height:] = self._colour
+        if self._pictures is not None:
+            whole = self._pictures[index % len(self._pictures)].copy()
+        else:
+            at = index * STEP % width
+            whole = np.empty((height * 3 // 2, width), np.uint8)
+            whole[:height] = self._luma[:, at : at + width]
+            whole[height:] = self._colour
         frame = VideoFrame.from_ndarray(whole, "yuv420p", time=index / self.shot.rate)
         marks.draw(frame.planes, index % marks.NUMBERS)
         return frame
 
     def sound(self, piece: int) -> AudioFrame:
-        """Silence, with a click in the middle of one piece in each second."""
+        """The clip's; else silence, with a click in the middle of one piece in each second."""
         import numpy as np
 
         from livepeer.trickle.media import AudioFrame
 
-        samples: Any = np.zeros(self._piece, np.float32)
+        if self._heard is not None:
+            begin = piece * self._piece
+            samples = self._heard.take(range(begin, begin + self._piece), mode="wrap")
+            return AudioFrame.from_ndarray(samples, rate=marks.RATE, time=piece * PIECE)
+        samples = np.zeros(self._piece, np.float32)
         if piece * PIECE % Fraction(marks.CLICK_EVERY) == Fraction(1, 2):
             begin = (self._piece - len(self._click)) // 2
             samples[begin : begin + len(self._click)] = self._click

@@ -12,6 +12,7 @@ from typing import Any
 
 from livepeer.runner.bench.live import null
 from livepeer.runner.bench.live.camera import Camera, Shot
+from livepeer.runner.bench.live.clip import Clip
 from livepeer.runner.bench.live.door import StreamDoor
 from livepeer.runner.bench.live.ramp import DEFAULT, StreamAim, ramp
 from livepeer.runner.bench.live.report import LiveReport, Share, StepReport, Window, step_report
@@ -33,6 +34,7 @@ class LivePlan:
     - `aim`: what every stream has to hold, for a step to be followed by the next.
     - `shot`: the pictures and the sound that are fed.
     - `params`: the streams' parameters.
+    - `clip`: a file whose pictures and sound are fed, each as far as it has them.
     - `null`: also measure a pipeline that returns each picture.
     - `duration`: seconds of each step.
     """
@@ -42,6 +44,7 @@ class LivePlan:
     aim: StreamAim = field(default_factory=lambda: StreamAim.of(DEFAULT))
     shot: Shot = field(default_factory=Shot)
     params: Mapping[str, Any] = field(default_factory=dict)
+    clip: Path | None = None
     null: bool = True
     duration: float = 20.0
 
@@ -61,14 +64,16 @@ async def measure_streams(
     told: Told,
 ) -> LiveReport:
     """`nothing`: the door of a null pipeline, once that runs. `document`: what the target says of
-    itself; what it does not say is taken to be there."""
+    itself; what it does not say is taken to be there. Raises `UnreadableClip`."""
     shot = _shot(plan.shot, document)
+    camera = await asyncio.to_thread(_camera, shot, plan.clip) if shot is not None else None
+    shot = camera.shot if camera is not None else None
     silent = document.get("audio") == "dropped"
     report = LiveReport(
         picture="nothing" if shot is None else str(shot),
         sound=shot is not None and shot.sound,
     )
-    async with _streams(door, shot, plan.params, meter) as streams:
+    async with _streams(door, camera, plan.params, meter) as streams:
 
         async def step(count: int) -> StepReport:
             name = f"{count} stream{'s' if count > 1 else ''}"
@@ -85,7 +90,7 @@ async def measure_streams(
         reference = TargetReference("class", f"{Path(null.__file__)}:{which}")
         async with (
             opened(reference) as baseline,
-            _streams(nothing(baseline), shot, {}, Meter(None)) as streams,
+            _streams(nothing(baseline), camera, {}, Meter(None)) as streams,
         ):
             report.null = await streams.step(1, window, told, "null pipeline", silent=silent)
     report.share = _share(report)
@@ -99,6 +104,10 @@ def _shot(shot: Shot, document: Mapping[str, Any]) -> Shot | None:
     pictures = document.get("video") != "dropped"
     sound = document.get("audio") != "dropped"
     return Shot(shot.width, shot.height, shot.fps, pictures=pictures or not sound, sound=sound)
+
+
+def _camera(shot: Shot, clip: Path | None) -> Camera:
+    return Camera(shot, Clip.of(clip, shot) if clip is not None else None)
 
 
 def _share(report: LiveReport) -> Share | None:
@@ -158,9 +167,8 @@ class _StreamLoad:
 
 @asynccontextmanager
 async def _streams(
-    door: DoorOpener, shot: Shot | None, params: Mapping[str, Any], meter: Meter
+    door: DoorOpener, camera: Camera | None, params: Mapping[str, Any], meter: Meter
 ) -> AsyncIterator[_StreamLoad]:
-    camera = Camera(shot) if shot is not None else None
     async with door() as opened_door:
         yield _StreamLoad(opened_door, camera, params, meter)
 

@@ -230,11 +230,13 @@ def _stream(
     first = math.ceil(window.warmup / interval)
     sent = max(0, len(record.late) - first)
     timed = found.latencies(record, interval, first)
-    apart = [] if silent else skews(record, found, interval)
+    apart = skews(record, found, interval) if shot.clicks and not silent else []
     if apart:
         return _report(record, window, found, timed, sent, _skew(apart))
     if silent or not record.pieces:
         why = "the pipeline has no sound"
+    elif not shot.clicks:
+        why = "a clip's own sound has no clicks"
     elif found.by != "number":
         why = "its pictures carry no readable number"
     else:
