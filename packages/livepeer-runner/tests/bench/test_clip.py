@@ -10,8 +10,9 @@ import pytest
 
 from livepeer.runner import AudioFrame, LivePipeline
 from livepeer.runner.bench.live import marks
-from livepeer.runner.bench.live.camera import Camera, Shot
+from livepeer.runner.bench.live.camera import Camera
 from livepeer.runner.bench.live.clip import PAUSE_SECONDS, Clip, UnreadableClip
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.plan import BenchError
 from livepeer.runner.testing import bench
 from livepeer.trickle.media import VideoFrame, encode

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from livepeer.runner.bench.live import marks
-from livepeer.runner.bench.live.camera import Camera, Shot, clicked
+from livepeer.runner.bench.live.camera import Camera, clicked
+from livepeer.runner.bench.live.shot import Shot
 
 NUMBERS = (0, 0x5555, 40_000, 65_535)
 

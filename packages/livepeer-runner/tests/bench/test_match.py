@@ -8,10 +8,11 @@ from fractions import Fraction
 import pytest
 
 from livepeer.runner.bench.compare import compare
-from livepeer.runner.bench.live.camera import Shot, clicked
+from livepeer.runner.bench.live.camera import clicked
 from livepeer.runner.bench.live.ramp import StreamAim, counts, ramp
 from livepeer.runner.bench.live.records import EmittedRecords, SeenRecord, record_time
 from livepeer.runner.bench.live.report import LiveReport, StepReport, Window, step_report
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.live.stream import HeardPiece, SeenPicture, StreamRecord
 from livepeer.runner.bench.report import BenchReport, host
 

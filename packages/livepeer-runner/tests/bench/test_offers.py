@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from livepeer.runner import LivePipeline, Pipeline
-from livepeer.runner.bench.live.camera import Shot
 from livepeer.runner.bench.live.measure import LivePlan
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.measure import measure_offer, measure_open
 from livepeer.runner.bench.plan import BenchError, Plan
 from livepeer.runner.bench.road import through

@@ -19,10 +19,11 @@ from livepeer.runner.bench.gpu import look
 from livepeer.runner.bench.html import page
 from livepeer.runner.bench.lines import lines
 from livepeer.runner.bench.live import marks
-from livepeer.runner.bench.live.camera import Camera, Shot
+from livepeer.runner.bench.live.camera import Camera
 from livepeer.runner.bench.live.door import ContainerDoor
 from livepeer.runner.bench.live.measure import LivePlan
 from livepeer.runner.bench.live.report import Window, step_report
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.live.stream import StreamRecord, run_stream
 from livepeer.runner.bench.measure import measure
 from livepeer.runner.bench.paste import paste

@@ -21,8 +21,8 @@ from livepeer.trickle.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from livepeer.runner.bench.live.camera import Shot
     from livepeer.runner.bench.live.ramp import StreamAim
+    from livepeer.runner.bench.live.shot import Shot
     from livepeer.runner.bench.report import BenchReport
     from livepeer.runner.bench.search import Aim
 
@@ -244,7 +244,7 @@ def _clip(given: list[str]) -> Path | None:
 
 
 def _shot(size: str, fps: float) -> Shot:
-    from livepeer.runner.bench.live.camera import Shot
+    from livepeer.runner.bench.live.shot import Shot
 
     width, cross, height = size.lower().partition("x")
     if not (cross and width.isdecimal() and height.isdecimal()):

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livepeer.runner.bench.live.camera import Shot
 from livepeer.runner.bench.live.measure import LivePlan
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.measure import measure_open
 from livepeer.runner.bench.plan import Plan
 from livepeer.runner.bench.search import milliseconds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from livepeer.runner.bench.live import marks
 
 if TYPE_CHECKING:
-    from livepeer.runner.bench.live.camera import Shot
+    from livepeer.runner.bench.live.shot import Shot
     from livepeer.trickle.media import VideoFrame
 
 LONGEST_SECONDS: Final = 60.0

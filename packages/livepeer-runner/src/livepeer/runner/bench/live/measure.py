@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from livepeer.runner.bench.live import null
-from livepeer.runner.bench.live.camera import Camera, Shot
+from livepeer.runner.bench.live.camera import Camera
 from livepeer.runner.bench.live.clip import Clip
 from livepeer.runner.bench.live.door import StreamDoor
 from livepeer.runner.bench.live.ramp import DEFAULT, StreamAim, ramp
 from livepeer.runner.bench.live.report import LiveReport, Share, StepReport, Window, step_report
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.live.stream import StreamRecord, run_stream
 from livepeer.runner.bench.usage import Meter
 from livepeer.runner.targets.hosting import OpenTarget, opened

@@ -13,9 +13,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from livepeer.runner.bench.figures import Figures, Slice, curve, figures, over_time
-from livepeer.runner.bench.live.camera import Shot
 from livepeer.runner.bench.live.match import NO_MATCH, Match, MatchedBy, jitter, match, skews
 from livepeer.runner.bench.live.records import RecordsReport, ages, all_records, records_report
+from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.live.stream import StreamRecord
 from livepeer.runner.bench.usage import Usage
 
