@@ -32,7 +32,7 @@ KB = 1024
 
 def predict(lanes: int) -> Iterator[float]:
     with (
-        runner.process(runner.serve_ours, "async") as (ours, _),
+        runner.process(runner.serve_ours, "served") as (ours, _),
         runner.process(runner.serve_bare, "async") as (bare, _),
     ):
         for port in (ours, bare):

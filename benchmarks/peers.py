@@ -10,8 +10,9 @@ median of its rounds, and rates are of one run, so that only the ratios mean som
   that the client is what limits; beside livepeer-gateway (livepeer-python-gateway), and pytrickle
   where it subscribes.
   The limit is aiohttp alone with two requests in flight.
-- predict: requests to an echo by hand-written connections; beside LitServe, whose request is taken
-  in and answered by two processes. The limit is a bare FastAPI handler.
+- predict: requests to an echo by hand-written connections, ours by `serve`, as in a container;
+  beside LitServe, whose request is taken in and answered by two processes. The limit is a bare
+  FastAPI handler.
 - call: one small JSON call of a capability; beside httpx, which knows no orchestrators. The limit
   is aiohttp alone.
 """
@@ -215,7 +216,7 @@ def predict(lanes: int, port: int | None, rounds: int, seconds: float) -> Any:
         return lambda: asyncio.run(runner.requests_per_second(port, lanes, seconds))
 
     with (
-        runner.process(runner.serve_ours, "async") as (ours, _),
+        runner.process(runner.serve_ours, "served") as (ours, _),
         runner.process(runner.serve_bare, "async") as (bare, _),
     ):
         rates = {"ours": of(ours), "limit": of(bare)}

@@ -5,9 +5,10 @@
 Compare within a row only: figures of different runs or machines say nothing. Each figure is the
 median of rounds that take turns, so that a noisy neighbour hurts all columns alike.
 
-- predict: the same model in and out, through `Pipeline.predict` and through a bare FastAPI handler
-  under the same uvicorn (uvloop, httptools). Requests come from hand-written connections in another
-  process, so that the server is what limits.
+- predict: the same model in and out, through `Pipeline.predict` (by `serve`, and an async and a
+  sync one by `create_app`) and through a bare FastAPI handler under the same uvicorn (uvloop,
+  httptools). Requests come from hand-written connections in another process, so that the server is
+  what limits.
 - tail: the slowest in a hundred where 64 requests are under way, of a process that `serve` runs.
   Beside it `create_app` in a process of its author's, which may serve something else too.
 - sse: one stream read to its end; the bare one is a Starlette `StreamingResponse`.
@@ -272,8 +273,9 @@ class Table:
 
 def bench_predict(table: Table, quick: bool) -> None:
     rounds, seconds = (3, 0.7) if quick else (5, 1.5)
-    for kind in ("async", "sync"):
-        with process(serve_ours, kind) as (ours, _), process(serve_bare, kind) as (bare, _):
+    for kind in ("served", "async", "sync"):
+        beside = "sync" if kind == "sync" else "async"
+        with process(serve_ours, kind) as (ours, _), process(serve_bare, beside) as (bare, _):
             for lanes in (1, 16, 64):
                 figures: dict[int, list[float]] = {ours: [], bare: []}
                 for _ in range(rounds):

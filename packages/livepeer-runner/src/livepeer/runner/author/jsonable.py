@@ -7,11 +7,12 @@ plain({"boxes": [{"x": nan}]})       ValueError: `boxes.0.x` is nan, which JSON 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Set
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -132,25 +133,48 @@ def _children(value: Any) -> Iterable[tuple[str | int, Any]] | None:
 
 def _fields(model: BaseModel) -> list[tuple[str | int, Any]]:
     """Those that pydantic writes by itself: what an author's serializer makes of nan is theirs."""
-    cls = type(model)
-    decorators = cls.__pydantic_decorators__
-    if decorators.model_serializers or cls.model_config.get("ser_json_inf_nan") == "strings":
+    written = _written(type(model))
+    if written is None:
         return []
-    written = {name for one in decorators.field_serializers.values() for name in one.info.fields}
     found: list[tuple[str | int, Any]] = []
     for name, child in model:
-        field = cls.model_fields.get(name)
-        if name in written or "*" in written:
-            continue
-        if field is None:
-            found.append((name, child))
-            continue
-        own = (PlainSerializer, WrapSerializer)
-        if not field.exclude and not any(isinstance(one, own) for one in field.metadata):
-            found.append((field.serialization_alias or field.alias or name, child))
-    computed = cls.model_computed_fields
-    found += [(one.alias or name, getattr(model, name)) for name, one in computed.items()]
+        key = written.fields.get(name, written.others and name)
+        if key is not None:
+            found.append((key, child))
+    found += [(key, getattr(model, name)) for name, key in written.computed]
     return found
+
+
+class _Written(NamedTuple):
+    """What pydantic writes by itself of a model: each field's key, None where it does not."""
+
+    fields: dict[str, str | None]
+    others: Literal[True] | None
+    """Whether it does so with members that are no fields."""
+    computed: tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(maxsize=256)
+def _written(cls: type[BaseModel]) -> _Written | None:
+    """Found out once for each class: every input is looked at."""
+    decorators = cls.__pydantic_decorators__
+    if decorators.model_serializers or cls.model_config.get("ser_json_inf_nan") == "strings":
+        return None
+    theirs = {name for one in decorators.field_serializers.values() for name in one.info.fields}
+    own = (PlainSerializer, WrapSerializer)
+    fields: dict[str, str | None] = {}
+    for name, field in cls.model_fields.items():
+        left_out = field.exclude or any(isinstance(one, own) for one in field.metadata)
+        if left_out or name in theirs or "*" in theirs:
+            fields[name] = None
+        else:
+            fields[name] = field.serialization_alias or field.alias or name
+    computed = cls.model_computed_fields
+    return _Written(
+        fields,
+        None if "*" in theirs else True,
+        tuple((name, one.alias or name) for name, one in computed.items()),
+    )
 
 
 def _leaf(value: Any, location: Location, *, numbers: bool) -> Unfit | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 
 from livepeer.runner.errors import Interrupted, JobError, NotReady
@@ -40,12 +41,17 @@ class CutBlock:
         self._cuts = cuts
         self._error = error
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> CutBlock:
         if self._cuts.made:
             raise self._error()
         self._scope = asyncio.timeout(None)
         await self._scope.__aenter__()
         self._cuts.places.add(self._scope)
+        return self
+
+    def begins(self, execution: Execution) -> None:
+        """From here on the cut ends this execution, and its error says whether it had begun."""
+        self._error = partial(cut_off, execution)
 
     async def __aexit__(
         self,

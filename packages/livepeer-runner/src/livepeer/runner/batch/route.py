@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from livepeer.runner import logs
 from livepeer.runner.batch.buffer import EventBuffer
-from livepeer.runner.batch.cut import Cuts, cut_off, stopping
+from livepeer.runner.batch.cut import Cuts, stopping
 from livepeer.runner.batch.predictor import Predictor
 from livepeer.runner.batch.request import parse
 from livepeer.runner.batch.stream import EventSource, collect, stream, wants_json
@@ -99,7 +99,7 @@ class PredictRoute:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, predictor = self._service, self._predictor
         limits = service.settings.limits
-        async with self._cuts.place(stopping):
+        async with self._cuts.place(stopping) as cut:
             if (refusal := service.lifecycle.refusal()) is not None:
                 await read_body(scope, receive, limits.max_body)
                 raise refusal
@@ -114,26 +114,18 @@ class PredictRoute:
             if predictor.signature.accepts_files:
                 with released_on_error(slot):
                     await self._fetch(validated)
-        deadline = None if predictor.timeout is None else started + predictor.timeout
-        slot.limit(predictor.timeout)
-        begin = self._stream if predictor.signature.is_generator else self._answer
-        await begin(scope, receive, send, validated, slot, deadline)
-
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        validated: BaseModel,
-        slot: Slot,
-        deadline: float | None,
-    ) -> None:
-        with released_on_error(slot):
-            execution = self._predictor.execute(validated)
-        execution.future.add_done_callback(lambda _: slot.release())
-        async with self._cuts.place(lambda: cut_off(execution)):
-            encoded = await outcome(execution, deadline, receive)
-        await respond(send, encoded.body, media_type=encoded.media_type.encode())
+            deadline = None if predictor.timeout is None else started + predictor.timeout
+            slot.limit(predictor.timeout)
+            if not predictor.signature.is_generator:
+                with released_on_error(slot):
+                    execution = predictor.execute(validated)
+                execution.future.add_done_callback(lambda _: slot.release())
+                cut.begins(execution)
+                encoded = await outcome(execution, deadline, receive)
+        if predictor.signature.is_generator:
+            await self._stream(scope, receive, send, validated, slot, deadline)
+        else:
+            await respond(send, encoded.body, media_type=encoded.media_type.encode())
 
     async def _stream(
         self,

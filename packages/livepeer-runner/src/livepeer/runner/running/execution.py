@@ -125,9 +125,12 @@ async def outcome(execution: Execution, deadline: float | None, receive: Receive
     future = execution.future
     watcher: asyncio.Task[None] | None = None
     try:
-        now = loop.time()
-        first = UNWATCHED_SECONDS if deadline is None else min(UNWATCHED_SECONDS, deadline - now)
-        await asyncio.wait((future,), timeout=first)
+        await asyncio.sleep(0)  # in this turn of the loop a task ends that has nothing to wait for
+        if not future.done():
+            first = UNWATCHED_SECONDS
+            if deadline is not None:
+                first = min(first, deadline - loop.time())
+            await asyncio.wait((future,), timeout=first)
         if not future.done():
             watcher = loop.create_task(disconnected(receive))
             rest = None if deadline is None else max(0.0, deadline - loop.time())
