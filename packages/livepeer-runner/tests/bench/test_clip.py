@@ -11,7 +11,7 @@ import pytest
 from livepeer.runner import AudioFrame, LivePipeline
 from livepeer.runner.bench.live import marks
 from livepeer.runner.bench.live.camera import Camera
-from livepeer.runner.bench.live.clip import PAUSE_SECONDS, Clip, UnreadableClip
+from livepeer.runner.bench.live.clip import PAUSE_SECONDS, CameraClip, UnreadableClip
 from livepeer.runner.bench.live.shot import Shot
 from livepeer.runner.bench.plan import BenchError
 from livepeer.runner.testing import bench
@@ -52,7 +52,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_pictures_have_the_shots_size_and_rate_and_a_number(clip: Path) -> None:
-    camera = Camera(SHOT, Clip.of(clip, SHOT))
+    camera = Camera(SHOT, CameraClip.of(clip, SHOT))
     levels = []
     for index in range(0, 60, 3):
         planes = camera.picture(index).planes
@@ -65,7 +65,7 @@ def test_its_pictures_have_the_shots_size_and_rate_and_a_number(clip: Path) -> N
 
 
 def test_its_sound_comes_again_after_a_pause_and_has_no_clicks(clip: Path) -> None:
-    camera = Camera(SHOT, Clip.of(clip, SHOT))
+    camera = Camera(SHOT, CameraClip.of(clip, SHOT))
     assert not camera.shot.clicks and str(camera.shot) == "320x180@15 of in.mp4"
     loud = [float(np.abs(camera.sound(piece).samples).mean()) for piece in range(50 * 6)]
     whole = round(50 * (SECONDS + PAUSE_SECONDS))
@@ -84,7 +84,7 @@ def test_what_cannot_be_fed_is_told(tmp_path: Path) -> None:
     (no_clip := tmp_path / "no.mp4").write_bytes(b"no clip" * 999)
     for path in (no_clip, tmp_path / "missing.mp4"):
         with pytest.raises(UnreadableClip, match=path.name):
-            Clip.of(path, SHOT)
+            CameraClip.of(path, SHOT)
     with pytest.raises(BenchError, match=r"cannot be fed.*no\.mp4"):
         bench(Loudness, input=no_clip)
     with pytest.raises(BenchError, match="-p NAME=VALUE"):

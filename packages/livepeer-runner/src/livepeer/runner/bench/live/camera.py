@@ -12,7 +12,7 @@ from livepeer.runner.bench.live.shot import Shot
 from livepeer.trickle.text import printable
 
 if TYPE_CHECKING:
-    from livepeer.runner.bench.live.clip import Clip
+    from livepeer.runner.bench.live.clip import CameraClip
     from livepeer.trickle.media import AudioFrame, VideoFrame
 
 PIECE = Fraction(1, 50)
@@ -26,7 +26,7 @@ class Camera:
     """A textured scene that moves, so that an encoder has work, or a clip; each picture has its
     number."""
 
-    def __init__(self, shot: Shot, clip: Clip | None = None) -> None:
+    def __init__(self, shot: Shot, clip: CameraClip | None = None) -> None:
         import numpy as np
 
         self._pictures = clip.pictures if clip is not None else None

@@ -26,7 +26,7 @@ class UnreadableClip(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class CameraClip:
     """What of a file is fed. Either is None where the file has none."""
 
     name: str
@@ -36,7 +36,7 @@ class Clip:
     """`float32` (n,) at `marks.RATE`, with a pause at its end."""
 
     @classmethod
-    def of(cls, path: Path, shot: Shot) -> Clip:
+    def of(cls, path: Path, shot: Shot) -> CameraClip:
         """Its first minute, or less where its pictures are large. Raises `UnreadableClip`."""
         from livepeer.trickle.media import decode
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from livepeer.runner.bench.live import null
 from livepeer.runner.bench.live.camera import Camera
-from livepeer.runner.bench.live.clip import Clip
+from livepeer.runner.bench.live.clip import CameraClip
 from livepeer.runner.bench.live.door import StreamDoor
 from livepeer.runner.bench.live.ramp import DEFAULT, StreamAim, ramp
 from livepeer.runner.bench.live.report import LiveReport, Share, StepReport, Window, step_report
@@ -108,7 +108,7 @@ def _shot(shot: Shot, document: Mapping[str, Any]) -> Shot | None:
 
 
 def _camera(shot: Shot, clip: Path | None) -> Camera:
-    return Camera(shot, Clip.of(clip, shot) if clip is not None else None)
+    return Camera(shot, CameraClip.of(clip, shot) if clip is not None else None)
 
 
 def _share(report: LiveReport) -> Share | None:
