@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from livepeer.trickle.exceptions import ChannelNotFound
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.stream.decode_thread import DecodeThread
-from livepeer.trickle.media.stream.handover import PATIENCE, Handover
+from livepeer.trickle.media.stream.handover import GRACE, PATIENCE, Handover
 from livepeer.trickle.media.subscriber import MediaSubscriber
 from livepeer.trickle.server import TrickleServer
 
@@ -161,7 +162,7 @@ async def test_latest_drops_the_oldest_video_counts_it_and_keeps_all_audio(
             await channel.write(part)
         await end(server, frames, sum(map(len, segments(made.data))))
         await until(lambda: frames.stats.decoder.video_frames == 40)
-        await asyncio.sleep(4 * PATIENCE)
+        await asyncio.sleep(GRACE + 2 * PATIENCE)
         items = await collect(frames)
         assert times(items) == made.times[-1:]
         assert frames.stats.dropped == 39
@@ -553,6 +554,38 @@ async def test_a_taker_that_is_too_slow_gets_fresh_pictures_all_the_time() -> No
     await asyncio.to_thread(thread.join, LIMIT)
     assert handover.dropped > 30
     assert sorted(ages)[len(ages) // 2] < 2 * PATIENCE
+
+
+async def test_a_taker_that_is_held_up_for_a_moment_loses_nothing_and_for_longer_what_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(
+        "livepeer.trickle.media.stream.handover.time", SimpleNamespace(monotonic=lambda: now)
+    )
+    handover = Handover("latest", 30)
+    picture = np.zeros((2, 2, 3), np.uint8)
+
+    def put(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        handover.put(VideoFrame.from_ndarray(picture, time=Fraction(now)))
+
+    now += 2 * GRACE
+    waiting = asyncio.ensure_future(handover.take())
+    await asyncio.sleep(0)
+    put(0)
+    await waiting
+    for _ in range(3):  # the task has something to do: a keyframe, say
+        put(PATIENCE)
+    assert [float((await handover.take()).time) for _ in range(3)] == [  # type: ignore[union-attr]
+        pytest.approx(now - late) for late in (2 * PATIENCE, PATIENCE, 0)
+    ]
+    assert handover.dropped == 0
+    for _ in range(20):  # and now it does not keep up
+        put(1.1 * PATIENCE)
+    assert len(handover) <= 2
+    assert handover.dropped >= 18
 
 
 async def test_a_burst_costs_a_fast_taker_nothing(

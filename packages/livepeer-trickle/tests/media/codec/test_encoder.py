@@ -184,6 +184,29 @@ def test_the_encoder_follows_the_frame_rate_of_its_input() -> None:
     assert 0.7 < size * 8 / 6 / 400_000 < 1.5
 
 
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        # A camera of 15 fps, of which a busy machine loses five pictures in one second.
+        ([1] * 45 + [1, 1, 6] + [1] * 42, 1),
+        # It makes half as many from some moment on.
+        ([1] * 45 + [2] * 30, 2),
+        # It leaves out every third: told by the second GOP that looks so.
+        ([1] * 45 + [1, 2] * 30, 2),
+    ],
+    ids=["loss", "slower", "holes"],
+)
+def test_the_encoder_follows_a_new_rate_but_not_the_loss_of_a_moment(
+    spacing: list[int], expected: int
+) -> None:
+    encoder = SegmentEncoder(audio=None)
+    at = 0
+    for step in spacing:
+        encoder.encode(frame(at, Fraction(at, 15)))
+        at += step
+    assert encoder.stats.reopened == expected
+
+
 @pytest.mark.parametrize(("fps", "limit", "expected"), [(30, 15, 30), (60, 25, 50), (24, 30, 48)])
 def test_frames_above_the_rate_asked_for_are_left_out_and_none_is_invented(
     fps: int, limit: int, expected: int

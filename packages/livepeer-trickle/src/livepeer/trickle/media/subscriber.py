@@ -55,10 +55,10 @@ class MediaSubscriber:
                 ...
 
     `policy`: `latest`, the default, is real time: where frames are taken more slowly than they
-    arrive, video frames that have waited for 50 ms are dropped and counted, oldest first, audio
-    never; each track is in presentation order, as early as it can be. `all` loses nothing and
-    holds back the socket instead; all tracks are in one presentation order, for which a frame may
-    wait a second of media (a track that has not begun is not waited for).
+    arrive for a fifth of a second, video frames that have waited for 50 ms are dropped and counted,
+    oldest first, audio never; each track is in presentation order, as early as it can be. `all`
+    loses nothing and holds back the socket instead; all tracks are in one presentation order, for
+    which a frame may wait a second of media (a track that has not begun is not waited for).
     `start`: `"next"` (the next segment), `"current"`, or a sequence number.
     `video`, `audio`: `decode`, `packets` (undecoded `MediaPacket`), or `drop`.
     `device`: `"cuda"` or `"cuda:N"` decodes on that GPU where it can; `None` and `"cpu"` mean the

@@ -51,8 +51,9 @@ class VideoEncoder:
         self._shape: Shape | None = None
         self._rate = Fraction(output.fps or 30).limit_denominator(1001)
         self._capped = output.bitrate is not None
-        self._gop = (0, 0, 0)
-        self._gop_bytes = 0
+        self._gop: _Gop | None = None
+        self._measured = self._rate
+        """The rate of the GOP before this one."""
 
     @property
     def interval(self) -> int:
@@ -80,11 +81,11 @@ class VideoEncoder:
                 picture = self._fitter.fit(picture)
             picture.pts, picture.time_base = pts, MPEG_TIME_BASE
             picture.pict_type = PictureType.I if key else PictureType.NONE
-            first, _, count = self._gop
-            self._gop = (pts, pts, 1) if key else (first, pts, count + 1)
-            units += _units(self._context.encode(picture))
-            self._gop_bytes = sum(len(u.data) for u in units) + (0 if key else self._gop_bytes)
-            return units
+            encoded = _units(self._context.encode(picture))
+            if key or self._gop is None:
+                self._gop = _Gop(pts)
+            self._gop.add(pts, sum(len(unit.data) for unit in encoded))
+            return units + encoded
 
     def flush(self) -> list[EncodedFrame]:
         """What the encoder still holds; the next frame opens a new one."""
@@ -95,16 +96,22 @@ class VideoEncoder:
         return units
 
     def _outgrown(self) -> bool:
-        """Whether the last GOP had another frame rate, or more bits, than the encoder is set to."""
-        first, last, count = self._gop
-        if count < 3:
+        """Whether the last GOP had another frame rate, or more bits, than the encoder is set to.
+
+        A GOP with holes tells no rate until the next one tells the same: to open an encoder anew
+        because a busy machine lost pictures would cost it more of them.
+        """
+        gop = self._gop
+        if gop is None or gop.count < 3:
             return False
-        rate = Fraction((count - 1) * 90_000, max(1, last - first))
-        changed = abs(rate / self._rate - 1) > RATE_TOLERANCE and self.output.fps is None
+        rate, before = gop.rate, self._measured
+        self._measured = rate
+        changed = _differ(rate, self._rate) and (gop.even or not _differ(rate, before))
+        changed &= self.output.fps is None
         if changed:
             self._rate = min(max(rate, Fraction(1, 2)), Fraction(1000)).limit_denominator(1001)
         if not self._capped and self._context is not None:
-            bits = self._gop_bytes * 8 * rate / count
+            bits = gop.bytes * 8 * rate / gop.count
             self._capped = bits > self._ceiling(self._context.width, self._context.height)
             changed |= self._capped
         return changed
@@ -182,6 +189,37 @@ class VideoEncoder:
             options |= {"preset": "p2", "tune": "ull", "delay": "0", "zerolatency": "1"}
             options |= {"rc": "cbr"} if bits else {"rc": "vbr", "cq": "23"}
         return options
+
+
+class _Gop:
+    """What a keyframe and the pictures after it were like: when they are shown, and their bytes."""
+
+    def __init__(self, pts: int) -> None:
+        self._first = self._last = pts
+        self._shortest, self._longest = 1 << 63, 0
+        self.count = 0
+        self.bytes = 0
+
+    def add(self, pts: int, size: int) -> None:
+        if self.count:
+            self._shortest = min(self._shortest, pts - self._last)
+            self._longest = max(self._longest, pts - self._last)
+        self._last = pts
+        self.count += 1
+        self.bytes += size
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction((self.count - 1) * 90_000, max(1, self._last - self._first))
+
+    @property
+    def even(self) -> bool:
+        """Whether none of its pictures seems to be missing."""
+        return self._longest < 1.5 * self._shortest
+
+
+def _differ(rate: Fraction, other: Fraction) -> bool:
+    return abs(rate / other - 1) > RATE_TOLERANCE
 
 
 @functools.cache

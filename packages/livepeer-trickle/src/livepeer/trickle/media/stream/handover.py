@@ -16,6 +16,9 @@ Policy = Literal["latest", "all"]
 
 PATIENCE = 0.05
 """Seconds after which a waiting picture is too old for real time, if there is a newer one."""
+GRACE = 0.2
+"""... but only where the task has not kept up for so many seconds: a keyframe takes several times
+as long as another picture, and those of many streams may come at once. None is lost for that."""
 
 _OTHERS = 500
 """What may wait beside the video frames before the thread has to: about ten seconds of audio."""
@@ -24,8 +27,9 @@ _OTHERS = 500
 class Handover:
     """One thread puts, one task takes.
 
-    `latest`: a video frame that has waited for `PATIENCE` while newer ones came is dropped
-    and counted, and so is the oldest of more than `limit`. A short burst or pause costs nothing.
+    `latest`: where the task has been behind for `GRACE`, a video frame that has waited for
+    `PATIENCE` while newer ones came is dropped and counted, and so is, at any time, the oldest of
+    more than `limit`. A short burst or pause costs nothing.
     `all`: the thread waits for room instead. Audio and undecoded packets are never dropped; with
     either policy the thread waits where hundreds of them do.
     """
@@ -38,6 +42,8 @@ class Handover:
         self._items: deque[tuple[float, Item]] = deque()
         self._video = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._kept_up = time.monotonic()
+        """When something came last for which the task was waiting."""
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
@@ -63,7 +69,10 @@ class Handover:
                     self._room.wait()
             if self._closed:
                 return False
-            self._items.append((time.monotonic(), item))
+            now = time.monotonic()
+            if self._waiter is not None and not self._items:
+                self._kept_up = now
+            self._items.append((now, item))
             self._video += is_video
         self._wake()
         return True
@@ -120,7 +129,10 @@ class Handover:
         return len(self._items) - self._video >= _OTHERS
 
     def _drop_stale(self) -> None:
-        late = time.monotonic() - PATIENCE
+        now = time.monotonic()
+        if now - self._kept_up < GRACE:
+            return
+        late = now - PATIENCE
         while self._video > 1:
             oldest = next(at for at, item in self._items if isinstance(item, VideoFrame))
             if oldest > late:
