@@ -91,7 +91,7 @@ class Calls:
         schema = (self._schemas.known(running.place, name) or known).schema
         return replace(running, output=schema.output) if schema else running
 
-    async def value(self, call: CallArguments, running: RunningJob) -> Any:
+    async def value(self, running: RunningJob) -> Any:
         """The whole answer as a value; the values of a stream in a list."""
         if media_type(running.headers) == EVENT_STREAM:
             return await collect(running)

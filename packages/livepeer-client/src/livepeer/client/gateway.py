@@ -232,7 +232,7 @@ class Gateway:
 
     async def _run(self, call: CallArguments, output: type[T] | None) -> T:
         running = await self._engine.start(call)
-        value = await self._engine.calls.value(call, running)
+        value = await self._engine.calls.value(running)
         return cast(T, value) if output is None else parsed(value, output, running)
 
     def _stream(self, call: CallArguments) -> AsyncStreamResponse:

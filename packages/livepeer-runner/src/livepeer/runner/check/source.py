@@ -102,16 +102,14 @@ class Source:
         nodes = {node.name: node for node in self.tree.body if isinstance(node, ast.ClassDef)}
         found = []
         for node in nodes.values():
-            line = _lineage(self, node, nodes)
+            line = _lineage(node, nodes)
             kinds = [kind for one in line for base in one.bases if (kind := _kind(self, base))]
             if kinds:
                 found.append(PipelineSource(self, node, tuple(line), kinds[0]))
         return found
 
 
-def _lineage(
-    source: Source, node: ast.ClassDef, nodes: dict[str, ast.ClassDef]
-) -> list[ast.ClassDef]:
+def _lineage(node: ast.ClassDef, nodes: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
     """The class and those of this file that it is derived from, nearest first."""
     line = [node]
     for one in line:

@@ -164,14 +164,14 @@ async def ramp(
                 break
             count = waiting[0]
             continue
-        following = _following(held, missed, wanted[0], wanted[-1])
+        following = _following(held, missed, wanted[-1])
         if following is None:
             break
         count = following
     return StreamsVerdict(aim=aim.text, streams=held, failed_at=missed, reason=reason)
 
 
-def _following(held: int | None, missed: int | None, least: int, most: int) -> int | None:
+def _following(held: int | None, missed: int | None, most: int) -> int | None:
     if held is None:
         return None  # not even the least
     if missed is None:

@@ -121,7 +121,7 @@ class Mint:
             raise SignerRefusal(400, f"numTickets {due} exceeds maximum of {MOST_TICKETS}")
         if due * worth > MAX_TOTAL_EV:
             raise SignerRefusal(500, "Internal Server Error")
-        payment, nonce = self._payment(info, params, price, due, state)
+        payment, nonce = self._payment(info, params, due, state)
         manifest = manifest or secrets.token_hex(4)
         new = {
             "StateID": state.get("StateID") or secrets.token_hex(4),
@@ -226,9 +226,7 @@ class Mint:
                 text = f"orchestrator price {float(price):.3f} exceeds {what} ceiling"
                 raise SignerRefusal(481, f"{text} {float(most):.3f}")
 
-    def _payment(
-        self, info: Fields, params: Fields, price: Fraction, due: int, state: Fields
-    ) -> tuple[bytes, int]:
+    def _payment(self, info: Fields, params: Fields, due: int, state: Fields) -> tuple[bytes, int]:
         key = self._chain.payer
         expiration = params.get("expiration_params") or {}
         if not expiration.get("creation_round"):

@@ -15,7 +15,6 @@ from livepeer.trickle.media.codec.outputs import VideoOutput
 from livepeer.trickle.media.frame.pixels import SWSCALE_MATRIX
 from livepeer.trickle.media.frame.video import SQUARE
 
-_UNSPECIFIED = 2
 _BT601 = 6
 _LIMITED = 1
 
