@@ -41,6 +41,8 @@ class ClassicOrchestrator:
         """So many payments are refused, since their tickets are too old."""
         self.lost = False
         """A start's answer does not arrive."""
+        self.says: dict[str, Any] = {}
+        """What a start's answer says in place of the truth."""
         self.asked: list[dict[str, Any]] = []
         self.starts: list[dict[str, Any]] = []
         self.payments: list[tuple[str, int]] = []
@@ -123,6 +125,7 @@ class ClassicOrchestrator:
                 "publish_url": shown,
                 "subscribe_url": f"{shown}-out",
             }
+            | self.says
         )
 
     async def payment(self, request: web.Request) -> web.Response:
@@ -139,9 +142,9 @@ class ClassicOrchestrator:
         if not text or not segment.get("sig"):
             return web.Response(status=403, text="ErrSegSig\n")
         payment = PAYMENT.decode_text(text)
-        assert payment["expected_price"] == self.price
-        if self.old and not first:
-            self.old -= 1
+        assert not first or payment["expected_price"] == self.price
+        if (self.old or payment["expected_price"] != self.price) and not first:
+            self.old = max(0, self.old - 1)
             return web.Response(status=400, text="ticket expired\n")
         rand_hash = payment["ticket_params"]["recipient_rand_hash"]
         for ticket in payment["ticket_sender_params"]:

@@ -18,9 +18,11 @@ from livepeer.client import (
     LivepeerError,
     NoCapacityError,
     PaymentRequiredError,
+    ProtocolError,
 )
 from livepeer.client.payments import pace
 from livepeer.client.payments.local_key import LocalKey
+from livepeer.client.payments.tickets import Terms
 from livepeer.client.protocol.orchestrator import offer_request
 from livepeer.trickle.media import VideoFrame
 
@@ -187,6 +189,119 @@ async def test_a_start_whose_answer_is_lost_is_paid_once_and_no_more(quick: None
         spent = gw.spent()
         await asyncio.sleep(0.7)  # two payments' time
         assert len(orchestrator.payments) == 1 and gw.spent() == spent > 0
+
+
+ELSEWHERE = "https://elsewhere.test/ai/trickle/mid1"
+
+
+@pytest.mark.parametrize("paid", [False, True], ids=["free", "paid"])
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ({"control_url": ELSEWHERE}, "its control_url is at elsewhere.test"),
+        ({"publish_url": ELSEWHERE}, "its publish_url is at elsewhere.test"),
+        ({"events_url": ""}, "without events_url"),
+    ],
+)
+async def test_a_stream_with_channels_that_are_refused_is_ended_at_the_orchestrator_alone(
+    quick: None, says: dict[str, str], told: str, paid: bool
+) -> None:
+    orchestrator = ClassicOrchestrator(PRICE if paid else None, PARAMS if paid else {})
+    orchestrator.says = says
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY if paid else None) as gw,
+    ):
+        with pytest.raises(ProtocolError, match=told):
+            await gw.live(MODEL).__aenter__()
+        # Its input is closed, which ends all of it; what is elsewhere is not asked for anything.
+        await until(lambda: orchestrator.trickle.get("mid1-out") is None)
+        assert len(orchestrator.starts) == 1
+        assert len(orchestrator.payments) == int(paid)
+        assert (gw.spent() > 0) == paid
+
+
+async def test_a_stream_whose_answer_names_nothing_of_its_own_is_left_and_no_more_is_paid(
+    quick: None,
+) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    orchestrator.says = {"publish_url": ELSEWHERE, "manifest_id": "../mid1"}
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
+    ):
+        with pytest.raises(ProtocolError, match=r"elsewhere\.test.*wei were paid"):
+            await gw.live(MODEL).__aenter__()
+        assert orchestrator.trickle.get("mid1") is not None
+        spent = gw.spent()
+        await asyncio.sleep(0.7)  # two payments' time
+        assert len(orchestrator.payments) == 1 and gw.spent() == spent
+
+
+def by(price: int) -> dict[str, int]:
+    return {"pricePerUnit": price, "pixelsPerUnit": 1000}
+
+
+@pytest.mark.parametrize(("most", "paid"), [(None, False), (0.303, False), (0.304, True)])
+async def test_a_price_that_rises_in_mid_stream_is_paid_within_max_price_and_no_further(
+    quick: None, most: float | None, paid: bool
+) -> None:
+    orchestrator = ClassicOrchestrator(by(303), PARAMS)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY, max_price=most) as gw,
+        gw.live(MODEL) as session,
+    ):
+        orchestrator.price, orchestrator.old = by(304), 1  # refused, so that it is asked anew
+        if paid:
+            await until(lambda: len(orchestrator.payments) >= 3)
+            assert session.ended is None
+            return
+        why = await asyncio.wait_for(session.wait(), LIMIT)
+        assert "rose from 0.303 to 0.304" in why
+        assert ("over max_price 0.303" in why) == (most is not None)
+        assert len(orchestrator.payments) == 1
+
+
+async def test_another_recipient_in_mid_stream_is_not_paid(quick: None) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
+        gw.live(MODEL) as session,
+    ):
+        orchestrator.ticket_params = PARAMS | {"recipient": b"\x09" * 20}
+        orchestrator.old = 1
+        why = await asyncio.wait_for(session.wait(), LIMIT)
+        assert "another recipient" in why
+        assert len(orchestrator.payments) == 1
+
+
+async def test_two_streams_in_a_row_are_paid_by_offers_of_their_own(quick: None) -> None:
+    """A signer numbers tickets from 1 for each: by one offer both would have the same."""
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
+    ):
+        for _ in range(2):
+            async with gw.live(MODEL):
+                pass
+        assert len(orchestrator.asked) == 2
+
+
+@pytest.mark.parametrize("minutes", [-25, -10, 10])
+async def test_a_clock_that_is_minutes_off_costs_nothing(minutes: int) -> None:
+    orchestrator = ClassicOrchestrator(PRICE, PARAMS)
+    async with (
+        orchestrator.running() as url,
+        Gateway(orch_url=url, tls="pin", eth_key=KEY, max_retries=0) as gw,
+    ):
+        gw._engine.wallet.signer = LocalKey(KEY, clock=lambda: time.time() + 60 * minutes)
+        async with gw.live(MODEL) as session:
+            assert session.ended is None
+        ((_, tickets),) = orchestrator.payments
+        assert gw.spent() == tickets * Terms.of(PARAMS).value
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def events(*parts: Any, ends: bool = True) -> list[Any]:
 
 @dataclass
 class ScriptedOrchestrator:
-    """Answers token requests by `capacity` and `price` (or the script `token`), jobs by `job`.
+    """Answers token requests by `capacity`, `price` and `balance` (or the script `token`), jobs by
+    `job`.
 
     `job` is a script, or a function from a `Request` to one. `schema` is what `POST /schema`
     answers; without it that is 404. `tokens`, `jobs` and `others` keep every request; `begun` is
@@ -116,6 +117,7 @@ class ScriptedOrchestrator:
     bytes_written: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    balance: int = 0
 
     async def start(self, port: int = 0) -> None:
         """Listen; a port is for one that comes back where another was."""
@@ -195,6 +197,8 @@ class ScriptedOrchestrator:
             }
             if self.ticket_params is not None:
                 token["ticket_params"] = self.ticket_params
+            if self.balance:
+                token["balance"] = self.balance
             if self.capacity:
                 token["available_capacity"] = self.capacity
             return reply(token)

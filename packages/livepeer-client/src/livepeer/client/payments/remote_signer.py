@@ -150,7 +150,7 @@ class RemoteSigner:
             case 480:
                 raise RefreshNeeded
             case 481:
-                raise PriceRose(self._told(error_text(answer)))
+                raise PriceRose(self._told(error_text(answer), order.manifest_id))
             case 482:
                 return None
         raise self._unpaid(status, error_text(answer), order)
@@ -181,7 +181,7 @@ class RemoteSigner:
 
     def _unpaid(self, status: int, text: str, order: Order) -> LivepeerError:
         """Why it does not pay, as an error that says what to do."""
-        told = self._told(text)
+        told = self._told(text, order.manifest_id)
         named: dict[str, Any] = {"status": status, "capability": order.app}
         low = text.lower()
         if status in (402, 483) or any(each in low for each in _NO_MONEY):
@@ -251,8 +251,9 @@ class RemoteSigner:
             place = shown_url(self._url)
             raise ProtocolError(f"the signer {place}{path} did not answer with JSON") from error
 
-    def _told(self, text: str) -> str:
-        hidden = redacted(text, secrets_in(self._headers))
+    def _told(self, text: str, session: str = "") -> str:
+        """Its own words, without its headers' secrets and the name of what is paid for."""
+        hidden = redacted(text, secrets_in({**self._headers, "session": session}))
         return printable(hidden, _SHOWN) or "without a word"
 
     def _refused(self, path: str, status: int, text: str) -> LivepeerError:
