@@ -200,14 +200,14 @@ def _to_install(reference: Reference) -> str:
 
 
 def _pick(module: ModuleType, reference: Reference) -> type[PipelineBase]:
-    from livepeer.runner.author.live_pipeline import LivePipeline
-    from livepeer.runner.author.pipeline import Pipeline, PipelineBase
+    from livepeer.runner.author.pipeline import PipelineBase
 
-    base = {PipelineBase, Pipeline, LivePipeline}
     classes = {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, PipelineBase) and value not in base
+        if isinstance(value, type)
+        and issubclass(value, PipelineBase)
+        and not value.__module__.startswith("livepeer.runner.")
     }
     own = {name: cls for name, cls in classes.items() if cls.__module__ == module.__name__}
     where = reference.file.name if reference.file is not None else reference.module

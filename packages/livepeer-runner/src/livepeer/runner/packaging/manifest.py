@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from livepeer.runner.packaging.yaml_file import Document, Place, YamlError, parse
 
@@ -27,7 +27,7 @@ SCHEMA_URL = (
 
 _REFERENCE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
-Text = Annotated[str, StringConstraints(strict=True, min_length=1, strip_whitespace=True)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
 Texts = Annotated[tuple[Text, ...], Field(max_length=256)]
 
 
@@ -61,7 +61,10 @@ class ManifestError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when a file is read: all of it once, and not each section by itself, at each start.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, defer_build=True
+    )
 
 
 class Python(_Section):
@@ -108,8 +111,8 @@ class Manifest(_Section):
             examples=["docker.io/me/sentiment-livepeer-runner"],
         ),
     ] = None
-    python: Python = Python()
-    system: System = System()
+    python: Python = Python.model_construct()
+    system: System = System.model_construct()
     base: Annotated[
         Text | None,
         Field(description="The image to begin from; default: python:VERSION-slim."),

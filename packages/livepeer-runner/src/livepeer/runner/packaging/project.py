@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +119,8 @@ def _beside(folder: Path) -> str | None:
     if (folder / "requirements.txt").is_file():
         return "requirements.txt"
     try:
+        import tomllib  # where there is such a file
+
         told = tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("project")
     except (OSError, ValueError):
         return None
