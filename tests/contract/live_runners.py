@@ -20,6 +20,8 @@ class App:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.hold: asyncio.Event | None = None
+        self.closes = False
+        """Each answer is the last of its connection."""
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -43,6 +45,12 @@ async def serving(app: App | None = None) -> AsyncIterator[App]:
     app = app or App()
     site = web.Application(client_max_size=1 << 24)
     site.router.add_route("*", "/{tail:.*}", app.answer)
+
+    async def last(request: web.Request, answer: web.StreamResponse) -> None:
+        if app.closes:
+            answer.force_close()
+
+    site.on_response_prepare.append(last)
     runner = web.AppRunner(site, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:

@@ -152,6 +152,47 @@ async def test_an_orchestrator_that_is_gone_after_a_payment_is_not_replaced_by_a
         assert len(net.signer.payments) == 1
 
 
+async def test_tickets_that_grow_old_on_their_way_are_replaced_and_the_session_goes_on(
+    fast: None,
+) -> None:
+    async with paying(FACTOR, tls=False) as net, meddling(net.orchestrator.url) as between:
+        await net.serve(mode="persistent")
+        late: list[str] = []
+
+        def refuse(path: str) -> None:
+            if path.endswith("/payment") and not late:
+                late.append(path)
+                net.chain.mine(41)  # between the signer and the orchestrator
+
+        between.refuse = refuse
+        async with net.gateway(orch_url=between.url) as gw, gw.session("test/app") as session:
+            await until(lambda: bool(late) and len(net.signer.payments) >= 6)
+            assert session.ended is None and reserved(net.orchestrator) == 1
+        told = await net.told_is_signed(gw)
+        # That one was not taken; nor, perhaps, one that was under way at the end.
+        missing = told - net.orchestrator.income - net.signer.payments[1].wei
+        assert missing in (0, net.signer.payments[-1].wei)
+
+
+async def test_a_first_payment_that_grows_old_on_its_way_is_told_and_nothing_runs() -> None:
+    async with paying(tls=False) as net, meddling(net.orchestrator.url) as between:
+        await net.serve(mode="persistent")
+
+        def refuse(path: str) -> None:
+            if path.endswith("/session") and net.signer.payments:
+                net.chain.mine(41)
+
+        between.refuse = refuse
+        async with net.gateway(orch_url=between.url) as gw:
+            with pytest.raises(LivepeerError, match=r"2.4e\+10 wei were paid") as caught:
+                async with gw.session("test/app"):
+                    pass
+            assert "400" in str(caught.value.status)
+        assert await net.told_is_signed(gw) > net.orchestrator.income == 0
+        assert not net.app.asked and reserved(net.orchestrator) == 0
+        assert len(net.signer.payments) == 1
+
+
 def changed(body: bytes, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> bytes:
     told = json.loads(body)
     info = ORCHESTRATOR_INFO.decode_text(told["payment_params"])

@@ -291,6 +291,19 @@ async def test_terms_that_are_old_are_asked_for_anew_and_numbered_anew(
         await key.pay(HTTP, ending, None, Deadline(5))
 
 
+@pytest.mark.parametrize("jump", [-3600.0, -60.0, 60.0, 1200.0])
+async def test_a_clock_that_jumps_changes_nothing_of_what_is_due(
+    tmp_path: Path, clock: Clock, jump: float
+) -> None:
+    """An hour that never passed would have been paid for, or nothing for an hour that did."""
+    passing = Clock()
+    key = LocalKey(KEYS["signer"], nonces=Nonces("0x26", tmp_path), clock=clock, passing=passing)
+    order = changed(auth_token={"expiration": int(clock.now) + 3000})
+    first = await paid(key, order)
+    clock.now, passing.now = clock.now + jump, passing.now + 3
+    assert tickets(await paid(key, order, first.state)) == 1
+
+
 # -- nonces ---------------------------------------------------------------------------------------
 
 

@@ -108,7 +108,12 @@ class Reservations:
         self, http: Http, orchestrator: str, asked: asyncio.Future[ReservedPlace]
     ) -> None:
         with suppress(LivepeerError):
-            await self.release(http, orchestrator, await asyncio.shield(asked))
+            try:
+                place = await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                asked.cancel()  # its connections end, and nobody else waits for it
+                raise
+            await self.release(http, orchestrator, place)
 
     async def _ask(
         self, http: Http, runner: RunnerEntry, app: str, to: Candidate, bill: Bill | None
