@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from livepeer.client.protocol.orchestrator import ORCHESTRATOR_REQUEST
 from livepeer.client.protocol.tickets import ORCHESTRATOR_INFO, PAYMENT, SEG_DATA
 from livepeer.runner.devnet.certificate import server_context
 from livepeer.trickle import JSONLSubscriber, TrickleServer, relay
+from livepeer.trickle.testing.streams import StreamServer
 
 from .replay.grpc_front import pass_on
 
@@ -180,34 +180,25 @@ class ClassicOrchestrator:
         context = server_context("127.0.0.1")
         context.set_alpn_protocols(["h2", "http/1.1"])
 
-        fronts: set[asyncio.Task[Any] | None] = set()
-
         async def front(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            fronts.add(asyncio.current_task())
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-                if chosen == "h2":
-                    await self.h2(reader, writer)
-                else:
-                    theirs, ours = await asyncio.open_connection("127.0.0.1", back)
-                    await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
-            writer.transport.abort()
+            chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+            if chosen == "h2":
+                await self.h2(reader, writer)
+            else:
+                theirs, ours = await asyncio.open_connection("127.0.0.1", back)
+                await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
 
-        server = await asyncio.start_server(front, "127.0.0.1", 0, ssl=context)
-        self.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = StreamServer(front, ssl=context)
+        await server.start()
+        self.url = f"https://127.0.0.1:{server.port}"
         try:
             yield self.url
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            server.close()
+            await server.stop()
             await runner.cleanup()
-            for each in fronts:
-                if each is not None:
-                    each.cancel()
-            await asyncio.gather(*(each for each in fronts if each), return_exceptions=True)
-            await asyncio.sleep(0)  # what was aborted is closed
 
 
 def ticket_params(recorded: str) -> dict[str, Any]:

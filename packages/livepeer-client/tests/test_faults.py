@@ -31,6 +31,7 @@ from livepeer.client import (
 )
 from livepeer.client.network import byoc, selection
 from livepeer.client.testing import CUT, EVENT_STREAM, HANG, chunk, events, reply
+from livepeer.trickle.testing.streams import StreamServer
 
 Start = Callable[..., Any]
 
@@ -517,28 +518,20 @@ async def test_a_timeout_that_is_none_is_refused(start: Start, timeout: float) -
 async def test_a_flood_after_done_is_cut_off_at_done(start: Start) -> None:
     written = 0
 
-    async def flood() -> None:
-        nonlocal written
-        async with server:
-            await server.serve_forever()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
         await reader.readuntil(b"\r\n\r\n")
         writer.write(EVENT_STREAM + chunk('data: {"i":0}\n\n'))
         writer.write(chunk('data: {"balance": 0.000}\n\n\ndata: [DONE]\n\n'))
-        try:
-            while True:
-                writer.write(chunk("\n" * 4096))
-                written += 4096
-                await writer.drain()
-        except OSError:
-            writer.transport.abort()
+        while True:
+            writer.write(chunk("\n" * 4096))
+            written += 4096
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    task = asyncio.create_task(flood())
-    port = server.sockets[0].getsockname()[1]
-    async with Gateway(gateway_url=f"http://127.0.0.1:{port}") as gw:
+    async with (
+        StreamServer(serve) as server,
+        Gateway(gateway_url=f"http://127.0.0.1:{server.port}") as gw,
+    ):
         assert await gw.run_async("llm", timeout=20) == [{"i": 0}]
         for _ in range(500):
             before = written
@@ -546,5 +539,3 @@ async def test_a_flood_after_done_is_cut_off_at_done(start: Start) -> None:
             if written == before:
                 break
     assert written < 50_000_000
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -21,6 +21,7 @@ from livepeer.trickle import (
 )
 from livepeer.trickle.protocol.records import RecordReader
 from livepeer.trickle.testing import ScriptedServer
+from livepeer.trickle.testing.streams import StreamServer
 
 _SECONDS = 0.5
 _MOST = 40
@@ -38,37 +39,18 @@ class Nonsense:
 @asynccontextmanager
 async def _answering(answer: Answers) -> AsyncIterator[Nonsense]:
     """A server that says `answer(how many came before, path)`, and hangs up after b"\\0"."""
-    tasks = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        tasks.add(task)
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                data = answer(nonsense.requests, head.split(b" ")[1].decode())
-                nonsense.requests += 1
-                writer.write(data.rstrip(b"\0"))
-                if data.endswith(b"\0"):
-                    break
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            tasks.discard(task)
-            writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            data = answer(nonsense.requests, head.split(b" ")[1].decode())
+            nonsense.requests += 1
+            writer.write(data.rstrip(b"\0"))
+            if data.endswith(b"\0"):
+                break
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    nonsense = Nonsense(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/cam")
-    try:
+    async with StreamServer(serve) as server:
+        nonsense = Nonsense(f"http://127.0.0.1:{server.port}/cam")
         yield nonsense
-    finally:
-        server.close()
-        for _ in range(4):  # one that was just accepted is a task only then
-            await asyncio.sleep(0)
-        serving = list(tasks)
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        await asyncio.sleep(0)  # its connection closes with the loop's next turn
 
 
 def _ok(body: bytes, **fields: object) -> bytes:

@@ -28,6 +28,7 @@ from livepeer.trickle import (
     TrickleSubscriber,
 )
 from livepeer.trickle.http.exchange import BUFFER
+from livepeer.trickle.testing.streams import StreamServer
 from livepeer.trickle.tls import fingerprint, is_private
 
 x509 = pytest.importorskip("cryptography.x509")
@@ -78,26 +79,22 @@ class Listener:
     def __init__(self) -> None:
         self.port = 0
         self.told = b""
-        self._server: asyncio.Server | None = None
+        self._server: StreamServer | None = None
 
     async def start(self, context: ssl.SSLContext) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = StreamServer(self._serve, port=self.port, ssl=context)
+        await self._server.start()
+        self.port = self._server.port
 
     async def stop(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await self._server.stop()
             self._server = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            self.told += await reader.read(4096)
-            writer.write(b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
+        self.told += await reader.read(4096)
+        writer.write(b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
 
     async def ask(self, pin: Pin) -> None:
         """One request by a subscriber, whose 404 ends it."""

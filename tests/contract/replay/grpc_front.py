@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import struct
 from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded
+
+from livepeer.trickle.testing.streams import StreamServer
 
 from .http1 import Incoming
 from .scripted import ScriptedServer
@@ -39,38 +40,26 @@ class GrpcFront:
 
     def __init__(self, server: ScriptedServer) -> None:
         self._back = server
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._server = StreamServer(self._accept)
         self.address = ""
 
     async def __aenter__(self) -> GrpcFront:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
-        self.address = f"{host}:{port}"
+        await self._server.start()
+        self.address = f"127.0.0.1:{self._server.port}"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                begun = await reader.read(1 << 16)
-                if begun.startswith(_PREFACE):
-                    await self._call(begun, reader, writer)
-                elif begun:
-                    host, _, port = self._back.address.rpartition(":")
-                    theirs, ours = await asyncio.open_connection(host, int(port))
-                    ours.write(begun)
-                    await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
+        begun = await reader.read(1 << 16)
+        if begun.startswith(_PREFACE):
+            await self._call(begun, reader, writer)
+        elif begun:
+            host, _, port = self._back.address.rpartition(":")
+            theirs, ours = await asyncio.open_connection(host, int(port))
+            ours.write(begun)
+            await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
 
     async def _call(
         self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

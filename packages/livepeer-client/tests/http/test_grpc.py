@@ -27,6 +27,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.grpc import MESSAGE_BYTES, GrpcStatus, unary
+from livepeer.trickle.testing.streams import Serve, StreamServer
 from livepeer.trickle.tls import Pin
 
 FIXTURES = Path(__file__).parents[4] / "specs" / "fixtures" / "payments"
@@ -138,33 +139,16 @@ async def test_who_does_not_answer_is_given_up(orchestrator: tuple[Orchestrator,
 
 # -- servers that are none ------------------------------------------------------------------------
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 @pytest.fixture
 async def served() -> AsyncIterator[Callable[[Serve], Awaitable[str]]]:
-    servers: list[asyncio.Server] = []
-    handlers: set[asyncio.Task[Any] | None] = set()
+    async with contextlib.AsyncExitStack() as servers:
 
-    async def start(serve: Serve) -> str:
-        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            handlers.add(asyncio.current_task())
-            try:
-                await serve(reader, writer)
-            finally:
-                writer.close()
-                with contextlib.suppress(ConnectionError):
-                    await writer.wait_closed()
+        async def start(serve: Serve) -> str:
+            server = await servers.enter_async_context(StreamServer(serve))
+            return f"http://127.0.0.1:{server.port}"
 
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        servers.append(server)
-        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    yield start
-    for server in servers:
-        server.close()
-    async with asyncio.timeout(LIMIT):
-        await asyncio.gather(*(task for task in handlers if task), return_exceptions=True)
+        yield start
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

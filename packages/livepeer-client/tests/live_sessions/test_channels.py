@@ -11,6 +11,7 @@ import pytest
 
 from livepeer.client import ConfigurationError, Gateway, LivepeerError, ProtocolError
 from livepeer.client.testing import ScriptedOrchestrator, reply
+from livepeer.trickle.testing.streams import StreamServer
 
 from .scripts import answers, asked
 
@@ -26,11 +27,9 @@ async def victim() -> AsyncIterator[tuple[str, list[int]]]:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", connections
+    async with StreamServer(serve) as server:
+        yield f"127.0.0.1:{server.port}", connections
 
 
 def started_at(**urls: str) -> Callable[[Any], list[Any]]:

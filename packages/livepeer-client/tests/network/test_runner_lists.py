@@ -66,7 +66,7 @@ async def test_a_list_that_nobody_waits_for_any_more_ends_with_the_connections(
     assert await lists.get(http, orch.url, Deadline(0.05)) == ()
     await http.aclose()
     await asyncio.wait_for(orch.left.wait(), 20)
-    assert asyncio.all_tasks() - {asyncio.current_task(), *orch._serving} == set()
+    assert asyncio.all_tasks() - {asyncio.current_task(), *orch._server.tasks} == set()
 
 
 async def test_pauses_after_failures_grow_and_a_call_for_an_apps_runner_waits_only_the_first(

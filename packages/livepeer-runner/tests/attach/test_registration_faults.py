@@ -15,6 +15,7 @@ from aiohttp import web
 
 from livepeer.runner.devnet.certificate import server_context
 from livepeer.runner.registration import Capability, OrchestratorState, Registration, Timing
+from livepeer.trickle.testing.streams import StreamServer
 from livepeer.trickle.tls import Pin, PinStore
 
 LIMIT = 60.0
@@ -64,36 +65,24 @@ class Scripted:
         self.unregister = [OK]
         self.looks: asyncio.Queue[asyncio.Event] | None = None
         self._tls = tls
-        self._port = port
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._server = StreamServer(self._serve, port=port, ssl=tls)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, ssl=self._tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._server.start()
+        self.port = self._server.port
         self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        await self._server.stop()
 
     def asked(self, path: str) -> list[Request]:
         return [request for request in self.requests if path in request.line]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         self.connections += 1
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        while await self._one(reader, writer):
             pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.trickle.testing.streams import StreamServer
 
 from .live_runners import registered, until
 
@@ -200,12 +201,13 @@ async def test_an_answer_that_breaks_off_breaks_the_callers_connection() -> None
 async def test_a_runner_that_is_no_http_server_is_502_without_its_address_path() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-no\r\n\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, LocalOrchestrator() as orchestrator, registered(orchestrator) as runner:
-        runner.url = f"http://127.0.0.1:{port}/r/secret-path"
+    async with (
+        StreamServer(talk) as server,
+        LocalOrchestrator() as orchestrator,
+        registered(orchestrator) as runner,
+    ):
+        runner.url = f"http://127.0.0.1:{server.port}/r/secret-path"
         await runner.heartbeat()
         app_url, _ = await session_of(runner)
         status, text = await runner.get(app_url + "x")

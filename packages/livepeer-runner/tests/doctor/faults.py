@@ -8,12 +8,13 @@ import mmap
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from livepeer.runner import Image, LivePipeline, Pipeline, VideoFrame
 from livepeer.runner.http.asgi import App, Message, Receive, Scope, Send
 from livepeer.trickle import JSONLPublisher
+from livepeer.trickle.testing.streams import StreamServer
 
 
 class Reverse(Pipeline):
@@ -486,23 +487,14 @@ async def careless(*, one_by_one: bool = False) -> AsyncIterator[str]:
     turn = asyncio.Lock()
 
     async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with turn if one_by_one else asyncio.Lock():
-                head = b""
-                while not head.endswith(b"\r\n\r\n") and (line := await reader.readline()):
-                    head += line
-                known = not head.startswith(b"POST /stream")
-                status = b"200 OK" if known else b"404 Not Found"
-                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n")
-                writer.write(b"Connection: close\r\n\r\n")
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+        async with turn if one_by_one else asyncio.Lock():
+            head = b""
+            while not head.endswith(b"\r\n\r\n") and (line := await reader.readline()):
+                head += line
+            known = not head.startswith(b"POST /stream")
+            status = b"200 OK" if known else b"404 Not Found"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n")
+            writer.write(b"Connection: close\r\n\r\n")
 
-    server = await asyncio.start_server(met, "127.0.0.1", 0, limit=16 << 20)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with StreamServer(met, limit=16 << 20) as server:
+        yield f"http://127.0.0.1:{server.port}"

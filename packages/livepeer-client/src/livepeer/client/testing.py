@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from livepeer.trickle.testing.streams import StreamServer
+
 __all__ = [
     "CUT",
     "EVENT_STREAM",
@@ -121,11 +123,9 @@ class ScriptedOrchestrator:
 
     async def start(self, port: int = 0) -> None:
         """Listen; a port is for one that comes back where another was."""
-        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", port, ssl=self.ssl_context
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = StreamServer(self._serve, port=port, ssl=self.ssl_context)
+        await self._server.start()
+        self.port = self._server.port
         self.url = f"{'https' if self.ssl_context else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
@@ -141,31 +141,18 @@ class ScriptedOrchestrator:
         await self.stop()
 
     async def stop(self) -> None:
-        self._server.close()
-        for task, writer in list(self._serving.items()):
-            writer.transport.abort()
-            task.cancel()
-        if self._serving:
-            await asyncio.wait(list(self._serving), timeout=LIMIT)
-        await asyncio.wait_for(self._server.wait_closed(), LIMIT)
-        await asyncio.sleep(0)  # an aborted transport is gone one turn of the loop later
+        await self._server.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving[task] = writer
         try:
             while request := await self._read(reader):
                 if not await self._play(self.script(request), reader, writer):
                     break
                 if "transfer-encoding" in request.headers:
                     break  # its body was not read, and would pass for the next request
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the end of this task is the end of the connection, and `stop` waits for it
         finally:
             writer.transport.abort()
-            del self._serving[task]
 
     async def _read(self, reader: asyncio.StreamReader) -> Request | None:
         try:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from livepeer.trickle.testing.streams import StreamServer
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -45,7 +47,7 @@ class FaultProxy:
         """Connections accepted so far."""
         self._host = host
         self._port = 0
-        self._server: asyncio.Server | None = None
+        self._server: StreamServer | None = None
         self._pairs: set[_Tunnel] = set()
         self._flow = asyncio.Event()
         self._flow.set()
@@ -77,24 +79,16 @@ class FaultProxy:
     async def accept(self) -> None:
         """Listen (again), on the same port."""
         if self._server is None:
-            # Cancelled as it begins to serve, a server that nobody has yet would stay.
-            self._server = await asyncio.start_server(
-                self._serve, self._host, self._port, start_serving=False
-            )
-            self._port = self._server.sockets[0].getsockname()[1]
-            try:
-                await self._server.start_serving()
-            except BaseException:
-                await self.refuse()
-                raise
+            self._server = StreamServer(self._serve, host=self._host, port=self._port)
+            await self._server.start()
+            self._port = self._server.port
 
     async def refuse(self) -> None:
         """Refuse new connections and cut those that are open."""
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
         self.cut()
-        await self._ended()
+        if server is not None:
+            await server.stop()
 
     async def aclose(self) -> None:
         """Stop listening and cut every connection."""
@@ -142,10 +136,6 @@ class FaultProxy:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    async def _ended(self) -> None:
-        while self._pairs:
-            await asyncio.wait([pair.task for pair in self._pairs], timeout=5)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -154,11 +144,6 @@ class FaultProxy:
         self.accepted += 1
         try:
             await self._run(pair, reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        except asyncio.CancelledError:
-            # Only `cut` and `aclose` cancel it: the end of the connection, not of a caller.
-            pass
         finally:
             self._pairs.discard(pair)
             pair.close()

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from livepeer.trickle.testing.streams import StreamServer
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -132,35 +134,19 @@ class ScriptedServer:
         self.limit = limit
         self.connections = 0
         """Connections accepted so far."""
-        self._server: asyncio.Server | None = None
+        self._server = StreamServer(self._serve)
         self._requests: asyncio.Queue[Exchange] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._port = 0
 
     async def __aenter__(self) -> Self:
-        # Cancelled as it begins to serve, a server that nobody has yet would stay.
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, start_serving=False
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
-        try:
-            await self._server.start_serving()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        await self._server.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._server.stop()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._server.port}"
 
     @property
     def waiting(self) -> int:
@@ -183,22 +169,13 @@ class ScriptedServer:
         raise AssertionError(f"expected no request, got {exchange!r}")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
-        try:
-            while (exchange := await _read_head(reader, writer)) is not None:
-                self._requests.put_nowait(exchange)
-                await exchange._answered.wait()
-                if not exchange._keep:
-                    break
-                await exchange.body()
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+        while (exchange := await _read_head(reader, writer)) is not None:
+            self._requests.put_nowait(exchange)
+            await exchange._answered.wait()
+            if not exchange._keep:
+                break
+            await exchange.body()
 
 
 async def _read_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Exchange | None:
