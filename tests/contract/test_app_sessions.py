@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 
@@ -30,6 +31,7 @@ from livepeer.client import (
 )
 from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.trickle.exceptions import TrickleError
+from livepeer.trickle.media import VideoFrame
 
 from .live_runners import ForeignApp, gateway, heartbeat, reserved, serving, until
 
@@ -249,6 +251,22 @@ async def test_channels_that_the_app_opened_are_used_by_their_urls() -> None:
         for url in ("https://elsewhere.test/x", "ftp://x/y", orchestrator.url, "x"):
             with pytest.raises(ConfigurationError, match="the channel"):
                 session.channel(url)
+
+
+async def test_frames_go_through_a_channel_and_what_is_left_open_ends_with_the_session() -> None:
+    picture = VideoFrame.from_ndarray(np.full((32, 32, 3), 200, np.uint8), time=0)
+    async with network() as (_, _, gw):
+        async with gw.session(NAME) as session:
+            urls = (await session.request("POST", "/channels")).json()
+            channel = session.channel(urls["in"], mime_type="video/MP2T")
+            into = await channel.media_publisher(audio=None).__aenter__()
+            out = await channel.media_subscriber(start=0).__aenter__()
+            await into.write(picture)
+            assert (await anext(out)).width == 32
+        with pytest.raises(TrickleError):
+            await into.write(picture)
+        with pytest.raises(StopAsyncIteration):
+            await anext(out)
 
 
 async def test_an_app_of_single_requests_takes_each_by_itself() -> None:
