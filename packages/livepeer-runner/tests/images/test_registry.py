@@ -283,6 +283,63 @@ async def test_the_login_does_not_follow_a_redirect_of_a_blob(
     assert followed and all("Authorization" not in one.headers for one in followed)
 
 
+@pytest.mark.parametrize("place", ["http://evil.example/up", "https://{host}/up", "//evil/up"])
+async def test_what_is_pushed_goes_to_no_other_host_and_not_without_its_tls(
+    scripted: ScriptedRegistry, place: str
+) -> None:
+    async def opened(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": place.format(host=scripted.host)})
+        raise LookupError
+
+    scripted.before = opened
+    async with client_module.ImageRegistry(scripted.host) as registry:
+        with pytest.raises(RegistryError, match="another host"):
+            await registry.store(ref(scripted), b"config")
+    assert {one.method for one in scripted.seen} == {"GET", "POST"}
+
+
+@pytest.mark.parametrize(
+    ("challenge", "login", "why"),
+    [
+        ('Basic realm="x"', False, "wants a login"),
+        ('Basic realm="x"', True, "refused the login that is kept"),
+        ("Negotiate", True, "in a way that is unknown"),
+        ("", True, "in a way that is unknown"),
+        ('Bearer realm="http://{host}/token"', True, "gave no token"),
+    ],
+)
+async def test_a_login_that_leads_nowhere_is_one_error_without_the_secret(
+    scripted: ScriptedRegistry, home: Path, challenge: str, login: bool, why: str
+) -> None:
+    scripted.image()
+    if login:
+        docker_config(home, auths=kept(scripted.host))
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        if request.path == "/token":
+            return web.json_response({"token": ["no", "text"]})
+        if request.path == "/v2/":
+            raise LookupError
+        told = {"WWW-Authenticate": challenge.format(host=scripted.host)}
+        return web.Response(status=401, headers=told)
+
+    scripted.before = guard
+    with pytest.raises(RegistryError, match=why) as caught:
+        await inspect(ref(scripted))
+    assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
+    assert len(scripted.seen) < 10
+
+
+async def test_a_registry_that_wants_a_pause_is_said_so(scripted: ScriptedRegistry) -> None:
+    async def busy(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPTooManyRequests if "/manifests/" in request.path else LookupError
+
+    scripted.before = busy
+    with pytest.raises(RegistryUnreachable, match="wants a pause"):
+        await inspect(ref(scripted))
+
+
 async def test_a_redirect_in_circles_ends(scripted: ScriptedRegistry) -> None:
     async def round(request: web.Request) -> web.StreamResponse:
         if "/manifests/" in request.path:
@@ -373,6 +430,21 @@ async def test_a_file_of_logins_that_cannot_be_read_is_named(home: Path, content
     (home / ".docker" / "config.json").write_bytes(content)
     with pytest.raises(credentials.CredentialError, match=r"config\.json"):
         await credentials.login("ghcr.io")
+
+
+@pytest.mark.parametrize("name", ["../../tmp/x", "a/b", "x; rm -rf", ""])
+async def test_a_helper_whose_name_is_a_path_or_a_command_is_not_run(home: Path, name: str) -> None:
+    docker_config(home, credHelpers={"ghcr.io": name}, credsStore=name or "/x")
+    with pytest.raises(credentials.CredentialError, match="no name of a program"):
+        await credentials.login("ghcr.io")
+
+
+@pytest.mark.parametrize("auth", ["no base64!", "bm9jb2xvbg==", "/w=="])
+async def test_a_kept_login_that_cannot_be_read_says_to_log_in_again(home: Path, auth: str) -> None:
+    docker_config(home, auths={"ghcr.io": {"auth": auth}})
+    with pytest.raises(credentials.CredentialError, match="log in again") as caught:
+        await credentials.login("ghcr.io")
+    assert auth not in str(caught.value)
 
 
 async def test_a_login_of_podman_is_found_too(home: Path) -> None:

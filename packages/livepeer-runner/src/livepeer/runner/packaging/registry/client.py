@@ -211,9 +211,12 @@ class ImageRegistry:
         headers: dict[str, str],
         wanted: int,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer with the status that is wanted; nothing is sent to another host."""
-        if urlsplit(url).netloc != urlsplit(await self._find()).netloc:
-            raise RegistryError(f"{self.registry} wants a blob at {shown(url)}, another host")
+        """An answer with the status that is wanted; nothing is sent to another host, and nothing
+        without the TLS that the registry was found with."""
+        if urlsplit(url)[:2] != urlsplit(await self._find())[:2]:
+            raise RegistryError(
+                f"{self.registry} wants a blob at {shown(url)}: another host, or another scheme"
+            )
         scope = f"repository:{image.repository}:pull,push"
         try:
             async with await self._authorized(method, url, scope, headers, body) as answer:
