@@ -14,10 +14,14 @@ from typing import Any, Protocol
 import aiohttp
 
 from livepeer.runner.doctor.finding import SubjectLost
+from livepeer.trickle.text import printable
 
 _LARGE = 1 << 20
 """aiohttp warns of a body that is larger, and of bytes."""
 MOST_BYTES = 64 * 1024 * 1024
+"""Of the answer to a job."""
+MOST_TOLD = 8 * 1024 * 1024
+"""Of what a container says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Force:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An answer of the container. `truncated`: it had more than `MOST_BYTES`."""
+    """An answer of the container. `truncated`: it had more than it may have."""
 
     status: int
     headers: Mapping[str, str]
@@ -127,12 +131,13 @@ class HttpContainer:
         *,
         stream: str | None = None,
         seconds: float | None = None,
+        most: int = MOST_TOLD,
     ) -> Heard:
         """As an orchestrator posts; `stream` is the id in `X-Stream-Id`."""
         headers = {} if stream is None else {"X-Stream-Id": stream}
         if path != "/stream/stop":
             headers["Content-Type"] = "application/json"
-        return await self.call("POST", path, _bytes(body), headers, seconds)
+        return await self.call("POST", path, _bytes(body), headers, seconds, most)
 
     async def call(
         self,
@@ -141,22 +146,37 @@ class HttpContainer:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
+        most: int = MOST_TOLD,
     ) -> Heard:
-        """One exchange. Raises `SubjectLost`."""
+        """One exchange, of whose answer at most so many bytes are read. Raises `SubjectLost`."""
         limit = seconds or self.patience.call
-        began = time.monotonic()
         try:
-            async with (
-                asyncio.timeout(limit),
-                self.request(method, path, body, headers) as answer,
-            ):
-                content, truncated = await read_bounded(answer)
-                took = time.monotonic() - began
-                return Heard(answer.status, answer.headers, content, took, truncated)
+            async with asyncio.timeout(limit):
+                try:
+                    return await self._exchanged(method, path, body, headers, most)
+                except (aiohttp.ClientOSError, ConnectionResetError) as error:
+                    if isinstance(error, aiohttp.ClientConnectorError):
+                        raise
+                    # A connection that was kept, and was closed meanwhile: nothing went out on it.
+                    return await self._exchanged(method, path, body, headers, most)
         except TimeoutError:
             raise SubjectLost(f"{method} {path} had no answer within {limit:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise SubjectLost(f"{method} {path} ended with {_named(error)}") from None
+            raise SubjectLost(f"{method} {path} ended with {named(error)}") from None
+
+    async def _exchanged(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        most: int,
+    ) -> Heard:
+        began = time.monotonic()
+        async with self.request(method, path, body, headers) as answer:
+            content, truncated = await read_bounded(answer, most)
+            took = time.monotonic() - began
+            return Heard(answer.status, answer.headers, content, took, truncated)
 
     def request(
         self,
@@ -169,12 +189,14 @@ class HttpContainer:
         return self.road.request(method, path, body, headers or {})
 
 
-async def read_bounded(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:
+    """The body, and whether there was more of it than `most` bytes."""
     content = bytearray()
     async for chunk in answer.content.iter_any():
         content += chunk
-        if len(content) > MOST_BYTES:
-            return bytes(content[:MOST_BYTES]), True
+        if len(content) > most:
+            del content[most:]
+            return bytes(content), True
     return bytes(content), False
 
 
@@ -182,7 +204,16 @@ def _bytes(body: bytes | Mapping[str, Any]) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
-def _named(error: Exception) -> str:
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "a closed connection"
-    return f"{type(error).__name__} ({error})"
+def named(error: Exception) -> str:
+    """What happened to an exchange, for people."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            return f"no connection ({error.strerror or error})"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionResetError():
+            return "a closed connection"
+        case aiohttp.ClientPayloadError():
+            return "an answer that broke off"
+        case aiohttp.ClientResponseError():
+            words = printable(" ".join(error.message.split()), 200)
+            return f"an answer that is no HTTP/1.1 ({words})"
+    return f"{type(error).__name__} ({printable(str(error), 200)})"

@@ -43,6 +43,9 @@ CHECKS: tuple[Check, ...] = (
 )
 CHECK_SECONDS = 900.0
 """No check takes longer, whatever it meets: a setup is a part of some."""
+WHOLE_SECONDS = 3600.0
+QUICK_WHOLE_SECONDS = 600.0
+"""Nor do all of them; what is left then is not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Examination:
     attack: bool = False
     patience: Patience = field(default_factory=Patience)
     force: Force = field(default_factory=Force)
+    seconds: float | None = None
+    """For all checks; by default an hour, of the quick ones ten minutes."""
 
     def checks(self) -> list[Check]:
         """The chosen ones. Raises `CannotExamine` for a name that is neither group nor check."""
@@ -109,6 +114,12 @@ class Examination:
         async with self._meeting().through(orchestrator, name) as subject:
             return await self._diagnosed(checks, subject, f"{name} at {orchestrator}", say)
 
+    @property
+    def _seconds(self) -> float:
+        if self.seconds is not None:
+            return self.seconds
+        return QUICK_WHOLE_SECONDS if self.quick else WHOLE_SECONDS
+
     def _meeting(self) -> Meeting:
         return Meeting(
             route=self.route,
@@ -125,24 +136,29 @@ class Examination:
         self, checks: list[Check], subject: Subject, name: str, say: Callable[[Check], None]
     ) -> Diagnosis:
         examined = []
+        deadline = time.monotonic() + self._seconds
         for check in sorted(checks, key=lambda check: check.last):
             if check.need not in ("any", subject.kind):
                 continue
             if check.by == "image" and subject.image is None and not self.only:
                 continue  # of a class or a URL there is no image to speak of
             say(check)
-            examined.append(await _examined(check, subject))
+            left = deadline - time.monotonic()
+            examined.append(await _examined(check, subject, left, self._seconds))
         return Diagnosis(name, subject.kind, examined, subject.facts)
 
 
-async def _examined(check: Check, subject: Subject) -> Examined:
+async def _examined(check: Check, subject: Subject, left: float, whole: float) -> Examined:
+    """`left`: of the `whole` seconds that all checks have."""
     began = time.monotonic()
     findings: Sequence[Finding] = ()
     reason = None
     try:
         if not _is_seen(check, subject):
             raise NotJudged(UNSEEN[check.by])
-        async with asyncio.timeout(CHECK_SECONDS):
+        if left <= 0:
+            raise NotJudged(_over(check, whole))
+        async with asyncio.timeout(min(left, CHECK_SECONDS)):
             findings = await check.examine(subject)
     except NotJudged as error:
         reason = str(error)
@@ -155,8 +171,15 @@ async def _examined(check: Check, subject: Subject) -> Examined:
             )
         ]
     except TimeoutError:
-        findings = [Finding(f"it was not over within {CHECK_SECONDS:g} s", "answer in time")]
+        if left < CHECK_SECONDS:
+            reason = _over(check, whole)
+        else:
+            findings = [Finding(f"it was not over within {CHECK_SECONDS:g} s", "answer in time")]
     return Examined(check, tuple(findings), reason, time.monotonic() - began)
+
+
+def _over(check: Check, whole: float) -> str:
+    return f"the {whole:g} s of the examination are over: --only {check.id} asks for this alone"
 
 
 def _is_seen(check: Check, subject: Subject) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from livepeer.runner.doctor.container import DirectRoad, Force, Heard, HttpContainer
+from livepeer.runner.doctor.container import MOST_BYTES, DirectRoad, Force, Heard, HttpContainer
 from livepeer.runner.doctor.finding import NotJudged
 from livepeer.runner.doctor.streams import StreamStarter
 from livepeer.runner.targets.image_container import TargetImage
@@ -69,7 +69,7 @@ class Subject(HttpContainer):
         """A job with a valid input, unless another is given. Raises `NotJudged`."""
         if body is None:
             body = self.valid_input()
-        return await self.post(self.route, body, seconds=self.patience.job)
+        return await self.post(self.route, body, seconds=self.patience.job, most=MOST_BYTES)
 
     def valid_input(self) -> bytes:
         if self.input is None:

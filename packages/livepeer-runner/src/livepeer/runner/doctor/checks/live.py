@@ -102,6 +102,9 @@ def _stop_finding(seen: str) -> Finding:
 
 async def stop_frees(subject: Subject) -> Sequence[Finding]:
     rounds = min(subject.capacity or ROUNDS, MOST_PLACES) + 1
+    async with subject.streams.start(subject) as stream:
+        # 503: a place that was taken before, and not given back.
+        _started(stream.answer.ok or stream.answer.status == 503)
     for i in range(rounds):
         if not await _starts_anew(subject):
             return [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from livepeer.runner.doctor.container import MOST_BYTES, Heard
+from livepeer.runner.doctor.container import MOST_BYTES, Heard, named
 from livepeer.runner.doctor.diagnosis import Check
 from livepeer.runner.doctor.finding import Finding, NotJudged, SubjectLost
 from livepeer.runner.doctor.subject import Subject
@@ -117,7 +117,7 @@ async def _asked(subject: Subject, sent: bytes) -> Heard:
                 if not marked and b"[DONE]" in body[-len(chunk) - 8 :]:
                     marked = time.monotonic()
     except (aiohttp.ClientError, OSError) as error_:
-        raise SubjectLost(f"its events broke off: {type(error_).__name__}") from None
+        raise SubjectLost(f"its events ended with {named(error_)}") from None
     except TimeoutError:
         spent = time.monotonic() - began
         raise SubjectLost(f"its events had no end within {spent:.0f} s") from None
