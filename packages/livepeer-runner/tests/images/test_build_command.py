@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from livepeer.runner.cli.build import what_to_do
+
 LIVEPEER = (sys.executable, "-P", "-c", "from livepeer.trickle.cli import main; main()")
 LIMIT = 60.0
 
@@ -65,3 +67,15 @@ def test_what_stops_a_build_stops_its_engine_and_leaves_no_context(
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
     assert not any(places.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        ("livepeer-runner was not found in the package registry", "--sdk FOLDER"),
+        ("there is no version of livepeer-trickle==0.9.0", "--sdk FOLDER"),
+        ("there is no version of numpy==0.9.0", "`python` in livepeer.yaml"),
+    ],
+)
+def test_what_cannot_be_chosen_is_followed_by_what_to_do(refused: str, told: str) -> None:
+    assert told in what_to_do(refused)

@@ -154,6 +154,15 @@ async def test_an_agent_gets_from_nothing_to_what_would_be_published(
         assert "no orchestrator" in await refused(agent, "call", capability="hello")
 
 
+async def test_an_argument_that_a_tool_does_not_have_is_refused_and_nothing_is_done(
+    root: Path, commands: tuple[str, ...]
+) -> None:
+    async with client(root, "auto", Children(commands)) as agent:
+        told = await refused(agent, "scaffold", folder="new", kind="stream")
+    assert "it has no argument kind" in told and "it takes folder, name, template" in told
+    assert not (root / "new").exists()
+
+
 async def test_nothing_outside_of_the_root_is_read_or_written(
     root: Path, tmp_path: Path, commands: tuple[str, ...]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -53,6 +54,7 @@ Sdk = Annotated[
     str | None,
     typer.Option(
         "--sdk",
+        envvar="LIVEPEER_SDK",
         help="Where the image gets the SDK from: `index`, or a folder with its wheels. Without it: "
         "what it was installed from here.",
     ),
@@ -222,7 +224,7 @@ def explained() -> Iterator[None]:
     except ProjectError as error:
         fail(error, code=2)
     except RequirementsError as error:
-        fail(f"the packages cannot be had: {error}", hint="See `python` in livepeer.yaml.")
+        fail(f"the packages cannot be had: {error}", hint=what_to_do(str(error)))
     except StepFailed as error:
         note(error.output)
         cause, advice = error.cause, dockerfile.advice(error.output)
@@ -232,6 +234,16 @@ def explained() -> Iterator[None]:
         fail(error)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def what_to_do(refused: str) -> str:
+    """About packages that uv could not choose."""
+    if re.search(r"(no version of livepeer-|livepeer-(runner|trickle) was not found)", refused):
+        return (
+            "The index has no such SDK: --sdk FOLDER (LIVEPEER_SDK) names a folder with the wheels "
+            "of livepeer-runner and livepeer-trickle."
+        )
+    return "See `python` in livepeer.yaml."
 
 
 def _eject(context: Path, folder: Path) -> None:

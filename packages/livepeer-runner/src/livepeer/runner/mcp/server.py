@@ -23,14 +23,26 @@ from livepeer.runner.mcp import (
 from livepeer.runner.mcp.children import Children
 from livepeer.runner.mcp.root import Root
 from livepeer.runner.mcp.served import Background
-from livepeer.runner.mcp.workbench import ToolContext, Workbench
+from livepeer.runner.mcp.workbench import ToolContext, Workbench, failed
 from livepeer.trickle.cli.host import versions
+from livepeer.trickle.text import printable
 
 INSTRUCTIONS = """Write AI pipelines for the Livepeer network: one Python class becomes a container.
 
 The way: `scaffold` a folder, edit its pipeline.py, `predict` (or `run_live` for live video) until
 it is right, `test`, `doctor`, `bench`, `build`, `push`. `docs` has the manual: read the page of
 the kind that you write first. All paths are within {root}."""
+
+
+TOOLS = [
+    *author_tools.TOOLS,
+    *running_tools.TOOLS,
+    *examining_tools.TOOLS,
+    *shipping_tools.TOOLS,
+    *calling_tools.TOOLS,
+]
+TAKES = {tool.name: frozenset(tool.parameters["properties"]) for tool in TOOLS}
+"""The arguments of each tool."""
 
 
 class AuthorServer(MCPServer[Workbench]):
@@ -42,6 +54,15 @@ class AuthorServer(MCPServer[Workbench]):
         arguments: dict[str, Any],
         context: ToolContext | None = None,
     ) -> CallToolResult | InputRequiredResult:
+        takes = TAKES.get(name)
+        if takes is not None and (unknown := sorted(arguments.keys() - takes)):
+            # The library would leave them out without a word, and do something else.
+            told = printable(", ".join(unknown), 200)
+            raise failed(
+                f"{name} was not called",
+                f"it has no argument {told}",
+                f"it takes {', '.join(sorted(takes))}",
+            )
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError:
@@ -73,13 +94,7 @@ def make_server(root: Path, children: Children | None = None) -> AuthorServer:
         version=versions()["livepeer-runner"] or "0",
         log_level="WARNING",
         lifespan=lifespan,
-        tools=[
-            *author_tools.TOOLS,
-            *running_tools.TOOLS,
-            *examining_tools.TOOLS,
-            *shipping_tools.TOOLS,
-            *calling_tools.TOOLS,
-        ],
+        tools=TOOLS,
     )
 
 

@@ -144,8 +144,10 @@ ToolContext = Context[Workbench, Any]
 
 
 def made_tool(function: Callable[..., Any], **more: Any) -> Tool:
-    """A tool, described by its docstring."""
-    return Tool.from_function(function, description=inspect.getdoc(function), **more)
+    """A tool, described by its docstring; it takes no argument that it does not name."""
+    tool = Tool.from_function(function, description=inspect.getdoc(function), **more)
+    tool.parameters["additionalProperties"] = False
+    return tool
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
