@@ -24,6 +24,8 @@ T = TypeVar("T")
 _GRACE = 2.0
 """What may still be closing when the loop ends (connections of a gateway that was dropped)."""
 
+_LOOK = 1.0
+"""How often a caller that waits looks whether there is still a thread that could answer."""
 
 _warned = False
 
@@ -106,7 +108,11 @@ class _Handover(Generic[T]):
     def result(self) -> T:
         """Wait for it. Raises what it raised; Ctrl-C while waiting cancels it."""
         try:
-            self._waiting.acquire()
+            while not self._waiting.acquire(timeout=_LOOK):
+                if not self._thread.thread.is_alive() and not self._waiting.acquire(blocking=False):
+                    # It was handed over in the last moment of the loop, which never came to it.
+                    self._coroutine.close()
+                    raise CancelledError("the gateway was closed")
         except BaseException:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and what ran in it
                 self._thread.loop.call_soon_threadsafe(self._cancel)
