@@ -15,6 +15,7 @@ HEAVY = {"aiohttp", "av", "numpy", "fastapi", "pydantic", "PIL", "livepeer.trick
         ("from livepeer.runner.author.signature import PredictSignature", {"pydantic"}),
         ("from livepeer.runner.author.files import Image; Image(b'').path()", {"pydantic"}),
         ("import livepeer.runner.author.fetch", {"pydantic"}),
+        ("import livepeer.runner.live.work", HEAVY - {"aiohttp", "fastapi", "PIL"}),
         (
             "from livepeer.runner.registration import Registration",
             {"aiohttp", "livepeer.trickle"},

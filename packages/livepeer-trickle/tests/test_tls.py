@@ -29,7 +29,7 @@ from livepeer.trickle import (
 )
 from livepeer.trickle.http.exchange import BUFFER
 from livepeer.trickle.testing.streams import StreamServer
-from livepeer.trickle.tls import fingerprint, is_private
+from livepeer.trickle.tls.pins import fingerprint, is_private
 
 x509 = pytest.importorskip("cryptography.x509")
 

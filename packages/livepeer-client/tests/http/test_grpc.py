@@ -28,7 +28,7 @@ from livepeer.client.exceptions import (
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.grpc import MESSAGE_BYTES, GrpcStatus, unary
 from livepeer.trickle.testing.streams import Serve, StreamServer
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 FIXTURES = Path(__file__).parents[4] / "specs" / "fixtures" / "payments"
 METHOD = "net.Orchestrator/GetOrchestrator"

@@ -12,7 +12,7 @@ import pytest
 from livepeer.client import CertificateChangedError, CertificateError, Gateway, LivepeerError
 from livepeer.client.http import tls
 from livepeer.client.testing import reply
-from livepeer.trickle.tls import pins_path
+from livepeer.trickle.tls.pins import pins_path
 
 Start = Callable[..., Any]
 

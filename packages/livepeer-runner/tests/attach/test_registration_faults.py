@@ -16,7 +16,8 @@ from aiohttp import web
 from livepeer.runner.devnet.certificate import server_context
 from livepeer.runner.registration import Capability, OrchestratorState, Registration, Timing
 from livepeer.trickle.testing.streams import StreamServer
-from livepeer.trickle.tls import Pin, PinStore
+from livepeer.trickle.tls.aiohttp_pin import Pin
+from livepeer.trickle.tls.pins import PinStore
 
 LIMIT = 60.0
 QUICK = Timing(

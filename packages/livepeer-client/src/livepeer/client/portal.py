@@ -83,7 +83,7 @@ class _Thread:
             self.thread.join()
 
 
-class _Handover(Generic[T]):
+class _BlockingCall(Generic[T]):
     """A coroutine that one thread runs and another waits for: one wake-up there, one back.
 
     (`asyncio.run_coroutine_threadsafe` chains two futures and a condition, of a tenth of a call.)
@@ -145,16 +145,16 @@ class Portal:
                 "a sync method was called on the client's own thread: use its _async twin"
             )
         _warn_of_blocking()
-        handover = _Handover(thread, coroutine)
+        call = _BlockingCall(thread, coroutine)
         try:
-            thread.loop.call_soon_threadsafe(handover.begin)
+            thread.loop.call_soon_threadsafe(call.begin)
         except RuntimeError:  # the loop ended by itself, at interpreter exit
             coroutine.close()
             raise
         try:
-            return handover.result()
+            return call.result()
         finally:
-            del handover  # an error refers to this frame
+            del call  # an error refers to this frame
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Run `callback` on the thread, if it still exists, without waiting."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from livepeer.trickle.relay import relay
     from livepeer.trickle.server import ServerLimits, TrickleServer
     from livepeer.trickle.subscriber import TrickleSubscriber
-    from livepeer.trickle.tls import Pin, PinStore
+    from livepeer.trickle.tls.aiohttp_pin import Pin
+    from livepeer.trickle.tls.pins import PinStore
     from livepeer.trickle.types import PublisherStats, SubscriberStats, Timeouts
 
 __all__ = [
@@ -83,7 +84,8 @@ _HOMES = {
     "reader": ("SegmentReader",),
     "server": ("ServerLimits", "TrickleServer"),
     "subscriber": ("TrickleSubscriber",),
-    "tls": ("Pin", "PinStore"),
+    "tls.aiohttp_pin": ("Pin",),
+    "tls.pins": ("PinStore",),
     "http.transport": ("Transport",),
     "types": ("PublisherStats", "SubscriberStats", "Timeouts"),
 }

@@ -24,7 +24,7 @@ def trust(
     somebody may be in between: compare the fingerprint with its operator first.
     """
     from livepeer.client.http.tls import address, origin
-    from livepeer.trickle.tls import PinStore, fingerprint, pins_path
+    from livepeer.trickle.tls.pins import PinStore, fingerprint, pins_path
 
     try:
         name, port = address(host)

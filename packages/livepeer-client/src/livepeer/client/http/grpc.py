@@ -27,7 +27,7 @@ from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.tls import Ssl, address, origin
 from livepeer.trickle.exceptions import CertificateError as PinError
 from livepeer.trickle.text import printable
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 MESSAGE_BYTES: Final = 1 << 20
 """Bytes of an answer; an orchestrator's offer has 1,000 to 20,000."""

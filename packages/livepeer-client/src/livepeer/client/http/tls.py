@@ -17,7 +17,8 @@ import aiohttp
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
 from livepeer.client.untrusted import shown_url
-from livepeer.trickle.tls import Pin, PinStore, pins_path
+from livepeer.trickle.tls.aiohttp_pin import Pin
+from livepeer.trickle.tls.pins import PinStore, pins_path
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from yarl import URL
 from livepeer.runner.redaction import Redactor, without_userinfo
 from livepeer.runner.settings import OrchestratorAddress, Secret
 from livepeer.trickle.exceptions import CertificateError
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 TLS = Pin | ssl.SSLContext | bool
 _MOST_TEXT = 64 * 1024

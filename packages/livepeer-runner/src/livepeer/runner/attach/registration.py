@@ -26,7 +26,7 @@ from livepeer.runner.settings import (
     Settings,
     TLSMode,
 )
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 _CALLER = "livepeer.caller"
 

@@ -33,7 +33,7 @@ from livepeer.runner.live.shared import load_media
 from livepeer.runner.running.gather import Gatherer
 from livepeer.runner.running.service import Service
 from livepeer.runner.running.slots import Slot
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.pins import PinTrust
 from livepeer.trickle.types import TLS
 
 CUT_SECONDS = 10.0
@@ -168,4 +168,4 @@ def _tls(service: Service) -> TLS:
     if service.registration is not None:
         return service.registration.tls
     mode = service.settings.tls
-    return Pin(renew=True) if mode == "pin" else mode == "verify"
+    return PinTrust(renew=True) if mode == "pin" else mode == "verify"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from livepeer.runner.attach.client import TLS
 from livepeer.runner.attach.live_runner import beat
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from livepeer.runner.playground.caller import PipelineCaller
 from livepeer.runner.playground.http_calls import HttpCalls
 from livepeer.runner.playground.network import AdaptedCaller, OpenCaller
 from livepeer.runner.playground.orchestrator import OrchestratorCaller
-from livepeer.trickle.tls import Pin
+from livepeer.trickle.tls.aiohttp_pin import Pin
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from livepeer.trickle.cli.console import fail, note
 from livepeer.trickle.exceptions import CertificateError
-from livepeer.trickle.tls import PinStore, fingerprint, pins_path
+from livepeer.trickle.tls.pins import PinStore, fingerprint, pins_path
 
 
 @asynccontextmanager

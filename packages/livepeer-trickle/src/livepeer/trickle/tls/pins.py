@@ -1,14 +1,14 @@
-"""Trust in a server's certificate: pins, met first and checked before a header leaves.
+"""Certificates met before: what is pinned, and whether a peer is the one that it was.
 
 go-livepeer serves a self-signed certificate, made anew at each start, that names no IP address:
 nothing in it can be verified, but that it is the one met before can. `PinStore` remembers one
 SHA-256 fingerprint for each `host:port`, in memory or in a file that only its owner may read;
-`Pin` is what a client takes as `tls=`.
+`PinTrust` judges by it. `aiohttp_pin.Pin` is the same for aiohttp, whose import takes
+longer than that of all this package.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import ipaddress
@@ -18,8 +18,6 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-
-from aiohttp import Fingerprint, ServerFingerprintMismatch
 
 from livepeer.trickle.exceptions import CertificateError
 from livepeer.trickle.locked_file import HeldElsewhere, LockedFile
@@ -149,62 +147,22 @@ def _key(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _Changed(ServerFingerprintMismatch):
-    """Carries our own error through aiohttp, which closes the connection on its base class."""
+class PinTrust:
+    """The certificate met first is trusted, and no other afterwards: a `PeerTrust`.
 
-    def __init__(
-        self, error: CertificateError, host: str, port: int, *, changed: bool = True
-    ) -> None:
-        super().__init__(b"", b"", host, port)
-        self.error = error
-        self.changed = changed
-
-    def __str__(self) -> str:
-        return str(self.error)
-
-
-class Pin(Fingerprint):
-    """Trust the certificate met first, and no other afterwards. Pass it as `tls=`.
-
-    - `store`: where the pins are kept; by default a store in memory.
-    - `renew`: accept a changed certificate of a loopback or private address, with a warning, if the
-      last connection to it was lost before (`lost()`): go-livepeer makes a new one at each start.
-      Elsewhere a change is refused, also if the first certificate was met at a public address and
-      the name leads to a private one since.
-
-    aiohttp calls `check` between the TLS handshake and the first header, so nothing is told to a
-    server whose certificate is refused.
+    `store` and `renew` are those of `Pin`.
     """
 
     def __init__(self, store: PinStore | None = None, *, renew: bool = False) -> None:
-        # The base class wants a digest; `check`, its only reader, is ours.
-        super().__init__(bytes(32))
         self.store = store if store is not None else PinStore()
         self.renew = renew
         self._lost: set[tuple[str, int]] = set()
         self._private: set[tuple[str, int]] = set()
-        """Whose first certificate was met at a private address, by this very `Pin`."""
-
-    def __repr__(self) -> str:
-        return f"Pin({self.store!r}, renew={self.renew})"
+        """Whose first certificate was met at a private address, by this very `PinTrust`."""
 
     def lost(self, host: str, port: int) -> None:
         """The server was away: with `renew`, one new certificate of a private address is taken."""
         self._lost.add((host.lower(), port))
-
-    def check(self, transport: asyncio.Transport) -> None:
-        """Raise if the peer of `transport` is not the one that is known; remember a new one."""
-        ssl_object = transport.get_extra_info("ssl_object")
-        if ssl_object is None:
-            return
-        address, port = transport.get_extra_info("peername")[:2]
-        host = ssl_object.server_hostname or address
-        try:
-            certificate = ssl_object.getpeercert(binary_form=True) or b""
-            self.trust(host, port, certificate, address=address)
-        except CertificateError as error:
-            unkept = isinstance(error.__cause__, OSError)
-            raise _Changed(error, host, port, changed=not unkept) from error
 
     def trust(
         self, host: str, port: int, certificate: bytes, *, address: str | None = None

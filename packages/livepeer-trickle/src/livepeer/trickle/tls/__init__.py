@@ -1,0 +1,1 @@
+"""Whom a client trusts: certificates met before, by themselves and as aiohttp takes them."""
