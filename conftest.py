@@ -11,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,22 +122,43 @@ def _cancelled_at(
 
 
 def _held() -> set[str]:
-    """What somebody has to give back: tasks of the sources, sockets, processes, the shared pool."""
+    """What somebody has to give back: tasks of the sources, sockets and pipes of this event loop,
+    processes, the shared pool."""
     from livepeer.trickle.http.transport import _shared_by
 
+    loop: Any = asyncio.get_running_loop()
     found = {repr(task) for task in asyncio.all_tasks() if _is_ours(task)}
-    for descriptor in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
+    descriptors = set(loop._selector.get_map())
+    descriptors |= {each for each, of in loop._transports.items() if not of.is_closing()}
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # it is closed
             found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-    found = {each for each in found if each.startswith(("<Task", "socket:"))}
     found |= {f"process {each.pid} {each.name()}" for each in psutil.Process().children()}
-    transport = _shared_by(asyncio.get_running_loop())
+    transport = _shared_by(loop)
     return found if transport is None else found | {f"pool with {transport._users} users"}
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and "/src/livepeer/" in code.co_filename
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[[AbstractAsyncContextManager[Any]], Any]]:
+    """`elsewhere(manager)` enters it on another event loop, until the end of the test: what it has
+    there is nobody's here."""
+    loop, stack = asyncio.new_event_loop(), contextlib.AsyncExitStack()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def there(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(60)
+
+    yield lambda manager: there(stack.enter_async_context(manager))
+    there(stack.aclose())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(60)
+    loop.close()
 
 
 AtEachWait = Callable[..., Coroutine[Any, Any, int]]
@@ -145,7 +168,8 @@ AtEachWait = Callable[..., Coroutine[Any, Any, int]]
 def cancelled_at_each_wait() -> AtEachWait:
     """`await cancelled_at_each_wait(use)` runs the coroutine that `use()` makes once for each of
     its waits, cancelled at it (and at the `again`th after that), and asserts each time that it
-    leaves no task of the sources, no socket, no process and no user of the shared pool.
+    leaves no task of the sources, no socket, no process and no user of the shared pool. `after` is
+    called after each run with its place, and `allowed` are errors that it may raise instead.
 
     Returns the count of waits. What it meets has to be there before, on another event loop.
     """
@@ -155,7 +179,10 @@ def cancelled_at_each_wait() -> AtEachWait:
         *,
         again: int = 0,
         allowed: tuple[type[BaseException], ...] = (),
+        after: Callable[[str], object] = lambda where: None,
     ) -> int:
+        await use()  # as it is, and so that what is made once is there
+        after("not cancelled")
         before = _held()
         for wanted in range(1, 1000):
             waits: list[object] = []
@@ -169,6 +196,7 @@ def cancelled_at_each_wait() -> AtEachWait:
             if error is not None and not isinstance(error, allowed):
                 raise error
             await _gone(before, where)
+            after(where)
             if len(waits) < wanted:
                 return len(waits)
         raise AssertionError(f"{use.__name__} does not end")

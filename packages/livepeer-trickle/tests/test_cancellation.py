@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -39,37 +40,26 @@ LIMITS = Timeouts(connect=5, write=2, answer=2, silence=5, outage=2)
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[TrickleServer]:
-    """A server on another event loop: what it has belongs to nobody here."""
-    started: list[TrickleServer] = []
-    ready, over = threading.Event(), asyncio.Event()
-    loop = asyncio.new_event_loop()
+def served(elsewhere: Callable[..., TrickleServer]) -> TrickleServer:
+    """A server on another event loop, with two segments in the channel `full`."""
+    return elsewhere(_serve())
 
-    async def serve() -> None:
-        async with TrickleServer() as server:
-            started.append(server)
-            for number in range(2):
-                channel = server.create(f"full{number}", "application/jsonl")
-                await channel.write(b'{"a":1}\n')
-                await channel.write(b'{"a":2}\n')
-            ready.set()
-            await over.wait()
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(30)
-    yield started[0]
-    loop.call_soon_threadsafe(over.set)
-    thread.join(30)
-    loop.close()
+@asynccontextmanager
+async def _serve() -> AsyncIterator[TrickleServer]:
+    async with TrickleServer() as server:
+        channel = server.create("full", "application/jsonl")
+        await channel.write(b'{"a":1}\n')
+        await channel.write(b'{"a":2}\n')
+        yield server
 
 
 @AGAIN
 async def test_a_publisher(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def publish() -> None:
-        url = elsewhere.channel_url("cam")
+        url = served.channel_url("cam")
         async with TricklePublisher(url, create=True, linger=0.001, timeouts=LIMITS) as publisher:
             for _ in range(2):
                 async with publisher.segment() as segment:
@@ -82,10 +72,10 @@ async def test_a_publisher(
 
 @AGAIN
 async def test_a_subscriber(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def subscribe() -> None:
-        url = elsewhere.channel_url("full0")
+        url = served.channel_url("full")
         async with TrickleSubscriber(url, start=0, timeouts=LIMITS) as segments:
             for _ in range(2):
                 await (await anext(segments)).read()
@@ -102,10 +92,10 @@ async def test_a_subscriber(
     ],
 )
 async def test_a_publisher_of_records(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int, alone: bool
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int, alone: bool
 ) -> None:
     async def publish() -> None:
-        url = elsewhere.channel_url(f"records{alone}")
+        url = served.channel_url(f"records{alone}")
         async with JSONLPublisher(
             url, one_per_segment=alone, create=True, linger=0.001, timeouts=LIMITS
         ) as records:
@@ -121,12 +111,10 @@ async def test_a_publisher_of_records(
 
 @AGAIN
 async def test_a_subscriber_of_records(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def subscribe() -> None:
-        async with JSONLSubscriber(
-            elsewhere.channel_url("full0"), start=0, timeouts=LIMITS
-        ) as records:
+        async with JSONLSubscriber(served.channel_url("full"), start=0, timeouts=LIMITS) as records:
             await anext(records)
             await anext(records)
 
@@ -134,10 +122,10 @@ async def test_a_subscriber_of_records(
 
 
 async def test_the_task_that_sends_records_goes_with_a_publisher_whose_closing_is_cancelled(
-    elsewhere: TrickleServer,
+    served: TrickleServer,
 ) -> None:
     async with JSONLPublisher(
-        elsewhere.channel_url("records"), create=True, linger=0, timeouts=LIMITS
+        served.channel_url("records"), create=True, linger=0, timeouts=LIMITS
     ) as records:
         await records.write({"a": 1})
         await records.flush()
@@ -153,12 +141,36 @@ async def test_the_task_that_sends_records_goes_with_a_publisher_whose_closing_i
             assert flusher.cancelled()
 
 
+async def test_closing_that_is_cancelled_waits_for_no_answer(served: TrickleServer) -> None:
+    limits = Timeouts(connect=600, write=600, answer=600, silence=600, outage=600)
+    async with FaultProxy(served.url) as proxy:
+        url = proxy.rewrite(served.channel_url("frames"))
+        inner = TricklePublisher(url, create=True, timeouts=limits)
+        frames = await MediaPublisher(url, publisher=inner).__aenter__()
+        records = JSONLPublisher(
+            proxy.rewrite(served.channel_url("records")), create=True, timeouts=limits
+        )
+        await records.__aenter__()
+        await records.write({"a": 1})
+        await records.flush()
+        await frames.write(VideoFrame.from_ndarray(np.zeros((32, 32), np.uint8), "gray", time=0))
+        proxy.stall()
+        async with records._lock:  # as something does that is being sent
+            closing = [asyncio.create_task(each.aclose()) for each in (records, frames)]
+            await asyncio.sleep(0)
+            for task in closing:
+                task.cancel()
+            await asyncio.wait(closing, timeout=30)
+        assert all(task.cancelled() for task in closing)
+
+
+@pytest.mark.slow
 @AGAIN
 async def test_a_publisher_of_frames(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def publish() -> None:
-        url = elsewhere.channel_url("frames")
+        url = served.channel_url("frames")
         inner = TricklePublisher(url, create=True, linger=0, timeouts=LIMITS)
         async with MediaPublisher(url, publisher=inner) as publisher:
             for index in range(3):
@@ -173,13 +185,11 @@ async def test_a_publisher_of_frames(
 
 @AGAIN
 async def test_a_subscriber_of_frames(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def subscribe() -> None:
         # No segment of it is a stream: each is read, and comes to nothing.
-        async with MediaSubscriber(
-            elsewhere.channel_url("full0"), start=0, timeouts=LIMITS
-        ) as frames:
+        async with MediaSubscriber(served.channel_url("full"), start=0, timeouts=LIMITS) as frames:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await anext(frames)
@@ -199,14 +209,14 @@ def threads(name: str) -> list[threading.Thread]:
 @pytest.mark.slow
 @AGAIN
 async def test_a_relay(
-    elsewhere: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
+    served: TrickleServer, cancelled_at_each_wait: AtEachWait, again: int
 ) -> None:
     async def pass_on() -> None:
         async def first() -> None:
             async with asyncio.timeout(0.05):
                 await relay(
-                    elsewhere.channel_url("full0"),
-                    elsewhere.channel_url("copy"),
+                    served.channel_url("full"),
+                    served.channel_url("copy"),
                     start=0,
                     create=True,
                     timeouts=LIMITS,

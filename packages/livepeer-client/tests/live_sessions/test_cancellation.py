@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
 
-from livepeer.client import ConnectionFailedError, Gateway, LivepeerError
+from livepeer.client import ConnectionFailedError, Gateway, LivepeerError, SessionEndedError
 from livepeer.client.http import farewells
+from livepeer.client.live.channels import Control, records_by_gateway
+from livepeer.client.live.ending import Ending
 from livepeer.client.testing import CUT, HANG, ScriptedOrchestrator, reply
+from livepeer.trickle import ChannelClosed, Transport, TrickleServer
+from livepeer.trickle.testing import FaultProxy
 
 from .scripts import answers, asked
 
@@ -130,38 +133,10 @@ async def test_whoever_was_asked_is_told_and_nobody_who_refused(start: Start) ->
     assert (len(asked(full, "stop")), len(asked(cut, "stop"))) == (0, 1)
 
 
-@types.coroutine
-def cancelled_at(
-    work: Coroutine[Any, Any, None], wanted: set[int], waits: list[object]
-) -> Generator[Any, Any, None]:
-    """Run `work`, and cancel it at each of its waits that is `wanted`. `waits` gets all."""
-    task = asyncio.current_task()
-    assert task is not None
-    step = partial(work.send, None)
-    while True:
-        try:
-            waiting = step()
-        except StopIteration:
-            return
-        waits.append(waiting)
-        if len(waits) in wanted:
-            task.cancel()
-        try:
-            yield waiting
-            step = partial(work.send, None)
-        except BaseException as error:  # noqa: BLE001 — all of it goes on to `work`
-            step = partial(work.throw, error)
-
-
-def ours(task: asyncio.Task[Any]) -> bool:
-    """Is it a task of the client or of the transport, and none of the scripted server's?"""
-    place: str = getattr(task.get_coro(), "cr_code").co_filename  # noqa: B009 — of coroutines
-    return "livepeer" in place and "/src/" in place and not place.endswith("/testing.py")
-
-
 @pytest.fixture
-def busy_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that are all at work, so that whatever is given to them waits."""
+async def busy_threads() -> AsyncIterator[ThreadPoolExecutor]:
+    """Threads that are all at work, so that whatever is given to them waits; until before the end
+    of the loop, which waits for them."""
     over = threading.Event()
     with ThreadPoolExecutor(1) as threads:
         threads.submit(over.wait)
@@ -171,39 +146,72 @@ def busy_threads() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.mark.parametrize("again", [0, 1, 2], ids=["once", "and at the next", "and at the second"])
 @pytest.mark.parametrize("busy", [False, True], ids=["", "while its modules are imported"])
-async def test_cancelled_at_any_await_a_session_leaves_no_stream_and_no_task(
-    start: Start, again: int, busy: bool, busy_threads: ThreadPoolExecutor
+async def test_cancelled_at_any_await_a_session_leaves_no_stream_and_nothing_here(
+    elsewhere: Callable[..., ScriptedOrchestrator],
+    cancelled_at_each_wait: Callable[..., Any],
+    again: int,
+    busy: bool,
+    busy_threads: ThreadPoolExecutor,
 ) -> None:
     if busy:
         asyncio.get_running_loop().set_default_executor(busy_threads)
-    orch = await start(other=answers())
+    orch = elsewhere(ScriptedOrchestrator(other=answers()))
 
-    async def use(gw: Gateway) -> None:
-        async with gw.live("tint") as session:
-            session.publish_segments([b"x" * 188])
-            await asyncio.sleep(0)
-            async for _ in session.data():
-                break
-            await session.update({"u": 1})
+    async def use() -> None:
+        with contextlib.suppress(SessionEndedError):  # it has no channels
+            async with Gateway(orch_url=orch.url) as gw, gw.live("tint") as session:
+                session.publish_segments([b"x" * 188])
+                await asyncio.sleep(0)
+                async for _ in session.data():
+                    break
+                await session.update({"u": 1})
 
-    async def run(gw: Gateway, wanted: int, waits: list[object]) -> None:
-        await cancelled_at(use(gw), {wanted, wanted + again}, waits)
-
-    before = asyncio.all_tasks()
-    for wanted in range(1, 200):
-        starts, stops = len(asked(orch, "start")), len(stopped_ids(orch))
-        waits: list[object] = []
-        async with Gateway(orch_url=orch.url) as gw:
-            running = asyncio.create_task(run(gw, wanted, waits))
-            await asyncio.wait((running,), timeout=20)
-            assert running.done(), wanted
-            assert running.cancelled() or isinstance(running.exception(), LivepeerError)
-        started = [each.job["id"] for each in asked(orch, "start")[starts:]]
-        stopped = stopped_ids(orch)[stops:]
+    def told(where: str) -> None:
+        started = [each.job["id"] for each in asked(orch, "start")]
+        stopped = stopped_ids(orch)
+        orch.others.clear()
         # A start that is given up while it connects did not arrive: nobody here can tell.
-        assert stopped == started or (not started and len(stopped) == 1), f"at wait {wanted}"
-        left = {repr(task) for task in asyncio.all_tasks() - before if ours(task)}
-        assert not left, f"at wait {wanted}: {left}"
-        if len(waits) < wanted:
-            break
-    assert 8 < wanted < 199
+        assert stopped == started or (not started and len(stopped) <= 1), where
+
+    waits = await cancelled_at_each_wait(use, again=again, allowed=(LivepeerError,), after=told)
+    assert 8 < waits < 199
+
+
+async def test_a_message_that_is_on_its_way_holds_the_end_of_a_session_up_for_nobody() -> None:
+    """Who sends it is no task of the session's, and has its connections until it is done."""
+    async with TrickleServer(autocreate=False) as server, FaultProxy(server.url) as proxy:
+        server.create("control", "application/json")
+        control = Control(proxy.rewrite(server.channel_url("control")), True, Ending("tint"))
+        await control.say({"n": 1}, raw=True)
+        proxy.stall()
+        sending = asyncio.create_task(control.say({"n": 2}, raw=True))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(control.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()  # at its limit
+        await asyncio.wait((closing,))
+        await asyncio.wait((sending,), timeout=30)
+        assert sending.done() and sending.exception() is not None
+        with pytest.raises(ChannelClosed):
+            await control.say({"n": 3}, raw=True)
+        transport = Transport.lease(None)
+        assert transport.connections == 0
+        await Transport.release(transport)
+
+
+async def test_an_answer_that_comes_as_its_reader_is_cancelled_is_closed() -> None:
+    class Answer:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    answer: Any = Answer()
+    coming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    records = records_by_gateway(lambda: coming, Ending("tint"))
+    reading = asyncio.create_task(anext(records))
+    await asyncio.sleep(0)
+    coming.set_result(answer)
+    reading.cancel()
+    await asyncio.wait((reading,))
+    assert reading.cancelled() and answer.closed

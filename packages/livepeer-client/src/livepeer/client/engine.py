@@ -91,6 +91,8 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close the connections of this loop, and those of the sync methods."""
-        await self.pools.aclose()
-        if self.portal.started:
-            await asyncio.to_thread(self.close)
+        try:
+            await self.pools.aclose()
+        finally:
+            if self.portal.started:
+                await asyncio.to_thread(self.close)

@@ -19,7 +19,13 @@ from livepeer.trickle.http.buffer import PIECE
 from livepeer.trickle.http.transport import Transport
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.protocol.records import Record, encode
-from livepeer.trickle.publisher import SegmentWriter, TricklePublisher, end_now, write_whole
+from livepeer.trickle.publisher import (
+    SegmentWriter,
+    TricklePublisher,
+    close_now,
+    end_now,
+    write_whole,
+)
 from livepeer.trickle.types import DEFAULT_TIMEOUTS, TLS, RecordStats, Timeouts
 
 if TYPE_CHECKING:
@@ -173,10 +179,11 @@ class JSONLPublisher:
                     flusher.cancel()
                 await self._send()
                 await self._end_segment()
+            await self.transport.aclose()
         finally:
             if self._flusher is not None:  # cancelled while something else was sending
                 self._flusher.cancel()
-            await self.transport.aclose()
+            await close_now(self.transport)
             self._reckon()
             if self._lines:
                 logger.warning("%d records were not sent: %s", len(self._lines), self._error)

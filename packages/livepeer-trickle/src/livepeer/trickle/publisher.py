@@ -305,3 +305,10 @@ async def write_whole(segment: SegmentWriter, data: bytes | bytearray | memoryvi
 def end_now(segment: SegmentWriter) -> None:
     """End `segment` without waiting and without an error, as leaving its block by an exception."""
     segment._end()
+
+
+async def close_now(publisher: TricklePublisher) -> None:
+    """Close it without waiting for the server: what that has not acknowledged is given up."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            await publisher.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -79,6 +80,12 @@ class AppWebSocket:
             await self._ws.close(code=code, message=reason.encode()[:123])
         finally:
             self._closed(self)
+            if not self._ws.closed:
+                # Cancelled while aiohttp waited for a `receive` of another task: now it drops the
+                # connection.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        await self._ws.close()
 
     async def send(self, message: str | bytes) -> None:
         """Send text or bytes. Raises `ConnectionFailedError` if it is closed."""

@@ -45,15 +45,20 @@ class Farewells:
             self._said.pop(task, None)
 
     async def aclose(self) -> None:
-        """Let them be said: `LAST_CALL` seconds for all together."""
+        """Let them be said: `LAST_CALL` seconds for all together. Whoever is cancelled here leaves
+        after that; at once if it happens again."""
         for key in list(self._due):
             self.pay(key)
         said, self._said = self._said, {}
         if not said:
             return
         tasks = [asyncio.ensure_future(said[t]()) if t.cancelled() else t for t in said]
+        saying = asyncio.ensure_future(asyncio.wait(tasks, timeout=LAST_CALL))
         try:
-            await asyncio.wait(tasks, timeout=LAST_CALL)
+            await asyncio.shield(saying)
+        except asyncio.CancelledError:
+            await saying
+            raise
         finally:
             for task in tasks:
                 task.cancel()

@@ -3,6 +3,7 @@ aiohttp's exceptions translated once."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
@@ -151,14 +152,11 @@ class Http:
         return Fetched(response.status, response.headers, data)
 
     async def aclose(self) -> None:
-        try:
+        async with contextlib.AsyncExitStack() as stack:  # each also where another is cancelled
+            stack.push_async_callback(self._session.close)
+            stack.push_async_callback(self.websockets.aclose)
+            stack.push_async_callback(self.in_flight.aclose)
             await self.farewells.aclose()
-        finally:
-            try:
-                await self.in_flight.aclose()
-            finally:
-                await self.websockets.aclose()
-                await self._session.close()
 
 
 def _payload(body: Body | None) -> Body | io.BytesIO | None:

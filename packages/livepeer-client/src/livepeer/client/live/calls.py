@@ -209,10 +209,12 @@ class LiveCalls:
             else:
                 logger.warning("stream %s may go on: %s", live.stream_id, error)
         finally:
-            if live.reserved is not None:
-                await self._dispatcher.release(http, live.base, live.reserved)
-            if live.bill is not None:
-                await live.bill.end()
+            try:
+                if live.reserved is not None:
+                    await self._dispatcher.release(http, live.base, live.reserved)
+            finally:
+                if live.bill is not None:
+                    await live.bill.end()
 
     async def _end(self, http: Http, live: Live, reason: str) -> None:
         if live.road != LiveVideoToVideo.name:

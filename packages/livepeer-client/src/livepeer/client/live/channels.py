@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -21,7 +21,12 @@ from livepeer.client.live.outage import Outage, Seldom
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 from livepeer.trickle import JSONLPublisher, JSONLSubscriber, Timeouts
-from livepeer.trickle.exceptions import ChannelNotFound, SegmentFailed, TrickleError
+from livepeer.trickle.exceptions import (
+    ChannelClosed,
+    ChannelNotFound,
+    SegmentFailed,
+    TrickleError,
+)
 from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
@@ -55,6 +60,7 @@ class Control:
         self._fresh = True
         """Nobody wrote it yet: the orchestrator made it for this session."""
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def run(self) -> None:
         """Keep the session alive until it is over, or out of reach for too long."""
@@ -76,19 +82,8 @@ class Control:
         """Send one message; raises a `TrickleError` where it may not have arrived."""
         async with self._lock:
             try:
-                if self._publisher is None:
-                    publisher = JSONLPublisher(
-                        self._url,
-                        one_per_segment=True,
-                        fresh=self._fresh,
-                        delete_on_close=False,
-                        linger=0,
-                        tls=self._tls,
-                    )
-                    self._fresh = False
-                    await publisher.__aenter__()
-                    self._publisher = publisher
-                await self._publisher.write(dict(message))
+                publisher = self._publisher or await self._opened()
+                await publisher.write(dict(message))
             except SegmentFailed:
                 raise
             except TrickleError:
@@ -96,8 +91,30 @@ class Control:
                 raise
 
     async def aclose(self) -> None:
-        async with self._lock:
-            await self._drop()
+        """Close it. A message that somebody sends meanwhile is not waited for longer than its
+        publisher takes to close."""
+        self._closed = True
+        await self._drop()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ChannelClosed("the session was left", url=self._url)
+
+    async def _opened(self) -> JSONLPublisher:
+        self._check()
+        fresh, self._fresh = self._fresh, False
+        publisher = JSONLPublisher(
+            self._url,
+            one_per_segment=True,
+            fresh=fresh,
+            delete_on_close=False,
+            linger=0,
+            tls=self._tls,
+        )
+        await publisher.__aenter__()
+        self._publisher = publisher
+        self._check()
+        return publisher
 
     async def _drop(self) -> None:
         publisher, self._publisher = self._publisher, None
@@ -149,11 +166,17 @@ async def _until(found: JSONLSubscriber, ending: Ending) -> AsyncGenerator[dict[
 
 
 async def records_by_gateway(
-    opened: Awaitable[aiohttp.ClientResponse], ending: Ending
+    ask: Callable[[], Awaitable[aiohttp.ClientResponse]], ending: Ending
 ) -> AsyncGenerator[dict[str, Any]]:
     """The same by a gateway: an event for each record, empty ones for empty lines; its last event
     is ill-formed, and simply the end. The answer begins with the first record, whenever that is."""
-    response = await _first(asyncio.ensure_future(opened), ending)
+    asking = asyncio.ensure_future(ask())
+    try:
+        response = await _first(asking, ending)
+    except asyncio.CancelledError:
+        if asking.done() and not asking.cancelled() and asking.exception() is None:
+            asking.result().close()  # it came as its reader left
+        raise
     if response is None:
         return
     if response.status != 200:

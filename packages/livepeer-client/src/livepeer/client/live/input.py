@@ -37,6 +37,8 @@ T = TypeVar("T")
 LINGER: Final = 1.0
 """How long the last segment stays for a reader that is one behind, in seconds, where nothing
 tells that it has been read."""
+STOPPING: Final = 5.0
+"""How long the end of what is published may take once it is told to stop, in seconds."""
 
 
 class Publication:
@@ -53,9 +55,9 @@ class Publication:
         return asyncio.shield(self._task).__await__()
 
     async def aclose(self) -> None:
-        """Stop publishing it."""
+        """Stop publishing it. One whose iterable does not let go is left after 5 s."""
         self._task.cancel()
-        await asyncio.wait((self._task,))
+        await asyncio.wait((self._task,), timeout=STOPPING)
 
 
 class Input:

@@ -79,7 +79,7 @@ class Started:
 
     def records(self, url: str) -> AsyncGenerator[dict[str, Any]]:
         if not self.live.direct:
-            return records_by_gateway(self._calls.open_data(self.live), self._ending)
+            return records_by_gateway(partial(self._calls.open_data, self.live), self._ending)
         return records(url, self._calls.tls, self._ending)
 
     def _into(self, url: str) -> Input:

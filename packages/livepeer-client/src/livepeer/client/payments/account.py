@@ -185,7 +185,7 @@ class Account:
         self.abandoned = True
         if self._making is not None:
             with contextlib.suppress(LivepeerError, Abandoned):
-                await asyncio.shield(self._making)
+                await self._making
 
     async def _made(self, deadline: Deadline) -> SignedPayment | None:
         refreshed = restarted = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +19,7 @@ from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.pacer import Pacer
 from livepeer.trickle.media.stream.send_queue import SendQueue
 from livepeer.trickle.media.ts.segments import EncoderStats, Piece
-from livepeer.trickle.publisher import TricklePublisher
+from livepeer.trickle.publisher import TricklePublisher, close_now
 from livepeer.trickle.types import TLS, PublisherStats
 
 logger = logging.getLogger(__name__)
@@ -188,6 +188,7 @@ class MediaPublisher:
             return
         self._closed = True
         sender = self._sender
+        close: Callable[[TricklePublisher], Awaitable[None]] = TricklePublisher.aclose
         try:
             if sender is not None and not sender.done():
                 await self._on_thread(self._flush)
@@ -196,6 +197,9 @@ class MediaPublisher:
                     await asyncio.shield(sender)
         except TimeoutError:
             logger.warning("%s did not take the last frames in %s s", self.url, self._drain_timeout)
+        except BaseException:
+            close = close_now
+            raise
         finally:
             try:
                 if sender is not None:
@@ -204,7 +208,7 @@ class MediaPublisher:
             finally:
                 if self._thread is not None:
                     self._thread.shutdown(wait=False, cancel_futures=True)
-                await self._publisher.aclose()
+                await close(self._publisher)
 
     def _check(self) -> None:
         if self._error is not None:
