@@ -152,6 +152,29 @@ async def test_what_will_not_pass_stops_with_the_reason(
     assert len(registry.asked) == 1
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"heartbeat_secret": ["x"]}'])
+async def test_a_first_answer_that_is_no_lease_is_told_and_asked_for_anew(
+    registry: RunnerRegistry, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry.script = [(200, text)]
+    async with registration(registry) as kept:
+        await until(lambda: kept.state[0].status == "registered")
+        assert "is it a go-livepeer orchestrator?" in caplog.text
+        assert len(registry.heartbeats(registry.secret)) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 50_000, '{"session_ids": 7}'])
+async def test_a_later_answer_that_cannot_be_read_is_told_and_the_next_one_heals(
+    registry: RunnerRegistry, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with registration(registry) as kept:
+        await settled(kept)
+        registry.script = [(200, text)]
+        await until(lambda: "is it a go-livepeer orchestrator?" in caplog.text)
+        await until(lambda: kept.state[0].status == "registered")
+        assert len(registry.heartbeats(registry.secret)) == 1  # it is the same runner
+
+
 async def test_a_lost_first_answer_costs_a_new_id_and_no_time(registry: RunnerRegistry) -> None:
     """The registry has us, under a secret that was never read: nobody gets in there."""
     registry.lose_next_answer = True

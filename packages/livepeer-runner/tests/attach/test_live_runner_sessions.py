@@ -12,10 +12,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from livepeer.runner import LivePipeline
+from livepeer.runner.attach.callers import Caller
+from livepeer.runner.attach.client import RegistryClient
 from livepeer.runner.attach.live_runner import hints, sessions
+from livepeer.runner.attach.live_runner.sessions import SessionCaller
 from livepeer.runner.devnet import LocalOrchestrator
+from livepeer.runner.errors import PipelineError
 from livepeer.runner.live import control
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings, Secret
 from livepeer.trickle import JSONLSubscriber, TricklePublisher
@@ -124,6 +130,48 @@ async def test_a_session_reaches_no_stream_of_another(at: At) -> None:
     assert (await at.http.post(url, json={}, headers=headers)).status_code == 404
     await at.http.post(f"{other['app_url']}/stream/stop", headers=headers)
     assert (await at.call(mine, "params", {})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "says"),
+    [
+        (503, "no capacity for SECRET\n", "no capacity for"),
+        (200, "[" * 50_000, "does not have them"),
+        (200, '{"channels": [{"name": "in"}]}', "does not have them"),
+        (200, '{"channels": []}', "does not have them"),
+        (0, "", ""),
+    ],
+)
+async def test_an_orchestrator_that_opens_no_channels_is_one_error_without_the_sessions_token(
+    status: int, text: str, says: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.headers["Livepeer-Session-Token"])
+        if not status:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(status=status or 200, text=text.replace("SECRET", asked[0]))
+
+    app = web.Application()
+    app.router.add_post("/runner/r/session/s/channels", answer)
+    async with TestServer(app) as there:
+        url = str(there.make_url("")).rstrip("/")
+        scope = {
+            "headers": [
+                (b"livepeer-session-id", b"s"),
+                (b"livepeer-session-token", b"t0ken-of-a-session"),
+                (b"livepeer-session-control", b"http://elsewhere.test/runner/r/session/s"),
+            ]
+        }
+        address = OrchestratorAddress(url, Secret("orch-secret"))
+        async with RegistryClient(address, tls=True, timeout=LIMIT) as client:
+            session = SessionCaller(Caller(url), client, scope)
+            with pytest.raises(PipelineError, match="opens no channels") as told:
+                await session.open_channels({"in": "video/MP2T"})
+    assert says in str(told.value) and "t0ken-of-a-session" not in str(told.value)
+    assert asked == ["t0ken-of-a-session"]
 
 
 async def test_a_session_that_its_caller_stops_ends_its_stream(

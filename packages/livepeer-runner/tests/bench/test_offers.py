@@ -23,7 +23,7 @@ from livepeer.runner.devnet import LocalOrchestrator
 from livepeer.runner.secret import Secret
 from livepeer.runner.settings import OrchestratorAddress, RegistrationSettings
 from livepeer.runner.targets.hosting import OpenTarget
-from livepeer.runner.targets.offer import OrchestratorOffer, offer_of
+from livepeer.runner.targets.offer import ForeignChannel, OrchestratorOffer, offer_of
 from livepeer.runner.targets.reference import TargetError
 from livepeer.trickle.media import VideoFrame
 
@@ -43,6 +43,19 @@ class Shouts(Pipeline):
 class Returns(LivePipeline):
     def process_video(self, frame: VideoFrame) -> VideoFrame:
         return frame
+
+
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/in", "http://127.0.0.1:8936/in", "https://127.0.0.1:8935/in"]
+)
+def test_a_channel_elsewhere_than_at_the_orchestrator_is_not_opened(url: str) -> None:
+    """Another host, another port, another scheme."""
+    offer = OrchestratorOffer("http://127.0.0.1:8935", "app", "persistent")
+    assert offer.channels({"in": "http://127.0.0.1:8935/in", "out": 7}) == {
+        "in": "http://127.0.0.1:8935/in"
+    }
+    with pytest.raises(ForeignChannel, match="not at the orchestrator"):
+        offer.channels({"in": url})
 
 
 @asynccontextmanager

@@ -221,6 +221,20 @@ async def test_invalid_parameters_are_422_at_start_and_take_no_slot(stage: Any) 
         assert it.free == 2
 
 
+async def test_a_stream_that_cannot_be_made_gives_its_slot_back(stage: Any) -> None:
+    class Refusing(Tint):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "_stream":
+                raise RuntimeError("no copy of this one")
+            super().__setattr__(name, value)
+
+    async with stage(Refusing) as it:
+        for _ in range(3):  # one more than it has slots
+            assert (await it.start()).status_code == 500
+            assert it.free == 2
+        assert not it.server.service.work.sessions
+
+
 async def test_a_bad_update_is_422_an_event_and_changes_nothing(stage: Any) -> None:
     async with stage(Tint) as it:
         await it.start(params={"u": 7})
