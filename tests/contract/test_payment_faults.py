@@ -112,6 +112,36 @@ async def test_a_signer_that_fails_for_a_while_costs_no_session(fast: None) -> N
         await net.told_is_signed(gw)
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda body: body.replace(b"session_", b"session_f"), "another session than the one"),
+        (lambda body: b"{}", "names no session"),
+        (lambda body: b"[" * 50_000, "names no session"),
+    ],
+)
+async def test_a_place_that_is_not_the_one_that_was_paid_is_given_back_and_paid_no_more(
+    answer: Callable[[bytes], bytes], says: str, fast: None
+) -> None:
+    async with paying(FACTOR, tls=False) as net, meddling(net.orchestrator.url) as between:
+        await net.serve(mode="persistent")
+        between.meddle = lambda path, status, body: (
+            (status, answer(body))
+            if path.endswith("/session") and status == 200
+            else (status, body)
+        )
+        async with net.gateway(orch_url=between.url, max_retries=0) as gw:
+            with pytest.raises(LivepeerError, match=says) as told:
+                async with gw.session("test/app"):
+                    pass
+            assert "wei were paid" in str(told.value)
+            # It is there, and paid for: nobody else would end it.
+            await until(lambda: reserved(net.orchestrator) == 0)
+            assert len(net.signer.payments) == 1
+            assert gw.spent() == net.signer.spent == net.orchestrator.income > 0
+        assert not net.app.asked
+
+
 async def test_a_payment_whose_answer_is_lost_is_sent_again_and_not_made_again(fast: None) -> None:
     async with paying(FACTOR, tls=False) as net, meddling(net.orchestrator.url) as between:
         await net.serve(mode="persistent")
