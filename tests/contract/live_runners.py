@@ -162,6 +162,11 @@ class ForeignApp(App):
             async for message in ws:
                 if message.data == "bye":
                     await ws.close(code=int(request.query.get("code", "1000")), message=b"so long")
+                elif message.data in ("break", "cut"):
+                    assert request.transport is not None
+                    if message.data == "break":
+                        request.transport.write(b"\xf1\x02no")  # bits that nobody agreed on
+                    request.transport.close()
                 elif message.data == "big":
                     await ws.send_bytes(b"x" * 5_000_000)
                 elif message.type is aiohttp.WSMsgType.TEXT:

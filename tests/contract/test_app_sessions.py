@@ -224,6 +224,23 @@ async def test_a_websocket_that_is_not_opened_is_too_big_or_ends_badly_says_so()
             assert len(await ws.receive()) == 5_000_000
 
 
+async def test_a_websocket_that_breaks_is_told_from_one_that_was_closed() -> None:
+    async with network() as (_, _, gw), gw.session(NAME) as session:
+        ws = await session.websocket("/ws")
+        await ws.send("no json")
+        with pytest.raises(ProtocolError, match="no JSON"):
+            await ws.receive_json()
+        await ws.send("break")
+        with pytest.raises(ProtocolError, match="broke the WebSocket protocol"):
+            await ws.receive(timeout=LIMIT)
+        for read in (lambda ws: ws.receive(timeout=LIMIT), anext):
+            ws = await session.websocket("/ws")
+            await ws.send("cut")
+            with pytest.raises(ConnectionFailedError, match="its connection broke") as told:
+                await read(ws)  # an iteration does not end as if all had come
+            assert told.value.may_have_run
+
+
 async def test_channels_that_the_app_opened_are_used_by_their_urls() -> None:
     async with network() as (orchestrator, _, gw), gw.session(NAME) as session:
         urls = (await session.request("POST", "/channels")).json()

@@ -120,6 +120,20 @@ def test_what_cannot_be_sent_names_its_place(tmp_path: Path) -> None:
         encode({"image": np.zeros((2, 2, 7), np.uint8)}, SCHEMA["input"])
 
 
+async def test_what_no_json_can_hold_is_refused_before_anything_is_sent(start: Start) -> None:
+    orch = await start(schema=SCHEMA)
+    around: dict[str, Any] = {}
+    around["x"] = around
+    deep: list[Any] = []
+    for _ in range(50_000):
+        deep = [deep]
+    async with Gateway(orch_url=orch.url) as gw:
+        for value in ({"x": "\ud800"}, {"x": float("nan")}, around, {"x": deep}):
+            with pytest.raises(InvalidInputError):
+                await gw.run_async("upscale", input=value, validate=False)
+    assert not orch.jobs
+
+
 async def test_wrong_input_is_refused_before_anything_is_sent(start: Start) -> None:
     orch = await start(schema=SCHEMA)
     async with Gateway(orch_url=orch.url) as gw:
