@@ -33,6 +33,10 @@ _WITHOUT_WHEEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==\S+ has no (?:usable
 _OTHER_FILES = re.compile(rb"^\s*(?:-[rce]|--(?:req|con|edit)|[./])|file:", re.MULTILINE)
 
 
+_INDEX = re.compile(r"^\s*(-i|--index-url|--extra-index-url)[=\s]\s*(https?://\S+)", re.MULTILINE)
+"""An index that an author's own lines name."""
+
+
 class RequirementsError(Exception):
     """The packages cannot be had; the message has uv's own words, which name the conflict."""
 
@@ -41,7 +45,8 @@ class RequirementsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """Lines for `pip install --require-hashes`: those of others, and those of the SDK."""
+    """Lines for `pip install --require-hashes`: those of others, after the indexes that the author
+    names for them, and those of the SDK."""
 
     others: str
     sdk: str
@@ -138,6 +143,7 @@ def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = Fa
         *("--python-platform", f"{_machine(platform)}-manylinux_2_28"),
     ]
     inputs += [word.encode() for word in command]
+    indexes = _indexes("\n".join(python.packages))
     inputs += [f"{k}={v}".encode() for k, v in sorted(os.environ.items()) if k.startswith("UV_")]
     if wheels:
         command += ["--find-links", str(wheels[0].parent)]
@@ -146,12 +152,13 @@ def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = Fa
         file = project.folder / python.requirements
         command.append(str(file))
         inputs.append(file.read_bytes())
+        indexes += _indexes(inputs[-1].decode("utf-8", "replace"))
         # Of files that it names in turn nothing is known here.
         anew = anew or _OTHER_FILES.search(inputs[-1]) is not None
 
     def resolve() -> bytes:
         text = _run(command, RESOLVE_SECONDS, "\n".join(lines))
-        return f"{text}{_FROM_SOURCE}{_from_source(command, text)}\n".encode()
+        return f"{text}{_FROM_SOURCE}{_from_source(command, indexes, text)}\n".encode()
 
     text = reuse("lock", key(inputs), resolve, seconds=LOCK_SECONDS, anew=anew).decode()
     text, _, built = text.rpartition(_FROM_SOURCE)
@@ -167,17 +174,37 @@ def lock(project: Project, wheels: list[Path], *, platform: str, anew: bool = Fa
         wanted_by[name] = tuple(_NEEDED_BY.findall(entry))
     versions = {name.lower(): version for name, version in _NAME.findall(text)}
     return Locked(
-        "\n".join(others) + "\n", "\n".join(own) + "\n", versions, wanted_by, built.strip() or None
+        "\n".join([*indexes, *others]) + "\n",
+        "\n".join(own) + "\n",
+        versions,
+        wanted_by,
+        built.strip() or None,
     )
 
 
-def _from_source(command: list[str], locked: str) -> str:
+def _indexes(text: str) -> list[str]:
+    """The options by which these lines name an index, for the image, which knows no other than its
+    base does. Raises `RequirementsError` for one with a password: a layer would keep it."""
+    found = []
+    for option, url in _INDEX.findall(text):
+        if "@" in urlsplit(url).netloc or "${" in url:
+            raise RequirementsError(
+                f"the index at {url.rpartition('@')[2][:200]} is named with a password, which a "
+                f"layer of the image would keep: put its wheels where none is asked for"
+            )
+        found.append(f"{'--index-url' if option == '-i' else option}={url}")
+    return found
+
+
+def _from_source(command: list[str], indexes: list[str], locked: str) -> str:
     """The name of one that is there as source alone; empty where there is none. uv takes these
     without a word, and the image's build ends where it has no compiler for them."""
     pins = "\n".join(f"{name}=={version}" for name, version in _NAME.findall(locked))
     try:
         _run(
-            [*command[: command.index("-")], "--no-build", "--no-deps", "-"], RESOLVE_SECONDS, pins
+            [*command[: command.index("-")], *indexes, "--no-build", "--no-deps", "-"],
+            RESOLVE_SECONDS,
+            pins,
         )
     except RequirementsError as error:
         found = _WITHOUT_WHEEL.search(str(error))
