@@ -319,6 +319,40 @@ def test_a_cursor_follows_writes_that_are_joined() -> None:
     assert cursor.at_end
 
 
+async def test_a_waiting_reader_takes_bytes_as_they_are_added_until_it_cannot() -> None:
+    segment = Segment(0)
+    cursor = Cursor(segment)
+    pushed: list[bytes] = []
+
+    def push(data: bytes) -> bool:
+        if len(pushed) == 3:
+            return False
+        pushed.append(data)
+        cursor.skip()
+        return True
+
+    waiting = asyncio.create_task(segment.changed(push))
+    await asyncio.sleep(0)
+    for data in (b"one", b"two", b"x" * PIECE, b"behind"):
+        segment.append(data)
+        assert cursor.take() == (b"behind" if data == b"behind" else b"")
+    assert b"".join(pushed) == b"onetwo" + b"x" * PIECE
+    await asyncio.wait_for(waiting, 5)
+    # What is longer than a piece goes the other way, and so does the end.
+    pushed.clear()
+    waiting = asyncio.create_task(segment.changed(push))
+    await asyncio.sleep(0)
+    segment.append(b"y" * (PIECE + 1))
+    await asyncio.wait_for(waiting, 5)
+    assert pushed == []
+    assert [len(cursor.take()) for _ in range(3)] == [PIECE, 1, 0]
+    waiting = asyncio.create_task(segment.changed(push))
+    await asyncio.sleep(0)
+    segment.close()
+    await asyncio.wait_for(waiting, 5)
+    assert cursor.at_end
+
+
 async def test_a_cancelled_wait_leaves_no_waiter() -> None:
     segment = Segment(0)
     waiting = asyncio.create_task(segment.changed())

@@ -719,7 +719,7 @@ async def test_clients_that_come_and_go_leave_nothing(client: RawClient) -> None
 async def test_readers_of_a_live_segment_get_every_byte_whatever_its_pieces(
     client: RawClient, version: str
 ) -> None:
-    """Large pieces are chunks that readers share, small ones are each reader's own."""
+    """Pieces are pushed to readers that keep up, but the largest, which each takes by itself."""
     pieces = [bytes([i]) * size for i, size in enumerate((1, 70_000, 5_000, 10, 200_000, 4_096, 7))]
     async with TrickleServer() as server:
         channel = server.create("cam", "video/MP2T")

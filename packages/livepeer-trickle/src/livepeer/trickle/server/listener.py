@@ -100,6 +100,11 @@ class ServerConnection(web.RequestHandler, asyncio.BufferedProtocol):
         if self.receiving and self._messages:
             self._break_off(ConnectionResetError("the body is ill-formed"))
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp asks for it after each read of a body, and has its parser look for nothing.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio.Protocol has it
         if self.transport is None or self._secure:
             return None  # TLS can't be half-closed

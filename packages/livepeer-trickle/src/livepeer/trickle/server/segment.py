@@ -12,6 +12,9 @@ BLOCK: Final = 16 * 1024
 """Small writes are joined up to this size, so that a segment of many records costs its bytes (not
 an object for each), and a late reader gets it in a few writes."""
 
+Push = Callable[[bytes], bool]
+"""Takes bytes in the call that adds them; False where it cannot."""
+
 
 class Segment:
     """Bytes that grow until the segment is closed. Any number of cursors read them meanwhile."""
@@ -30,7 +33,7 @@ class Segment:
         self.owner = 0
         """Number of the write turn whose bytes are taken, 0 for none."""
         self.chunks: list[bytes] = []
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[tuple[asyncio.Future[None], Push | None]] = []
         self._closers: list[Callable[[], None]] = []
         self._framed: tuple[bytes, bytes] = (b"", b"")
 
@@ -44,7 +47,16 @@ class Segment:
         else:
             # So that a slow reader's connection buffers no more.
             self.chunks += [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
-        self._wake()
+            self._wake()
+            return
+        waiters, self._waiters = self._waiters, []
+        for waiter, push in waiters:
+            if waiter.done():
+                continue
+            if push is not None and push(data):
+                self._waiters.append((waiter, push))
+            else:
+                waiter.set_result(None)
 
     def close(self) -> None:
         """End the segment: readers get the end, an idle writer is told. Again: nothing."""
@@ -80,20 +92,22 @@ class Segment:
             self._framed = (data, frame(data))
         return self._framed[1]
 
-    async def changed(self) -> None:
-        """Wait until bytes are added or the segment ends."""
+    async def changed(self, push: Push | None = None) -> None:
+        """Wait until bytes are added or the segment ends, and also while `push` takes the bytes:
+        a task that wakes for each reader and chunk would cost more than to send it."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        entry = (waiter, push)
+        self._waiters.append(entry)
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter in self._waiters:  # not woken at the same moment
-                self._waiters.remove(waiter)
+            if entry in self._waiters:  # not woken at the same moment
+                self._waiters.remove(entry)
             raise
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for waiter, _ in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -122,6 +136,11 @@ class Cursor:
             self._index += 1
             self._offset = 0
         return b""
+
+    def skip(self) -> None:
+        """Everything that is there was taken."""
+        self._index = len(self.segment.chunks) - 1
+        self._offset = len(self.segment.chunks[-1])
 
     @property
     def at_end(self) -> bool:

@@ -90,6 +90,14 @@ async def _stream(
     transport = request.transport
     chunked = request.version >= (1, 1)
     begun = False  # the headers leave with the first bytes, which aiohttp writes
+
+    def push(data: bytes) -> bool:
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        turn.skip()
+        transport.write(segment.framed(data, _chunk))
+        return True
+
     try:
         while True:
             data = turn.take()
@@ -97,7 +105,7 @@ async def _stream(
                 raise TimeoutError
             last = turn.at_end
             if not (data or last):
-                await segment.changed()
+                await segment.changed(push if chunked and begun else None)
                 continue
             if transport is None or transport.is_closing():
                 raise ConnectionResetError("the reader left")
