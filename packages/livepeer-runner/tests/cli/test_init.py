@@ -193,7 +193,15 @@ def test_a_file_that_is_there_stops_it_before_anything_is_written(folder: Folder
 def test_the_next_commands_are_printed_and_the_first_works(folder: Folder) -> None:
     done = folder.livepeer("init", "my-model")
     steps = [line.strip() for line in done.stderr.split("Next:")[1].strip().splitlines()]
-    assert steps == ["cd my-model", 'livepeer predict -i text="I love it"', "livepeer serve"]
+    assert steps == [
+        "cd my-model",
+        'livepeer predict -i text="I love it"',
+        "python -m pytest -q   # one test is yours to write",
+        "livepeer serve",
+        "livepeer dev",
+    ]
+    seen = folder.livepeer("init", "my-eyes", "--template", "image").stderr
+    assert "-o out.png   # in.png is one of yours\n" in seen
     result = folder.livepeer("predict", "my-model", "-i", "text=I love it")
     assert json.loads(result.stdout) == {"label": "positive", "score": 1.0}
 

@@ -112,10 +112,14 @@ def init(
         if ci is not None:
             note("  git tag v0.1.0 && git push --tags   # the folder is the repository's root")
         return
-    steps = [f"livepeer predict {kind.input}", "livepeer serve"]
-    steps.insert(0, f"cd {folder}") if folder.resolve() != Path.cwd() else steps.append(
-        "livepeer dev"
-    )
+    file = next((each for each in ("in.png", "in.mp4") if each in kind.input), None)
+    steps = [
+        *([f"cd {folder}"] if folder.resolve() != Path.cwd() else []),
+        f"livepeer predict {kind.input}" + (f"   # {file} is one of yours" if file else ""),
+        "python -m pytest -q   # one test is yours to write",
+        "livepeer serve",
+        "livepeer dev",
+    ]
     for step in steps:
         note(f"  {step}")
 
