@@ -122,8 +122,13 @@ async def test_all_checks_together_have_an_end() -> None:
         await writer.drain()
 
     async with served_by(answer) as url, asyncio.timeout(30):
+        # What is known of the first job is not waited for again.
+        short = Examination(only=["batch.answers", "batch.content-type"], patience=PATIENCE)
+        answers, typed = (await short.of(OpenTarget(url), url)).examined
+        assert answers.findings[0].seen == "POST /predict had no answer within 0.5 s"
         examination = Examination(quick=True, seconds=1)
         diagnosis = await examination.of(OpenTarget(url), url)
+    assert typed.reason == "a valid job had no answer: see batch.answers" and typed.seconds < 0.5
     reasons = {each.check.id: each.reason or "" for each in diagnosis.examined}
     told_of = "the 1 s of the examination are over: --only batch.timeout asks for this alone"
     assert reasons["batch.timeout"] == told_of

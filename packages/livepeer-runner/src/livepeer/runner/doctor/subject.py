@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from livepeer.runner.doctor.container import MOST_BYTES, DirectRoad, Force, Heard, HttpContainer
-from livepeer.runner.doctor.finding import NotJudged
+from livepeer.runner.doctor.finding import NotJudged, SubjectLost
 from livepeer.runner.doctor.streams import StreamStarter
 from livepeer.runner.targets.image_container import TargetImage
 from livepeer.runner.targets.instance import Launch, TargetProcess
@@ -46,6 +46,7 @@ class Subject(HttpContainer):
     facts: dict[str, Any] = field(default_factory=dict)
     """What was learnt on the way, for the report."""
     _known: dict[Any, Any] = field(default_factory=dict)
+    _lost: dict[Any, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -59,17 +60,26 @@ class Subject(HttpContainer):
         return HttpContainer(road, self.patience)
 
     async def once(self, what: Callable[[Subject], Awaitable[Known]]) -> Known:
-        """What `what` gives of this container; several checks look at it, one asks."""
+        """What `what` gives of this container; several checks look at it, one asks. That it gave
+        nothing is known then too."""
+        if what in self._lost:
+            raise SubjectLost(self._lost[what])
         if what not in self._known:
-            self._known[what] = await what(self)
+            try:
+                self._known[what] = await what(self)
+            except SubjectLost as lost:
+                self._lost[what] = str(lost)
+                raise
         known: Known = self._known[what]
         return known
 
     async def job(self, body: bytes | None = None) -> Heard:
-        """A job with a valid input, unless another is given. Raises `NotJudged`."""
+        """A job with a valid input, unless another is given. Raises `NotJudged`. Where a valid one
+        was waited for in vain, no other is waited for as long."""
         if body is None:
             body = self.valid_input()
-        return await self.post(self.route, body, seconds=self.patience.job, most=MOST_BYTES)
+        seconds = self.patience.call if Subject.job in self._lost else self.patience.job
+        return await self.post(self.route, body, seconds=seconds, most=MOST_BYTES)
 
     def valid_input(self) -> bytes:
         if self.input is None:
@@ -87,7 +97,10 @@ class Subject(HttpContainer):
 
     async def good_job(self) -> Heard:
         """The same where it succeeded. Raises `NotJudged`."""
-        answer = await self.first_job()
+        try:
+            answer = await self.first_job()
+        except SubjectLost:
+            raise NotJudged("a valid job had no answer: see batch.answers") from None
         if not answer.ok:
             raise NotJudged(f"a valid job was answered {answer.status}: see batch.answers")
         return answer
