@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
+from livepeer.runner import Pipeline
+from livepeer.runner.cli.process import Child
 from livepeer.runner.devnet import LocalChain, LocalGateway, LocalOrchestrator, LocalSigner
 from livepeer.runner.devnet.byoc.capabilities import Capabilities
 from livepeer.runner.devnet.byoc.streams import ByocStreams, _RunningStream
 from livepeer.runner.doctor.listeners import stranger
+from livepeer.runner.local.http import listening
 from livepeer.runner.playground.board import Board
 from livepeer.runner.playground.server import Playground
+from livepeer.runner.registration import Capability, Registration
+from livepeer.runner.serving.app import create_app
+from livepeer.runner.serving.listener import bind
+from livepeer.runner.settings import Settings
+from livepeer.runner.targets import image_container
+from livepeer.runner.targets.class_process import class_instance
 from livepeer.trickle.server import TrickleServer
 
 AtEachWait = Callable[..., Coroutine[Any, Any, int]]
@@ -75,3 +88,85 @@ async def test_all_channels_of_a_stream_end_by_a_request_that_is_cancelled_as_th
     await asyncio.wait((ending,))
     assert ending.cancelled()
     assert not server.channels
+
+
+@pytest.mark.slow
+@AGAIN
+async def test_a_registration(
+    elsewhere: Callable[..., LocalOrchestrator], cancelled_at_each_wait: AtEachWait, again: int
+) -> None:
+    orchestrator = elsewhere(LocalOrchestrator())
+    capability = Capability(name="mine", url="http://127.0.0.1:9", capacity=1)
+
+    async def use() -> None:
+        async with Registration(
+            orchestrator.url,
+            orchestrator.secret,
+            capability=capability,
+            tls="insecure",
+            kind="both",
+        ) as registration:
+            await registration.settled()
+            assert {each.status for each in registration.state} == {"registered"}
+
+    def told(where: str) -> None:
+        if not again:  # who is cancelled as it unregisters does so again, once
+            assert orchestrator.capabilities.get("mine") is None, where
+            assert not list(orchestrator.runners), where
+
+    assert await cancelled_at_each_wait(use, again=again, after=told) > 3
+
+
+@pytest.mark.slow
+@AGAIN
+async def test_processes_of_pipelines(cancelled_at_each_wait: AtEachWait, again: int) -> None:
+    async def use() -> None:
+        with bind("127.0.0.1", 0) as listener:
+            child = Child("nothing.py", {}, listener, "token", successor=False)
+            await child.start()
+            try:
+                await child.wait()
+            finally:
+                await child.aclose()
+        async with class_instance("nothing.py", {}) as instance:
+            await instance.process.wait()
+
+    assert await cancelled_at_each_wait(use, again=again) > 3
+
+
+@pytest.mark.slow
+async def test_a_pipeline_in_this_process(cancelled_at_each_wait: AtEachWait) -> None:
+    class Echo(Pipeline):
+        def predict(self, n: int) -> int:
+            return n
+
+    async def use() -> None:
+        async with listening(create_app(Echo, Settings())) as url, httpx.AsyncClient() as http:
+            await http.get(f"{url}/health")
+
+    assert await cancelled_at_each_wait(use) > 3
+
+
+async def test_a_container_that_starts_as_its_caller_is_cancelled_is_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    @contextmanager
+    def started(*_: Any, **__: Any) -> Iterator[None]:
+        begun.set()
+        assert go_on.wait(30)
+        told.append("started")
+        yield
+        told.append("removed")
+
+    monkeypatch.setattr(image_container, "started", started)
+    image: Any = types.SimpleNamespace(engine=None, name="", port=0, read_only=True)
+    starting = asyncio.create_task(image_container.image_instance(image, {}).__aenter__())
+    await asyncio.to_thread(begun.wait)
+    starting.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait((starting,), timeout=30)
+    assert starting.cancelled() and told == ["started", "removed"]

@@ -107,12 +107,17 @@ class Attachment(ABC):
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        if self._handed_over:
-            return
-        name = self.listing.capability.name
-        if (failure := await self._withdraw()) is not None:
+        try:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if self._handed_over:
+                return
+            failure = await self._withdraw()
+        except BaseException:
+            self._task = task  # cut short: leaving once more, as the way out does, unregisters
+            raise
+        if failure is not None:
+            name = self.listing.capability.name
             logger.warning("%s may stay at %s: %s", name, self.state.url, failure)
         if self.state.status != "refused":
             self._change("unregistered")

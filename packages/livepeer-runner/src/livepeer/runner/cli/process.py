@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from livepeer.runner.cli import child
@@ -58,23 +59,24 @@ class Child:
 
     async def start(self) -> None:
         ours, theirs = os.pipe()
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env={**self._environment, child.SAYS: str(theirs)},
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=(self._listener.fileno(), theirs),
-                start_new_session=True,
+            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb")
             )
-        except BaseException:
-            os.close(ours)
-            raise
+            try:  # last, since nothing is waited for once there is a process
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    env={**self._environment, child.SAYS: str(theirs)},
+                    stdin=asyncio.subprocess.PIPE,
+                    pass_fds=(self._listener.fileno(), theirs),
+                    start_new_session=True,
+                )
+            except BaseException:
+                self._transport.close()
+                raise
         finally:
             os.close(theirs)
-        reader = asyncio.StreamReader(limit=LINE_LIMIT)
-        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb")
-        )
         self._listening = asyncio.create_task(self._listen(reader), name="child")
 
     async def aclose(self) -> None:
@@ -134,8 +136,11 @@ class Child:
                 await self._process.wait()
             # Its last words may be on their way yet; what it started may hold the line open.
             await asyncio.wait((self._listening,), timeout=LAST_WORDS_SECONDS)
-        except TimeoutError:
-            self._process.kill()
+        except BaseException as error:  # also one that is cancelled leaves no process
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            if not isinstance(error, TimeoutError):
+                raise
         finally:
             self._listening.cancel()
             self._transport.close()

@@ -8,7 +8,7 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,16 +107,18 @@ class Reloader:
                     await self._saved(changed.result() or frozenset())
                     changed = asyncio.create_task(anext(changes, None), name="changes")
         finally:
-            tasks = [each for each in (stopping, changed, ended, self._attempt) if each]
+            tasks = [each for each in (stopping, changed, ended) if each]
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
-            await changes.aclose()
-            if self._current is not None:
-                await self._current.aclose()
-            if self._leaving:
-                await asyncio.wait(self._leaving)
-            self._close()
+            async with AsyncExitStack() as stack:  # each, also where it is cancelled at another
+                stack.callback(self._close)
+                if self._leaving:
+                    stack.push_async_callback(asyncio.wait, set(self._leaving))
+                if self._current is not None:
+                    stack.push_async_callback(self._current.aclose)
+                stack.push_async_callback(changes.aclose)
+                stack.push_async_callback(self._give_up)
+                await asyncio.wait(tasks)
 
     @property
     def trace(self) -> str:
@@ -151,6 +153,16 @@ class Reloader:
         self._changed(ReloadEvent("failed", reason, child.trace, serves=self._current is not None))
         self._tell(f"not reloaded, {reason}{stays}; it is tried again when a file is saved")
         return None
+
+    async def _give_up(self) -> None:
+        """End the attempt that there is, and what it has made by now."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        attempt.cancel()
+        await asyncio.wait((attempt,))
+        if not attempt.cancelled() and (made := attempt.result()) is not None:
+            await made.aclose()
 
     async def _serves(self, child: Child) -> None:
         former, self._current = self._current, child
@@ -190,12 +202,7 @@ class Reloader:
             return
         self._tell(f"reloading: {', '.join(names)} changed")
         self._changed(ReloadEvent("reloads", f"{', '.join(names)} changed"))
-        if self._attempt is not None:
-            self._attempt.cancel()
-            await asyncio.wait((self._attempt,))
-            if not self._attempt.cancelled() and (made := self._attempt.result()) is not None:
-                await made.aclose()
-            self._attempt = None
+        await self._give_up()
         if self._current is None:
             self._broken = False  # `run` starts it
         else:

@@ -53,8 +53,10 @@ async def serve_with_page(
             finally:
                 stop.set()
                 watching.cancel()
-                await asyncio.wait((watching,))
-                await serving
+                try:
+                    await asyncio.wait((watching,))
+                finally:
+                    await serving
 
 
 def _show(board: Board, change: ReloadEvent) -> None:

@@ -73,8 +73,10 @@ class OwnStreams:
             async with started(stream):
                 yield stream
         finally:
-            for suffix in CHANNELS.values():
-                await self.server.close_channel(f"{name}-{suffix}")
+            for suffix in CHANNELS.values():  # all of them, before anything is waited for
+                if (left := self.server.get(f"{name}-{suffix}")) is not None:
+                    left.close()
+            await asyncio.sleep(0)  # their readers know
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ async def listening(app: Starlette, listener: socket.socket | None = None) -> As
     """Serve an app of `make_app`, on a free port of the loopback unless a socket is given.
 
     Gives its URL as soon as it is listening; its setup may still be running. At the end it drains,
-    as at a SIGTERM.
+    as at a SIGTERM; whoever is cancelled meanwhile leaves once it has.
     """
     listener = bind("127.0.0.1", 0) if listener is None else listener
     host, port = listener.getsockname()[:2]
@@ -28,4 +28,8 @@ async def listening(app: Starlette, listener: socket.socket | None = None) -> As
         yield f"http://{host}:{port}"
     finally:
         server.should_exit = True
-        await serving
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            await serving  # a server that is cut off leaves its sockets and its pipeline
+            raise

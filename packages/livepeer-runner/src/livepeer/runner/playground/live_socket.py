@@ -57,9 +57,11 @@ class LiveSocket:
             await self._run()
         finally:
             self._outgoing.close()
-            await asyncio.wait((sending,), timeout=LAST_WORDS_SECONDS)
-            sending.cancel()
-            await asyncio.wait((sending,))
+            try:
+                await asyncio.wait((sending,), timeout=LAST_WORDS_SECONDS)
+            finally:
+                sending.cancel()
+                await asyncio.wait((sending,))
 
     async def _run(self) -> None:
         tell = self._outgoing.tell

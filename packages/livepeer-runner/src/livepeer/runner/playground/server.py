@@ -155,8 +155,10 @@ class Playground:
             return response
         finally:
             coming.cancel()
-            await asyncio.wait((coming,))
-            await news.aclose()
+            try:
+                await asyncio.wait((coming,))
+            finally:
+                await news.aclose()
 
     async def _call(self, request: web.Request, entry: Entry) -> web.StreamResponse:
         if entry.caller is None:

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +153,17 @@ class Service:
     async def aclose(self) -> None:
         """After `drain`: stop loading, tear the pipeline down, end the threads."""
         self.lifecycle.drain()
-        if self._loading is not None:
-            self._loading.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loading
-        await self.work.cut()
+        async with AsyncExitStack() as stack:  # each, also where it is cancelled at another
+            stack.callback(self._watchdog.stop)
+            stack.callback(self.threads.close)
+            stack.push_async_callback(self._tear_down)
+            stack.push_async_callback(self.work.cut)
+            stack.push_async_callback(self._detach)  # where the drain did not come to it
+            if self._loading is not None:
+                self._loading.cancel()
+                await asyncio.wait((self._loading,))
+
+    async def _tear_down(self) -> None:
         if self.pipeline is not None:
             self.threads.abandon_running()
             try:
@@ -167,8 +173,6 @@ class Service:
                 logger.error("teardown took longer than %.0f s: left behind", TEARDOWN_SECONDS)
             except (Exception, SystemExit) as error:
                 logger.error("teardown raised", exc_info=logs.authors(error))
-        self.threads.close()
-        self._watchdog.stop()
 
     def _registration(self) -> Registration | None:
         if self.settings.registration is None:
@@ -233,7 +237,11 @@ class Service:
             return
         if not self._was_ready:
             task.cancel()
-        _, late = await asyncio.wait((task,), timeout=UNREGISTER_SECONDS)
+        try:
+            _, late = await asyncio.wait((task,), timeout=UNREGISTER_SECONDS)
+        except BaseException:
+            task.cancel()
+            raise
         if late:
             logger.error("leaving the orchestrators takes longer than %.0f s", UNREGISTER_SECONDS)
             task.cancel()

@@ -117,7 +117,14 @@ async def image_instance(
         read_only=image.read_only,
     )
     try:
-        container = await asyncio.to_thread(running.__enter__)
+        starting = asyncio.ensure_future(asyncio.to_thread(running.__enter__))
+        try:
+            container = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait((starting,))  # nothing stops the thread: what it starts is removed
+            if starting.exception() is None:
+                await asyncio.shield(asyncio.to_thread(running.__exit__, None, None, None))
+            raise
         try:
             yield TargetInstance(
                 url=await asyncio.to_thread(lambda: container.url) if network else "",

@@ -137,9 +137,11 @@ async def run_stream(
     finally:
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        await asyncio.shield(door.stop(id))
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            await asyncio.shield(door.stop(id))
     return record
 
 

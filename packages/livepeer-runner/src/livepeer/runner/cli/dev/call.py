@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,8 +96,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
-    except TimeoutError:
-        process.kill()
+    except BaseException as error:  # also one that is cancelled leaves no process
+        with suppress(ProcessLookupError):
+            process.kill()
+        if not isinstance(error, TimeoutError):
+            raise
         await process.wait()
 
 

@@ -116,9 +116,11 @@ async def run(
                     stop.set()
                     for task in watching:
                         task.cancel()
-                    if watching:
-                        await asyncio.wait(watching)
-                    await asyncio.gather(*serving)
+                    try:
+                        if watching:
+                            await asyncio.wait(watching)
+                    finally:
+                        await asyncio.gather(*serving)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,11 @@ async def disconnect(subject: Subject) -> Sequence[Finding]:
     alone = (await subject.good_job()).seconds
     leavers = (subject.capacity or 4) + 1 if (subject.capacity or 4) <= MOST_PLACES else 4
     tasks = [asyncio.create_task(_leave(subject)) for _ in range(leavers)]
-    await asyncio.wait(tasks)
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
     answer = await _job_in_time(subject, time.monotonic() + 2 * alone + subject.patience.gone)
     if answer.status in (429, 503):
         return [
@@ -195,10 +199,12 @@ async def private_urls(subject: Subject) -> Sequence[Finding]:
                 subject.job(json.dumps({**base, name: f"{other.url}/doctor"}).encode())
             )
             came = asyncio.create_task(other.connected.wait())
-            await asyncio.wait((asked, came), return_when=asyncio.FIRST_COMPLETED)
-            for task in (asked, came):
-                task.cancel()
-            await asyncio.wait((asked, came))
+            try:
+                await asyncio.wait((asked, came), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (asked, came):
+                    task.cancel()
+                await asyncio.wait((asked, came))
             if other.connected.is_set():
                 seen = f"{name} with a URL of a private address made it connect there"
                 fix = "fetch from public addresses only, after each redirect too"

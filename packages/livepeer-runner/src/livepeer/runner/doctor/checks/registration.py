@@ -192,19 +192,21 @@ async def _sigterm(one: _Registered) -> None:
     """A SIGTERM while a job or a stream runs: that is finished, it unregisters, and ends with 0."""
     subject = one.subject
     working = asyncio.create_task(_work(one), name="doctor work")
-    await asyncio.sleep(LONG_SECONDS / 2)
     code: int | None = None
     try:
+        await asyncio.sleep(LONG_SECONDS / 2)
         with suppress(ProcessLookupError):
             one.instance.process.terminate()
         with suppress(TimeoutError):
             async with asyncio.timeout(subject.patience.stop):
                 code = await one.instance.process.wait()
     finally:
-        if not working.done():
-            await asyncio.wait((working,), timeout=1.0)
-        working.cancel()
-        await asyncio.wait((working,))
+        try:
+            if not working.done():
+                await asyncio.wait((working,), timeout=1.0)
+        finally:
+            working.cancel()
+            await asyncio.wait((working,))
     one.seen["registration.unregisters"] = _unregistered(one)
     one.seen["process.sigterm-busy"] = _ended(one, code, working)
 
