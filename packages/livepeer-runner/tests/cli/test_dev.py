@@ -385,10 +385,11 @@ def test_one_call_is_made_and_the_result_printed(folder: Folder) -> None:
 
 def test_a_paid_call_works_end_to_end_and_says_what_it_cost(folder: Folder) -> None:
     folder.write(pipeline=ONE)
-    done = folder.livepeer("dev", *FREE, "--paid", "-i", "name=Grace")
+    # A signer pays live runners alone, so it is the runner that is called, whatever its name.
+    done = folder.livepeer("dev", *FREE, "--paid", "-i", "name=Grace", LIVEPEER_APP="me/app")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Hello, Grace!\n"
-    assert "costs 2.4e+09 wei per second" in done.stderr
+    assert "me/app costs 2.4e+09 wei per second" in done.stderr
     assert "2.4e+10 wei were paid" in done.stderr  # ten seconds, in three tickets
 
 

@@ -122,8 +122,8 @@ def unfit(offer: Offer, *, max_price: Fraction | None, can_pay: bool) -> Attempt
         return Attempt(NoOrchestratorError(told, **where), "token")
     return Attempt(
         PaymentRequiredError(
-            f"{asks}, and this gateway has no means to pay: set signer_url, call through a"
-            " gateway_url that pays, or choose a free capability",
+            f"{asks}, and this gateway has no means to pay: set signer_url (--signer) or eth_key,"
+            " call through a gateway_url that pays, or choose a free capability",
             **where,
         ),
         "payment",

@@ -41,7 +41,7 @@ class ClientCall:
     """Of a live call; what generates by itself would go on."""
 
     def command(self, network: Network) -> list[str]:
-        words = [*LIVEPEER, network.example.verb, network.id]
+        words = [*LIVEPEER, network.example.verb, network.called]
         for one in self.input:
             words += ["-i", one]
         if self.output is not None and network.example.verb != "stream":

@@ -36,15 +36,23 @@ class Network:
     """Where payments are signed, where calls cost something."""
     eth_key: str = field(default="", repr=False)
     """A test key that everybody knows, which can pay there as well."""
+    app: str = ""
+    """Its name as a live runner, empty where it is none."""
 
     @property
     def id(self) -> str:
         return str(self.schema["id"])
 
     @property
+    def called(self) -> str:
+        """The name that calls use. A signer pays live runners alone: go-livepeer's signs no BYOC
+        job."""
+        return self.app if self.signer and self.app else self.id
+
+    @property
     def example(self) -> WrittenCall:
         """A call with the pipeline's own example, or its first parameter: enough to show how."""
-        call = WrittenCall(self.id, self.schema, {})
+        call = WrittenCall(self.called, self.schema, {})
         return replace(call, given=_params(self.schema) if call.is_live else _input(self.schema))
 
     @property
@@ -106,7 +114,7 @@ def _by_key(network: Network) -> dict[str, str]:
 
 def shell(network: Network, call: WrittenCall) -> str:
     """One command."""
-    return call.shell(["livepeer", call.verb, network.id], network.where)
+    return call.shell(["livepeer", call.verb, network.called], network.where)
 
 
 def curl(network: Network, call: WrittenCall) -> str:
@@ -134,7 +142,7 @@ def calls(network: Network, content: Mapping[str, Any]) -> dict[str, str]:
 
     `content` has its `input` or its `params`. Raises `ValueError` for what is neither.
     """
-    call = WrittenCall.of(network.id, network.schema, content)
+    call = WrittenCall.of(network.called, network.schema, content)
     return {
         "Python": call.python(network.gateway_arguments),
         "curl": NOT_BY_CURL if network.signer else curl(network, call),

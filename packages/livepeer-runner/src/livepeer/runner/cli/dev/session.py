@@ -137,28 +137,31 @@ class Doors:
     signer: str
     """Where payments are signed; empty where nothing costs anything."""
 
-    def runner(self, pipeline: str) -> str:
-        """The URL that the discovery has for the service at `pipeline`: of its newest start."""
+    def runner(self, pipeline: str) -> tuple[str, str]:
+        """The URL that the discovery has for the service at `pipeline`, and the app that it is: of
+        its newest start; empty where there is none."""
         host = pipeline.partition("://")[2]
         found = [
-            each.listed_url(self.orchestrator.url)
+            (each.listed_url(self.orchestrator.url), each.says.app)
             for each in self.orchestrator.runners
             if each.is_listed and each.says.url.host == host
         ]
-        return found[-1] if found else ""
+        return found[-1] if found else ("", "")
 
     def network(self, pipeline: str, schema: dict[str, Any]) -> Network:
         """All that the printed lines name."""
+        runner, app = self.runner(pipeline)
         return Network(
             self.orchestrator.url,
             self.gateway,
             pipeline,
             schema,
-            self.runner(pipeline),
+            runner,
             self.secret_file,
             self.playground,
             self.signer,
             PAYER_KEY if self.signer else "",
+            app,
         )
 
 
@@ -190,7 +193,7 @@ async def _watch(look: Look, key: str, doors: Doors, call: ClientCall | None) ->
                 continue
             document = await look.schema(http)
             network = doors.network(look.url, document)
-            called = await doors.callers.get(key, network.id, document)
+            called = await doors.callers.get(key, network.called, document)
             doors.board.serves(
                 key,
                 document,
