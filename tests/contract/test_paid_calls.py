@@ -15,6 +15,7 @@ import pytest
 from livepeer.client import (
     Gateway,
     InsufficientBalanceError,
+    LivepeerError,
     NoOrchestratorError,
     PaymentRequiredError,
     SessionEndedError,
@@ -84,6 +85,27 @@ async def test_an_answer_that_outlives_its_first_units_is_paid_beside_it(fast: N
             made = len(net.signer.payments)
             await asyncio.sleep(1)
             assert len(net.signer.payments) == made
+
+
+async def test_a_websocket_is_paid_as_long_as_it_is_open_and_one_that_is_not_opened_says_so(
+    fast: None,
+) -> None:
+    async with paying(FACTOR) as net:
+        await net.serve(mode="single-shot")
+        async with net.gateway() as gw, gw.session("test/app") as session:
+            async with await session.websocket("/ws") as ws:
+                await until(lambda: len(net.signer.payments) >= 3)
+                await ws.send("still here")
+                assert await ws.receive() is not None
+            told = await net.told_is_signed(gw)
+            assert told == session.spent and reserved(net.orchestrator) == 0
+            made = len(net.signer.payments)
+            with pytest.raises(LivepeerError, match=r"2\.4e\+10 wei were paid"):
+                await session.websocket("/missing")
+            assert len(net.signer.payments) == made + 1
+            await asyncio.sleep(0.7)  # two payments' time
+            assert len(net.signer.payments) == made + 1
+            await net.told_is_signed(gw)
 
 
 async def test_events_of_a_stream_are_paid_and_say_what_they_cost() -> None:

@@ -16,7 +16,12 @@ from livepeer.client.apps.parts import Parts
 from livepeer.client.apps.request import AppRequest, Data, Params
 from livepeer.client.apps.response import AppResponse, AppStream
 from livepeer.client.apps.websocket import MESSAGE_LIMIT, AppWebSocket
-from livepeer.client.exceptions import ConfigurationError, SessionEndedError
+from livepeer.client.exceptions import (
+    ConfigurationError,
+    LivepeerError,
+    SessionEndedError,
+    mark_paid,
+)
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import read
 from livepeer.client.live.stream import channel_problem
@@ -235,9 +240,11 @@ class AppSession:
                 limit=max_bytes,
                 bill=bill,
             )
-        except BaseException:
+        except BaseException as error:
             if bill is not None:
                 bill.stop()
+                if isinstance(error, LivepeerError) and bill.sent:
+                    mark_paid(error, bill.spent)
             raise
         return self._parts.keep(AppWebSocket(ws, named(opened), max_bytes, closed))
 
