@@ -152,7 +152,7 @@ async def test_what_will_not_pass_stops_with_the_reason(
     assert len(registry.asked) == 1
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"heartbeat_secret": ["x"]}'])
+@pytest.mark.parametrize("text", ["", '{"heartbeat_secret": ["x"]}'])
 async def test_a_first_answer_that_is_no_lease_is_told_and_asked_for_anew(
     registry: RunnerRegistry, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,7 +163,7 @@ async def test_a_first_answer_that_is_no_lease_is_told_and_asked_for_anew(
         assert len(registry.heartbeats(registry.secret)) == 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 50_000, '{"session_ids": 7}'])
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"session_ids": 7}'])
 async def test_a_later_answer_that_cannot_be_read_is_told_and_the_next_one_heals(
     registry: RunnerRegistry, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:

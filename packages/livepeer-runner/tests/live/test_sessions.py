@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field
 
 from livepeer.runner import LivePipeline, VideoFrame
 from livepeer.runner.errors import InvalidInput
+from livepeer.runner.live.control import ParamUpdates
+from livepeer.runner.live.session import Session
 
 
 class TintParams(BaseModel):
@@ -233,6 +235,26 @@ async def test_a_stream_that_cannot_be_made_gives_its_slot_back(stage: Any) -> N
             assert (await it.start()).status_code == 500
             assert it.free == 2
         assert not it.server.service.work.sessions
+
+
+@pytest.mark.parametrize("part", ["frames", "beside them"])
+async def test_a_defect_of_ours_ends_its_stream_by_its_kind_and_frees_the_slot(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Its text may quote what no caller may read."""
+
+    async def breaks(*_: object) -> None:
+        raise LookupError("https://user:secret@internal")
+
+    if part == "frames":
+        monkeypatch.setattr(Session, "_frames", breaks)
+    else:
+        monkeypatch.setattr(ParamUpdates, "run", breaks)
+    async with stage(Tint) as it:
+        ended = asyncio.create_task(it.event("s", lambda one: one["type"] == "stream_ended"))
+        assert (await it.start()).status_code == 200
+        assert (await ended)["reason"] == "an internal error ended the stream: LookupError"
+        await it.until(lambda: it.free == 2)
 
 
 async def test_a_bad_update_is_422_an_event_and_changes_nothing(stage: Any) -> None:
