@@ -324,6 +324,7 @@ async def test_a_call_is_answered_as_the_pipeline_answers_it() -> None:
                 assert answer.status == 400
 
 
+@pytest.mark.slow  # what it says is in test_written_calls, and a browser runs it
 async def test_the_python_beside_a_stream_of_a_container_runs_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
