@@ -7,6 +7,7 @@ import threading
 import types
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -118,18 +119,48 @@ async def test_a_registration(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21])
+async def test_who_is_cancelled_as_it_unregisters_is_unregistered(
+    elsewhere: Callable[..., LocalOrchestrator], turns: int
+) -> None:
+    orchestrator = elsewhere(LocalOrchestrator())
+    registration = await Registration(
+        orchestrator.url,
+        orchestrator.secret,
+        capability=Capability(name="mine", url="http://127.0.0.1:9", capacity=1),
+        tls="insecure",
+        kind="both",
+    ).__aenter__()
+    await registration.settled()
+    leaving = asyncio.create_task(registration.__aexit__())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait((leaving,), timeout=30)
+    if turns:  # else it did not begin
+        assert orchestrator.capabilities.get("mine") is None
+        assert not list(orchestrator.runners)
+    await registration.__aexit__()
+
+
+@pytest.mark.slow
 @AGAIN
-async def test_processes_of_pipelines(cancelled_at_each_wait: AtEachWait, again: int) -> None:
+async def test_processes_of_pipelines(
+    tmp_path: Path, cancelled_at_each_wait: AtEachWait, again: int
+) -> None:
+    lasting = tmp_path / "lasting.py"
+    lasting.write_text("import time\ntime.sleep(600)\n")
+
     async def use() -> None:
         with bind("127.0.0.1", 0) as listener:
-            child = Child("nothing.py", {}, listener, "token", successor=False)
+            child = Child(str(lasting), {}, listener, "token", successor=False)
             await child.start()
             try:
-                await child.wait()
+                await asyncio.sleep(0.01)
             finally:
                 await child.aclose()
-        async with class_instance("nothing.py", {}) as instance:
-            await instance.process.wait()
+        async with class_instance(str(lasting), {}):
+            await asyncio.sleep(0.01)
 
     assert await cancelled_at_each_wait(use, again=again) > 3
 

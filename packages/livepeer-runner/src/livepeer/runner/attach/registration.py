@@ -220,7 +220,10 @@ class Registration:
 
     async def __aexit__(self, *exc_info: object) -> None:
         async with self._stack:
-            await asyncio.gather(*(attachment.leave() for attachment in self._attachments))
+            # Of all, before anything else: whoever did not get there leaves once more, as the
+            # stack does, which also raises what went wrong.
+            leaving = (attachment.leave() for attachment in self._attachments)
+            await asyncio.gather(*leaving, return_exceptions=True)
 
     async def _url(self, orchestrator_url: str) -> str:
         if self.capability.url is not None:

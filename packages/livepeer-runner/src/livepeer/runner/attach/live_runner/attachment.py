@@ -293,8 +293,12 @@ class LiveRunnerAttachment(Attachment):
     async def _withdraw(self) -> str | None:
         self._left.set()
         lease, self._lease = self._lease, None
-        await self._sessions.release_all()
-        return None if lease is None else await self._unregister(lease)
+        try:
+            await self._sessions.release_all()
+            return None if lease is None else await self._unregister(lease)
+        except BaseException:
+            self._lease = lease  # cut short: it is withdrawn once more
+            raise
 
     async def _unregister(self, lease: Lease) -> str | None:
         self._lease = None
