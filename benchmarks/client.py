@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import contextmanager
 from typing import Any
 
@@ -107,6 +108,31 @@ def process(events: int) -> Any:
     finally:
         child.terminate()
         child.join(5)
+
+
+async def same_call(session: Any, target: str) -> Any:
+    """What a user of aiohttp would write for the same job: its header, no redirects, a limit of
+    time for all of it and for connecting, and one of the answer's size."""
+    import aiohttp
+
+    from livepeer.client.protocol.wire import JOB, JobHeader
+
+    job = JobHeader(uuid.uuid4().hex, "echo", 120).header(sender="0x" + "0" * 40)
+    limits = aiohttp.ClientTimeout(total=120, sock_connect=10)
+    async with session.post(
+        target,
+        data=json.dumps({"text": "hello"}).encode(),
+        headers={JOB: job, "Content-Type": "application/json", "Accept-Encoding": "identity"},
+        allow_redirects=False,
+        timeout=limits,
+    ) as response:
+        response.raise_for_status()
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > 1 << 30:
+                raise ValueError("the answer is too long")
+        return json.loads(bytes(body))
 
 
 async def run_overhead(url: str, calls: int) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ median of its rounds, and rates are of one run, so that only the ratios mean som
   beside LitServe, whose request is taken in and answered by two processes. The limit is a bare
   FastAPI handler.
 - call: one small JSON call of a capability; beside httpx, which knows no orchestrators. The limit
-  is aiohttp alone.
+  is aiohttp alone; once more aiohttp that sends the same job, with its header and the same bounds.
 """
 
 import argparse
@@ -223,8 +223,9 @@ def predict(lanes: int, port: int | None, rounds: int, seconds: float) -> Any:
         return turns(rates | ({"litserve": of(port)} if port else {}), rounds)
 
 
-def calls(width: int, count: int, peers: list[Worker], rounds: int) -> Any:
-    """`width` at once in async code; 0: one after the other in sync code."""
+def calls(width: int, count: int, peers: list[Worker], rounds: int, *, same: bool = False) -> Any:
+    """`width` at once in async code; 0: one after the other in sync code. `same`: the limit is
+    aiohttp that sends the same job with the same bounds."""
     import aiohttp
 
     from livepeer.client import Gateway
@@ -246,6 +247,9 @@ def calls(width: int, count: int, peers: list[Worker], rounds: int) -> Any:
             async with aiohttp.ClientSession() as session:
 
                 async def call() -> None:
+                    if same:
+                        await client.same_call(session, target)
+                        return
                     async with session.post(target, data=client.BODY) as response:
                         json.loads(await response.read())
 
@@ -347,6 +351,10 @@ def figures(
             lambda lanes=lanes: predict(lanes, port, rounds, 1.0 / share),  # type: ignore[misc]
         )
     yield "call, 16 at once, 1/s", lambda: calls(16, 800 // share, httpx, rounds)  # type: ignore[misc]
+    yield (
+        "call, 16 at once, beside the same job by aiohttp, 1/s",
+        lambda: calls(16, 800 // share, [], rounds, same=True),
+    )
     yield "call, sync, 1/s", lambda: calls(0, 400 // share, httpx, rounds)  # type: ignore[misc]
 
 

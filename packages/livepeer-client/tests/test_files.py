@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import datetime
 import decimal
 import enum
@@ -10,6 +11,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from livepeer.client import FileOutput, Gateway, InvalidInputError, ProtocolError, Schema
 from livepeer.client.files import decode, encode, sniff
 from livepeer.client.protocol.results import value_of
+from livepeer.client.protocol.wire import compact_json
 from livepeer.client.testing import HANG, reply
 
 Start = Callable[..., Any]
@@ -367,3 +370,23 @@ def test_a_file_is_found_however_its_text_is_escaped_and_depth_is_bounded_withou
     assert read(b"[" * 200 + b"]" * 200)
     with pytest.raises(ProtocolError, match="deep"):
         read(b"[" * 300 + b"]" * 300)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"text": "h\u00e9llo \u2028", "n": [1, 2.5, None, True], "in": {"a": {}}},
+        {0: "a", True: "b", None: "c", 2.0: "d"},
+        collections.OrderedDict(b=1, a=(1, (2,))),
+        MappingProxyType({"a": 1}),
+        [["a"], {"b": []}],
+        None,
+    ],
+    ids=repr,
+)
+async def test_what_goes_as_it_is_is_what_would_be_encoded(start: Start, value: Any) -> None:
+    orch = await start()
+    async with Gateway(orch_url=orch.url) as gw:
+        await gw.run_async("echo", input=value, validate=False)
+    wanted = compact_json(encode({} if value is None else value)).encode()
+    assert orch.jobs[-1].body == wanted

@@ -352,4 +352,4 @@ async def test_reading_a_file_for_a_call_does_not_hold_the_loop(
         await gw.run_async("echo", input={"a": [1, "b"]})
         await gw.run_async("echo", input={"a": tmp_path / "a.bin"})
         await gw.run_async("echo", input={"a": "b" * 2_000_000})
-    assert seen == [True, False, False]
+    assert seen == [False, False]  # what is small and plain goes as it is

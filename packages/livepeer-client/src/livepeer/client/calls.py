@@ -25,7 +25,7 @@ from livepeer.client.network.jobs import RunningJob, Task, check_capability
 from livepeer.client.network.schemas import FRESH_SECONDS, Known, Schemas
 from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.results import EVENT_STREAM, media_type, value_of
-from livepeer.client.protocol.wire import compact_json
+from livepeer.client.protocol.wire import JSON, compact_json
 from livepeer.client.schema.schema import Schema
 from livepeer.client.streams import collect
 from livepeer.client.untrusted import LARGE
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class CallArguments:
     """The arguments of `Gateway.run`, as they were given."""
 
@@ -138,7 +138,7 @@ async def _task(call: CallArguments, schema: Schema | None, budget: Budget) -> T
             capability=call.capability,
         )
     if schema is None and _is_small(call.input):
-        body, kind = _body(call, schema)
+        body, kind = _plain_body(call), JSON
     else:
         body, kind = await asyncio.to_thread(_body, call, schema)
     return Task(
@@ -159,15 +159,25 @@ def _is_small(value: Any) -> bool:
     while waiting and left > 0:
         each = waiting.pop()
         left -= 1
-        if isinstance(each, Mapping):
-            waiting.extend(islice(each.values(), left + 1))
+        if isinstance(each, str):
+            left -= len(each) >> 10
+        elif isinstance(each, dict):
+            if len(each) > left or not all(isinstance(key, str) for key in each):
+                return False
+            waiting.extend(each.values())
         elif isinstance(each, (list, tuple)):
             waiting.extend(islice(each, left + 1))
-        elif isinstance(each, str):
-            left -= len(each) >> 10
         elif each is not None and not isinstance(each, (bool, int, float)):
             return False
     return left > 0
+
+
+def _plain_body(call: CallArguments) -> bytes:
+    """What is small and plain goes as it is: there is nothing in it to be encoded."""
+    try:
+        return compact_json({} if call.input is None else call.input).encode()
+    except ValueError:  # a number that JSON does not have: `_body` says where
+        return _body(call, None)[0]
 
 
 def _body(call: CallArguments, schema: Schema | None) -> tuple[bytes, str]:
@@ -183,7 +193,7 @@ def _body(call: CallArguments, schema: Schema | None) -> tuple[bytes, str]:
     if schema and call.validate is not False:
         schema.check(value, capability=call.capability)
     try:
-        return compact_json(value).encode(), "application/json"
+        return compact_json(value).encode(), JSON
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"the input cannot be sent as JSON: {error}") from error
 

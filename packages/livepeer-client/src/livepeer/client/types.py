@@ -123,7 +123,7 @@ class Offer:
     @property
     def free(self) -> bool:
         """Whether it costs nothing."""
-        return self.price == 0
+        return not self.price
 
 
 @dataclass(frozen=True, slots=True)

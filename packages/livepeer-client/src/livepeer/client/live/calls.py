@@ -54,7 +54,7 @@ ROADS: Final[Mapping[str, LiveRoad]] = {
 """By the name of the road by which it was started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StreamStart(Task):
     """The start of a stream, which each road words in its own way."""
 

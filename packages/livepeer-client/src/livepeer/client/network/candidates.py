@@ -24,7 +24,7 @@ KNOWN: Final = 1_000
 """Capabilities that somebody is remembered to have had room for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class Choice:
     """Candidates that fit, best first, and everybody who is out of the question, with why."""
 

@@ -33,7 +33,7 @@ ANSWER_LIMIT: Final = 1 << 30
 """A whole answer that is kept in memory; more than any model's output should be."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class Task:
     """What is to be run, wherever that will be."""
 
@@ -75,7 +75,7 @@ class Task:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class RunningJob:
     """A job whose answer has begun with a good status."""
 

@@ -61,7 +61,7 @@ class Road(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class Candidate:
     """Somebody who may do a job, and how it gets there."""
 

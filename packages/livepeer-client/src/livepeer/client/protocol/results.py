@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,7 +35,12 @@ _INTERRUPTED: Final = "interrupted"
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    return headers.get("Content-Type", "").partition(";")[0].strip().lower()[:_KIND_LENGTH]
+    return _media_type(headers.get("Content-Type", ""))
+
+
+@functools.lru_cache(maxsize=64)
+def _media_type(text: str) -> str:
+    return text.partition(";")[0].strip().lower()[:_KIND_LENGTH]
 
 
 def value_of(

@@ -45,7 +45,7 @@ TOKEN_PATH: Final = "/process/token"
 JOB_PATH: Final = "/process/request/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each call: freezing would double its cost
 class JobHeader:
     """One job as the `Livepeer` header describes it. `request` and `parameters` are JSON texts."""
 
