@@ -197,6 +197,25 @@ def test_whatever_bytes_come_are_read_as_protobuf_reads_them_or_refused(
     assert without_zeros(ours) == plain(theirs), json_format.MessageToDict(theirs)
 
 
+def test_a_part_that_comes_twice_is_refused_since_a_signer_would_put_both_together() -> None:
+    one = ORCHESTRATOR_INFO.encode({"price_info": {"pricePerUnit": 9}})
+    two = ORCHESTRATOR_INFO.encode({"price_info": {"pixelsPerUnit": 1}})
+    merged = LIBRARY["Info"].FromString(one + two).price_info
+    assert (merged.pricePerUnit, merged.pixelsPerUnit) == (9, 1)
+    with pytest.raises(ValueError, match="comes twice"):
+        ORCHESTRATOR_INFO.decode(one + two)
+    for number in (0, 1 << 29):
+        with pytest.raises(ValueError, match="no such field"):
+            ORCHESTRATOR_INFO.decode(_varint(number << 3) + b"\x00")
+
+
+def _varint(value: int) -> bytes:
+    found = b""
+    while value > 0x7F:
+        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
+    return found + bytes([value])
+
+
 # -- what is asked to be paid ---------------------------------------------------------------------
 
 anything: st.SearchStrategy[Any] = st.recursive(
