@@ -126,6 +126,11 @@ async def test_all_checks_together_have_an_end() -> None:
         short = Examination(only=["batch.answers", "batch.content-type"], patience=PATIENCE)
         answers, typed = (await short.of(OpenTarget(url), url)).examined
         assert answers.findings[0].seen == "POST /predict had no answer within 0.5 s"
+        # One silence is one problem.
+        both = Examination(only=["http.no-401", "http.no-redirect"], patience=PATIENCE)
+        first, second = (await both.of(OpenTarget(url), url)).examined
+        assert first.outcome == "problem" and first.findings[0].seen in (second.reason or "")
+        assert (second.reason or "").endswith("see http.no-401")
         examination = Examination(quick=True, seconds=1)
         diagnosis = await examination.of(OpenTarget(url), url)
     assert typed.reason == "a valid job had no answer: see batch.answers" and typed.seconds < 0.5

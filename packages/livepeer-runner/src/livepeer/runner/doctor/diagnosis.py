@@ -53,12 +53,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What became of one check; `reason` says why it was not judged."""
+    """What became of one check; `reason` says why it was not judged, `lost` that its finding is a
+    request without an answer."""
 
     check: Check
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
     seconds: float = 0.0
+    lost: bool = False
 
     @property
     def outcome(self) -> Literal["passed", "problem", "not judged"]:

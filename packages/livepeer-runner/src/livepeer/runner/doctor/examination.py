@@ -135,7 +135,8 @@ class Examination:
     async def _diagnosed(
         self, checks: list[Check], subject: Subject, name: str, say: Callable[[Check], None]
     ) -> Diagnosis:
-        examined = []
+        examined: list[Examined] = []
+        lost: dict[str, str] = {}
         deadline = time.monotonic() + self._seconds
         for check in sorted(checks, key=lambda check: check.last):
             if check.need not in ("any", subject.kind):
@@ -144,7 +145,14 @@ class Examination:
                 continue  # of a class or a URL there is no image to speak of
             say(check)
             left = deadline - time.monotonic()
-            examined.append(await _examined(check, subject, left, self._seconds))
+            found = await _examined(check, subject, left, self._seconds)
+            # One silence is one problem, whichever checks met it; of the first that must be mended.
+            seen = found.findings[0].seen if found.lost else ""
+            if first := lost.get(seen):
+                found = Examined(check, (), f"{seen}: see {first}", found.seconds)
+            elif seen and check.level == "must":
+                lost[seen] = check.id
+            examined.append(found)
         return Diagnosis(name, subject.kind, examined, subject.facts)
 
 
@@ -152,7 +160,7 @@ async def _examined(check: Check, subject: Subject, left: float, whole: float) -
     """`left`: of the `whole` seconds that all checks have."""
     began = time.monotonic()
     findings: Sequence[Finding] = ()
-    reason = None
+    reason, lost = None, False
     try:
         if not _is_seen(check, subject):
             raise NotJudged(UNSEEN[check.by])
@@ -163,6 +171,7 @@ async def _examined(check: Check, subject: Subject, left: float, whole: float) -
     except NotJudged as error:
         reason = str(error)
     except SubjectLost as error:
+        lost = True
         findings = [
             Finding(
                 str(error),
@@ -175,7 +184,7 @@ async def _examined(check: Check, subject: Subject, left: float, whole: float) -
             reason = _over(check, whole)
         else:
             findings = [Finding(f"it was not over within {CHECK_SECONDS:g} s", "answer in time")]
-    return Examined(check, tuple(findings), reason, time.monotonic() - began)
+    return Examined(check, tuple(findings), reason, time.monotonic() - began, lost)
 
 
 def _over(check: Check, whole: float) -> str:
