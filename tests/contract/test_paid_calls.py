@@ -98,7 +98,8 @@ async def test_a_websocket_is_paid_as_long_as_it_is_open_and_one_that_is_not_ope
                 await ws.send("still here")
                 assert await ws.receive() is not None
             told = await net.told_is_signed(gw)
-            assert told == session.spent and reserved(net.orchestrator) == 0
+            assert told == session.spent
+            await until(lambda: reserved(net.orchestrator) == 0)
             made = len(net.signer.payments)
             with pytest.raises(LivepeerError, match=r"2\.4e\+10 wei were paid"):
                 await session.websocket("/missing")
