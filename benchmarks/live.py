@@ -20,6 +20,7 @@ the stream over HTTP as an orchestrator does.
   and encode the same pictures at the same moments, with nobody to read or write what they make;
   and a process for each core that does so as fast as it goes.
 - together: the same with streams that all begin, and have their keyframes, at once.
+- large: the same with one stream of 1920x1080 at 60 fps.
 """
 
 from __future__ import annotations
@@ -346,9 +347,20 @@ class Load(NamedTuple):
     memory: float
 
 
-def streams(quick: bool, *, together: bool = False) -> list[list[str]]:
-    fps, seconds = 15, 6 if quick else 10
-    clip = encoded(fps * seconds, fps, 640, 360)
+SMALL = (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80)
+"""So many streams are tried, one number after the other."""
+
+
+def streams(
+    quick: bool,
+    *,
+    together: bool = False,
+    size: tuple[int, int] = (640, 360),
+    fps: int = 15,
+    counts: Sequence[int] = SMALL,
+) -> list[list[str]]:
+    seconds = 6 if quick else 10
+    clip = encoded(fps * seconds, fps, *size)
     bare = bare_rate(clip) / fps
     spread = 1 / fps if together else 1.0
 
@@ -384,8 +396,8 @@ def streams(quick: bool, *, together: bool = False) -> list[list[str]]:
 
     rows, held = [], 0
     name = " at once" if together else ""
-    for count in (1, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80):
-        with glass.process(bare_threads, clip, fps, count, spread) as pipe:
+    for count in counts:
+        with glass.process(bare_threads, clip, size, fps, count, spread) as pipe:
             bare_ms, bare_share = glass.told(pipe)
         with stage("identity") as it:
             load = asyncio.run(many(it, count))
@@ -400,7 +412,7 @@ def streams(quick: bool, *, together: bool = False) -> list[list[str]]:
         beside = f"{glass.percentile(bare_ms, 50):.0f} / {glass.percentile(bare_ms, 95):.0f}"
         rows.append(
             [
-                f"360p15 × {count}{name}: p50 / p95 ms",
+                f"{size[1]}p{fps} × {count}{name}: p50 / p95 ms",
                 f"{p50:.0f} / {p95:.0f}{lost}",
                 f"{beside}, CPU {bare_share:.0f} %",
                 f"CPU: runner {load.runner:.0f} %, {others}; "
@@ -412,7 +424,7 @@ def streams(quick: bool, *, together: bool = False) -> list[list[str]]:
             break
     cores = len(os.sched_getaffinity(0))
     holds = [
-        f"360p15 streams{name} held by {cores} cores",
+        f"{size[1]}p{fps} streams{name} held by {cores} cores",
         str(held),
         f"{bare:.0f} ({held / bare:.2f}×)",
     ]
@@ -457,7 +469,12 @@ def bare_rate(clip: Sequence[tuple[bytes, bool]]) -> float:
 
 
 def bare_threads(
-    clip: Sequence[tuple[bytes, bool]], fps: int, count: int, spread: float, pipe: Any
+    clip: Sequence[tuple[bytes, bool]],
+    size: tuple[int, int],
+    fps: int,
+    count: int,
+    spread: float,
+    pipe: Any,
 ) -> None:
     """`count` threads with bare PyAV, at the clip's own pace: latencies in ms, CPU in % of a core.
 
@@ -479,14 +496,15 @@ def bare_threads(
         decoder.thread_count = 1
         with av.open(io.BytesIO(), "w", format="mpegts") as sink:
             stream = media.bare_stream(sink)
-            stream.width, stream.height = 640, 360
+            stream.width, stream.height = size
             for i, (packet, key) in enumerate(packets):
                 due = begin + k / count * spread + i / fps
                 time.sleep(max(0.0, due - time.monotonic()))
                 if i == 2 * fps:
                     cpu[k] = -time.thread_time()
                 for frame in decoder.decode(av.Packet(packet)):
-                    frame.pts, frame.time_base = i, Fraction(1, fps)
+                    # One tick of its clock each, which is set to another rate.
+                    frame.pts, frame.time_base = i, Fraction(1, media.FPS)
                     frame.pict_type = 1 if key else 0
                     sink.mux(stream.encode(frame))
                 if i >= 2 * fps:
@@ -519,6 +537,7 @@ def bare_loop(data: bytes, pipe: Any) -> None:
             stream = media.bare_stream(sink)
             stream.width, stream.height = picture.width, picture.height
             for frame in source.decode(video=0):
+                frame.pts, frame.time_base = count, Fraction(1, media.FPS)
                 frame.pict_type = 0
                 sink.mux(stream.encode(frame))
                 count += 1
@@ -544,6 +563,7 @@ PARTS: dict[str, Callable[[bool], list[list[str]]]] = {
     "identity": identity,
     "streams": streams,
     "together": partial(streams, together=True),
+    "large": partial(streams, size=(1920, 1080), fps=60, counts=(1,)),
 }
 
 
