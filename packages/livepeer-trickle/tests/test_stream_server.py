@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import socket
 import warnings
 from typing import Any
 
@@ -34,6 +36,27 @@ async def test_a_connection_ends_with_it_however_new_it_is(turns: int) -> None:
         writer.close()
         await asyncio.sleep(0)
         del reader, writer, server
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
+
+
+async def test_one_that_is_accepted_in_the_turn_of_its_end_is_met_and_ended() -> None:
+    """As often as it takes: nobody can say in which turn the system tells of a connection."""
+    loop = asyncio.get_running_loop()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        for turns in range(40):
+            server = StreamServer(hang)
+            await server.start()
+            with socket.socket() as client:
+                client.setblocking(False)
+                connecting = loop.create_task(loop.sock_connect(client, ("127.0.0.1", server.port)))
+                for _ in range(turns % 4):
+                    await asyncio.sleep(0)
+                await server.stop()
+                with contextlib.suppress(OSError):
+                    await asyncio.wait_for(connecting, 10)
+        del server
         gc.collect()
     assert [str(each.message) for each in caught] == []
 

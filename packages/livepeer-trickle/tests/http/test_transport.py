@@ -141,7 +141,7 @@ async def test_a_connection_that_is_not_made_in_time_is_told_and_dropped(
         with pytest.raises(TrickleTimeout, match=r"no connection within 0\.2 s"):
             await transport.request("GET", f"{url}/x", tls=False, connect=0.2)
         assert transport.connections == 0
-    assert len(asyncio.all_tasks()) == 1 + len(scripted._tasks)
+    assert len(asyncio.all_tasks()) == 1 + len(scripted._server.tasks)
 
 
 async def test_a_host_that_is_not_there_is_told() -> None:

@@ -12,6 +12,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from livepeer.trickle.http.buffer import PIECE, ReadBuffer
+from livepeer.trickle.listening import stop_listening
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +210,12 @@ class Site(web.BaseSite):
         )
         self._server = server
         await server.start_serving()
+
+    async def stop(self) -> None:
+        """Listen no more; connections go on."""
+        if self._server is not None:
+            await stop_listening(self._server)
+        await super().stop()
 
 
 def begin(request: web.BaseRequest) -> None:

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Self
 
+from livepeer.trickle.listening import stop_listening
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 LIMIT: Final = 20.0
@@ -62,9 +64,7 @@ class StreamServer:
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
-        for _ in range(3):  # turns of the loop from accepting one until `_met` is called
-            await asyncio.sleep(0)
+        await stop_listening(server)
         for transport in self._transports:
             transport.abort()
         for task in self._open:
