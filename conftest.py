@@ -133,7 +133,7 @@ def _held() -> set[str]:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):  # it is closed
             found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-    found |= {f"process {each.pid} {each.name()}" for each in psutil.Process().children()}
+    found |= {f"process {each.pid}" for each in psutil.Process().children()}
     transport = _shared_by(loop)
     return found if transport is None else found | {f"pool with {transport._users} users"}
 
