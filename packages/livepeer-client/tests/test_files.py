@@ -390,3 +390,17 @@ async def test_what_goes_as_it_is_is_what_would_be_encoded(start: Start, value: 
         await gw.run_async("echo", input=value, validate=False)
     wanted = compact_json(encode({} if value is None else value)).encode()
     assert orch.jobs[-1].body == wanted
+
+
+@pytest.mark.parametrize("depth", [500, 900])
+async def test_input_that_is_small_and_nested_too_deeply_is_refused(
+    start: Start, depth: int
+) -> None:
+    orch = await start()
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    async with Gateway(orch_url=orch.url) as gw:
+        with pytest.raises(InvalidInputError, match="nested too deeply"):
+            await gw.run_async("echo", input={"value": value}, validate=False)
+    assert orch.jobs == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from livepeer.client.exceptions import (
     LivepeerError,
     ProtocolError,
 )
-from livepeer.client.files import as_bytes, encode
+from livepeer.client.files import DEPTH, as_bytes, encode
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
 from livepeer.client.http.retries import retries
@@ -174,10 +175,12 @@ def _is_small(value: Any) -> bool:
 
 def _plain_body(call: CallArguments) -> bytes:
     """What is small and plain goes as it is: there is nothing in it to be encoded."""
-    try:
-        return compact_json({} if call.input is None else call.input).encode()
-    except ValueError:  # a number that JSON does not have: `_body` says where
-        return _body(call, None)[0]
+    with contextlib.suppress(ValueError, RecursionError):
+        text = compact_json({} if call.input is None else call.input)
+        if text.count("[") + text.count("{") <= DEPTH:
+            return text.encode()
+    # Perhaps nested too deeply, or with a number that JSON does not have: this says where.
+    return _body(call, None)[0]
 
 
 def _body(call: CallArguments, schema: Schema | None) -> tuple[bytes, str]:
