@@ -66,10 +66,17 @@ _closing: set[asyncio.Task[None]] = set()
 def _close_soon(kept: _Kept) -> None:
     for loop, (_, keeper) in kept.items():
         with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
-            loop.call_soon_threadsafe(_close, keeper)
+            loop.call_soon_threadsafe(_begin_to_close, keeper)
 
 
-def _close(keeper: AsyncGenerator[Http]) -> None:
-    task = asyncio.ensure_future(keeper.aclose())
+def _begin_to_close(keeper: AsyncGenerator[Http]) -> None:
+    task = asyncio.ensure_future(_close(keeper))
     _closing.add(task)
     task.add_done_callback(_closing.discard)
+
+
+async def _close(keeper: AsyncGenerator[Http]) -> None:
+    for _ in range(3):  # a loop that ends in this moment closes it by itself, and has begun by then
+        await asyncio.sleep(0)
+    if not getattr(keeper, "ag_running", False):  # which typeshed lacks for its type
+        await keeper.aclose()
