@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import select
 import socket
 from base64 import b64encode
 from collections.abc import Callable
@@ -110,6 +111,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         return not self.lost.done() and not self._io.is_closing()
 
     @property
+    def spoken(self) -> bool:
+        """Whether its end, or bytes that nobody asked for, have come and the loop, which was busy,
+        has not read them yet."""
+        if not hasattr(select, "poll"):
+            return False
+        sock = self._io.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    @property
     def congested(self) -> bool:
         """Whether the peer is slow to take what was written."""
         return self._writable is not None
@@ -130,7 +144,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self.paused:
             self.resume_reading()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._io.write(data)
 
     async def writable(self) -> None:

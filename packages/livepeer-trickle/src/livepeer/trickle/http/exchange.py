@@ -27,7 +27,10 @@ MAX_REPLY: Final = 64 * 1024
 _CLOSING: Final = 5.0
 """Seconds that a connection which was dropped may take to be closed."""
 
-_FIELD: Final = re.compile(r"[^\r\n\0]*")
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(r"[^\r\n\0]*")
+_SHORT: Final = 64
+"""Longest value of a header whose line is remembered: longer ones are made for one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,21 @@ def shown(text: str) -> str:
 
 def header_lines(headers: Mapping[str, str]) -> str:
     """Headers as the lines of a request. Raises `ValueError` where one could become two."""
-    return "".join([_line(name, value) for name, value in headers.items()])
+    return "".join(
+        [
+            _known_line(name, value) if len(value) <= _SHORT else _line(name, value)
+            for name, value in headers.items()
+        ]
+    )
 
 
-@functools.lru_cache(maxsize=256)
 def _line(name: str, value: str) -> str:
-    if not name.isascii() or not _FIELD.fullmatch(name + value):
+    if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
         raise ValueError(f"the header {name!r} can't be sent")
     return f"{name}: {value}\r\n"
+
+
+_known_line = functools.lru_cache(maxsize=256)(_line)
 
 
 class HTTPExchange:
@@ -68,7 +78,7 @@ class HTTPExchange:
     before may have been closed by the server meanwhile. If not a byte came back and no body was
     sent, that costs a second connection and nothing else.
 
-    `whole` is False for a request whose body follows.
+    `whole` is False for a request whose body follows; `body` is one that leaves with the head.
     """
 
     def __init__(
@@ -82,9 +92,10 @@ class HTTPExchange:
         connect: float,
         *,
         whole: bool = True,
+        body: bytes = b"",
     ) -> None:
         self.url = url
-        self.parser = ResponseParser()
+        self.parser = ResponseParser(bodiless=method == "HEAD")
         self.state = ExchangeState.CONNECTING
         self.error: TrickleError | None = None
         self.whole = whole
@@ -95,7 +106,7 @@ class HTTPExchange:
             raise ProtocolError(f"not a URL that can be asked: {error}", url=url) from error
         self._request = (
             f"{method} {target} HTTP/1.1\r\n{self._origin.lines}{lines}{header_lines(headers)}\r\n"
-        ).encode()
+        ).encode() + body
         self._pool = pool
         self._tls = tls
         self._limit = connect

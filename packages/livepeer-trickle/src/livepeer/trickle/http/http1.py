@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 _MAX_HEAD: Final = 64 * 1024
 _MAX_LINE: Final = 4096
+_MAX_PROVISIONAL: Final = 16
+"""Provisional answers before the one that counts."""
 _LARGE: Final = 32 * 1024
 """Bytes of a piece that are handed out without being joined with others."""
 _SHORT: Final = 256
@@ -31,6 +33,12 @@ class Fields(dict[str, str]):
 
     def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
         return super().get(name.lower(), default)
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
 
 
 class Head(NamedTuple):
@@ -59,13 +67,16 @@ class ResponseParser:
 
     `head` is there once it is whole, `pieces` holds the body bytes that were not taken yet
     (`take`), `complete` tells the end. Bytes after the end are an error: nobody asked for them.
+    `bodiless`: it answers HEAD, and ends with its head, whatever length that tells.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bodiless: bool = False) -> None:
         self.head: Head | None = None
         self.pieces: list[bytes] = []
         self.buffered = 0
         self.complete = False
+        self._bodiless = bodiless
+        self._provisional = 0
         self._part = _Part.HEAD
         self._left = 0
         self._rest = b""
@@ -177,6 +188,9 @@ class ResponseParser:
         if status < 200:
             if status == 101:
                 raise MalformedAnswer("the server switched protocols, which nobody asked for")
+            self._provisional += 1
+            if self._provisional > _MAX_PROVISIONAL:
+                raise MalformedAnswer("too many provisional answers")
             return  # 100 Continue and its like say nothing
         self._body_of(status, fields, modern)
 
@@ -192,9 +206,9 @@ class ResponseParser:
             if not told.isascii() or not told.isdigit() or len(told) > 18:
                 raise MalformedAnswer(f"{told[:40]!r} is no length of a body")
             length = int(told)
-        elif status not in (204, 304):
+        else:
             self._part = _Part.UNTIL_CLOSE
-        if status in (204, 304):
+        if self._bodiless or status in (204, 304):
             length, self._part = 0, _Part.HEAD
         connection = fields.get("connection", "").lower()
         keep = "close" not in connection if modern else "keep-alive" in connection

@@ -25,7 +25,10 @@ from livepeer.trickle.types import TLS
 
 _IDLE: Final = 15.0
 """Seconds after which an idle connection is not used again: servers close theirs after a while, and
-a request that meets such a close has to be made twice."""
+a request that meets such a close has to be made twice, or fails where it has effects."""
+_QUIET: Final = 0.1
+"""Seconds after which an idle connection is looked at before it is used: its server may have closed
+it while the event loop was busy."""
 
 
 class Pool:
@@ -37,6 +40,8 @@ class Pool:
         self._coming: dict[Key, list[asyncio.Task[ClientConnection]]] = {}
         """Connections on their way that no request waits for yet."""
         self._buffer = ReadBuffer(PIECE)
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._all)
@@ -44,11 +49,13 @@ class Pool:
     def take(self, origin: Origin, tls: TLS) -> ClientConnection | None:
         """An idle connection, the one used last; None if a new one has to be made."""
         idle = self._idle.get((origin, tls))
-        oldest = asyncio.get_running_loop().time() - _IDLE
+        now = asyncio.get_running_loop().time()
         while idle:
             connection = idle.pop()
-            if connection.open and connection.idle_since >= oldest:
-                return connection
+            rested = now - connection.idle_since
+            if connection.open and rested <= _IDLE:
+                if rested < _QUIET or not connection.spoken:
+                    return connection
             connection.abort()
         return None
 
@@ -56,12 +63,24 @@ class Pool:
         """Keep a connection whose exchange is complete."""
         if not connection.open:
             return
-        now = asyncio.get_running_loop().time()
-        connection.rest(now)
+        if self._closed:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.rest(loop.time())
         self._idle.setdefault(connection.key, []).append(connection)
-        for idle in self._idle.values():
-            if idle and idle[0].idle_since < now - _IDLE:
-                idle.pop(0).abort()
+        if self._sweep is None:
+            self._sweep = loop.call_later(_IDLE, self._sweep_idle, loop)
+
+    def _sweep_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close what has been idle for too long, and come again for what has not."""
+        oldest = loop.time() - _IDLE
+        kept = [each for idle in self._idle.values() for each in idle]
+        for connection in kept:
+            if connection.idle_since <= oldest:
+                connection.abort()
+        since = [each.idle_since for each in kept if each.idle_since > oldest]
+        self._sweep = loop.call_at(min(since) + _IDLE, self._sweep_idle, loop) if since else None
 
     def open_ahead(self, origin: Origin, tls: TLS, limit: float, url: str) -> None:
         """Begin a connection for the next request that finds none. A failure is that request's, or
@@ -122,6 +141,8 @@ class Pool:
             raise ProtocolError(f"{origin.host!r} is no host name: {error}", url=url) from error
         self._all.add(connection)
         try:
+            if self._closed:
+                raise TrickleConnectionError("its transport was closed", url=url)
             if origin.secure and not isinstance(tls, bool | ssl.SSLContext):
                 connection.check(tls, origin)
             if not connection.open:
@@ -145,7 +166,11 @@ class Pool:
 
     def abort(self) -> list[asyncio.Future[Any]]:
         """Drop every connection; returns a future for each, done when its socket is closed."""
+        self._closed = True
         self._idle.clear()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         coming = [task for tasks in self._coming.values() for task in tasks]
         for task in coming:
             task.cancel()

@@ -15,7 +15,7 @@ class ExchangeState(Enum):
 
     CONNECTING = "waits for a connection: nothing has left"
     SENT = "its head has left, no byte of a body, and no byte has come back"
-    COMMITTED = "bytes of its body have left, or bytes have come: it can't be sent again unseen"
+    COMMITTED = "its server may act on it, or bytes have come: it can't be sent again unseen"
     ANSWERED = "the head of the answer is there"
     DONE = "the answer is whole"
     LOST = "the connection broke, or it was given up"
@@ -26,7 +26,7 @@ class ExchangeEvent(Enum):
 
     CONNECTED = "a connection took its head"
     STALE = "the connection had been used before, and was closed meanwhile"
-    BODY = "bytes or the end of its body leave"
+    BODY = "bytes or the end of its body leave, or all of a request that has effects"
     BYTES = "bytes came that are no whole head"
     HEAD = "the head of the answer came"
     COMPLETE = "the end of the answer came"
