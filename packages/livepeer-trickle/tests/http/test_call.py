@@ -13,8 +13,8 @@ import h11
 import pytest
 from aiohttp import web
 
-from livepeer.trickle import ProtocolError, Transport, TrickleConnectionError, TrickleTimeout
-from livepeer.trickle.http.call import Body, HTTPCall
+from livepeer.trickle import ProtocolError, TrickleConnectionError, TrickleTimeout
+from livepeer.trickle.http.call import Body, HTTPCall, HTTPCalls
 from livepeer.trickle.testing.streams import StreamServer
 
 LIMIT = 30.0
@@ -99,10 +99,10 @@ LARGE = bytes(range(256)) * 4000
 
 @pytest.mark.parametrize("served", [by_aiohttp, by_h11])
 async def test_every_method_and_body_arrives_as_it_was_sent_on_one_connection(served: Any) -> None:
-    async with served() as url, Transport(headers={"A": "b"}) as transport:
+    async with served() as url, HTTPCalls({"A": "b"}) as calls:
 
         async def tell(method: str, body: Body | None, headers: Any = None) -> Any:
-            answer = transport.call(method, f"{url}/p%2F?q=1", headers=headers, body=body)
+            answer = calls.open(method, f"{url}/p%2F?q=1", headers=headers, body=body)
             data = await whole(answer)
             assert (answer.status, answer.error) == (200, None)
             return json.loads(data) if method != "HEAD" else None
@@ -132,7 +132,7 @@ async def test_every_method_and_body_arrives_as_it_was_sent_on_one_connection(se
         assert "transfer-encoding" not in told[2]
         assert (await tell("POST", b"12345", {"Content-Length": "5"}))[3] == 5
         assert (await tell("GET", None, {"User-Agent": "me"}))[2]["user-agent"] == "me"
-        assert transport.connections == 1
+        assert calls.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ async def test_every_method_and_body_arrives_as_it_was_sent_on_one_connection(se
 async def test_a_request_that_could_be_read_in_two_ways_is_not_sent(
     method: str, headers: Any, body: Any
 ) -> None:
-    async with Transport() as transport:
+    async with HTTPCalls() as calls:
         with pytest.raises((ValueError, TypeError)):
-            transport.call(method, "http://user:secret@127.0.0.1:1/", headers=headers, body=body)
+            calls.open(method, "http://user:secret@127.0.0.1:1/", headers=headers, body=body)
         with pytest.raises(ProtocolError, match="not a URL"):
-            transport.call("GET", "ftp://127.0.0.1/", headers={})
+            calls.open("GET", "ftp://127.0.0.1/", headers={})
         assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
@@ -192,9 +192,9 @@ async def scripted(*answers: Any) -> AsyncIterator[tuple[str, list[bytes]]]:
 async def test_what_has_effects_is_sent_once_also_on_a_connection_that_died(method: str) -> None:
     repeatable = method not in ("POST", "PATCH", "ANY")
     end = b"HTTP/1.1 204 No\r\n\r\n"
-    async with scripted(end, None, end) as (url, heads), Transport() as transport:
-        await whole(transport.call("GET", url))
-        call = transport.call(method, url, body=b"x" if method == "PUT" else None)
+    async with scripted(end, None, end) as (url, heads), HTTPCalls() as calls:
+        await whole(calls.open("GET", url))
+        call = calls.open(method, url, body=b"x" if method == "PUT" else None)
         await call.wait(LIMIT)
         assert call.sent
         assert (call.status == 204) is repeatable
@@ -215,16 +215,16 @@ async def test_a_connection_that_ended_while_the_loop_was_busy_is_not_used(
         writer.write(OK)
         await end.wait()
 
-    async with StreamServer(serve) as server, Transport() as transport:
+    async with StreamServer(serve) as server, HTTPCalls() as calls:
         url = f"http://127.0.0.1:{server.port}/"
-        await whole(transport.call("POST", url))
-        (connection,) = transport._pool._all
+        await whole(calls.open("POST", url))
+        (connection,) = calls._pool._all
         assert not connection.spoken
         connection._io.pause_reading()  # as a loop that is busy does not read
         end.set()
         await eventually(lambda: connection.spoken)
         assert connection.open
-        assert await whole(transport.call("POST", url)) == b"ok" and asked == 2
+        assert await whole(calls.open("POST", url)) == b"ok" and asked == 2
 
 
 async def test_an_answer_to_nothing_ends_its_connection() -> None:
@@ -237,33 +237,33 @@ async def test_an_answer_to_nothing_ends_its_connection() -> None:
         writer.write(OK)
         await reader.read()
 
-    async with StreamServer(serve) as server, Transport() as transport:
-        await whole(transport.call("GET", f"http://127.0.0.1:{server.port}/"))
-        (connection,) = transport._pool._all
+    async with StreamServer(serve) as server, HTTPCalls() as calls:
+        await whole(calls.open("GET", f"http://127.0.0.1:{server.port}/"))
+        (connection,) = calls._pool._all
         idle.set()
         async with asyncio.timeout(LIMIT):
             await asyncio.shield(connection.lost)
-        assert transport.connections == 0 and not transport._pool._idle
+        assert calls.connections == 0 and not calls._pool._idle
 
 
 async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livepeer.trickle.http.pool._IDLE", 0.05)
-    async with scripted(OK) as (url, _), Transport() as transport:
-        await whole(transport.call("GET", url))
-        (connection,) = transport._pool._all
+    async with scripted(OK) as (url, _), HTTPCalls() as calls:
+        await whole(calls.open("GET", url))
+        (connection,) = calls._pool._all
         async with asyncio.timeout(LIMIT):
             await asyncio.shield(connection.lost)
-        assert transport.connections == 0 and not transport._pool._idle
+        assert calls.connections == 0 and not calls._pool._idle
 
 
-async def test_a_transport_that_was_closed_makes_and_keeps_no_connection() -> None:
+async def test_a_calls_that_was_closed_makes_and_keeps_no_connection() -> None:
     async with scripted(OK, OK) as (url, _):
-        transport = Transport()
-        before = transport.call("GET", url)
-        await transport.aclose()
+        calls = HTTPCalls()
+        before = calls.open("GET", url)
+        await calls.aclose()
         await before.wait(LIMIT)
         assert isinstance(before.error, TrickleConnectionError) and not before.sent
-        assert transport.connections == 0
+        assert calls.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -287,13 +287,13 @@ async def test_a_transport_that_was_closed_makes_and_keeps_no_connection() -> No
 async def test_an_answer_that_is_none_is_one_error_and_its_connection_is_dropped(
     answer: list[Any], told: str, eventually: Eventually
 ) -> None:
-    async with scripted(answer) as (url, heads), Transport() as transport:
-        call = transport.call("POST", url, body=b"")
+    async with scripted(answer) as (url, heads), HTTPCalls() as calls:
+        call = calls.open("POST", url, body=b"")
         with pytest.raises((ProtocolError, TrickleConnectionError), match=told):
             await whole(call)
             raise call.error or AssertionError("it was taken for an answer")
         assert call.sent and len(heads) == 1
-        await eventually(lambda: not transport.connections)
+        await eventually(lambda: not calls.connections)
 
 
 async def test_an_answer_that_comes_byte_by_byte_is_given_up_in_time() -> None:
@@ -303,11 +303,11 @@ async def test_an_answer_that_comes_byte_by_byte_is_given_up_in_time() -> None:
             writer.write(bytes([byte]))
             await asyncio.sleep(0.01)
 
-    async with StreamServer(drip) as server, Transport() as transport:
-        call = transport.call("GET", f"http://127.0.0.1:{server.port}/")
+    async with StreamServer(drip) as server, HTTPCalls() as calls:
+        call = calls.open("GET", f"http://127.0.0.1:{server.port}/")
         assert not await call.wait(0.2)
         await call.aclose()
-        assert transport.connections == 0
+        assert calls.connections == 0
 
 
 async def endless(sent: list[int]) -> AsyncIterator[bytes]:
@@ -327,11 +327,11 @@ async def test_an_early_answer_ends_the_body_and_the_connection(
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
         await seen.wait()
 
-    async with StreamServer(refuse) as server, Transport() as transport:
+    async with StreamServer(refuse) as server, HTTPCalls() as calls:
         body: Body = bytes(50_000_000) if kind == "bytes" else endless([])
-        call = transport.call("POST", f"http://127.0.0.1:{server.port}/", body=body)
+        call = calls.open("POST", f"http://127.0.0.1:{server.port}/", body=body)
         assert (await whole(call), call.status, call.error) == (b"no", 413, None)
-        await eventually(lambda: not (transport.connections or len(asyncio.all_tasks()) > 2))
+        await eventually(lambda: not (calls.connections or len(asyncio.all_tasks()) > 2))
         seen.set()
 
 
@@ -353,14 +353,14 @@ async def test_a_body_and_its_answer_may_go_on_at_once() -> None:
             yield each
             await turns.acquire()
 
-    async with StreamServer(echo) as server, Transport() as transport:
-        call = transport.call("POST", f"http://127.0.0.1:{server.port}/", body=body())
+    async with StreamServer(echo) as server, HTTPCalls() as calls:
+        call = calls.open("POST", f"http://127.0.0.1:{server.port}/", body=body())
         found = []
         while piece := await call.read(LIMIT):
             found.append(piece)
             turns.release()
         assert found == [b"one", b"two", b"three"]
-        assert transport.connections == 1 == len(transport._pool._idle)
+        assert calls.connections == 1 == len(calls._pool._idle)
 
 
 async def test_a_server_that_takes_nothing_is_given_up_and_holds_the_body_back() -> None:
@@ -368,10 +368,10 @@ async def test_a_server_that_takes_nothing_is_given_up_and_holds_the_body_back()
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.Event().wait()
 
-    async with StreamServer(deaf) as server, Transport() as transport:
+    async with StreamServer(deaf) as server, HTTPCalls() as calls:
         sent: list[int] = []
         url = f"http://127.0.0.1:{server.port}/"
-        call = transport.call("POST", url, body=endless(sent), limit=0.2)
+        call = calls.open("POST", url, body=endless(sent), limit=0.2)
         assert await call.wait(LIMIT)
         assert isinstance(call.error, TrickleTimeout) and "took nothing for 0.2 s" in str(
             call.error
@@ -402,13 +402,13 @@ async def test_a_body_that_breaks_off_is_the_error_and_no_whole_request(
         except OSError:
             ends.append(b"")
 
-    async with StreamServer(listen) as server, Transport() as transport:
+    async with StreamServer(listen) as server, HTTPCalls() as calls:
         headers = {"Content-Length": length} if length else {}
         url = f"http://127.0.0.1:{server.port}/"
-        call = transport.call("POST", url, headers=headers, body=body())
+        call = calls.open("POST", url, headers=headers, body=body())
         await call.wait(LIMIT)
         assert call.bad_body and told in str(call.error)
-        assert transport.connections == 0 or not transport._pool._idle
+        assert calls.connections == 0 or not calls._pool._idle
         await eventually(lambda: ends)
         assert not ends[0].endswith(b"0\r\n\r\n") and len(ends[0]) < 20
 
@@ -422,18 +422,18 @@ async def test_no_answer_to_head_has_a_body() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     until_close = b"HTTP/1.1 200 OK\r\n\r\n"
-    async with scripted(head, chunked, until_close, OK) as (url, heads), Transport() as transport:
+    async with scripted(head, chunked, until_close, OK) as (url, heads), HTTPCalls() as calls:
         for _ in range(3):
-            call = transport.call("HEAD", url)
+            call = calls.open("HEAD", url)
             assert await whole(call) == b"" and call.status == 200 and call.error is None
-        assert await whole(transport.call("GET", url)) == b"ok"
-        assert len(heads) == 4 and transport.connections == 1
+        assert await whole(calls.open("GET", url)) == b"ok"
+        assert len(heads) == 4 and calls.connections == 1
 
 
 async def test_names_of_an_answers_headers_have_no_case() -> None:
     answer = b"HTTP/1.1 200 OK\r\nX-Two: 1\r\nx-two: 2\r\nContent-Length: 0\r\n\r\n"
-    async with scripted(answer) as (url, _), Transport() as transport:
-        call = transport.call("GET", url)
+    async with scripted(answer) as (url, _), HTTPCalls() as calls:
+        call = calls.open("GET", url)
         assert not call.headers and call.content_length is None
         await whole(call)
         assert call.headers["X-TWO"] == call.headers.get("x-Two") == "1, 2"
@@ -447,10 +447,10 @@ async def test_a_call_that_is_cancelled_at_each_wait_leaves_nothing(
     server = elsewhere(_echoing())
 
     async def use() -> None:
-        async with Transport() as transport:
+        async with HTTPCalls() as calls:
             for body in (None, b"x", bytes(1_000_000), pieces(b"a", bytes(200_000))):
                 url = f"http://127.0.0.1:{server.port}/"
-                call = transport.call("POST", url, body=body)
+                call = calls.open("POST", url, body=body)
                 try:
                     assert await whole(call) == b"ok"
                 finally:

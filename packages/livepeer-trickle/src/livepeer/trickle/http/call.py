@@ -1,11 +1,12 @@
-"""Any request of HTTP/1.1, with or without a body, whose answer is read while it comes."""
+"""Any request of HTTP/1.1, with or without a body, whose answer is read while it comes: `HTTPCall`,
+and the connections of `HTTPCalls`."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncIterable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 from livepeer.trickle.exceptions import TrickleConnectionError, TrickleError, TrickleTimeout
 from livepeer.trickle.http.buffer import PIECE
@@ -212,3 +213,45 @@ class HTTPCall(Download):
                 except TimeoutError:
                     told = f"the server took nothing for {self._patience:g} s"
                     self.abort(TrickleTimeout(told, url=self.url))
+
+
+class HTTPCalls:
+    """The connections of one event loop, for requests of any kind to anybody.
+
+    `headers` go with every request, where its caller does not say otherwise.
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self._common = RequestHeaders({"Accept-Encoding": "identity", **(headers or {})})
+        self._pool = Pool()
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now, busy or idle."""
+        return len(self._pool)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection, and make no more."""
+        await self._pool.aclose()
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        tls: TLS = True,
+        connect: float = 10.0,
+        limit: float = 15.0,
+    ) -> HTTPCall:
+        """Send a request now, or as soon as there is a connection. Raises as `HTTPCall` does."""
+        return HTTPCall(
+            self._pool, self._common, method, url, headers or {}, tls, connect, body, limit
+        )

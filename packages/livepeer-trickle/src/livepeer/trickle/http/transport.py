@@ -1,9 +1,8 @@
-"""The clients' HTTP behind four verbs; foreign exceptions end here, as a `TrickleError`.
+"""The clients' HTTP behind three verbs; foreign exceptions end here, as a `TrickleError`.
 
 - `Transport.request` asks and reads a small answer.
 - `Transport.upload` opens a POST whose body is written piece by piece. Its headers leave at once.
 - `Transport.download` asks; the answer is read while it comes.
-- `Transport.call` is any other request of HTTP: each method, any body, an answer read as it comes.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ import weakref
 from collections.abc import Mapping, Sequence
 
 from livepeer.trickle.exceptions import ProtocolError, TrickleTimeout
-from livepeer.trickle.http.call import Body, HTTPCall, RequestHeaders
 from livepeer.trickle.http.connection import split_url
 from livepeer.trickle.http.download import Download
-from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange, ShortReply
+from livepeer.trickle.http.exchange import MAX_REPLY, HTTPExchange, ShortReply, header_lines
 from livepeer.trickle.http.pool import Pool
 from livepeer.trickle.http.upload import Upload
 from livepeer.trickle.types import TLS
@@ -37,8 +35,7 @@ class Transport:
             "Accept-Encoding": "identity",
             **(headers or {}),
         }
-        self._common = RequestHeaders(common)
-        self._lines = self._common.lines
+        self._lines = header_lines(common | dict(headers or {}))
         self._pool = Pool()
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,27 +100,6 @@ class Transport:
     def download(self, url: str, *, tls: TLS = True, connect: float = 10.0) -> Download:
         """GET `url`; `Download.wait` tells when its headers have come."""
         return Download(self._pool, self._lines, "GET", url, {}, tls, connect)
-
-    def call(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
-        tls: TLS = True,
-        connect: float = 10.0,
-        limit: float = 15.0,
-    ) -> HTTPCall:
-        """Send a request now, or as soon as there is a connection; `HTTPCall.wait` tells when the
-        head of its answer has come.
-
-        `limit`: seconds for each piece of a large body that the server does not take. Raises
-        `ValueError` or `TypeError` for what can't be sent.
-        """
-        return HTTPCall(
-            self._pool, self._common, method, url, headers or {}, tls, connect, body, limit
-        )
 
     # --- one shared pool for each event loop -----------------------------------------------------
 
