@@ -62,6 +62,7 @@ REALTIME = (
     "tests/contract/test_orchestrator_transcripts.py",
     "tests/contract/test_paid_calls.py",
     "tests/contract/test_payment_faults.py",
+    "tests/contract/test_unpaid.py",
     "tests/e2e",
 )
 

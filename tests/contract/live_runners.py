@@ -129,7 +129,9 @@ class ForeignApp(App):
             case "/missing":
                 return web.Response(text="not here", status=404)
             case "/events":
-                return await self._events(request)
+                return await self._events(request, hang="hang" in request.query)
+            case "/endless":
+                return await self._events(request, hang=True)
             case "/describe":
                 return web.json_response(await request.json())
             case "/ws" | "/chat":
@@ -140,18 +142,18 @@ class ForeignApp(App):
                 return await self._leave(request)
         return web.json_response({"path": request.path})
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+    async def _events(self, request: web.Request, *, hang: bool) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         try:
             for n in range(int(request.query.get("n", "3"))):
                 await answer.write(b'event: tick\ndata: {"n": %d}\n\n' % n)
-            if "hang" in request.query:
+            if hang:
                 await asyncio.sleep(3600)
             if "cut" in request.query and request.transport is not None:
                 request.transport.abort()
         finally:
-            if "hang" in request.query:
+            if hang:
                 self.left.set()
         return answer
 

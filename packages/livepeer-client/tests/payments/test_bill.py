@@ -200,7 +200,7 @@ async def test_an_orchestrator_that_refuses_what_it_keeps_is_not_paid_again_and_
     no = reply("ticket expired\n", 400, "text/plain")
     road.answers = [no, PAID] * 100
     why: list[str] = []
-    road.bill.listen(why.append)
+    road.bill.listen(lambda error: why.append(str(error)))
     road.bill.start()
     await road.until(lambda: bool(why))
     assert "refused a payment: 400 ticket expired" in why[0]
@@ -225,11 +225,11 @@ async def test_an_error_of_our_own_ends_payments_and_says_so(
 
     monkeypatch.setattr(Account, "post", broken)
     why: list[str] = []
-    road.bill.listen(why.append)
+    road.bill.listen(lambda error: why.append(str(error)))
     road.bill.start()
     await road.until(lambda: bool(why))
     assert "broke off" in why[0] and "RuntimeError" in why[0] and SESSION not in why[0]
-    assert road.bill.problem == why[0]
+    assert str(road.bill.problem) == why[0]
 
 
 MUCH = b"x" * (10 << 20)
@@ -287,7 +287,7 @@ async def test_a_final_answer_ends_it_with_the_reason_and_quotes_no_session(
     caplog.set_level("DEBUG")
     road.answers = [answer]
     why: list[str] = []
-    road.bill.listen(why.append)
+    road.bill.listen(lambda error: why.append(str(error)))
     road.bill.start()
     await road.until(lambda: bool(why))
     assert told in why[0]
@@ -299,7 +299,7 @@ async def test_an_answer_that_repeats_what_it_was_sent_is_quoted_without_it(road
     road.bill.start()
     await road.until(lambda: len(road.sent) >= 1)
     why: list[str] = []
-    road.bill.listen(why.append)
+    road.bill.listen(lambda error: why.append(str(error)))
     _echoing(road)
     await road.until(lambda: bool(why))
     payment = road.sent[-1]

@@ -197,6 +197,11 @@ class AppCalls:
         if http is not None and (said := http.farewells.pay(opened.reserved)) is not None:
             await asyncio.shield(said)
 
+    def say(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do what is to be done on this loop although nobody waits for it."""
+        if (http := self._pools.here()) is not None:
+            http.farewells.say(work)
+
     def let_go(self, opened: OpenApp, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """`release` for a session that was dropped, on its loop; `close` what is open in it."""
         if (http := self._pools.here()) is not None:

@@ -16,10 +16,9 @@ from livepeer.client.exceptions import (
     LivepeerError,
     ProtocolError,
     StreamInterruptedError,
-    reword,
 )
 from livepeer.client.http.translation import translate
-from livepeer.client.payments.bill import Bill
+from livepeer.client.payments.bill import Bill, unpaid
 from livepeer.client.protocol.results import error_of, media_type
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
@@ -90,6 +89,7 @@ class AppStream:
         closed: Callable[[AppStream], None],
         begin: bytes | None = None,
         bill: Bill | None = None,
+        session_bill: Bill | None = None,
     ) -> None:
         self._response, self._where, self._silence = response, where, silence
         self._closed = closed
@@ -98,6 +98,11 @@ class AppStream:
         self._over = False
         self._bill = bill
         """What this answer is paid by, until it is closed."""
+        self._session_bill = session_bill
+        """What the session is paid by that it is an answer in: it ends with it."""
+        self._problem: LivepeerError | None = None
+        if session_bill is not None:
+            session_bill.listen(self._end_unpaid)
 
     def __repr__(self) -> str:
         return f"AppStream({self.status}, {media_type(self.headers)!r})"
@@ -138,6 +143,8 @@ class AppStream:
         self._over = True
         self._response.close()
         self._closed(self)
+        if self._session_bill is not None:
+            self._session_bill.forget(self._end_unpaid)
         if self._bill is not None:
             self._bill.stop()
 
@@ -153,6 +160,8 @@ class AppStream:
         if self._begin is not None:
             begin, self._begin, self._over = self._begin, None, True
             return begin
+        if self._problem is not None:
+            raise self._failed(StreamInterruptedError("the app's answer was left"))
         if self._over:
             return b""
         try:
@@ -190,10 +199,15 @@ class AppStream:
                 yield event
         await self.aclose()
 
+    def _end_unpaid(self, problem: LivepeerError) -> None:
+        self._problem, self._over = problem, True
+        self._response.close()  # which wakes whoever reads
+        self._closed(self)
+
     def _failed(self, error: LivepeerError) -> LivepeerError:
         error.capability = self._where.get("capability")
         error.orchestrator = self._where.get("orchestrator")
         error.may_have_run = True
-        if self._bill is not None and self._bill.problem is not None:
-            reword(error, f"{error.message}; it was not paid any longer: {self._bill.problem}")
-        return error
+        if self._problem is not None:
+            return unpaid(error, self._problem)
+        return error if self._bill is None else self._bill.failed(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -20,7 +21,6 @@ from livepeer.client.exceptions import (
     ConfigurationError,
     LivepeerError,
     SessionEndedError,
-    mark_paid,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import read
@@ -65,8 +65,11 @@ class AppSession:
         self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         self._parts = Parts()
         self._ended: str | None = None
+        self._unpaid: LivepeerError | None = None
         if (bill := calls.paid_by(opened)) is not None:
-            bill.listen(self._unpaid)
+            # Only its user keeps it: what pays goes on until it is dropped.
+            end = weakref.WeakMethod(self._end_unpaid)
+            bill.listen(lambda problem: found(problem) if (found := end()) is not None else None)
 
     def __repr__(self) -> str:
         return f"AppSession({self.app!r}, {self._ended or 'open'})"
@@ -189,14 +192,18 @@ class AppSession:
             where = named(opened)
             if stream:
                 kept = True
+                session_bill = self._calls.paid_by(opened)
                 return self._parts.keep(
-                    AppStream(response, where, limit, self._parts.drop, body, bill)
+                    AppStream(response, where, limit, self._parts.drop, body, bill, session_bill)
                 )
             if body is None:
                 body = await read(response, deadline, limit=ANSWER_LIMIT, job=True, where=where)
-        except SessionEndedError as error:
-            self._ended = self._ended or error.message
-            raise
+        except LivepeerError as error:
+            if isinstance(error, SessionEndedError):
+                self._ended = self._ended or error.message
+            if bill is None:
+                raise
+            raise bill.failed(error) from error.__cause__
         finally:
             if bill is not None and not kept:
                 await bill.end()
@@ -225,8 +232,10 @@ class AppSession:
         opened = await self._target(deadline)
         bill = await self._calls.bill(opened)
 
+        parts = self._parts  # whatever pays keeps these, and not the session
+
         def closed(part: AppWebSocket) -> None:
-            self._parts.drop(part)
+            parts.drop(part)
             if bill is not None:
                 bill.stop()
 
@@ -243,10 +252,13 @@ class AppSession:
         except BaseException as error:
             if bill is not None:
                 bill.stop()
-                if isinstance(error, LivepeerError) and bill.sent:
-                    mark_paid(error, bill.spent)
+                if isinstance(error, LivepeerError):
+                    raise bill.failed(error) from error.__cause__
             raise
-        return self._parts.keep(AppWebSocket(ws, named(opened), max_bytes, closed))
+        paid_by = bill or self._calls.paid_by(opened)
+        return parts.keep(
+            AppWebSocket(ws, named(opened), max_bytes, closed, paid_by, self._calls.say)
+        )
 
     def channel(self, url: str, *, mime_type: str = "application/octet-stream") -> AppChannel:
         """A trickle channel that the app opened, by the URL in one of its answers.
@@ -264,13 +276,14 @@ class AppSession:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _unpaid(self, why: str) -> None:
-        self._ended = self._ended or f"it cannot be paid for: {why}"
+    def _end_unpaid(self, problem: LivepeerError) -> None:
+        if self._ended is None:
+            self._ended, self._unpaid = f"it cannot be paid for: {problem}", problem
 
     def _running(self) -> OpenApp:
         if self._ended is not None:
             told = f"the session is over: {self._ended}"
-            raise SessionEndedError(told, **named(self._opened))
+            raise SessionEndedError(told, **named(self._opened)) from self._unpaid
         return self._opened
 
     async def _target(self, deadline: Deadline) -> OpenApp:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,6 +17,7 @@ from livepeer.client.exceptions import (
     LivepeerError,
     ProtocolError,
 )
+from livepeer.client.payments.bill import Bill, unpaid
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
 from livepeer.trickle.text import printable
@@ -46,9 +48,16 @@ class AppWebSocket:
         where: Mapping[str, Any],
         limit: int,
         closed: Callable[[AppWebSocket], None],
+        bill: Bill | None = None,
+        say: Callable[[Callable[[], Coroutine[Any, Any, None]]], object] = lambda work: None,
     ) -> None:
+        """`bill`: what it, or its session, is paid by. `say` does what nobody waits for."""
         self._ws, self._where, self._limit, self._closed = ws, where, limit, closed
+        self._bill, self._say = bill, say
         self._reason = ""
+        self._problem: LivepeerError | None = None
+        if bill is not None:
+            bill.listen(self._end_unpaid)
 
     def __repr__(self) -> str:
         return f"AppWebSocket({'closed' if self._ws.closed else 'open'})"
@@ -79,7 +88,7 @@ class AppWebSocket:
         try:
             await self._ws.close(code=code, message=reason.encode()[:123])
         finally:
-            self._closed(self)
+            self._leave()
             if not self._ws.closed:
                 # Cancelled while aiohttp waited for a `receive` of another task: now it drops the
                 # connection.
@@ -88,7 +97,13 @@ class AppWebSocket:
                         await self._ws.close()
 
     async def send(self, message: str | bytes) -> None:
-        """Send text or bytes. Raises `ConnectionFailedError` if it is closed."""
+        """Send text or bytes.
+
+        Raises `ConnectionFailedError` if it is closed, `PaymentRequiredError` if that was because
+        it could not be paid any longer.
+        """
+        if self._problem is not None:
+            raise self._over()
         try:
             if isinstance(message, str):
                 await self._ws.send_str(message)
@@ -104,8 +119,9 @@ class AppWebSocket:
     async def receive(self, *, timeout: float | None = None) -> str | bytes:
         """The next message; without a `timeout` (seconds) however long that takes.
 
-        Raises `ConnectionFailedError` once it is closed, `CallTimeoutError` when the time is over
-        (it stays open), `ProtocolError` for a message over its limit.
+        Raises `ConnectionFailedError` once it is closed, `PaymentRequiredError` if that was because
+        it could not be paid any longer, `CallTimeoutError` when the time is over (it stays open),
+        `ProtocolError` for a message over its limit.
         """
         message = await self._next(timeout)
         if message is None:
@@ -127,12 +143,14 @@ class AppWebSocket:
         message = await self._next(None)
         if message is not None:
             return message
-        if self.close_code in _ORDERLY:
+        if self.close_code in _ORDERLY and self._problem is None:
             raise StopAsyncIteration
         raise self._over()
 
     async def _next(self, timeout: float | None) -> str | bytes | None:
         """The next message, None where there will be none."""
+        if self._problem is not None:
+            return None
         try:
             async with asyncio.timeout(timeout):
                 message = await self._ws.receive()
@@ -144,11 +162,22 @@ class AppWebSocket:
             return content
         if message.type is aiohttp.WSMsgType.CLOSE:
             self._reason = printable(message.extra or "", 200)
-        self._closed(self)
+        self._leave()
         if message.type is aiohttp.WSMsgType.ERROR:
             raise self._broken(message.data)
         assert message.type in _ENDED, message.type
         return None
+
+    def _end_unpaid(self, problem: LivepeerError) -> None:
+        """It is paid no longer, which is what is raised from now on, also by who waits."""
+        self._problem = problem
+        code = aiohttp.WSCloseCode.POLICY_VIOLATION
+        self._say(partial(self.aclose, code, "not paid any longer"))
+
+    def _leave(self) -> None:
+        if self._bill is not None:
+            self._bill.forget(self._end_unpaid)
+        self._closed(self)
 
     def _broken(self, error: Any) -> LivepeerError:
         if getattr(error, "code", None) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
@@ -158,7 +187,12 @@ class AppWebSocket:
             return ProtocolError("the app broke the WebSocket protocol", **self._where)
         return ConnectionFailedError("the WebSocket broke", may_have_run=True, **self._where)
 
-    def _over(self) -> ConnectionFailedError:
+    def _over(self) -> LivepeerError:
+        if self._problem is not None:
+            left = ConnectionFailedError(
+                "the WebSocket is closed", may_have_run=True, **self._where
+            )
+            return unpaid(left, self._problem)
         code = self.close_code
         if code is None or code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
             told = "the WebSocket is closed: its connection broke"

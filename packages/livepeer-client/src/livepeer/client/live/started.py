@@ -58,7 +58,7 @@ class Started:
         if live.price:
             self.spawn(Payments(partial(calls.pay, live, budget), ending).run())
         if (bill := calls.paid_by(live)) is not None:
-            bill.listen(lambda why: ending.finish(f"it cannot be paid for: {why}", lost=True))
+            bill.listen(lambda error: ending.finish(f"it cannot be paid for: {error}", lost=True))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that lasts as long as the stream at most; where it fails, the session is lost."""

@@ -14,9 +14,7 @@ import aiohttp
 from livepeer.client.exceptions import (
     ConfigurationError,
     LivepeerError,
-    mark_paid,
     redact,
-    reword,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import read
@@ -132,10 +130,8 @@ class RunningJob:
     def failed(self, error: LivepeerError) -> LivepeerError:
         """`error`, with the attempts that led to it."""
         redact(error, self.secrets)
-        if self.bill is not None and self.bill.problem is not None:
-            reword(error, f"{error.message}; it was not paid any longer: {self.bill.problem}")
-        if self.bill is not None and self.bill.sent:
-            mark_paid(error, self.bill.spent)
+        if self.bill is not None:
+            error = self.bill.failed(error)
         attempts = (*self.attempts, Attempt(error, "response"))
         error.orchestrator = error.orchestrator or self.where.get("orchestrator")
         error.rejections = tuple(attempt.rejection for attempt in attempts)

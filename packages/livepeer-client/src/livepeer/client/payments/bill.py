@@ -4,6 +4,7 @@ next one follows in time, until it is over."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from fractions import Fraction
@@ -11,10 +12,14 @@ from typing import Any, Final
 
 from livepeer.client.exceptions import (
     ConfigurationError,
+    ConnectionFailedError,
     LivepeerError,
     NoOrchestratorError,
     PaymentRequiredError,
     ProtocolError,
+    SessionEndedError,
+    mark_paid,
+    reword,
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import Http
@@ -49,13 +54,13 @@ class Bill:
         self._http, self._pace, self._sending = http, pace, sending
         self._pending: SignedPayment | None = None
         self._task: asyncio.Task[None] | None = None
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: list[Callable[[LivepeerError], None]] = []
         self._replaced_at: float | None = None
         self.account = account
         """What is asked, and the payments that are made."""
         self.sent = False
         """Has a payment gone out?"""
-        self.problem: str | None = None
+        self.problem: LivepeerError | None = None
         """Why no more is paid, though it is not over."""
 
     def __repr__(self) -> str:
@@ -76,12 +81,25 @@ class Bill:
         """The path of the session that is paid for; a credential."""
         return self.account.path.rpartition("/")[0]
 
-    def listen(self, listener: Callable[[str], None]) -> None:
+    def listen(self, listener: Callable[[LivepeerError], None]) -> None:
         """Call `listener` with the reason when payments end by themselves; at once if they have."""
         if self.problem is not None:
             listener(self.problem)
         else:
             self._listeners.append(listener)
+
+    def forget(self, listener: Callable[[LivepeerError], None]) -> None:
+        """Call it no more, if it is to be called."""
+        with contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
+    def failed(self, error: LivepeerError) -> LivepeerError:
+        """`error` of what is paid, with why that is paid no longer, and with what was paid."""
+        if self.problem is not None:
+            error = unpaid(error, self.problem)
+        if self.sent:
+            mark_paid(error, self.spent)
+        return error
 
     def send(self) -> None:
         """Mark that a payment goes out now. Raises `Abandoned` if nobody waits for the answer any
@@ -138,7 +156,8 @@ class Bill:
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its text may quote the session's URL, or what signs for it.
-            self._failed(f"payments broke off by an error of this client: {type(error).__name__}")
+            told = f"payments broke off by an error of this client: {type(error).__name__}"
+            self._failed(LivepeerError(told, **self.where))
 
     async def _run(self) -> None:
         """Until it is over, or cannot be paid any longer."""
@@ -154,7 +173,7 @@ class Bill:
             except LivepeerError as error:
                 lasted = self._pace.now() - reached
                 if isinstance(error, _FINAL) or lasted > self._pace.outage:
-                    self._failed(error.message)
+                    self._failed(error)
                     return
                 logger.warning("a payment for %s did not get through: %s", self.account.app, error)
                 pause = self._pace.again
@@ -180,7 +199,9 @@ class Bill:
                 self._pending = None
                 return True
             if answer.status == 404:
-                self._failed("the orchestrator has ended the session")
+                self._failed(
+                    SessionEndedError("the orchestrator has ended the session", **self.where)
+                )
                 return False
             if answer.status == 409:
                 return False  # a fixed price, paid already
@@ -202,8 +223,29 @@ class Bill:
         at = self._replaced_at
         return at is not None and self._pace.now() - at < REPLACED_SECONDS
 
-    def _failed(self, why: str) -> None:
-        self.problem = why
-        logger.info("payments for %s end: %s", self.account.app, why)
-        for listener in self._listeners:
-            listener(why)
+    def _failed(self, problem: LivepeerError) -> None:
+        self.problem = problem
+        logger.info("payments for %s end: %s", self.account.app, problem)
+        for listener in tuple(self._listeners):
+            listener(problem)
+
+
+def unpaid(error: LivepeerError, problem: LivepeerError) -> LivepeerError:
+    """`error` of what was not paid any longer, with the reason. What broke off is an error of that
+    reason's kind: it is for money, or its session is over."""
+    told = f"{error.message}; it was not paid any longer: {problem.message}"
+    kind = type(problem)
+    if not isinstance(error, ConnectionFailedError) or not isinstance(
+        problem, PaymentRequiredError | SessionEndedError
+    ):
+        reword(error, told)
+        return error
+    return kind(
+        told,
+        capability=error.capability,
+        orchestrator=error.orchestrator,
+        job_id=error.job_id,
+        status=problem.status,
+        may_have_run=error.may_have_run,
+        received=error.received,
+    )
