@@ -64,19 +64,26 @@ _closing: set[asyncio.Task[None]] = set()
 
 
 def _close_soon(kept: _Kept) -> None:
-    for loop, (_, keeper) in kept.items():
+    for loop, (http, keeper) in kept.items():
         with contextlib.suppress(RuntimeError):  # a loop that has ended closed everything with it
-            loop.call_soon_threadsafe(_begin_to_close, keeper)
+            loop.call_soon_threadsafe(_begin_to_close, http, keeper)
 
 
-def _begin_to_close(keeper: AsyncGenerator[Http]) -> None:
-    task = asyncio.ensure_future(_close(keeper))
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
+def _begin_to_close(http: Http, keeper: AsyncGenerator[Http]) -> None:
+    # A loop that ends in this moment closes the keeper by itself, and may not come to a new task.
+    if not _is_closing(keeper):
+        task = asyncio.ensure_future(_close(http, keeper))
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
 
 
-async def _close(keeper: AsyncGenerator[Http]) -> None:
-    for _ in range(3):  # a loop that ends in this moment closes it by itself, and has begun by then
-        await asyncio.sleep(0)
-    if not getattr(keeper, "ag_running", False):  # which typeshed lacks for its type
-        await keeper.aclose()
+async def _close(http: Http, keeper: AsyncGenerator[Http]) -> None:
+    # Not by the keeper, which the end of the loop may ask to close as well, and it can do so once.
+    await http.aclose()
+    if not _is_closing(keeper):
+        await keeper.aclose()  # nothing is left to wait for
+
+
+def _is_closing(keeper: AsyncGenerator[Http]) -> bool:
+    """Is it being closed, or has been? (Of both typeshed knows nothing.)"""
+    return getattr(keeper, "ag_running", False) or getattr(keeper, "ag_frame", None) is None

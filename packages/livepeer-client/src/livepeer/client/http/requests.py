@@ -3,6 +3,7 @@ aiohttp's exceptions translated once."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 from collections.abc import AsyncIterable, Mapping
@@ -52,6 +53,7 @@ class Http:
     def __init__(self) -> None:
         self.farewells = Farewells()
         self.in_flight = InFlight()
+        self._closing = asyncio.Lock()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -152,7 +154,9 @@ class Http:
         return Fetched(response.status, response.headers, data)
 
     async def aclose(self) -> None:
-        async with contextlib.AsyncExitStack() as stack:  # each also where another is cancelled
+        """Safe to repeat; whoever comes while it is being closed waits for that."""
+        async with self._closing, contextlib.AsyncExitStack() as stack:
+            # Each also where another is cancelled.
             stack.push_async_callback(self._session.close)
             stack.push_async_callback(self.websockets.aclose)
             stack.push_async_callback(self.in_flight.aclose)
