@@ -1,4 +1,4 @@
-"""Connections are closed once and whole, by whoever comes first: their owner, or the end of the loop."""
+"""Connections are closed once and whole, by their owner or by the end of the loop."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from livepeer.client.exceptions import (
     NoOrchestratorError,
     PipelineError,
     SessionEndedError,
+    reword,
 )
 from livepeer.client.files import encode
 from livepeer.client.http.deadline import Deadline
@@ -151,6 +152,8 @@ class LiveCalls:
                 )
                 said = http.farewells.say(partial(self.stop, http, live, "its start was given up"))
                 if isinstance(error, LivepeerError):
+                    if road_name == LiveVideoToVideo.name and live.ended_by is None:
+                        reword(error, f"{error.message}; {lv2v.LEFT}")
                     await asyncio.shield(said)
             raise
 

@@ -18,6 +18,12 @@ CHANNELS: Final = "/ai/trickle/"
 """Where an orchestrator has its channels (go-livepeer, `TrickleHTTPPath`)."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
+LEFT: Final = (
+    "a stream that may have begun there cannot be ended from here: it gets no input, without which"
+    " the orchestrator ends it, and nothing more is paid for it"
+)
+"""Of a start whose answer does not tell by what it is ended (specs/live-video-to-video.md)."""
+
 
 def start(capability: str, stream_id: str, params: Any) -> tuple[str, Any]:
     body = {
