@@ -183,7 +183,7 @@ async def test_a_start_whose_answer_is_lost_is_paid_once_and_no_more(quick: None
         orchestrator.running() as url,
         Gateway(orch_url=url, tls="pin", eth_key=KEY) as gw,
     ):
-        with pytest.raises(LivepeerError, match="wei were paid.*cannot be ended from here"):
+        with pytest.raises(LivepeerError, match=r"wei were paid.*cannot be ended from here"):
             await gw.live(MODEL).__aenter__()
         assert len(orchestrator.starts) == len(orchestrator.payments) == 1
         spent = gw.spent()
