@@ -158,6 +158,7 @@ class StreamBuilder:
             sink=Sink(cls, output),
             batched=batched(self._batches, stream) if self._batches is not None else None,
             before=before,
+            spare=(self._alone or cls.thread_safe) and not cls.gpu,
         )
 
     @property

@@ -6,15 +6,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from livepeer.runner.errors import JobError, PipelineError
 from livepeer.runner.live.failures import Silence, StreamFailed, described, first_error
-from livepeer.runner.live.frame_hooks import END, FrameHook, Generated, until
-from livepeer.runner.live.hooks import HookHung, Hooks, as_it_is
+from livepeer.runner.live.frame_hooks import END, FrameHook, Generated
+from livepeer.runner.live.hooks import HookHung, Hooks, as_it_is, is_async
+from livepeer.runner.live.passage import Passage, timed
 from livepeer.runner.live.stream import Sink, Stream, check_frame
 from livepeer.trickle import TrickleError
 from livepeer.trickle.media import AudioFrame, VideoFrame
+from livepeer.trickle.media.stream.handover import Undecoded
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import MediaPacket, MediaSubscriber
@@ -30,6 +32,7 @@ class Flow:
 
     `source` is the input (None: the stream has none), `sink` is where frames go. `batched` calls
     `process_video_batch`, which other streams share. `before` is called with each frame.
+    `spare`: a worker thread is free for each stream, so that codecs may run in it too.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Flow:
         sink: Sink,
         batched: FrameHook | None = None,
         before: Before | None = None,
+        spare: bool = False,
     ) -> None:
         self._copy = stream.copy
         self._hooks = hooks
@@ -51,6 +55,13 @@ class Flow:
         self._sink = sink
         self._batched = batched
         self._before = before
+        self._passes = (  # whether pictures may go their whole way in one thread
+            spare
+            and "process_video" in hooks
+            and not is_async(self._copy.process_video)  # type: ignore[attr-defined]
+            and not hooks.generates
+            and before is None
+        )
         self._silence: Silence | None = None
         if stream.request.urls.publish_url:  # without an output nobody expects frames
             self._silence = Silence(stream.status, stream.events.put, lambda: stream.emitted)
@@ -61,6 +72,10 @@ class Flow:
     def stop(self) -> None:
         if not self._stopping.done():
             self._stopping.set_result(None)
+            if self._source is not None:
+                from livepeer.trickle.media.subscriber import end_taking  # PyAV, loaded by now
+
+                end_taking(self._source)
 
     @property
     def bytes_in(self) -> int:
@@ -100,19 +115,20 @@ class Flow:
         self.refresh()
 
     async def _process(self, source: MediaSubscriber) -> None:
+        from livepeer.trickle.media.subscriber import take_early  # it needs PyAV
+
         try:
             async with aclosing(source):
                 while not self._stopping.done():
-                    item = await until(self._stopping, anext(source, END))
-                    if item is END:
+                    item = await take_early(source, self._may_pass)
+                    if item is None or self._stopping.done():
                         break
-                    kind = item.kind
+                    if isinstance(item, Undecoded):
+                        await self._pass(item)
+                        continue
                     if self._status.input.count == 0:
                         self._expect_sound(source)
-                    self._has_video |= kind == "video"
-                    # Rates are those of the pictures; of the sound in a stream without pictures.
-                    if kind == "video" or not self._has_video:
-                        self._status.input.add()
+                    self._came(item)
                     if self._before is not None:
                         await self._before(item)
                     await self._one(item)
@@ -125,6 +141,12 @@ class Flow:
                 writing.cancel()
                 await asyncio.wait((writing,))
         self.stop()  # what is generated beside an input ends with it
+
+    def _came(self, item: Frame | MediaPacket) -> None:
+        self._has_video |= item.kind == "video"
+        # Rates are those of the pictures; of the sound in a stream without pictures.
+        if item.kind == "video" or not self._has_video:
+            self._status.input.add()
 
     def _expect_sound(self, source: MediaSubscriber) -> None:
         """Let the first segment of the output name its sound, if the input has sound."""
@@ -168,12 +190,9 @@ class Flow:
         try:
             made = await call(item)
         except HookHung as error:
-            await self._written()
-            self._budget.report(name, error)
-            raise StreamFailed(str(error)) from error
+            await self._hung(name, error)
         except Exception as error:  # noqa: BLE001 — an author's code; counted and told
-            await self._written()  # what came before is out, and counted, should this be the end
-            self._budget.failed(name, error)
+            await self._failed(name, error)
             made = list[Any](original)
             good = False
         else:
@@ -181,6 +200,63 @@ class Flow:
         # What it made is encoded while the next frame is in its hook, one at a time and in order.
         await self._written()
         self._writing = asyncio.create_task(self._give(name, made, item, came, good))
+
+    def _may_pass(self) -> bool:
+        """Whether a picture that comes now may go its whole way in one thread.
+
+        Where another one is still in its hook or in the encoder, two threads get more done.
+        """
+        idle = self._writing is None or self._writing.done()
+        return self._passes and idle and self._status.input.count > 0
+
+    async def _pass(self, undecoded: Undecoded) -> None:
+        came = time.monotonic()
+        await self._written()
+        name, keep = "process_video", self._copy.on_error == "pass"
+        hook = self._copy.process_video  # type: ignore[attr-defined]
+        passage = Passage(undecoded, hook, self._sink.lend(), keep=keep)
+        good = True
+        try:
+            try:
+                await self._caller.in_thread(passage.run, name)
+            finally:
+                if passage.frame is not None:
+                    self._came(passage.frame)
+            if passage.frame is None:
+                return
+            made = passage.made
+            if not isinstance(made, list):  # sync by its look: a decorator over an async hook
+                made = await self._caller.collected(made, name)
+        except HookHung as error:
+            await self._hung(name, error)
+        except Exception as error:  # noqa: BLE001 — an author's code; counted and told
+            await self._failed(name, error)
+            made, good = passage.original, False
+        else:
+            self._gave(name, bool(made))
+        if passage.frame is None:
+            return
+        if passage.encoded is None:
+            await self._give(name, made, passage.frame, came, good)
+            return
+        passage.send()
+        for value, error in zip(made, passage.encoded, strict=True):
+            if error is None:
+                self._passed(value, came)
+            else:
+                self._refused(name, error)
+                good = False
+        if good:
+            self._budget.succeeded(name)
+
+    async def _hung(self, name: str, error: HookHung) -> NoReturn:
+        await self._written()
+        self._budget.report(name, error)
+        raise StreamFailed(str(error)) from error
+
+    async def _failed(self, name: str, error: Exception) -> None:
+        await self._written()  # what came before is out, and counted, should this be the end
+        self._budget.failed(name, error)
 
     async def _written(self) -> None:
         """Wait until what the last hook made is out. Raises what that raised."""
@@ -220,20 +296,20 @@ class Flow:
         """False for a value that is no frame, or that cannot be encoded: counted and told."""
         try:
             frame = value if where == "passthrough" else check_frame(value)
-            if origin is not None and frame.pts is None:
-                frame.time = origin.time  # made anew, from the frame that came in
-            await self._sink.write(frame)
+            await self._sink.write(frame if origin is None else timed(frame, origin))
         except StreamFailed:
             raise
-        except JobError as error:
-            self._budget.failed(where, error)
-            return False
         except Exception as error:  # noqa: BLE001 — a frame that cannot be encoded
-            refused = PipelineError(f"its frame cannot be encoded: {error}")
-            refused.__cause__ = error
-            self._budget.failed(where, refused)
+            self._refused(where, error)
             return False
         return True
+
+    def _refused(self, where: str, error: Exception) -> None:
+        if not isinstance(error, JobError):
+            refused = PipelineError(f"its frame cannot be encoded: {error}")
+            refused.__cause__ = error
+            error = refused
+        self._budget.failed(where, error)
 
     def _passed(self, item: Frame | MediaPacket, came: float) -> None:
         if item.kind == "video" or not self._has_video:

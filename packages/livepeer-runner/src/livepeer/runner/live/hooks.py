@@ -174,7 +174,7 @@ class HookCaller:
                 if is_async(hook):
                     return await self._on_loop(_collected(hook(*arguments)), running)
                 result = await self._in_thread(
-                    lambda: _listed_unless_async(hook(*arguments)), running
+                    lambda: listed_unless_async(hook(*arguments)), running
                 )
                 if not isinstance(result, list):  # sync by its look: a decorator over an async hook
                     return await self._on_loop(_collected(result), running)
@@ -185,6 +185,10 @@ class HookCaller:
         async with self.turn:
             with self.running.call(name) as running:
                 return await self._in_thread(work, running)
+
+    async def collected(self, result: Any, name: str) -> list[Any]:
+        """The frames of what a hook returned that has to be awaited."""
+        return await self.on_loop(_collected(result), name)
 
     async def on_loop(self, work: Coroutine[Any, Any, T], name: str) -> T:
         """Run `work` of the hook `name` on the loop, in its turn."""
@@ -268,7 +272,8 @@ def as_it_is(value: Any) -> Any:
     return value.snapshot() if isinstance(value, VideoFrame | AudioFrame) else value
 
 
-def _listed_unless_async(result: Any) -> Any:
+def listed_unless_async(result: Any) -> Any:
+    """`listed`, unless it has to be awaited: of a decorator over an async hook."""
     if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
         return result
     return listed(result)

@@ -18,6 +18,7 @@ from livepeer.trickle.types import TLS
 
 if TYPE_CHECKING:
     from livepeer.trickle.media import MediaPacket, MediaPublisher
+    from livepeer.trickle.media.publisher import LentEncoder
 
 EVENTS_WAITING = 128
 """Events that wait for their channel; the oldest gives way."""
@@ -194,6 +195,14 @@ class Sink:
         if self._media is not None:
             with _as_failure():
                 await self._media.write(item)
+
+    def lend(self) -> LentEncoder | None:
+        """Its encoder, for the next frame, where that would be sent at once."""
+        if self._media is None:
+            return None
+        from livepeer.trickle.media.publisher import lend_encoder
+
+        return lend_encoder(self._media)
 
     @property
     def dropped(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Literal, Self
 from livepeer.trickle.exceptions import ChannelClosed, SegmentFailed, TrickleError
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.outputs import AudioOutput, VideoOutput
-from livepeer.trickle.media.frame import Item
+from livepeer.trickle.media.frame import Item, VideoFrame
 from livepeer.trickle.media.stream.pacer import Pacer
 from livepeer.trickle.media.stream.send_queue import SendQueue
 from livepeer.trickle.media.ts.segments import EncoderStats, Piece
@@ -102,6 +103,8 @@ class MediaPublisher:
         self._pacer = Pacer(Fraction(output.fps) if output and output.fps else Fraction(30))
         self._queue = SendQueue()
         self._thread: ThreadPoolExecutor | None = None
+        self._encoding = threading.Lock()
+        """Held by the thread that uses the encoder: the one of this publisher, or another's."""
         self._sender: asyncio.Task[None] | None = None
         self._error: TrickleError | None = None
         self._told = self._warned = False
@@ -269,14 +272,20 @@ class MediaPublisher:
             submitted.cancel()
 
     def _encode(self, item: Item, at: Fraction | None) -> list[Piece]:
-        begin = time.perf_counter()
-        try:
-            return self._encoder.encode(item, at)
-        finally:
-            self.stats.encode_seconds += time.perf_counter() - begin
+        with self._encoding:
+            begin = time.perf_counter()
+            try:
+                return self._encoder.encode(item, at)
+            finally:
+                self.stats.encode_seconds += time.perf_counter() - begin
+
+    def _encode_lent(self, frame: VideoFrame) -> list[Piece]:
+        # Of a publisher that is closed, the end has left, or leaves now.
+        return [] if self._closed else self._encode(frame, None)
 
     def _flush(self) -> list[Piece]:
-        return self._encoder.flush()
+        with self._encoding:
+            return self._encoder.flush()
 
     async def _send(self) -> None:
         """The one task that talks to the network."""
@@ -311,3 +320,36 @@ class MediaPublisher:
             while following is not None and (following is piece or not following.new_segment):
                 following = await self._queue.get()
         return following
+
+
+class LentEncoder:
+    """The encoder of a publisher, for the next frame, in a thread of the caller's."""
+
+    def __init__(self, publisher: MediaPublisher) -> None:
+        self._publisher = publisher
+        self._pieces: list[Piece] = []
+        self._frames = 0
+
+    def encode(self, frame: VideoFrame) -> None:
+        """Encode a frame that has a time; raises what `MediaPublisher.write` does for it."""
+        self._frames += 1
+        self._pieces += self._publisher._encode_lent(frame)
+
+    def send(self) -> None:
+        """On the loop: what was encoded leaves."""
+        self._publisher.stats.frames += self._frames
+        self._publisher._queue.put(self._pieces)
+
+
+def lend_encoder(publisher: MediaPublisher) -> LentEncoder | None:
+    """The encoder, where `write` would neither wait nor leave a frame out nor raise.
+
+    That saves a picture a thread and a turn of the loop on its way. Nothing else is written
+    until it is sent.
+    """
+    sender, queue = publisher._sender, publisher._queue
+    if publisher._closed or publisher._error or sender is None or sender.done():
+        return None
+    if publisher._dropping or queue.behind or not queue.has_room:
+        return None
+    return LentEncoder(publisher)

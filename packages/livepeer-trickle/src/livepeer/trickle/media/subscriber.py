@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from livepeer.trickle.media.codec.decoder import Mode, StreamDecoder
 from livepeer.trickle.media.codec.track_decoder import DecoderStats
 from livepeer.trickle.media.frame import Item
 from livepeer.trickle.media.stream.decode_thread import DecodeThread
-from livepeer.trickle.media.stream.handover import Handover, Policy
+from livepeer.trickle.media.stream.handover import Handover, Policy, Undecoded
 from livepeer.trickle.media.ts.units import Track
 from livepeer.trickle.subscriber import TrickleSubscriber
 from livepeer.trickle.types import TLS, Start, SubscriberStats, Timeouts
@@ -161,6 +162,8 @@ class MediaSubscriber:
         if self._handover is None:
             raise RuntimeError("use `async with MediaSubscriber(...) as frames` before iterating")
         item = await self._handover.take()
+        while isinstance(item, Undecoded):  # of a `take_early` that was cancelled
+            item = item.decode() or await self._handover.take()
         if item is None:
             raise StopAsyncIteration
         return item
@@ -206,3 +209,19 @@ class MediaSubscriber:
             await thread.discontinuity()
         else:
             await thread.end_segment()
+
+
+async def take_early(source: MediaSubscriber, early: Callable[[], bool]) -> Item | Undecoded | None:
+    """The next frame, or None at the end; or, where it has to be waited for and `early` says so
+    when bytes come, these bytes, to be decoded in a thread of the caller's.
+
+    That saves a picture a thread and a turn of the loop on its way.
+    """
+    assert source._handover is not None
+    return await source._handover.take(early)
+
+
+def end_taking(source: MediaSubscriber) -> None:
+    """Nothing more is taken: who waits for a frame gets None, the end."""
+    if source._handover is not None:
+        source._handover.end()

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
-from livepeer.trickle.media.frame import Item
-from livepeer.trickle.media.stream.handover import Handover
+from livepeer.trickle.media.frame import Item, VideoFrame
+from livepeer.trickle.media.stream.handover import Handover, Undecoded
 from livepeer.trickle.media.ts.units import PACKET_SIZE
 
 logger = logging.getLogger(__name__)
@@ -27,10 +27,11 @@ _Work = Callable[[], list[Item]]
 
 
 class DecodeThread:
-    """Owns a `StreamDecoder` and the thread on which alone it is used.
+    """Owns a `StreamDecoder` and the thread on which it is used, unless it is lent: a taker that
+    waits may decode the next bytes in a thread of its own, where the picture goes on its way.
 
-    `feed` waits while the thread has enough to do, which holds back the socket. `aclose` ends
-    the thread within `limit` seconds, whatever waits.
+    The thread begins with the first bytes that it has to decode. `feed` waits while it has enough
+    to do, which holds back the socket. `aclose` ends it within `limit` seconds, whatever waits.
     """
 
     def __init__(self, decoder: StreamDecoder, handover: Handover, *, limit: float = 5.0) -> None:
@@ -41,15 +42,17 @@ class DecodeThread:
         self._ready = threading.Condition()
         self._work: deque[tuple[int, _Work]] = deque()
         self._waiting = 0
+        self._lent = False
         self._closed = False
         self._last = False
         self._room = asyncio.Event()
         self._done = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="livepeer-decode", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     async def feed(self, data: bytes) -> None:
         """Bytes of the current segment."""
+        if self._lend(data):
+            return
         for start in range(0, len(data), _PIECE):
             piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
             await self._add(len(piece), lambda piece=piece: self._decoder.feed(piece))  # type: ignore[misc]
@@ -72,6 +75,8 @@ class DecodeThread:
             self._ready.notify()
         self._handover.close()
         self._room.set()
+        if self._thread is None:
+            return
         try:
             async with asyncio.timeout(self._limit):
                 await self._done.wait()
@@ -96,6 +101,35 @@ class DecodeThread:
             self._waiting += size
             self._last = last
             self._ready.notify()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="livepeer-decode", daemon=True)
+            self._thread.start()
+
+    def _lend(self, data: bytes) -> bool:
+        """Whether the taker decodes `data`: only where nothing is before it."""
+        with self._ready:
+            if self._lent or self._waiting or self._closed or self._last:
+                return False
+            self._lent = self._handover.offer(Undecoded(lambda: self._decode_lent(data)))
+            return self._lent
+
+    def _decode_lent(self, data: bytes) -> VideoFrame | None:
+        """In the taker's thread."""
+        try:
+            items = self._decoder.feed(data)
+        except Exception as error:  # noqa: BLE001 — raised in the task that takes the frames
+            with self._ready:
+                self._closed = True
+            self._handover.end(error)
+            items = []
+        first = items.pop(0) if items and isinstance(items[0], VideoFrame) else None
+        if items:
+            self._handover.put_all(items)
+        with self._ready:
+            self._lent = False
+            if self._work or self._last or self._closed:
+                self._ready.notify()
+        return first
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -113,7 +147,7 @@ class DecodeThread:
 
     def _step(self) -> bool:
         with self._ready:
-            while not self._work and not self._closed and not self._last:
+            while (self._lent or not (self._work or self._last)) and not self._closed:
                 self._ready.wait()
             if self._closed or not self._work:
                 return False

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 from livepeer.trickle.media.frame import Item, VideoFrame
@@ -22,6 +23,16 @@ as long as another picture, and those of many streams may come at once. None is 
 
 _OTHERS = 500
 """What may wait beside the video frames before the thread has to: about ten seconds of audio."""
+
+
+class Undecoded:
+    """Bytes that a taker decodes itself, in its own thread: `decode` is called once, anywhere.
+
+    It returns the first picture that they complete, if any; what else they complete is taken next.
+    """
+
+    def __init__(self, decode: Callable[[], VideoFrame | None]) -> None:
+        self.decode = decode
 
 
 class Handover:
@@ -42,6 +53,9 @@ class Handover:
         self._items: deque[tuple[float, Item]] = deque()
         self._video = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._early: Callable[[], bool] | None = None
+        """Whether the task that waits would decode by itself."""
+        self._undecoded: Undecoded | None = None
         self._kept_up = time.monotonic()
         """When something came last for which the task was waiting."""
         self._ended = False
@@ -77,6 +91,31 @@ class Handover:
         self._wake()
         return True
 
+    def put_all(self, items: list[Item]) -> None:
+        """From any thread: what follows what a taker has decoded itself; never waits."""
+        with self._room:
+            if self._closed:
+                return
+            now = time.monotonic()
+            for item in items:
+                self._items.append((now, item))
+                self._video += isinstance(item, VideoFrame)
+        self._wake()
+
+    def offer(self, undecoded: Undecoded) -> bool:
+        """From the loop: whether the task takes these bytes as they are. It does where it waits,
+        so that the picture in them need not change threads on its way."""
+        with self._room:
+            early, waiter = self._early, self._waiter
+            if waiter is None or waiter.done() or early is None or not early():
+                return False
+            if self._items or self._ended:
+                return False
+            self._kept_up = time.monotonic()
+            self._undecoded = undecoded
+        self._awake()
+        return True
+
     def end(self, error: BaseException | None = None) -> None:
         """From either side: nothing more will come; `error` is raised after the last item."""
         with self._room:
@@ -93,15 +132,22 @@ class Handover:
         """From the task: drop everything, and let the thread go."""
         with self._room:
             self._closed = self._ended = True
+            self._undecoded = None
             self._items.clear()
             self._video = 0
             self._room.notify_all()
         self._wake()
 
-    async def take(self) -> Item | None:
-        """The oldest item; `None` at the end. Cancelling it loses nothing."""
+    async def take(self, early: Callable[[], bool] | None = None) -> Item | Undecoded | None:
+        """The oldest item; `None` at the end. Cancelling it loses nothing.
+
+        `early` is asked when bytes come while it waits: True has them given out undecoded.
+        """
         while True:
             with self._room:
+                if self._undecoded is not None:
+                    undecoded, self._undecoded = self._undecoded, None
+                    return undecoded
                 if self._policy == "latest":
                     self._drop_stale()
                 if self._items:
@@ -121,6 +167,7 @@ class Handover:
                         "iterate and share what it takes, or give each a subscriber of its own"
                     )
                 self._waiter = self._loop.create_future()
+                self._early = early
             await self._waiter
 
     def _is_full(self, is_video: bool, limit: int) -> bool:

@@ -63,6 +63,10 @@ class SendQueue:
         self._sending = since, len(piece.data)
         return piece
 
+    @property
+    def has_room(self) -> bool:
+        return self._room.is_set()
+
     async def room(self) -> None:
         await self._room.wait()
 
