@@ -12,11 +12,11 @@ import numpy as np
 import psutil
 import pytest
 
-from livepeer.trickle.exceptions import ChannelNotFound
+from livepeer.trickle.exceptions import ChannelNotFound, PictureTooLarge
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame import AudioFrame, MediaPacket, VideoFrame
 from livepeer.trickle.media.stream.decode_thread import DecodeThread
-from livepeer.trickle.media.stream.handover import GRACE, PATIENCE, Handover
+from livepeer.trickle.media.stream.handover import GRACE, PATIENCE, Handover, Undecoded
 from livepeer.trickle.media.subscriber import MediaSubscriber
 from livepeer.trickle.server import TrickleServer
 
@@ -601,3 +601,64 @@ async def test_a_burst_costs_a_fast_taker_nothing(
         assert times(await reading)[-1] == made.times[-1]
         # A machine that stops for 50 ms may cost some; taking one by one would cost most.
         assert frames.stats.dropped < 15
+
+
+async def lent(thread: DecodeThread, handover: Handover, data: bytes) -> Undecoded:
+    """What a taker that waits gets of `data`, which comes then."""
+    taking = asyncio.create_task(handover.take(lambda: True))
+    await asyncio.sleep(0)
+    await thread.feed(data)
+    taken = await taking
+    assert isinstance(taken, Undecoded)
+    return taken
+
+
+async def test_a_taker_that_waits_decodes_the_next_bytes_and_what_follows_them_comes_after(
+    clip: Callable[..., Any],
+) -> None:
+    made = clip(frames=20)
+    first, second = segments(made.data)
+    handover = Handover("latest", 30)
+    thread = DecodeThread(StreamDecoder(), handover)
+    async with asyncio.timeout(LIMIT):
+        taken = await lent(thread, handover, first)
+        await thread.feed(second)  # the decoder is lent: these bytes wait for it
+        await thread.finish()
+        begun = await asyncio.to_thread(taken.decode)
+        rest = []
+        while (item := await handover.take()) is not None:
+            rest.append(item)
+        await thread.aclose()
+    assert times([begun, *rest]) == made.times
+
+
+async def test_bytes_that_a_cancelled_taker_did_not_decode_are_the_next_ones(
+    clip: Callable[..., Any],
+) -> None:
+    made = clip(frames=10)
+    handover = Handover("latest", 30)
+    thread = DecodeThread(StreamDecoder(), handover)
+    taking = asyncio.create_task(handover.take(lambda: True))
+    await asyncio.sleep(0)
+    await thread.feed(made.data)
+    taking.cancel()
+    await asyncio.wait((taking,))
+    taken = await handover.take()
+    assert isinstance(taken, Undecoded)
+    first = taken.decode()
+    assert first is not None and first.pts == made.times[0]
+    await thread.aclose()
+
+
+async def test_what_a_decoder_has_against_the_stream_reaches_the_taker_that_it_was_lent_to(
+    clip: Callable[..., Any],
+) -> None:
+    made = clip(frames=30)
+    handover = Handover("latest", 30)
+    thread = DecodeThread(StreamDecoder(max_pixels=100), handover)
+    async with asyncio.timeout(LIMIT):
+        assert (await lent(thread, handover, made.data)).decode() is None
+        with pytest.raises(PictureTooLarge):
+            await handover.take()
+        await thread.feed(made.data)
+        await thread.aclose()

@@ -240,11 +240,11 @@ class Flow:
             await self._give(name, made, passage.frame, came, good)
             return
         passage.send()
-        for value, error in zip(made, passage.encoded, strict=True):
-            if error is None:
+        for value, refused in zip(made, passage.encoded, strict=True):
+            if refused is None:
                 self._passed(value, came)
             else:
-                self._refused(name, error)
+                self._refused(name, refused)
                 good = False
         if good:
             self._budget.succeeded(name)

@@ -122,9 +122,9 @@ class DecodeThread:
                 self._closed = True
             self._handover.end(error)
             items = []
-        first = items.pop(0) if items and isinstance(items[0], VideoFrame) else None
-        if items:
-            self._handover.put_all(items)
+        first = items[0] if items and isinstance(items[0], VideoFrame) else None
+        if rest := items if first is None else items[1:]:
+            self._handover.put_all(rest)
         with self._ready:
             self._lent = False
             if self._work or self._last or self._closed:
