@@ -111,6 +111,8 @@ class MediaSubscriber:
             max_pixels=max_pixels,
             max_hold=0 if policy == "latest" else 1,
         )
+        # To cut packets out of a stream is less work than to wake a thread for it.
+        self._on_loop = None if "decode" in (video, audio) else lambda: True
         self._handover: Handover | None = None
         self._thread: DecodeThread | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -161,9 +163,9 @@ class MediaSubscriber:
     async def __anext__(self) -> Item:
         if self._handover is None:
             raise RuntimeError("use `async with MediaSubscriber(...) as frames` before iterating")
-        item = await self._handover.take()
-        while isinstance(item, Undecoded):  # of a `take_early` that was cancelled
-            item = item.decode() or await self._handover.take()
+        item = await self._handover.take(self._on_loop)
+        while isinstance(item, Undecoded):
+            item = item.decode() or await self._handover.take(self._on_loop)
         if item is None:
             raise StopAsyncIteration
         return item

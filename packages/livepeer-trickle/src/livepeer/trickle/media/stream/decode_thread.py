@@ -20,6 +20,8 @@ _WAITING = 1 << 20
 """Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s."""
 _PIECE = 87 * PACKET_SIZE
 """The thread looks whether it is closed after so many bytes: some frames at most."""
+_MOST_LENT = 1 << 17
+"""A taker is lent a picture, or a part of a large one, but no burst of many."""
 _LEAST = 1 << 10
 """What the smallest piece of work counts as, so that not too many of them wait either."""
 
@@ -51,14 +53,15 @@ class DecodeThread:
 
     async def feed(self, data: bytes) -> None:
         """Bytes of the current segment."""
-        if self._lend(data):
+        if len(data) <= _MOST_LENT and self._lend(lambda: self._decoder.feed(data)):
             return
         for start in range(0, len(data), _PIECE):
             piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
             await self._add(len(piece), lambda piece=piece: self._decoder.feed(piece))  # type: ignore[misc]
 
     async def end_segment(self) -> None:
-        await self._add(0, self._decoder.end_segment)
+        if not self._lend(self._decoder.end_segment):
+            await self._add(0, self._decoder.end_segment)
 
     async def discontinuity(self) -> None:
         await self._add(0, self._decoder.discontinuity)
@@ -105,18 +108,18 @@ class DecodeThread:
             self._thread = threading.Thread(target=self._run, name="livepeer-decode", daemon=True)
             self._thread.start()
 
-    def _lend(self, data: bytes) -> bool:
-        """Whether the taker decodes `data`: only where nothing is before it."""
+    def _lend(self, work: _Work) -> bool:
+        """Whether the taker does `work`: only where nothing is before it."""
         with self._ready:
             if self._lent or self._waiting or self._closed or self._last:
                 return False
-            self._lent = self._handover.offer(Undecoded(lambda: self._decode_lent(data)))
+            self._lent = self._handover.offer(Undecoded(lambda: self._decode_lent(work)))
             return self._lent
 
-    def _decode_lent(self, data: bytes) -> VideoFrame | None:
+    def _decode_lent(self, work: _Work) -> VideoFrame | None:
         """In the taker's thread."""
         try:
-            items = self._decoder.feed(data)
+            items = work()
         except Exception as error:  # noqa: BLE001 — raised in the task that takes the frames
             with self._ready:
                 self._closed = True
