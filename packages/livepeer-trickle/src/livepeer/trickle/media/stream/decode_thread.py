@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.frame import Item, VideoFrame
@@ -20,8 +21,6 @@ _WAITING = 1 << 20
 """Bytes that may wait for the thread before the reader has to: a quarter second at 30 Mbit/s."""
 _PIECE = 87 * PACKET_SIZE
 """The thread looks whether it is closed after so many bytes: some frames at most."""
-_MOST_LENT = 1 << 17
-"""A taker is lent a picture, or a part of a large one, but no burst of many."""
 _LEAST = 1 << 10
 """What the smallest piece of work counts as, so that not too many of them wait either."""
 
@@ -53,14 +52,14 @@ class DecodeThread:
 
     async def feed(self, data: bytes) -> None:
         """Bytes of the current segment."""
-        if len(data) <= _MOST_LENT and self._lend(lambda: self._decoder.feed(data)):
-            return
-        for start in range(0, len(data), _PIECE):
-            piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
-            await self._add(len(piece), lambda piece=piece: self._decoder.feed(piece))  # type: ignore[misc]
+        pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
+        jobs = [(len(piece), partial(self._decoder.feed, piece)) for piece in pieces]
+        if not self._lend(jobs):
+            for size, job in jobs:
+                await self._add(size, job)
 
     async def end_segment(self) -> None:
-        if not self._lend(self._decoder.end_segment):
+        if not self._lend([(0, self._decoder.end_segment)]):
             await self._add(0, self._decoder.end_segment)
 
     async def discontinuity(self) -> None:
@@ -103,35 +102,45 @@ class DecodeThread:
             self._work.append((size, work))
             self._waiting += size
             self._last = last
-            self._ready.notify()
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        """Let the thread go on; it begins with the first that it has to do. Inside the lock."""
+        self._ready.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="livepeer-decode", daemon=True)
             self._thread.start()
 
-    def _lend(self, work: _Work) -> bool:
-        """Whether the taker does `work`: only where nothing is before it."""
+    def _lend(self, jobs: list[tuple[int, _Work]]) -> bool:
+        """Whether the taker does `jobs`: only where nothing is before them."""
         with self._ready:
             if self._lent or self._waiting or self._closed or self._last:
                 return False
-            self._lent = self._handover.offer(Undecoded(lambda: self._decode_lent(work)))
+            self._lent = self._handover.offer(Undecoded(lambda: self._decode_lent(deque(jobs))))
             return self._lent
 
-    def _decode_lent(self, work: _Work) -> VideoFrame | None:
-        """In the taker's thread."""
+    def _decode_lent(self, jobs: deque[tuple[int, _Work]]) -> VideoFrame | None:
+        """In the taker's thread, up to the first that comes out; the rest is the thread's."""
+        items: list[Item] = []
         try:
-            items = work()
+            while jobs and not items:
+                items = jobs.popleft()[1]()
         except Exception as error:  # noqa: BLE001 — raised in the task that takes the frames
             with self._ready:
                 self._closed = True
             self._handover.end(error)
-            items = []
         first = items[0] if items and isinstance(items[0], VideoFrame) else None
         if rest := items if first is None else items[1:]:
-            self._handover.put_all(rest)
+            self._handover.put_rest(rest)
         with self._ready:
             self._lent = False
-            if self._work or self._last or self._closed:
+            if self._closed:
                 self._ready.notify()
+                return first
+            self._work.extendleft(reversed(jobs))
+            self._waiting += sum(size for size, _ in jobs)
+            if self._work:
+                self._turn_over()
         return first
 
     def _run(self) -> None:

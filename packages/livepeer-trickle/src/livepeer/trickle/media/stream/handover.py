@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from livepeer.trickle.media.frame import Item, VideoFrame
@@ -69,37 +69,24 @@ class Handover:
 
     def put(self, item: Item) -> bool:
         """From the thread; waits for room where the policy says so. False once closed."""
-        is_video = isinstance(item, VideoFrame)
-        limit = self._limit
-        if isinstance(item, VideoFrame):
-            limit = pictures_that_may_wait(limit, item.width, item.height)
         with self._room:
-            if is_video and self._policy == "latest":
-                while self._video >= limit:
-                    self._drop_oldest()
-                self._drop_stale()
-            else:
-                while self._is_full(is_video, limit) and not self._closed:
+            limit = self._make_room(item)
+            if self._policy != "latest" or not isinstance(item, VideoFrame):
+                while self._is_full(item, limit) and not self._closed:
                     self._room.wait()
             if self._closed:
                 return False
-            now = time.monotonic()
-            if self._waiter is not None and not self._items:
-                self._kept_up = now
-            self._items.append((now, item))
-            self._video += is_video
+            self._append(item)
         self._wake()
         return True
 
-    def put_all(self, items: list[Item]) -> None:
-        """From any thread: what follows what a taker has decoded itself; never waits."""
+    def put_rest(self, items: Sequence[Item]) -> None:
+        """From any thread: what came with a picture that its taker has decoded; never waits."""
         with self._room:
-            if self._closed:
-                return
-            now = time.monotonic()
             for item in items:
-                self._items.append((now, item))
-                self._video += isinstance(item, VideoFrame)
+                self._make_room(item)
+                if not self._closed:
+                    self._append(item)
         self._wake()
 
     def offer(self, undecoded: Undecoded) -> bool:
@@ -170,8 +157,26 @@ class Handover:
                 self._early = early
             await self._waiter
 
-    def _is_full(self, is_video: bool, limit: int) -> bool:
-        if is_video:
+    def _make_room(self, item: Item) -> int:
+        """Drop what is too old or too much for this one; how many pictures of its size may wait."""
+        if not isinstance(item, VideoFrame):
+            return self._limit
+        limit = pictures_that_may_wait(self._limit, item.width, item.height)
+        if self._policy == "latest":
+            while self._video >= limit:
+                self._drop_oldest()
+            self._drop_stale()
+        return limit
+
+    def _append(self, item: Item) -> None:
+        now = time.monotonic()
+        if self._waiter is not None and not self._items:
+            self._kept_up = now
+        self._items.append((now, item))
+        self._video += isinstance(item, VideoFrame)
+
+    def _is_full(self, item: Item, limit: int) -> bool:
+        if isinstance(item, VideoFrame):
             return self._video >= limit
         return len(self._items) - self._video >= _OTHERS
 
