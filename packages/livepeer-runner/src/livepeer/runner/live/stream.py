@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from livepeer.runner.author.live_pipeline import LivePipeline
@@ -160,10 +162,12 @@ class Sink:
         self._cls = cls
         self._channel = publisher
         self._media: MediaPublisher | None = None
+        self._lend: Callable[[], LentEncoder | None] = lambda: None
 
     async def __aenter__(self) -> Self:
         if self._channel is not None:
             from livepeer.trickle.media import AudioOutput, MediaPublisher, VideoOutput
+            from livepeer.trickle.media.publisher import lend_encoder
 
             media = MediaPublisher(
                 self._channel.url,
@@ -175,6 +179,7 @@ class Sink:
             )
             with _as_failure():
                 self._media = await media.__aenter__()
+            self._lend = partial(lend_encoder, media)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -198,11 +203,7 @@ class Sink:
 
     def lend(self) -> LentEncoder | None:
         """Its encoder, for the next frame, where that would be sent at once."""
-        if self._media is None:
-            return None
-        from livepeer.trickle.media.publisher import lend_encoder
-
-        return lend_encoder(self._media)
+        return self._lend()
 
     @property
     def dropped(self) -> int:

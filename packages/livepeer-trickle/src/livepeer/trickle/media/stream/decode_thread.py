@@ -53,7 +53,9 @@ class DecodeThread:
     async def feed(self, data: bytes) -> None:
         """Bytes of the current segment."""
         pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)]
-        jobs = [(len(piece), partial(self._decoder.feed, piece)) for piece in pieces]
+        jobs: list[tuple[int, _Work]] = [
+            (len(piece), partial(self._decoder.feed, piece)) for piece in pieces
+        ]
         if not self._lend(jobs):
             for size, job in jobs:
                 await self._add(size, job)
