@@ -125,12 +125,12 @@ def _of_source(
     yield from module.unknown_imports(source)
     if source.path == reference.file:
         yield from module.no_pipeline(source)
-    image = manifest.image if manifest is not None else None
+    in_image = manifest.in_image if manifest is not None else lambda path: True
     prepares = manifest is not None and manifest.manifest.prepare
     for cls in source.classes:
         for rule in RULES:
             yield from rule(cls)
-        yield from files.missing_files(cls, image)
+        yield from files.missing_files(cls, in_image)
         yield from files.unprepared(cls, prepares)
 
 

@@ -20,12 +20,15 @@ def run(arguments: Sequence[str]) -> bool:
     if line is None:
         return False
     init_process.split()
-    # What serves, which the init process has no use for.
-    from livepeer.runner.check import check_source
-    from livepeer.runner.exceptions import SettingsError, SignatureError
-    from livepeer.runner.packaging.load import LoadError, load, locate
-    from livepeer.runner.serving import listener, server
-    from livepeer.runner.settings import Settings
+    from livepeer.runner.running import garbage
+
+    with garbage.imports():  # what serves, which the init process has no use for
+        from livepeer.runner.author.signature import PredictSignature  # noqa: F401 — each kind's
+        from livepeer.runner.check import check_source
+        from livepeer.runner.exceptions import SettingsError, SignatureError
+        from livepeer.runner.packaging.load import LoadError, load, locate
+        from livepeer.runner.serving import listener, server
+        from livepeer.runner.settings import Settings
 
     try:
         settings = Settings.from_env()
@@ -35,8 +38,9 @@ def run(arguments: Sequence[str]) -> bool:
             port=settings.port if line.port is None else line.port,
         )
         listener.bind(settings.host, settings.port).close()
-        reference = locate(line.pipeline)
-        findings = check_source(reference)
+        with garbage.imports():  # for a manifest, more of them; nothing of the author's runs yet
+            reference = locate(line.pipeline)
+            findings = check_source(reference)
     except (SettingsError, LoadError, OSError):
         return False
     if findings.errors or findings.warnings:

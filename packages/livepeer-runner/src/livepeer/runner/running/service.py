@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import inspect
 import json
@@ -18,6 +17,7 @@ from livepeer.runner import logs
 from livepeer.runner.author.pipeline import PipelineBase
 from livepeer.runner.http.asgi import Scope
 from livepeer.runner.metrics import Metrics
+from livepeer.runner.running import garbage
 from livepeer.runner.running.admission import Admission
 from livepeer.runner.running.lifecycle import Lifecycle
 from livepeer.runner.running.threads import WorkerThreads
@@ -254,11 +254,7 @@ class Service:
             self.pipeline = pipeline
             await self.work.start(pipeline)
             if self._alone:
-                # Modules and models are hundreds of thousands of objects that live to the end. A
-                # full collection looks at each, and holds every request up for it (36 ms each under
-                # load, a p99 of 14 ms without); it finds what became garbage since as well.
-                gc.collect()
-                gc.freeze()
+                garbage.settle()
         except (Exception, SystemExit) as error:
             # Its text is for the log only: anybody may read `/health`, and a library's error may
             # hold the token or the URL that it was given.

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from livepeer.trickle.cli.host import ABOUT, EPILOG, discover, panels, print_versions
+from livepeer.trickle.cli.host import ABOUT, EPILOG, discover, panels, plain, print_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments == ["--version"]:
             print_versions()
             raise SystemExit(0)
-        command = discover()[0].get(arguments[0])
+        command = plain(arguments[0])
         if command is not None and command.run_plainly(arguments[1:]):
             raise SystemExit(0)
         from livepeer.trickle.cli.group import app  # typer and rich: only where they are needed

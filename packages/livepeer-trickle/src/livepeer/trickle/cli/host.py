@@ -83,6 +83,20 @@ def discover() -> tuple[dict[str, Command], dict[str, str]]:
     return found, broken
 
 
+def plain(name: str) -> Command | None:
+    """A command of these distributions that runs without typer, found by their own entry points:
+    to read those of everything that is installed takes longer than some need to start."""
+    for distribution in DISTRIBUTIONS:
+        with suppress(metadata.PackageNotFoundError, ImportError, AttributeError):
+            for entry_point in metadata.distribution(distribution).entry_points.select(
+                group=ENTRY_POINTS
+            ):
+                for command in entry_point.load():
+                    if command.name == name and command.plain:
+                        return command
+    return None
+
+
 @functools.cache
 def halves() -> dict[str, Command]:
     """The commands that are meant by their options, by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from livepeer.runner.check.findings import SourceFinding
@@ -17,11 +17,11 @@ WEIGHTS = (
 )
 
 
-def missing_files(cls: PipelineSource, image: frozenset[Path] | None) -> Iterator[SourceFinding]:
-    """Files beside the pipeline that are loaded at its start: not there, or not in its image.
-
-    `image`: what its image will have, below the folder; None where it has no manifest.
-    """
+def missing_files(
+    cls: PipelineSource, in_image: Callable[[Path], bool]
+) -> Iterator[SourceFinding]:
+    """Files beside the pipeline that are loaded at its start: not there, or not in its image, by
+    their paths below the folder."""
     folder = cls.source.path.parent
     fetched = _texts(cls, ("prepare_models",))
     for name, method in cls.called_from(("__init__", "setup")).items():
@@ -42,7 +42,7 @@ def missing_files(cls: PipelineSource, image: frozenset[Path] | None) -> Iterato
                     "put it there; or fetch it in `@classmethod def prepare_models(cls)` into "
                     "`cls.model_dir`, and load it from `self.model_dir`",
                 )
-            elif image is not None and path.is_file() and Path(found) not in image:
+            elif path.is_file() and not in_image(Path(found)):
                 yield cls.source.finding(
                     node,
                     "not_in_image",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from livepeer.runner.check.findings import FindingLevel, SourceFinding
@@ -10,7 +11,6 @@ from livepeer.runner.check.source import Source
 from livepeer.runner.packaging.load import Reference
 from livepeer.runner.packaging.manifest import NAME, Manifest, ManifestError, read
 from livepeer.runner.packaging.project import Project, ProjectError
-from livepeer.runner.packaging.registry.reference import ImageReference, InvalidReference
 from livepeer.runner.packaging.yaml_file import Document
 
 
@@ -35,26 +35,40 @@ class ManifestSource:
 
     def __init__(self, reference: Reference, manifest: Manifest) -> None:
         self.manifest = manifest
+        self._reference = reference
         self._path = reference.folder / NAME
-        self._document = _document(self._path)
-        self.project: Project | None = None
-        self._wrong = ""
-        try:
-            self.project = Project.of(reference)
-        except ProjectError as error:
-            self._wrong = str(error)
 
-    @property
-    def image(self) -> frozenset[Path] | None:
-        """What its image will have, below the folder; None where it cannot be made."""
-        return None if self.project is None else frozenset(self.project.files)
+    @cached_property
+    def _document(self) -> Document | None:
+        return _document(self._path)
+
+    @cached_property
+    def _project(self) -> Project | str:
+        """Looked for where something depends on it: the folder is read for it. Else what is
+        wrong."""
+        try:
+            return Project.of(self._reference)
+        except ProjectError as error:
+            return str(error)
+
+    def in_image(self, path: Path) -> bool:
+        """Whether its image will have a file, by its path below the folder; True where no image
+        can be made."""
+        return isinstance(self._project, str) or path in self._project.files
 
     def of_image(self) -> Iterator[SourceFinding]:
         """What keeps an image from being made, or published."""
-        if self._wrong.startswith("include:"):
+        wrong = self._project
+        if isinstance(wrong, str) and wrong.startswith("include:"):
             fix = "name a file or folder that is beside livepeer.yaml"
-            yield self._at("include", "manifest", "error", self._wrong, fix)
+            yield self._at("include", "manifest", "error", wrong, fix)
         if self.manifest.image is not None:
+            # Not at the top: a start of a pipeline does not come here.
+            from livepeer.runner.packaging.registry.reference import (
+                ImageReference,
+                InvalidReference,
+            )
+
             try:
                 ImageReference.parse(self.manifest.image)
             except InvalidReference as error:
@@ -63,7 +77,8 @@ class ManifestSource:
 
     def secrets(self) -> Iterator[SourceFinding]:
         """What looks like a secret in the files of its image: a look into each of them."""
-        for place in self.project.secrets() if self.project is not None else ():
+        project = self._project
+        for place in () if isinstance(project, str) else project.secrets():
             file, _, line = place.rpartition(":")
             yield SourceFinding(
                 "secret_in_file",
