@@ -21,6 +21,8 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from livepeer.trickle.cli import host
+
 if TYPE_CHECKING:
     from conftest import Folder, Running
 
@@ -62,7 +64,26 @@ def test_it_serves_without_typer_or_a_manifest_s_models(folder: Folder) -> None:
     )
     with folder.running("serve", "pipeline.py:Loaded", "--host=127.0.0.1", "--port", "0") as it:
         loaded = set(predict(port_of(it)))  # type: ignore[call-overload]
-    assert loaded.isdisjoint({"typer", "rich", "yaml", "livepeer.runner.packaging.manifest"})
+    assert loaded.isdisjoint(
+        {
+            "typer",
+            "rich",
+            "yaml",
+            "livepeer.runner.packaging.manifest",
+            "livepeer.runner.packaging.registry",
+            "livepeer.client",
+        }
+    )
+
+
+def test_it_is_found_without_a_look_at_what_else_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", None)
+    found = host.plain("serve")
+    assert found is not None and found.target == "livepeer.runner.cli.serve:app"
+    assert host.plain("predict") is None  # typer's
+    assert host.plain("no-such-command") is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -42,22 +41,14 @@ class AsyncExecution:
     begun = True
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self.future: asyncio.Future[Any] = _task(guarded(coroutine))
+        loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = loop.create_task(guarded(coroutine))
 
     def stop(self) -> None:
         self.future.cancel()
 
     def overrun(self) -> None:
         self.future.cancel()
-
-
-def _task(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """From Python 3.12 on it runs at once until it first waits: where it never does, it is done
-    when this returns, and dozens of calls that arrived together are not all alive at once."""
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
 
 
 async def guarded(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -134,8 +125,7 @@ async def outcome(execution: Execution, deadline: float | None, receive: Receive
     future = execution.future
     watcher: asyncio.Task[None] | None = None
     try:
-        if not future.done():
-            await asyncio.sleep(0)  # in this turn of the loop a task ends that waits for nothing
+        await asyncio.sleep(0)  # in this turn of the loop a task ends that has nothing to wait for
         if not future.done():
             first = UNWATCHED_SECONDS
             if deadline is not None:

@@ -17,9 +17,7 @@ WEIGHTS = (
 )
 
 
-def missing_files(
-    cls: PipelineSource, in_image: Callable[[Path], bool]
-) -> Iterator[SourceFinding]:
+def missing_files(cls: PipelineSource, in_image: Callable[[Path], bool]) -> Iterator[SourceFinding]:
     """Files beside the pipeline that are loaded at its start: not there, or not in its image, by
     their paths below the folder."""
     folder = cls.source.path.parent
