@@ -91,7 +91,8 @@ def plain(name: str) -> Command | None:
             for entry_point in metadata.distribution(distribution).entry_points.select(
                 group=ENTRY_POINTS
             ):
-                for command in entry_point.load():
+                commands: Sequence[Command] = entry_point.load()
+                for command in commands:
                     if command.name == name and command.plain:
                         return command
     return None
