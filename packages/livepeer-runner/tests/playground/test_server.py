@@ -324,20 +324,46 @@ async def test_a_call_is_answered_as_the_pipeline_answers_it() -> None:
                 assert answer.status == 400
 
 
+async def _program(it: Played, folder: Path, frames: int) -> str:
+    """The Python beside a stream, and the clip that it sends."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    pictures = (VideoFrame.from_ndarray(picture, time=Fraction(n, 30)) for n in range(frames))
+    encode(pictures, folder / "in.mp4")
+    given = {"params": {"u": 90}}
+    async with it.browser.post(it.url("api/lines/0"), json=given, headers=it.ours) as answer:
+        return str((await answer.json())["Python"])
+
+
 @pytest.mark.slow  # what it says is in test_written_calls, and a browser runs it
 async def test_the_python_beside_a_stream_of_a_container_runs_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    picture = np.zeros((48, 64, 3), np.uint8)
-    frames = (VideoFrame.from_ndarray(picture, time=Fraction(n, 30)) for n in range(6))
-    encode(frames, tmp_path / "in.mp4")
     async with played(Tint) as it:
-        given = {"params": {"u": 90}}
-        async with it.browser.post(it.url("api/lines/0"), json=given, headers=it.ours) as answer:
-            program = (await answer.json())["Python"]
-        await asyncio.to_thread(exec, program, {})
+        await asyncio.to_thread(exec, await _program(it, tmp_path, 6), {})
         assert capsys.readouterr().out.count("VideoFrame") == 6
+        await it.nothing_runs()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hook", ["process_video", "on_stream_start"])
+async def test_the_python_beside_a_stream_of_a_container_says_why_it_ended(
+    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: Any) -> None:
+        raise RuntimeError("no weights")
+
+    cls = type("Broken", (Tint,), {hook: broken, "__annotations__": {"params": Shade}})
+    monkeypatch.chdir(tmp_path)
+    async with played(cls) as it:
+        program = await _program(it, tmp_path, 60)
+
+        def run() -> None:
+            with pytest.raises(SystemExit, match=f"the stream ended: .*{hook} raised RuntimeError"):
+                exec(program, {})
+
+        await asyncio.to_thread(run)
+        assert f"{hook} raised RuntimeError" in capsys.readouterr().err
         await it.nothing_runs()
 
 

@@ -140,7 +140,8 @@ def _program(url: str, value: dict[str, Any]) -> str:
 
 
 def _live_program(url: str, call: WrittenCall) -> str:
-    """With what livepeer-trickle brings, in place of an orchestrator: the stream's channels."""
+    """With what livepeer-trickle brings, in place of an orchestrator: the stream's channels. Its
+    events say why it ended, and one that sends none for twice their interval is gone."""
     sends = call.sends
     channels = {**({"subscribe_url": "in"} if sends else {}), "publish_url": "out"}
     publishing = (
@@ -157,10 +158,12 @@ def _live_program(url: str, call: WrittenCall) -> str:
     lines = [
         "import asyncio",
         "import json",
+        "import sys",
         *(("import time",) if sends else ()),
+        "from contextlib import suppress",
         "from urllib.request import Request, urlopen",
         "",
-        "from livepeer.trickle import TrickleServer",
+        "from livepeer.trickle import JSONLSubscriber, TrickleServer",
         f"from livepeer.trickle.media import {', '.join(media)}",
         "",
         'HEADERS = {"Content-Type": "application/json", "X-Stream-Id": "call"}',
@@ -172,27 +175,53 @@ def _live_program(url: str, call: WrittenCall) -> str:
         *(publishing if sends else ()),
         "",
         "",
+        "async def show(url):",
+        "    async with MediaSubscriber(url) as frames:",
+        "        async for frame in frames:",
+        "            print(frame)",
+        "",
+        "",
+        "async def ended(url):",
+        "    async with JSONLSubscriber(url, start=0) as events:",
+        "        while True:",
+        "            try:",
+        "                event = await asyncio.wait_for(anext(events), 20)",
+        "            except TimeoutError:",
+        '                return "it sent no event for 20 s: it is gone, or hangs"',
+        '            if event["type"] == "stream_ended":',
+        '                return event["reason"]',
+        '            if event["type"] == "error":',
+        "                print(event, file=sys.stderr)",
+        "",
+        "",
         "async def main():",
         "    async with TrickleServer() as server:",
         "        urls = {}",
+        '        server.create("events", "application/json")',
+        '        urls["events_url"] = server.channel_url("events")',
         f"        for field, name in {channels!r}.items():",
         '            server.create(name, "video/MP2T")',
         "            urls[field] = server.channel_url(name)",
         f"        params = {call.given!r}",
         '        await asyncio.to_thread(post, "start", gateway_request_id="call",'
         " params=params, **urls)",
+        "        try:",
+        "            async with asyncio.TaskGroup() as tasks:",
         *(
-            ('        publishing = asyncio.create_task(publish(urls["subscribe_url"]))',)
+            ('                publishing = tasks.create_task(publish(urls["subscribe_url"]))',)
             if sends
             else ()
         ),
-        "        try:",
-        '            async with MediaSubscriber(urls["publish_url"]) as frames:',
-        "                async for frame in frames:",
-        "                    print(frame)",
+        '                showing = tasks.create_task(show(urls["publish_url"]))',
+        '                reason = await ended(urls["events_url"])',
+        "                await asyncio.wait([showing], timeout=5)",
+        *(("                publishing.cancel()",) if sends else ()),
+        "                showing.cancel()",
         "        finally:",
-        *(("            publishing.cancel()",) if sends else ()),
-        '            await asyncio.to_thread(post, "stop")',
+        "            with suppress(OSError):  # it may be gone",
+        '                await asyncio.to_thread(post, "stop")',
+        '    if reason != "the input ended":',
+        '        raise SystemExit(f"the stream ended: {reason}")',
         "",
         "",
         "asyncio.run(main())",
