@@ -324,12 +324,11 @@ async def test_a_waiting_reader_takes_bytes_as_they_are_added_until_it_cannot() 
     cursor = Cursor(segment)
     pushed: list[bytes] = []
 
-    def push(data: bytes) -> bool:
+    def push() -> bool:
         if len(pushed) == 3:
             return False
-        pushed.append(data)
-        cursor.skip()
-        return True
+        pushed.append(cursor.take())
+        return not cursor.waiting
 
     waiting = asyncio.create_task(segment.changed(push))
     await asyncio.sleep(0)
@@ -338,14 +337,15 @@ async def test_a_waiting_reader_takes_bytes_as_they_are_added_until_it_cannot() 
         assert cursor.take() == (b"behind" if data == b"behind" else b"")
     assert b"".join(pushed) == b"onetwo" + b"x" * PIECE
     await asyncio.wait_for(waiting, 5)
-    # What is longer than a piece goes the other way, and so does the end.
+    # Pieces that came together are told of once; what is left is taken the other way.
     pushed.clear()
     waiting = asyncio.create_task(segment.changed(push))
     await asyncio.sleep(0)
-    segment.append(b"y" * (PIECE + 1))
+    segment.append(b"y" * PIECE, b"z" * (PIECE + 1))
     await asyncio.wait_for(waiting, 5)
-    assert pushed == []
+    assert pushed == [b"y" * PIECE]
     assert [len(cursor.take()) for _ in range(3)] == [PIECE, 1, 0]
+    # And so does the end.
     waiting = asyncio.create_task(segment.changed(push))
     await asyncio.sleep(0)
     segment.close()

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from livepeer.runner.devnet.go_http import Handler, no_continue, strip_defaults
-from livepeer.trickle.server.listener import Site, abort
+from livepeer.trickle.server.listener import abort
+from livepeer.trickle.server.site import Site
 
 _LARGEST_HEAD = 1024 * 1024 + 4096
 """Go refuses larger heads: 1 MiB and a little for its buffers."""

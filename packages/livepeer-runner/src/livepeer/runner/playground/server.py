@@ -26,7 +26,7 @@ from livepeer.runner.playground.caller import CallRefused, failure
 from livepeer.runner.playground.door import Door
 from livepeer.runner.playground.live_socket import LARGEST_MESSAGE, LiveSocket
 from livepeer.runner.playground.page_files import HEADERS, INDEX, page_files
-from livepeer.trickle.server.listener import Site
+from livepeer.trickle.server.site import Site
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,11 @@ itself, a relay then runs at half its speed (`benchmarks/RESULTS.md`, media). as
 moves the rest of what it has not sent yet after each send, which is slow where that is megabytes.
 """
 
+GATHER: Final = 1024 * 1024
+"""Most bytes of a segment that the server takes from its publisher in one read, and gives to a
+reader in one write, out of the pieces that are kept: what gathered while it was busy costs little
+more than its copying."""
+
 _TLS_RECORD: Final = 32 * 1024
 """Bytes; more than a TLS record has. OpenSSL holds one that has come in part, and does not count
 it."""
@@ -42,6 +47,10 @@ class ReadBuffer:
             self._all = memoryview(bytearray(room))
             self._plain = self._all[:size]
         return self._all
+
+    def view(self, count: int) -> memoryview:
+        """The bytes that the last read left, until the next."""
+        return self._all[:count]
 
     def take(self, count: int) -> bytes:
         """A copy of the bytes that the last read left."""

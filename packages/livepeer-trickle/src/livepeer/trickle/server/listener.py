@@ -1,18 +1,20 @@
-"""aiohttp's low-level server, with what it leaves out and publishers need; where it listens."""
+"""aiohttp's low-level server, with what it leaves out and publishers need."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
 
-from livepeer.trickle.http.buffer import PIECE, ReadBuffer
-from livepeer.trickle.listening import stop_listening
+from livepeer.trickle.exceptions import TrickleError
+from livepeer.trickle.http.buffer import GATHER, PIECE, ReadBuffer
+from livepeer.trickle.server.body import PlainChunks
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,11 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 logger.addFilter(_is_ours)
+
+_HEAD_END: Final = b"\r\n\r\n"
+
+Store = Callable[..., None]
+"""Takes the pieces of a body that came together."""
 
 HEAD: Final = 30.0
 """Seconds that the head of a connection's first request may take."""
@@ -50,7 +57,10 @@ class ServerConnection(web.RequestHandler, asyncio.BufferedProtocol):
     aiohttp tells a handler nothing of an ill-formed chunk, and hangs up on a client that
     half-closes before it can be answered. Both are a publisher that dropped, and get a 500."""
 
-    __slots__ = ("_head", "_listener", "_opened", "_secure", "content", "receiving")
+    __slots__ = (
+        *("_ahead", "_chunks", "_head", "_listener", "_opened", "_payload", "_secure", "content"),
+        *("receiving", "store"),
+    )
 
     def __init__(self, listener: Listener, **options: Any) -> None:
         super().__init__(listener, **options)
@@ -58,10 +68,18 @@ class ServerConnection(web.RequestHandler, asyncio.BufferedProtocol):
         self._opened: asyncio.Transport | None = None
         self._secure = False
         self._head: asyncio.TimerHandle | None = None
+        self._ahead = b""
+        """The end of what came before: a head may end across two reads."""
+        self._payload: StreamReader | None = None
+        """The body that is coming, or came last."""
+        self._chunks: PlainChunks | None = None
+        """Takes it, as long as its chunks are plain."""
         self.content: StreamReader | None = None
         """The body of the latest request."""
         self.receiving = False
         """A handler is storing it."""
+        self.store: Store | None = None
+        """Where it goes without its handler."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -90,12 +108,75 @@ class ServerConnection(web.RequestHandler, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         buffer = self._listener.buffer
-        return buffer.secure(sizehint) if self._secure else buffer.plain(PIECE)
+        if self._secure:
+            return buffer.secure(sizehint)
+        return buffer.plain(PIECE if self._chunks is None else GATHER)
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._listener.buffer.take(nbytes))
+        if self._chunks is None:
+            self.data_received(self._listener.buffer.take(nbytes))
+        else:
+            self._chunks_received(self._listener.buffer.view(nbytes))
 
     def data_received(self, data: bytes) -> None:
+        # aiohttp's parser is given a head to its last byte: where that makes a message whole, the
+        # parser stands at the beginning of the body.
+        while self._chunks is None and (end := self._end_of_head(data)):
+            self._parse(data[: end - 1])
+            alone = not (self._messages or self._reading_paused)
+            self._parse(data[end - 1 : end])
+            self._ahead = b""
+            if self._messages:
+                self._message_begun(*self._messages[-1], alone)
+            data = data[end:]
+            if not data:
+                return
+        if self._chunks is None:
+            self._ahead = (self._ahead + data[-3:])[-3:]
+            self._parse(data)
+        elif data:
+            self._chunks_received(memoryview(data))
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Where a head ends in `data`; 0 where none does, or amid a body that aiohttp reads."""
+        if self._payload is not None and not self._payload.is_eof():
+            return 0
+        across = (self._ahead + data[:3]).find(_HEAD_END)
+        if across >= 0:
+            return across + len(_HEAD_END) - len(self._ahead)
+        return data.find(_HEAD_END) + len(_HEAD_END) if _HEAD_END in data else 0
+
+    def _message_begun(self, message: Any, payload: StreamReader, alone: bool) -> None:
+        self._payload = payload
+        if (
+            alone  # or the parser may hold back bytes
+            and isinstance(message, RawRequestMessage)
+            and message.method == "POST"
+            and message.chunked
+            and message.compression is None
+            and not (message.upgrade or payload.is_eof())
+        ):
+            payload.begin_http_chunk_receiving()  # as the parser does for those that it takes
+            self._chunks = PlainChunks()
+
+    def _chunks_received(self, data: memoryview) -> None:
+        chunks, payload = self._chunks, self._payload
+        assert chunks is not None and payload is not None
+        pieces = chunks.feed(data)
+        if pieces and not (payload.is_eof() or payload.exception()):
+            if self.store is not None:
+                try:
+                    self.store(*pieces)
+                except TrickleError as error:
+                    payload.set_exception(error)
+            else:
+                for piece in pieces:
+                    payload.feed_data(piece)
+        if chunks.rest is not None:
+            self._chunks = None
+            self._parse(chunks.rest)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         # A message can't follow a body that has not ended: it is the parser's complaint.
         if self.receiving and self._messages:
@@ -145,7 +226,7 @@ class Listener(web.Server):
         self._options = {k: v for k, v in kwargs.items() if k != "handler_cancellation"}
         self._open: set[asyncio.Transport] = set()
         self._aborting = False
-        self.buffer = ReadBuffer(PIECE)
+        self.buffer = ReadBuffer(GATHER)
 
     def __call__(self) -> web.RequestHandler:
         if len(self._open) >= self._most:
@@ -176,48 +257,6 @@ class Listener(web.Server):
                 connection.interrupt()
 
 
-class Site(web.BaseSite):
-    """Listens where `loop.create_server` is told to (`host` and `port`, or `sock`).
-
-    aiohttp's own sites, and `asyncio.start_server`, forget a server that listens already if they
-    are cancelled as it begins. This one is closed by `stop`, or the runner's `cleanup`.
-    """
-
-    __slots__ = ("_where",)
-
-    def __init__(
-        self, runner: web.BaseRunner, *, ssl_context: ssl.SSLContext | None = None, **where: Any
-    ) -> None:
-        super().__init__(runner, ssl_context=ssl_context)
-        self._where = where
-
-    @property
-    def name(self) -> str:
-        """For aiohttp's own messages."""
-        return f"livepeer at {self._where}"
-
-    async def start(self) -> None:
-        """Listen. Raises `OSError` where the address can't be had."""
-        await super().start()
-        handler = self._runner.server
-        assert handler is not None
-        server = await asyncio.get_running_loop().create_server(
-            handler,
-            ssl=self._ssl_context,
-            backlog=self._backlog,
-            start_serving=False,
-            **self._where,
-        )
-        self._server = server
-        await server.start_serving()
-
-    async def stop(self) -> None:
-        """Listen no more; connections go on."""
-        if self._server is not None:
-            await stop_listening(self._server)
-        await super().stop()
-
-
 def begin(request: web.BaseRequest) -> None:
     """A handler begins with a request. In somebody's application this is nothing."""
     protocol = request.protocol
@@ -226,7 +265,10 @@ def begin(request: web.BaseRequest) -> None:
 
 
 class receive:
-    """`with receive(request)`: the body is being stored. It is nothing in an application."""
+    """`with receive(request) as body`: the body is being stored. `body.goes_to(store)` lets what
+    comes from now on, and is plain, go there at once; the rest comes by the request's content.
+
+    In an application this is nothing."""
 
     __slots__ = ("_connection", "_content")
 
@@ -235,12 +277,20 @@ class receive:
         self._connection = protocol if isinstance(protocol, ServerConnection) else None
         self._content = request.content
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> receive:
         if self._connection is not None:
             self._connection.receiving = True
+        return self
+
+    def goes_to(self, store: Store) -> None:
+        """`store` is called in the turn of the loop that reads; a `TrickleError` that it raises is
+        raised by the content."""
+        if self._connection is not None:
+            self._connection.store = store
 
     def __exit__(self, *exc_info: object) -> None:
         if self._connection is not None:
             self._connection.receiving = False
+            self._connection.store = None
         if self._content.exception() is not None:
             self._content.feed_eof()  # or aiohttp reads on after the answer, and reports the error

@@ -26,7 +26,7 @@ async def publish(
         return answer(200, headers=fields, close=True)
     try:
         send_continue(request)
-        with receive(request):
+        with receive(request) as body:
             data = await _first_bytes(request, turn)
             if data is None:
                 turn.passed_over()
@@ -36,6 +36,7 @@ async def publish(
             content = request.content
             while data:
                 turn.write(data)
+                body.goes_to(turn.write)
                 data = await content.readany()
         turn.finish()
     except LimitExceeded as error:

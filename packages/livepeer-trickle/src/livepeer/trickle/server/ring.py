@@ -64,17 +64,17 @@ class Ring:
         self.next_seq = seq
         self.written_at = self._clock()
 
-    def store(self, segment: Segment, data: bytes) -> None:
+    def store(self, segment: Segment, *pieces: bytes) -> None:
         """Add bytes. Raises `LimitExceeded` if there is no room for them, nor can be made."""
-        self.check_length(segment.size + len(data), segment.seq)
-        count = len(data)
+        count = sum(map(len, pieces))
+        self.check_length(segment.size + count, segment.seq)
         if self.size + count > self.limits.channel_bytes:
             self._make_room(count, segment)
         if self.stock.size + count > self.stock.limit:
             self._give_back(count, segment)
         self._hold(count)
         self.written_at = self._clock()
-        segment.append(data)
+        segment.append(*pieces)
 
     def check_length(self, length: int, seq: int | None = None) -> None:
         """Raise `LimitExceeded` if a segment may not be so long."""

@@ -12,8 +12,8 @@ BLOCK: Final = 16 * 1024
 """Small writes are joined up to this size, so that a segment of many records costs its bytes (not
 an object for each), and a late reader gets it in a few writes."""
 
-Push = Callable[[bytes], bool]
-"""Takes bytes in the call that adds them; False where it cannot."""
+Push = Callable[[], bool]
+"""Takes what was added, in the call that adds it; False where it cannot take all."""
 
 
 class Segment:
@@ -37,24 +37,24 @@ class Segment:
         self._closers: list[Callable[[], None]] = []
         self._framed: tuple[bytes, bytes] = (b"", b"")
 
-    def append(self, data: bytes) -> None:
-        """Add bytes, and wake the readers."""
-        self.size += len(data)
-        if self.chunks and len(self.chunks[-1]) + len(data) <= BLOCK:
-            self.chunks[-1] += data
-        elif len(data) <= PIECE:
-            self.chunks.append(data)
-        else:
-            # So that a slow reader's connection buffers no more.
-            self.chunks += [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
-            self._wake()
-            return
+    def append(self, *pieces: bytes) -> None:
+        """Add bytes, and wake the readers once."""
+        for data in pieces:
+            self.size += len(data)
+            if self.chunks and len(self.chunks[-1]) + len(data) <= BLOCK:
+                self.chunks[-1] += data
+            elif len(data) <= PIECE:
+                self.chunks.append(data)
+            else:
+                # So that a slow reader's connection buffers no more.
+                self.chunks += [data[i : i + PIECE] for i in range(0, len(data), PIECE)]
         waiters, self._waiters = self._waiters, []
-        for waiter, push in waiters:
+        for entry in waiters:
+            waiter, push = entry
             if waiter.done():
                 continue
-            if push is not None and push(data):
-                self._waiters.append((waiter, push))
+            if push is not None and push():
+                self._waiters.append(entry)
             else:
                 waiter.set_result(None)
 
@@ -115,37 +115,56 @@ class Segment:
 class Cursor:
     """A place in a segment."""
 
-    __slots__ = ("_index", "_offset", "segment")
+    __slots__ = ("_index", "_offset", "_position", "segment")
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
         self._index = 0
         self._offset = 0
+        self._position = 0
 
-    def take(self) -> bytes:
-        """The next bytes that are there already, or nothing."""
-        chunks = self.segment.chunks
-        while self._index < len(chunks):
-            chunk = chunks[self._index]
-            if self._offset < len(chunk):
-                data = chunk[self._offset :]
-                self._offset = len(chunk)
-                return data
-            if self._index == len(chunks) - 1:
-                break  # the last chunk may still grow
-            self._index += 1
-            self._offset = 0
-        return b""
-
-    def skip(self) -> None:
-        """Everything that is there was taken."""
-        self._index = len(self.segment.chunks) - 1
-        self._offset = len(self.segment.chunks[-1])
+    @property
+    def waiting(self) -> int:
+        """Bytes that are there and were not taken."""
+        return self.segment.size - self._position
 
     @property
     def at_end(self) -> bool:
-        """Whether everything was taken and nothing more will come."""
-        if not self.segment.closed:
-            return False
-        last = len(self.segment.chunks) - 1
-        return last < 0 or (self._index == last and self._offset == len(self.segment.chunks[last]))
+        """Whether nothing more will come: everything was taken, or the bytes were given up."""
+        return self.segment.closed and (not self.waiting or self.segment.discarded)
+
+    def take(self, most: int = PIECE) -> bytes:
+        """The next bytes that are there already, those of one piece, or nothing."""
+        for part in self.peek(min(self.waiting, most)):
+            self.advance(len(part))
+            return bytes(part)
+        return b""
+
+    def peek(self, count: int) -> list[bytes | memoryview]:
+        """The next `count` bytes, which are there, as they are kept."""
+        chunks = self.segment.chunks
+        index, offset = self._index, self._offset
+        parts: list[bytes | memoryview] = []
+        while count and index < len(chunks):
+            chunk: bytes | memoryview = chunks[index]
+            if offset or len(chunk) > count:
+                chunk = memoryview(chunk)[offset : offset + count]
+            if chunk:
+                parts.append(chunk)
+                count -= len(chunk)
+            index += 1
+            offset = 0
+        return parts
+
+    def advance(self, count: int) -> None:
+        """The next `count` bytes, which are there, were taken."""
+        self._position += count
+        chunks = self.segment.chunks
+        while count:
+            left = len(chunks[self._index]) - self._offset
+            if count <= left:
+                self._offset += count  # at the end of one that may still grow
+                return
+            count -= left
+            self._index += 1
+            self._offset = 0

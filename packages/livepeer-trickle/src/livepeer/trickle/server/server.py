@@ -17,8 +17,9 @@ from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.channel import Channel
 from livepeer.trickle.server.handlers import Authorize, TrickleHandler
 from livepeer.trickle.server.limits import ServerLimits
-from livepeer.trickle.server.listener import Listener, Site
+from livepeer.trickle.server.listener import Listener
 from livepeer.trickle.server.registry import Registry
+from livepeer.trickle.server.site import Site
 
 logger = logging.getLogger(__name__)
 

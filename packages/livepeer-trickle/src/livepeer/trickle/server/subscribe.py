@@ -9,9 +9,11 @@ from typing import Final
 
 from aiohttp import web
 
+from livepeer.trickle.http.buffer import PIECE
 from livepeer.trickle.protocol import wire
 from livepeer.trickle.server.answers import answer
 from livepeer.trickle.server.channel import Channel
+from livepeer.trickle.server.sender import SocketSender
 from livepeer.trickle.server.turn import ReadTurn
 
 logger = logging.getLogger(__name__)
@@ -20,8 +22,11 @@ CHECK: Final = 30.0
 """Seconds between looks whether a client that waits for its first byte is still there. Our own
 listener hears of it at once; an application that we are mounted in may not cancel handlers."""
 
+FIRST: Final = 16 * 1024
+"""Most bytes of a segment that leave with the headers, through aiohttp, where the rest can go
+straight to the socket. They fit into one that has nothing left to send."""
 SHARED: Final = 4 * 1024
-"""Bytes from which on a chunk is made once for all readers, and goes straight to a connection that
+"""Bytes from which on a chunk is made once for all readers, and goes straight to a transport that
 has nothing left to send."""
 UNTIMED: Final = 32 * 1024
 """What the connection takes without a wait (asyncio's mark is 64 KiB)."""
@@ -90,17 +95,24 @@ async def _stream(
     transport = request.transport
     chunked = request.version >= (1, 1)
     begun = False  # the headers leave with the first bytes, which aiohttp writes
+    fd = SocketSender.descriptor(transport) if chunked else None
+    straight = fd is not None and not (segment.closed and segment.size <= PIECE)
 
-    def push(data: bytes) -> bool:
-        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
-            return False
-        turn.skip()
-        transport.write(segment.framed(data, _chunk))
+    def push() -> bool:
+        while turn.waiting:
+            if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+                return False
+            transport.write(segment.framed(turn.take(), _chunk))
         return True
 
     try:
         while True:
-            data = turn.take()
+            if begun and straight and transport is not None and fd is not None:
+                if transport.get_write_buffer_size():
+                    await asyncio.sleep(0)  # uvloop writes at the end of its turn
+                if not (transport.is_closing() or transport.get_write_buffer_size()):
+                    await SocketSender(turn, transport, fd, stall).run()
+            data = turn.take(FIRST if straight and not begun else PIECE)
             if segment.discarded:
                 raise TimeoutError
             last = turn.at_end
@@ -129,3 +141,7 @@ async def _stream(
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the reader took nothing for too long") from None
+    except OSError as error:
+        if transport is not None:
+            transport.abort()
+        raise ConnectionResetError("the reader left") from error

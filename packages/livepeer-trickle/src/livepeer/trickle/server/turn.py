@@ -63,7 +63,7 @@ class WriteTurn:
         """Whether the channel has ended."""
         return self._ring.closed
 
-    def write(self, data: bytes) -> None:
+    def write(self, *pieces: bytes) -> None:
         """Add bytes; those for a segment that somebody closed are dropped.
 
         Raises SegmentTaken, and LimitExceeded, which ends the segment.
@@ -79,7 +79,7 @@ class WriteTurn:
         if segment.closed:
             return
         try:
-            self._ring.store(segment, data)
+            self._ring.store(segment, *pieces)
         except LimitExceeded:
             segment.close()
             raise
