@@ -13,6 +13,7 @@ median of rounds that take turns, so that a noisy neighbour hurts all columns al
   Beside it `create_app` in a process of its author's, which may serve something else too.
 - sse: one stream read to its end; the bare one is a Starlette `StreamingResponse`.
 - import, rss: fresh processes. The bare process is FastAPI and uvicorn with one route.
+- start, garbage: see `runner_start.py`.
 """
 
 import argparse
@@ -145,6 +146,13 @@ def serve_bare(kind: str, ready: Any) -> None:
 @contextmanager
 def process(target: Callable[..., None], *args: Any) -> Iterator[tuple[int, int]]:
     """Run a server in another process; gives its port and its process id."""
+    with asked(target, *args) as (port, pid, _):
+        yield port, pid
+
+
+@contextmanager
+def asked(target: Callable[..., None], *args: Any) -> Iterator[tuple[int, int, Any]]:
+    """The same with this end of its pipe."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     child = context.Process(target=target, args=(*args, theirs), daemon=True)
@@ -155,7 +163,7 @@ def process(target: Callable[..., None], *args: Any) -> Iterator[tuple[int, int]
         port = mine.recv()
         _wait_until_it_answers(port)
         assert child.pid is not None
-        yield port, child.pid
+        yield port, child.pid, mine
     finally:
         child.terminate()
         child.join(10)
@@ -345,9 +353,23 @@ def bench_rss(table: Table, quick: bool) -> None:
     table.row("idle RSS, MB", ours, bare, ".1f", "<= 1.20")
 
 
+def bench_start(table: Table, quick: bool) -> None:
+    import runner_start  # it stands on this module
+
+    runner_start.bench_start(table, quick)
+
+
+def bench_garbage(table: Table, quick: bool) -> None:
+    import runner_start
+
+    runner_start.bench_garbage(table, quick)
+
+
 BENCHES = {
+    "start": bench_start,
     "predict": bench_predict,
     "tail": bench_tail,
+    "garbage": bench_garbage,
     "sse": bench_sse,
     "import": bench_import,
     "rss": bench_rss,
