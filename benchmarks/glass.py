@@ -48,10 +48,12 @@ def _check(value: int) -> int:
     return sum(value.to_bytes(6, "big")) * 31 & 0xFF
 
 
-def scenery(count: int, width: int = 1280, height: int = 720) -> list[Any]:
-    """`count` yuv420p pictures, (H * 3 / 2, W), of a camera that moves over a textured scene."""
+def scenery(count: int, width: int = 1280, height: int = 720, noise: int = 6) -> list[Any]:
+    """`count` yuv420p pictures, (H * 3 / 2, W), of a camera that moves over a textured scene.
+
+    `noise`: its grain, in levels (one standard deviation)."""
     rng = np.random.default_rng(7)
-    grain = rng.normal(0, 6, (height, width * 2))
+    grain = rng.normal(0, noise, (height, width * 2))
     y, x = np.mgrid[0:height, 0 : width * 2]
     scene = 120 + 50 * np.sin(x / 37) * np.cos(y / 23) + 30 * np.sin((x + 2 * y) / 11) + grain
     luma = scene.clip(16, 235).astype(np.uint8)
