@@ -64,8 +64,8 @@ class MediaSubscriber:
     `video`, `audio`: `decode`, `packets` (undecoded `MediaPacket`), or `drop`.
     `device`: `"cuda"` or `"cuda:N"` decodes on that GPU where it can; `None` and `"cpu"` mean the
     CPU.
-    `threads`: slice threads of the video decoder, up to four by default; one is best where many
-    streams share the cores.
+    `threads`: slice threads of the video decoder, four by default; one is best where many streams
+    share the cores.
     `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out, and a stream of them is an error.
 

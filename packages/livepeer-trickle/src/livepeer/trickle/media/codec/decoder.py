@@ -28,7 +28,7 @@ class StreamDecoder:
     gives `MediaPacket`, undecoded, on the same timeline; `drop` leaves the track out.
     `device`: `"cuda"` or `"cuda:N"` decodes on that GPU, where the pictures stay; what the GPU
     cannot decode is decoded on the CPU. `None` and `"cpu"` mean the CPU.
-    `threads`: slice threads for video; by default up to four.
+    `threads`: slice threads for video; by default four, or one where there is one core.
     `max_pixels`: width times height of the largest picture that is decoded, by default 4096×2304;
     larger ones are left out.
     `max_hold`: seconds of media that a frame may be held back to put the tracks into one order of
@@ -65,7 +65,7 @@ class StreamDecoder:
         self._modes: dict[str, Mode] = {"video": video, "audio": audio}
         self._device = device
         self._max_pixels = max_pixels
-        self._threads = min(4, os.cpu_count() or 1) if threads is None else threads
+        self._threads = _threads() if threads is None else threads
         self._demuxer = Demuxer()
         self._timeline = Timeline()
         self._decoders: dict[str, TrackDecoder] = {}
@@ -156,3 +156,9 @@ class StreamDecoder:
         if self._interleaver is None:
             return items
         return self._interleaver.add(items, tracks=len(self._decoders))
+
+
+def _threads() -> int:
+    # More than two cores could use: systems like to wake all helpers of a picture on one core, and
+    # of three one is elsewhere more often than of one.
+    return 1 if os.cpu_count() == 1 else 4

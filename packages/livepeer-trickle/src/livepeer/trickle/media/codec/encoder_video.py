@@ -32,6 +32,10 @@ FINEST_QUANTISER = 22
 """x264 spends as much as it likes on a keyframe that others follow: 436 KB for a 1280×720 that
 nobody can tell from 260 KB (47 dB and 40), but that takes a quarter longer on its way."""
 
+LARGEST_SLICE = 64_000
+"""Bytes; what a thread encodes of a keyframe is more. A decoder waits for its slowest thread, and a
+slice is what its threads share out: with more of them, one that wakes late has less to do."""
+
 RATE_TOLERANCE = 0.2
 """A measured frame rate this far from the encoder's makes it open anew at the next keyframe."""
 
@@ -185,6 +189,7 @@ class VideoEncoder:
         if codec == "libx264":
             options |= {"preset": self.output.preset, "tune": "zerolatency", "sc_threshold": "0"}
             options |= {} if bits else {"crf": "23", "qmin": str(FINEST_QUANTISER)}
+            options["slice-max-size"] = str(LARGEST_SLICE)
         elif codec == "h264_nvenc":
             options |= {"preset": "p2", "tune": "ull", "delay": "0", "zerolatency": "1"}
             options |= {"rc": "cbr"} if bits else {"rc": "vbr", "cq": "23"}
