@@ -18,7 +18,10 @@ from livepeer.trickle.media.codec.decoder import StreamDecoder
 from livepeer.trickle.media.codec.encoder import SegmentEncoder
 from livepeer.trickle.media.codec.encoder_picture import Fitter, output_size
 from livepeer.trickle.media.codec.outputs import AudioOutput, EncoderUnavailable, VideoOutput
+from livepeer.trickle.media.ts.demux import Demuxer
+from livepeer.trickle.media.ts.pictures import Pictures
 from livepeer.trickle.media.ts.segments import Piece
+from livepeer.trickle.media.ts.start_codes import H264
 
 
 def image(index: int, width: int = 160, height: int = 96) -> NDArray[np.uint8]:
@@ -320,26 +323,26 @@ def test_noise_is_held_below_the_ceiling_from_its_second_segment_on() -> None:
     assert encoder.stats.reopened == 1
 
 
-def test_a_keyframe_is_cut_into_slices_that_any_number_of_threads_decodes_alike() -> None:
-    noise = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
-    encoder = encoder_video.VideoEncoder(VideoOutput(codec="libx264", threads=2))
-    segments = SegmentEncoder(VideoOutput(codec="libx264", threads=2), audio=None)
-    key, other = (
-        encoder.encode(VideoFrame.from_ndarray(noise, time=Fraction(i, 30)), 3000 * i, key=not i)[0]
-        for i in range(2)
-    )
-    slices = [len(nal) for nal in key.data.split(b"\0\0\1") if nal and nal[0] & 0x1F == 5]
-    assert len(slices) > 2
-    assert max(slices) <= encoder_video.LARGEST_SLICE
-    # The picture after it is the same one, and has no more slices than were threads at it.
-    assert sum(bool(nal) and nal[0] & 0x1F == 1 for nal in other.data.split(b"\0\0\1")) == 2
-    data = b""
-    for i in range(3):
-        data += joined(segments.encode(VideoFrame.from_ndarray(noise, time=Fraction(i, 30))))
+@pytest.mark.parametrize("threads, slices", [(1, 1), (2, 4), (3, 3), (4, 4)])
+def test_a_picture_has_slices_that_any_number_of_threads_decodes_alike(
+    threads: int, slices: int
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (360, 640, 3), np.uint8)
+    encoder = SegmentEncoder(VideoOutput(codec="libx264", threads=threads), audio=None)
+    pieces = [
+        piece
+        for i in range(3)
+        for piece in encoder.encode(VideoFrame.from_ndarray(noise, time=Fraction(i, 30)))
+    ]
+    data = joined(pieces)
+    units = [unit for packet in Demuxer().feed(data) for unit in Pictures(H264).split(packet)]
+    for unit in units:
+        heads = [nal[0] & 0x1F for nal in unit.data.split(b"\0\0\1") if nal]
+        assert sum(head in (1, 5) for head in heads) == slices
     reference = [picture.to_ndarray(format="yuv420p") for picture in pictures(data)]
-    assert len(reference) == 3
-    for threads in (1, 2, 4):
-        decoder = StreamDecoder(threads=threads)
+    assert len(reference) == len(units) == 3
+    for count in (1, 2, 4):
+        decoder = StreamDecoder(threads=count)
         for seen, expected in zip(decoder.feed(data), reference, strict=True):
             assert isinstance(seen, VideoFrame)
             assert np.array_equal(seen.to_ndarray("yuv420p"), expected)

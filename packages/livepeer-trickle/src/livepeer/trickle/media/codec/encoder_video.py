@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from fractions import Fraction
+from math import ceil
 from typing import Any, cast
 
 import av
@@ -32,9 +33,9 @@ FINEST_QUANTISER = 22
 """x264 spends as much as it likes on a keyframe that others follow: 436 KB for a 1280×720 that
 nobody can tell from 260 KB (47 dB and 40), but that takes a quarter longer on its way."""
 
-LARGEST_SLICE = 64_000
-"""Bytes; what a thread encodes of a keyframe is more. A decoder waits for its slowest thread, and a
-slice is what its threads share out: with more of them, one that wakes late has less to do."""
+SLICES = 4
+"""A large picture is cut into as many, also where fewer threads encode it: they are what a
+decoder's threads share out, so that one that wakes late has less to do."""
 
 RATE_TOLERANCE = 0.2
 """A measured frame rate this far from the encoder's makes it open anew at the next keyframe."""
@@ -189,7 +190,9 @@ class VideoEncoder:
         if codec == "libx264":
             options |= {"preset": self.output.preset, "tune": "zerolatency", "sc_threshold": "0"}
             options |= {} if bits else {"crf": "23", "qmin": str(FINEST_QUANTISER)}
-            options["slice-max-size"] = str(LARGEST_SLICE)
+            threads = self.output.threads or _threads(width, height)
+            if 1 < threads < SLICES:
+                options["x264-params"] = f"slice-max-mbs={_slice_of(width, height, threads)}"
         elif codec == "h264_nvenc":
             options |= {"preset": "p2", "tune": "ull", "delay": "0", "zerolatency": "1"}
             options |= {"rc": "cbr"} if bits else {"rc": "vbr", "cq": "23"}
@@ -254,6 +257,12 @@ def _is_nv12(picture: av.VideoFrame) -> bool:
 
 def _threads(width: int, height: int) -> int:
     return max(1, min(4, _cores(), round(width * height / (1280 * 360))))
+
+
+def _slice_of(width: int, height: int, threads: int) -> int:
+    """Macroblocks of a slice: whole rows, several slices for each thread."""
+    rows = ceil(ceil(height / 16) / threads)
+    return ceil(rows / (SLICES // threads)) * ceil(width / 16)
 
 
 def _cores() -> int:

@@ -49,8 +49,8 @@ class VideoOutput:
     - `preset`: speed of the encoder, by x264's names.
     - `threads`: slice threads; `None`: one for each 1280×360 pixels, four at most and no more
       than there are cores, so that many small streams share these well and a large one is fast:
-      two encode a picture of 1280×720 in half the time, for a tenth more work. With x264 each
-      writes slices of 64 KB at most, so that decoders can share out a large keyframe.
+      two encode a picture of 1280×720 in half the time, for a tenth more work. x264's
+      two write two slices each, which decoders share out.
     """
 
     codec: str = "auto"
