@@ -28,7 +28,6 @@ from livepeer.client import (
     Token,
 )
 from livepeer.client.config import Config
-from livepeer.client.http import requests as http
 from livepeer.client.network import directory
 from livepeer.client.protocol.wire import capacity_in, error_body, price_in, wait_in
 from livepeer.client.testing import ScriptedOrchestrator, events, reply
@@ -256,7 +255,7 @@ async def test_a_large_answer_is_read_beside_the_loop(
     orch = await start(job=lambda request: reply({"text": "x" * request.json()["n"]}))
     async with Gateway(orch_url=orch.url) as gw:
         await gw.run_async("echo", input={"n": 10})
-        await gw.run_async("echo", input={"n": http.LARGE})
+        await gw.run_async("echo", input={"n": LARGE})
     assert where[0] is not None and where[1] is None
 
 

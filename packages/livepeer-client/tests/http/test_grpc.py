@@ -28,7 +28,7 @@ from livepeer.client.exceptions import (
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.grpc import MESSAGE_BYTES, GrpcStatus, unary
 from livepeer.trickle.testing.streams import Serve, StreamServer
-from livepeer.trickle.tls.aiohttp_pin import Pin
+from livepeer.trickle.tls.pins import PinTrust
 
 FIXTURES = Path(__file__).parents[4] / "specs" / "fixtures" / "payments"
 METHOD = "net.Orchestrator/GetOrchestrator"
@@ -118,7 +118,7 @@ async def test_a_certificate_is_pinned_and_another_is_told_nothing(
     orchestrator: tuple[Orchestrator, str],
 ) -> None:
     handler, url = orchestrator
-    pin = Pin()
+    pin = PinTrust()
     await call(url, ssl=pin)
     await call(url, ssl=pin)
     port = int(url.rpartition(":")[2])

@@ -203,7 +203,7 @@ async def test_an_answer_that_comes_as_its_reader_is_cancelled_is_closed() -> No
     class Answer:
         closed = False
 
-        def close(self) -> None:
+        def abort(self) -> None:
             self.closed = True
 
     answer: Any = Answer()

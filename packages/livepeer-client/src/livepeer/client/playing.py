@@ -18,6 +18,7 @@ from livepeer.client.config import Config
 from livepeer.client.engine import Engine
 from livepeer.client.exceptions import ConfigurationError, NoOrchestratorError
 from livepeer.client.live.session import LiveSession, channels_of
+from livepeer.client.network.jobs import RunningJob
 from livepeer.client.network.schemas import SCHEMA_BYTES
 from livepeer.client.network.selection import told_offer
 from livepeer.client.schema.schema import Schema
@@ -92,7 +93,7 @@ class NetworkCaller:
             async with asyncio.timeout(CALL_SECONDS):
                 kind = running.headers.get("Content-Type", "application/octet-stream")
                 response = running.response
-                yield response.status, kind, response.content.iter_any()
+                yield response.status, kind, _pieces(running)
         finally:
             running.close()
 
@@ -103,6 +104,11 @@ class NetworkCaller:
         session = self._engine.live(self._capability, params, None, channels, {}, None, None)
         async with session:
             yield PlayedStream(session)
+
+
+async def _pieces(running: RunningJob) -> AsyncIterator[bytes]:
+    while piece := await running.response.read(CALL_SECONDS):
+        yield piece
 
 
 @asynccontextmanager

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
-
-import aiohttp
-from yarl import URL
+from typing import TYPE_CHECKING, Any, Final
 
 from livepeer.client.apps.request import AppRequest, target
 from livepeer.client.exceptions import (
@@ -21,7 +18,7 @@ from livepeer.client.exceptions import (
 )
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.pools import Pools
-from livepeer.client.http.requests import SMALL, Body, read
+from livepeer.client.http.requests import SMALL, read
 from livepeer.client.http.tls import TlsPolicy
 from livepeer.client.network.dispatch import Dispatcher
 from livepeer.client.network.jobs import check_capability
@@ -31,7 +28,11 @@ from livepeer.client.payments.exchange import answered, opening
 from livepeer.client.payments.signer import SignedPayment
 from livepeer.client.protocol.discovery import OpenApp
 from livepeer.client.protocol.results import media_type
+from livepeer.trickle.http.call import Body, HTTPCall
 from livepeer.trickle.types import TLS
+
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
 
 _REFUSAL_LENGTH: Final = 200
 """Bytes of an orchestrator's own refusals, which are one line of text."""
@@ -81,7 +82,7 @@ class AppCalls:
 
     async def send(
         self, opened: OpenApp, request: AppRequest, deadline: Deadline, bill: Bill | None = None
-    ) -> tuple[aiohttp.ClientResponse, bytes | None]:
+    ) -> tuple[HTTPCall, bytes | None]:
         """The app's answer, its headers there; with its body where that had to be read.
 
         `bill` pays for it beside its answer, and is the caller's to end.
@@ -92,9 +93,7 @@ class AppCalls:
         http = await self._pools.current()
         where = named(opened)
 
-        async def sent(
-            more: Mapping[str, str], body: Body | None = request.body
-        ) -> aiohttp.ClientResponse:
+        async def sent(more: Mapping[str, str], body: Body | None = request.body) -> HTTPCall:
             return await http.open(
                 request.method,
                 exact(opened, request.target),
@@ -135,12 +134,12 @@ class AppCalls:
         protocols: Sequence[str],
         limit: int,
         bill: Bill | None = None,
-    ) -> aiohttp.ClientWebSocketResponse:
+    ) -> ClientWebSocketResponse:
         http = await self._pools.current()
         sent = dict(headers or {})
         if bill is not None:
 
-            async def ask(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+            async def ask(more: Mapping[str, str]) -> HTTPCall:
                 url = exact(opened, target(path))
                 return await http.open(
                     "GET",
@@ -230,9 +229,9 @@ class AppCalls:
         return None
 
 
-def exact(opened: OpenApp, target: str) -> URL:
+def exact(opened: OpenApp, target: str) -> str:
     """An address whose escapes stay as they are: the app is to see what its caller wrote."""
-    return URL(f"{opened.place}{opened.path}/{target}", encoded=True)
+    return f"{opened.place}{opened.path}/{target}"
 
 
 def named(opened: OpenApp) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
-
-import aiohttp
 
 from livepeer.client.exceptions import (
     CallTimeoutError,
@@ -23,6 +20,8 @@ from livepeer.client.protocol.results import error_of, media_type
 from livepeer.client.protocol.sse import EventParser
 from livepeer.client.types import StreamEvent
 from livepeer.client.untrusted import loads
+from livepeer.trickle.exceptions import TrickleError, TrickleTimeout
+from livepeer.trickle.http.call import HTTPCall
 from livepeer.trickle.text import printable
 
 
@@ -83,7 +82,7 @@ class AppStream:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: HTTPCall,
         where: Mapping[str, Any],
         silence: float,
         closed: Callable[[AppStream], None],
@@ -141,7 +140,7 @@ class AppStream:
     async def aclose(self) -> None:
         """Leave. Safe to repeat."""
         self._over = True
-        self._response.close()
+        self._response.abort()
         self._closed(self)
         if self._session_bill is not None:
             self._session_bill.forget(self._end_unpaid)
@@ -165,16 +164,14 @@ class AppStream:
         if self._over:
             return b""
         try:
-            async with asyncio.timeout(self._silence):
-                chunk: bytes = await self._response.content.readany()
-        except TimeoutError as error:
+            chunk = await self._response.read(self._silence)
+        except TrickleTimeout as error:
             await self.aclose()
             told = f"nothing came of the app's answer for {self._silence:g} s"
             raise self._failed(CallTimeoutError(told, phase="stream")) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except TrickleError as error:
             await self.aclose()
-            url = str(self._response.url)
-            why = translate(error, url, job=True, named={}, begun=True).message
+            why = translate(error, self._response, job=True, named={}).message
             raise self._failed(StreamInterruptedError(why)) from error
         if not chunk:
             await self.aclose()

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     CallTimeoutError,
     CertificateChangedError,
@@ -24,10 +22,10 @@ from livepeer.client.exceptions import (
     ProtocolError,
 )
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.tls import Ssl, address, origin
+from livepeer.client.http.tls import address, origin
 from livepeer.trickle.exceptions import CertificateError as PinError
 from livepeer.trickle.text import printable
-from livepeer.trickle.tls.aiohttp_pin import Pin
+from livepeer.trickle.types import TLS, PeerTrust
 
 MESSAGE_BYTES: Final = 1 << 20
 """Bytes of an answer; an orchestrator's offer has 1,000 to 20,000."""
@@ -47,7 +45,7 @@ async def unary(
     method: str,
     message: bytes,
     *,
-    ssl: Ssl | Pin,
+    ssl: TLS,
     deadline: Deadline,
     where: Mapping[str, Any] | None = None,
 ) -> bytes:
@@ -75,7 +73,7 @@ async def unary(
 
 
 async def _connected(
-    url: str, ssl: Ssl | Pin, named: dict[str, Any]
+    url: str, ssl: TLS, named: dict[str, Any]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = address(url)
     place = origin(url)
@@ -99,7 +97,7 @@ async def _connected(
             " address right?",
             **named,
         ) from error
-    if context is not None and isinstance(ssl, aiohttp.Fingerprint):
+    if context is not None and not isinstance(ssl, bool | _ssl.SSLContext):
         try:
             _trusted(ssl, writer, host, port)
         except PinError as error:
@@ -108,7 +106,7 @@ async def _connected(
     return reader, writer
 
 
-def _context(ssl: Ssl | Pin) -> _ssl.SSLContext:
+def _context(ssl: TLS) -> _ssl.SSLContext:
     if isinstance(ssl, _ssl.SSLContext):
         return ssl  # its owner's: without ALPN it goes by prior knowledge
     context = _ssl.create_default_context()
@@ -119,12 +117,10 @@ def _context(ssl: Ssl | Pin) -> _ssl.SSLContext:
     return context
 
 
-def _trusted(pin: aiohttp.Fingerprint, writer: asyncio.StreamWriter, host: str, port: int) -> None:
+def _trusted(trust: PeerTrust, writer: asyncio.StreamWriter, host: str, port: int) -> None:
     """The pin's word, before a byte of ours is sent."""
     found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
-    if not isinstance(pin, Pin):
-        raise PinError("a fingerprint of another kind than a pin")
-    pin.trust(host, port, found, address=writer.get_extra_info("peername")[0])
+    trust.trust(host, port, found, address=writer.get_extra_info("peername")[0])
 
 
 class _GrpcCall:

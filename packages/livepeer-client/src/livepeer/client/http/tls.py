@@ -12,18 +12,13 @@ import logging
 import ssl
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from livepeer.client.exceptions import ConfigurationError
 from livepeer.client.types import TlsMode
 from livepeer.client.untrusted import shown_url
-from livepeer.trickle.tls.aiohttp_pin import Pin
-from livepeer.trickle.tls.pins import PinStore, pins_path
+from livepeer.trickle.tls.pins import PinStore, PinTrust, pins_path
+from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
-
-Ssl = bool | ssl.SSLContext | aiohttp.Fingerprint
-"""What aiohttp takes for a connection."""
 
 
 def address(url: str) -> tuple[str, int]:
@@ -58,15 +53,15 @@ def _warn_once() -> None:
 
 
 class TlsPolicy:
-    """A gateway's `tls` setting, as the `ssl` argument that aiohttp wants for a URL."""
+    """A gateway's `tls` setting, as the transport takes it for a URL."""
 
     def __init__(self, mode: TlsMode | ssl.SSLContext) -> None:
         self.mode = mode
-        self._pin = Pin(PinStore(pins_path())) if mode == "pin" else None
+        self._pin = PinTrust(PinStore(pins_path())) if mode == "pin" else None
         if mode == "insecure":
             _warn_once()
 
-    def for_peer(self) -> bool | ssl.SSLContext | Pin:
+    def for_peer(self) -> TLS:
         """For orchestrators and gateways."""
         return self._pin or self.for_service()
 

@@ -1,20 +1,24 @@
-"""WebSockets over the connections of one event loop."""
+"""WebSockets, by aiohttp, which is imported when the first is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
-from yarl import URL
-
-from livepeer.client.exceptions import CallTimeoutError, ProtocolError
+from livepeer.client.exceptions import CallTimeoutError, LivepeerError, ProtocolError
 from livepeer.client.http.deadline import Deadline
-from livepeer.client.http.tls import Ssl, origin
-from livepeer.client.http.translation import translate, unsendable
+from livepeer.client.http.tls import origin
+from livepeer.client.http.translation import ended, uncallable, unreached, unsendable
+from livepeer.trickle.text import printable
+from livepeer.trickle.tls.pins import PinTrust
+from livepeer.trickle.types import TLS
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECT_LIMIT: Final = 10.0
-HEADER_LIMIT: Final = 1 << 17
+_HEADER_LIMIT: Final = 1 << 16
 WEBSOCKET_PING: Final = 20.0
 """Seconds between two pings: whoever does not answer one in half of it is gone."""
 WEBSOCKET_CLOSE: Final = 3.0
@@ -22,17 +26,16 @@ WEBSOCKET_CLOSE: Final = 3.0
 
 
 class WebSockets:
-    """Opens them, in a session of their own: that for requests has other rules."""
+    """Opens them, over connections of their own."""
 
-    def __init__(self, connector: aiohttp.BaseConnector | None) -> None:
-        self._connector = connector
+    def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(
         self,
-        url: str | URL,
+        url: str,
         *,
-        ssl: Ssl,
+        ssl: TLS,
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
         protocols: Sequence[str] = (),
@@ -43,22 +46,15 @@ class WebSockets:
 
         Raises a `LivepeerError` with the status of an answer that refuses it.
         """
-        named, place = dict(where or {}), origin(str(url))
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._connector,
-                connector_owner=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
-                trace_configs=[_no_redirects()],
-                max_line_size=HEADER_LIMIT,
-                max_field_size=HEADER_LIMIT,
-            )
+        import aiohttp  # late: its import takes longer than that of all this package
+        from yarl import URL
+
+        named, place = dict(where or {}), origin(url)
         try:
             async with deadline.timeout():
-                return await self._session.ws_connect(
-                    url,
-                    ssl=ssl,
+                return await self._opened().ws_connect(
+                    URL(url, encoded=True),  # whose escapes stay as its caller wrote them
+                    ssl=_for_aiohttp(ssl),
                     headers=headers,
                     protocols=protocols,
                     max_msg_size=limit,
@@ -77,21 +73,62 @@ class WebSockets:
                 phase="connect",
                 **named,
             ) from error
-        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
-            raise translate(error, str(url), job=False, named=named) from None
+        except aiohttp.InvalidURL:
+            raise uncallable(url, named) from None
+        except aiohttp.ClientResponseError as error:
+            told = printable(error.message, 200)
+            raise ProtocolError(f"{place} did not answer in HTTP: {told}", **named) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise translate(error, str(url), job=False, named=named) from error
+            raise _translated(error, url, named) from error
         except (TypeError, ValueError) as error:
             raise unsendable(place, error, named) from None
 
+    def _opened(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT),
+                trace_configs=[_no_redirects()],
+                max_line_size=_HEADER_LIMIT,
+                max_field_size=_HEADER_LIMIT,
+            )
+        return self._session
+
     async def aclose(self) -> None:
-        """Open no more; the connector is its owner's to close."""
+        """Close what is open, and open no more."""
         if self._session is not None:
             await self._session.close()
 
 
+def _for_aiohttp(trust: TLS) -> bool | SSLContext | aiohttp.Fingerprint:
+    if isinstance(trust, bool | SSLContext):
+        return trust
+    from livepeer.trickle.tls.aiohttp_pin import Pin
+
+    assert isinstance(trust, PinTrust)
+    return Pin(trust.store, renew=trust.renew)
+
+
+def _translated(error: Exception, url: str, named: dict[str, Any]) -> LivepeerError:
+    """Our error for one of aiohttp's, by what it carries."""
+    import aiohttp
+
+    match error:
+        case aiohttp.ServerFingerprintMismatch():
+            return unreached(error.__cause__ or error, url, named)
+        case aiohttp.ClientConnectorCertificateError():
+            return unreached(error.certificate_error, url, named)
+        case aiohttp.ClientConnectorError():
+            return unreached(error.os_error, url, named)
+    return ended(url, job=False, named=named)
+
+
 def _no_redirects() -> aiohttp.TraceConfig:
     """`ws_connect` follows redirects, and has no argument against it."""
+    import aiohttp
 
     async def refuse(_: Any, __: Any, params: aiohttp.TraceRequestRedirectParams) -> None:
         status = params.response.status

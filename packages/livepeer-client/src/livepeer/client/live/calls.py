@@ -33,6 +33,7 @@ from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.wire import compact_json
 from livepeer.client.untrusted import loads
+from livepeer.trickle.http.call import HTTPCall
 from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
@@ -268,7 +269,7 @@ class LiveCalls:
             return None
         return reply.status != 404
 
-    async def open_data(self, live: Live) -> Any:
+    async def open_data(self, live: Live) -> HTTPCall:
         """A gateway's event stream of the data channel, its headers received."""
         http: Http = await self._pools.current()
         return await http.open(

@@ -9,8 +9,6 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     ConfigurationError,
     ConnectionFailedError,
@@ -27,6 +25,7 @@ from livepeer.trickle.exceptions import (
     SegmentFailed,
     TrickleError,
 )
+from livepeer.trickle.http.call import HTTPCall
 from livepeer.trickle.types import TLS
 
 logger = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ async def _until(found: JSONLSubscriber, ending: Ending) -> AsyncGenerator[dict[
 
 
 async def records_by_gateway(
-    ask: Callable[[], Awaitable[aiohttp.ClientResponse]], ending: Ending
+    ask: Callable[[], Awaitable[HTTPCall]], ending: Ending
 ) -> AsyncGenerator[dict[str, Any]]:
     """The same by a gateway: an event for each record, empty ones for empty lines; its last event
     is ill-formed, and simply the end. The answer begins with the first record, whenever that is."""
@@ -175,12 +174,12 @@ async def records_by_gateway(
         response = await _first(asking, ending)
     except asyncio.CancelledError:
         if asking.done() and not asking.cancelled() and asking.exception() is None:
-            asking.result().close()  # it came as its reader left
+            asking.result().abort()  # it came as its reader left
         raise
     if response is None:
         return
     if response.status != 200:
-        response.close()
+        response.abort()
         raise ConnectionFailedError(
             f"the gateway has no data of the stream: it answered {response.status}",
             status=response.status,
@@ -188,9 +187,7 @@ async def records_by_gateway(
         )
     parser, seldom = EventParser(limit=RECORD_LIMIT), Seldom()
     try:
-        while chunk := await _first(
-            asyncio.ensure_future(response.content.readany()), ending, DRAIN
-        ):
+        while chunk := await _first(asyncio.ensure_future(response.read(None)), ending, DRAIN):
             for event in parser.feed(chunk):
                 record = _record(event)
                 if record is not None:
@@ -199,11 +196,11 @@ async def records_by_gateway(
                     logger.log(seldom.level(), "what is no JSON object is no record: passed over")
     except ProtocolError as error:
         raise ProtocolError(f"the gateway's data: {error.message}", **ending.where) from None
-    except (aiohttp.ClientError, OSError) as error:
+    except TrickleError as error:
         told = "the gateway ended the data in the middle"
         raise ConnectionFailedError(told, **ending.where) from error
     finally:
-        response.close()
+        response.abort()
 
 
 def _record(event: StreamEvent) -> dict[str, Any] | None:

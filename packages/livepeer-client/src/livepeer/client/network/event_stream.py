@@ -7,8 +7,6 @@ from collections import deque
 from functools import partial
 from typing import Any, Final
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     CallTimeoutError,
     LivepeerError,
@@ -23,6 +21,7 @@ from livepeer.client.protocol.sse import EventParser
 from livepeer.client.protocol.wire import error_body
 from livepeer.client.types import StreamEvent
 from livepeer.client.untrusted import LARGE, redacted
+from livepeer.trickle.exceptions import TrickleError, TrickleTimeout
 
 PROGRESS: Final = "progress"
 """Tells of a run and is no part of its result; any other name is the pipeline's own."""
@@ -68,10 +67,9 @@ class EventStream:
         named: dict[str, Any] = dict(running.where)
         chunk = b""
         try:
-            async with running.deadline.timeout():
-                chunk = await running.response.content.readany()
+            chunk = await running.response.read(running.deadline.remaining())
             events = self._parser.feed(chunk) if chunk else self._parser.end()
-        except TimeoutError as error:
+        except TrickleTimeout as error:
             late = CallTimeoutError(
                 f"the stream did not end within the {running.deadline.seconds:g} s of this call",
                 phase="stream",
@@ -80,8 +78,8 @@ class EventStream:
                 **named,
             )
             raise running.failed(late) from error
-        except (aiohttp.ClientError, OSError) as error:
-            broken = translate(error, str(running.response.url), job=True, named=named, begun=True)
+        except TrickleError as error:
+            broken = translate(error, running.response, job=True, named=named)
             raise running.failed(self._interrupted(broken)) from error
         except ProtocolError as error:
             failure = ProtocolError(

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     ConfigurationError,
     LivepeerError,
@@ -24,6 +22,7 @@ from livepeer.client.payments.budget import Budget
 from livepeer.client.protocol.discovery import ReservedPlace
 from livepeer.client.protocol.wire import JSON, JobHeader, compact_json
 from livepeer.client.untrusted import secrets_in
+from livepeer.trickle.http.call import HTTPCall
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Task:
 class RunningJob:
     """A job whose answer has begun with a good status."""
 
-    response: aiohttp.ClientResponse
+    response: HTTPCall
     where: Mapping[str, Any]
     road: str
     gateway: bool
@@ -140,7 +139,7 @@ class RunningJob:
 
     def close(self) -> None:
         """Leave: the connection is closed, which is how go-livepeer is told to stop the job."""
-        self.response.close()
+        self.response.abort()
         self.settle()
 
     def settle(self) -> None:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     CallTimeoutError,
     InvalidInputError,
@@ -29,6 +27,7 @@ from livepeer.client.payments.exchange import answered
 from livepeer.client.protocol.discovery import ReservedPlace, RunnerEntry, place_in
 from livepeer.client.protocol.results import error_of
 from livepeer.client.untrusted import loads, redacted, secrets_in
+from livepeer.trickle.http.call import HTTPCall
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ class Reservations:
 
         sent: Mapping[str, str] = {}
 
-        async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+        async def send(more: Mapping[str, str]) -> HTTPCall:
             nonlocal sent
             sent = more
             return await http.open(

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-import aiohttp
-
 from livepeer.client.exceptions import CallTimeoutError, mark_paid
 from livepeer.client.http.deadline import Deadline
 from livepeer.client.http.requests import SMALL, Http, read
@@ -26,6 +24,7 @@ from livepeer.client.protocol.results import error_of
 from livepeer.client.protocol.wire import JobHeader, job_url
 from livepeer.client.types import Offer
 from livepeer.client.untrusted import redacted, secrets_in
+from livepeer.trickle.http.call import HTTPCall
 
 
 class Road(Protocol):
@@ -95,7 +94,7 @@ async def post(
 
     sent: dict[str, str] = headers
 
-    async def send(more: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def send(more: Mapping[str, str]) -> HTTPCall:
         nonlocal sent
         sent = {**headers, **more} if more else headers
         return await http.open(

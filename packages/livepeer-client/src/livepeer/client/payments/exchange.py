@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import aiohttp
-
 from livepeer.client.exceptions import (
     InsufficientBalanceError,
     LivepeerError,
@@ -19,9 +17,10 @@ from livepeer.client.http.requests import SMALL, read
 from livepeer.client.payments.account import Abandoned
 from livepeer.client.payments.bill import Bill
 from livepeer.client.payments.signer import SignedPayment
+from livepeer.trickle.http.call import HTTPCall
 from livepeer.trickle.text import printable
 
-Send = Callable[[Mapping[str, str]], Awaitable[aiohttp.ClientResponse]]
+Send = Callable[[Mapping[str, str]], Awaitable[HTTPCall]]
 """Sends the request with these headers beside its own."""
 
 FULL: Final = "no capacity available for runner"
@@ -33,7 +32,7 @@ PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 
 async def answered(
     bill: Bill | None, send: Send, deadline: Deadline, ask: Send | None = None
-) -> aiohttp.ClientResponse:
+) -> HTTPCall:
     """The answer to a request that is paid for by `bill`, or free without one.
 
     `ask` stands for `send` where nothing is paid yet, for a request that can be sent once only. The
@@ -55,7 +54,7 @@ async def answered(
 
 async def opening(
     bill: Bill, ask: Send, deadline: Deadline, *, only: bool = True
-) -> SignedPayment | aiohttp.ClientResponse:
+) -> SignedPayment | HTTPCall:
     """The first payment for what `ask` is told to pay; or, unless it is asked for that `only`, the
     answer of who asks for nothing."""
     response = await ask(await bill.account.asking(deadline))
@@ -80,9 +79,7 @@ async def opening(
     return await bill.account.first(deadline)
 
 
-async def _paid(
-    bill: Bill, send: Send, ask: Send, deadline: Deadline, *, once: bool
-) -> aiohttp.ClientResponse:
+async def _paid(bill: Bill, send: Send, ask: Send, deadline: Deadline, *, once: bool) -> HTTPCall:
     payment = await opening(bill, ask, deadline, only=once)
     if not isinstance(payment, SignedPayment):
         return payment

@@ -129,7 +129,7 @@ class HTTPCall(Download):
         super().__init__(pool, lines, method, url, headers, tls, connect, whole=whole, body=begin)
 
     @property
-    def headers(self) -> Fields:
+    def headers(self) -> Mapping[str, str]:
         """Those of the answer; names match in any case."""
         head = self.parser.head
         return head.fields if head is not None else Fields()

@@ -64,10 +64,11 @@ class Download(HTTPExchange):
             return False
         return parser.complete or parser.head.length == 0
 
-    async def read(self, limit: float) -> bytes:
+    async def read(self, limit: float | None) -> bytes:
         """The bytes since the last read; waits for at least one, b"" at the end.
 
-        Raises `TrickleTimeout` after `limit` seconds of silence; reading on is possible then.
+        Raises `TrickleTimeout` after `limit` seconds of silence, never where that is None; reading
+        on is possible then.
         """
         parser = self.parser
         ready = parser.pieces or self.over
