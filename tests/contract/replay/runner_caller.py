@@ -201,7 +201,7 @@ class _Client:
         response, begun = await self._calls.send(opened, request, deadline)
         stream = AppStream(response, {}, LIMIT, lambda _: None, begun)
         received = [chunk async for chunk in stream]
-        return (response.status, dict(response.headers), b"".join(received))
+        return (response.status, response.headers, b"".join(received))
 
     async def _websocket(self, opened: OpenApp, path: str, deadline: Deadline) -> Any:
         ws = await self._calls.websocket(

@@ -41,6 +41,7 @@ _HIDDEN: Final = "runner not found"
 """Also of one that says for a while that it is not ready; its sessions live on."""
 _NOT_REACHED: Final = "dial tcp "
 """Nothing of the request has left; the session lives on, as the entry of a dead runner does."""
+_LENGTH: Final = "content-length"
 _FULL: Final = "no capacity available for runner"
 DELETE_LIMIT: Final = 5.0
 
@@ -93,13 +94,15 @@ class AppCalls:
         http = await self._pools.current()
         where = named(opened)
 
+        bare = {name: told for name, told in request.headers.items() if name.lower() != _LENGTH}
+
         async def sent(more: Mapping[str, str], body: Body | None = request.body) -> HTTPCall:
             return await http.open(
                 request.method,
                 exact(opened, request.target),
                 ssl=self._trust.for_peer(),
                 deadline=deadline,
-                headers={**request.headers, **more},
+                headers={**(request.headers if body is request.body else bare), **more},
                 body=body,
                 job=True,
                 where=where,
