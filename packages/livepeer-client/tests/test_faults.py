@@ -35,6 +35,7 @@ from livepeer.trickle.testing.streams import StreamServer
 
 Start = Callable[..., Any]
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 HALF = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"half":'
 ERROR_BODY = {
     "error": {
@@ -91,6 +92,20 @@ async def failure(gw: Gateway, **call: Any) -> LivepeerError:
         ([b"HTTP/1.1 200"], ConnectionFailedError, None, "request", True),
         ([HALF, CUT], ConnectionFailedError, None, "response", True),
         ([b"SSH-2.0-OpenSSH\r\n\r\n"], ProtocolError, None, "request", True),
+        ([b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20], ProtocolError, None, "request", True),
+        ([HEAD + b"A: b\r\n" * 20_000], ProtocolError, None, "request", True),
+        ([HEAD + b"A: " + b"b" * 200_000], ProtocolError, None, "request", True),
+        ([HEAD + b"Content-Length: 2, 3\r\n\r\n{}"], ProtocolError, None, "request", True),
+        ([HEAD + b"Content-Length: 2\r\n\r\n{}}"], ProtocolError, None, "response", True),
+        ([HEAD + b"Transfer-Encoding: x\r\n\r\n{}"], ProtocolError, None, "request", True),
+        (
+            [HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n"],
+            ProtocolError,
+            None,
+            "response",
+            True,
+        ),
+        ([b"HTTP/1.1 101 Switching Protocols\r\n\r\n"], ProtocolError, None, "request", True),
         ([EVENT_STREAM, chunk("data: 1\n\n"), CUT], StreamInterruptedError, None, "response", True),
         (events("data: 1\n\n"), StreamInterruptedError, None, "response", True),
         (

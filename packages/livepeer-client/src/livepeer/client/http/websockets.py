@@ -73,7 +73,7 @@ class WebSockets:
                 phase="connect",
                 **named,
             ) from error
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise uncallable(url, named) from None
         except aiohttp.ClientResponseError as error:
             told = printable(error.message, 200)
