@@ -198,7 +198,7 @@ class AppStream:
 
     def _end_unpaid(self, problem: LivepeerError) -> None:
         self._problem, self._over = problem, True
-        self._response.close()  # which wakes whoever reads
+        self._response.abort()  # which wakes whoever reads
         self._closed(self)
 
     def _failed(self, error: LivepeerError) -> LivepeerError:
