@@ -65,3 +65,34 @@ async def test_pictures_that_come_while_one_is_in_its_hook_follow_it_in_their_or
     assert watched.ways[1:4] == [True, True, False]
     assert all(watched.ways[-9:])
     assert len(watched.names) == 1
+
+
+class OneOfMany(LivePipeline):
+    """Its streams share the cores, so that a quick hook's pictures are encoded where it ran."""
+
+    thread_safe = True
+    capacity = 4
+
+    def setup(self) -> None:
+        self.ways: list[bool] = []
+
+    def process_video(self, frame: VideoFrame) -> VideoFrame:
+        self.ways.append(in_passage())
+        return frame
+
+
+async def test_of_many_streams_also_pictures_that_wait_go_on_in_one_thread(
+    stage: Any, make_clip: Any
+) -> None:
+    async with stage(OneOfMany) as it:
+        await it.start("s")
+        one = it.server.service.pipeline
+        output = asyncio.create_task(it.output("s"))
+        # As fast as they are encoded: some wait, decoded, for those before them.
+        await it.feed("s", make_clip(30, audio=False), speed=None)
+        out = await output
+    times = [frame.time for frame in out]
+    assert times == sorted(set(times))
+    assert len(out) == len(one.ways) > 1
+    assert any(one.ways)
+    assert all(one.ways[one.ways.index(True) :])

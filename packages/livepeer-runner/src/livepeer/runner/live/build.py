@@ -159,6 +159,7 @@ class StreamBuilder:
             batched=batched(self._batches, stream) if self._batches is not None else None,
             before=before,
             spare=(self._alone or cls.thread_safe) and not cls.gpu,
+            many=not self._alone,
         )
 
     @property

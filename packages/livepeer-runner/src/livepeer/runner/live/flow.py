@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from livepeer.runner.errors import JobError, PipelineError
@@ -32,7 +33,8 @@ class Flow:
 
     `source` is the input (None: the stream has none), `sink` is where frames go. `batched` calls
     `process_video_batch`, which other streams share. `before` is called with each frame.
-    `spare`: a worker thread is free for each stream, so that codecs may run in it too.
+    `spare`: a worker thread is free for each stream, so that codecs may run in it too. `many`:
+    other streams have the other cores, so that two threads for this one gain nothing.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Flow:
         batched: FrameHook | None = None,
         before: Before | None = None,
         spare: bool = False,
+        many: bool = False,
     ) -> None:
         self._copy = stream.copy
         self._hooks = hooks
@@ -62,6 +65,9 @@ class Flow:
             and not hooks.generates
             and before is None
         )
+        self._many = many
+        self._quick = False
+        """Whether the hook took no time to speak of when it was last called in a passage."""
         self._silence: Silence | None = None
         if stream.request.urls.publish_url:  # without an output nobody expects frames
             self._silence = Silence(stream.status, stream.events.put, lambda: stream.emitted)
@@ -125,6 +131,9 @@ class Flow:
                         break
                     if isinstance(item, Undecoded):
                         await self._pass(item)
+                        continue
+                    if self._many and self._quick and isinstance(item, VideoFrame):
+                        await self._pass(Undecoded(partial(_itself, item)))
                         continue
                     if self._status.input.count == 0:
                         self._expect_sound(source)
@@ -221,6 +230,7 @@ class Flow:
                 await self._caller.in_thread(passage.run, name)
             finally:
                 if passage.frame is not None:
+                    self._quick = passage.quick
                     self._came(passage.frame)
             if passage.frame is None:
                 return
@@ -318,3 +328,7 @@ class Flow:
 
 async def _done(future: asyncio.Future[None]) -> None:
     await future
+
+
+def _itself(frame: VideoFrame) -> VideoFrame:
+    return frame

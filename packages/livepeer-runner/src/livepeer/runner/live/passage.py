@@ -6,6 +6,7 @@ picture as much as its hook and half its decoding, and many small streams a sixt
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from livepeer.trickle.media import VideoFrame
     from livepeer.trickle.media.publisher import LentEncoder
     from livepeer.trickle.media.stream.handover import Undecoded
+
+
+QUICK_SECONDS = 0.005
+"""A hook that takes less does not profit from another thread that encodes meanwhile."""
 
 
 class Passage:
@@ -39,6 +44,8 @@ class Passage:
         self._keep = keep
         self.frame: VideoFrame | None = None
         """The picture that came; None where the bytes complete none."""
+        self.quick = False
+        """Whether the hook took no time to speak of."""
         self.original: list[Any] = []
         self.made: Any = []
         """What the hook returned: a list, or what has to be awaited on the loop."""
@@ -52,7 +59,9 @@ class Passage:
             return
         if self._keep:
             self.original = [as_it_is(frame)]
+        begun = time.perf_counter()
         self.made = listed_unless_async(self._hook(frame))
+        self.quick = time.perf_counter() - begun < QUICK_SECONDS
         if self._encoder is not None and isinstance(self.made, list):
             self.encoded = [self._encode(self._encoder, one, frame) for one in self.made]
 
