@@ -8,8 +8,8 @@ the stream over HTTP as an orchestrator does.
 - hop: 720p at 30 fps through an identity class, two hops. Latency is from the clock drawn into the
   picture before `write` (see glass.py) to the decoded picture that comes out, so two encodings and
   two decodings are in it. "first frame" counts from `stream/start`, channels and codecs included.
-  CPU and memory are the runner's alone, beside a bare PyAV script that decodes and encodes the
-  same pictures at the same pace.
+  CPU and memory are the runner's alone, which is what `serve` runs (without FastAPI), beside a
+  bare PyAV script that decodes and encodes the same pictures at the same pace.
 - overload: the same through a model of 50 ms; the last quarter beside the first.
 - identity: 720p as fast as it goes, lossless, beside bare PyAV on one core.
 - streams: how many 640x360 streams at 15 fps this machine holds. What goes in was encoded before,
@@ -52,8 +52,9 @@ SETTLE = 1.5
 def serve(kind: str, pipe: Any) -> None:
     import dataclasses
 
-    from livepeer.runner import LivePipeline, VideoFrame, create_app
+    from livepeer.runner import LivePipeline, VideoFrame
     from livepeer.runner.local.http import listening
+    from livepeer.runner.serving.app import make_app
     from livepeer.runner.settings import Settings
 
     class Identity(LivePipeline):
@@ -66,7 +67,7 @@ def serve(kind: str, pipe: Any) -> None:
                 time.sleep(0.05)
             return frame
 
-    app = create_app(Identity, dataclasses.replace(Settings.from_env({}), host="127.0.0.1"))
+    app = make_app(Identity, dataclasses.replace(Settings.from_env({}), host="127.0.0.1"))
 
     async def main() -> None:
         async with listening(app) as url:
