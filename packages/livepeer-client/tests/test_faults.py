@@ -213,8 +213,10 @@ async def test_a_hanging_job_ends_at_the_deadline_and_leaves(start: Start) -> No
     "script", [[HALF, HANG], [EVENT_STREAM, chunk("data: 1\n\n"), HANG]], ids=["body", "stream"]
 )
 async def test_an_answer_that_stops_ends_at_the_deadline(start: Start, script: list[Any]) -> None:
-    orch = await start(job=script)
+    orch = await start()
     async with Gateway(orch_url=orch.url) as gw:
+        await gw.run_async("echo")  # what comes before an answer has been done, however slowly
+        orch.job = script
         error = await failure(gw, timeout=2.0)
         assert isinstance(error, CallTimeoutError) and error.may_have_run
         assert error.rejections[0].phase == "response"

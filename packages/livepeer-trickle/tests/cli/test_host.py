@@ -93,6 +93,24 @@ def test_a_command_whose_dependency_is_missing_names_it(install: Install) -> Non
     assert "surely_not_installed" in result.stderr
 
 
+def test_an_interrupt_before_the_command_has_begun_exits_130_without_a_traceback() -> None:
+    program = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "livepeer.trickle.cli.host":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+import livepeer.trickle.cli
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_an_interrupted_command_exits_130(install: Install) -> None:
     install.add(
         "greeter", "greeter_commands:commands", greeter_commands=COMMANDS, greeter_code=CODE

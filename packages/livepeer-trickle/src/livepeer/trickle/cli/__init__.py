@@ -7,8 +7,11 @@ distribution brings commands of its own.
 
 from __future__ import annotations
 
-from livepeer.trickle.cli.entry import main
-from livepeer.trickle.cli.host import Command
+try:
+    from livepeer.trickle.cli.entry import main
+    from livepeer.trickle.cli.host import Command
+except KeyboardInterrupt:  # Ctrl-C before the command has begun: not worth a traceback
+    raise SystemExit(130) from None
 
 __all__ = ["Command", "commands", "main"]
 
