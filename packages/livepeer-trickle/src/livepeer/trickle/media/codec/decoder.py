@@ -159,6 +159,6 @@ class StreamDecoder:
 
 
 def _threads() -> int:
-    # More than two cores could use: systems like to wake all helpers of a picture on one core, and
-    # of three one is elsewhere more often than of one.
+    # More than two cores could use: of two, the second often begins only when the first is done,
+    # of four seldom (`benchmarks/RESULTS.md`, media).
     return 1 if os.cpu_count() == 1 else 4
