@@ -26,6 +26,7 @@ from livepeer.trickle import (
     TricklePublisher,
     TrickleServer,
     TrickleSubscriber,
+    locked_file,
 )
 from livepeer.trickle.http.exchange import BUFFER
 from livepeer.trickle.testing.streams import StreamServer
@@ -263,6 +264,30 @@ def test_a_pin_file_that_somebody_holds_is_an_error_and_no_endless_wait(
             store.set("host", 1, "AA")
     store.set("host", 1, "AA")
     assert store.get("host", 1) == "AA"
+
+
+def test_others_who_take_turns_at_a_pin_file_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine many may come first; one that hangs holds it, and changes nothing."""
+    monkeypatch.setattr(locked_file, "_LOCK_LIMIT", 0.001)
+    path, turns = tmp_path / "pins.json", iter(range(20))
+    take = locked_file._try_lock
+
+    def others_first(handle: int) -> bool:
+        if (turn := next(turns, None)) is None:
+            return take(handle)
+        kept = {f"other-{turn}:1": "AA"}
+        locked_file.LockedFile(path).replace(json.dumps(kept).encode())
+        return False
+
+    monkeypatch.setattr(locked_file, "_try_lock", others_first)
+    PinStore(path).set("host", 1, "AA")
+    assert json.loads(path.read_text()) == {"other-19:1": "AA", "host:1": "AA"}
+    turns = iter(range(10_000))
+    monkeypatch.setattr(locked_file, "_TURNS_LIMIT", 0.05)
+    with pytest.raises(CertificateError, match="held by another process"):
+        PinStore(path).set("host", 1, "AA")
 
 
 async def test_segments_go_over_tls_in_each_way_of_trust(tmp_path: Path) -> None:

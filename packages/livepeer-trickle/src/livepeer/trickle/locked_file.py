@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _LOCK_LIMIT = 1.0
-"""Seconds that others may hold it before that is an error: it takes milliseconds."""
+"""Seconds that others may hold it and change nothing, which takes milliseconds, before an error."""
+_TURNS_LIMIT = 10.0
+"""The same where they take turns, each with a change of its own, and this one gets none."""
 
 
 class HeldElsewhere(OSError):
@@ -39,14 +41,27 @@ class LockedFile:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
             handle = os.open(self.path.with_name(f"{self.path.name}.lock"), flags, 0o600)
             try:
-                end = time.monotonic() + _LOCK_LIMIT
+                last = time.monotonic() + _TURNS_LIMIT
+                end, version = time.monotonic() + _LOCK_LIMIT, self._version()
                 while not _try_lock(handle):
-                    if time.monotonic() > end:
-                        raise HeldElsewhere(f"{self.path} is held by another process; try again")
+                    now = time.monotonic()
+                    if now > end:
+                        if (found := self._version()) == version or now > last:
+                            raise HeldElsewhere(
+                                f"{self.path} is held by another process; try again"
+                            )
+                        end, version = now + _LOCK_LIMIT, found
                     time.sleep(0.005)
                 yield
             finally:
                 os.close(handle)  # which ends the lock
+
+    def _version(self) -> tuple[int, int] | None:
+        """Another one after each change."""
+        with contextlib.suppress(OSError):
+            found = self.path.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
     def read(self, limit: int) -> bytes | None:
         """What is in it; None where there is none. Raises `OSError` for more than `limit` bytes."""
