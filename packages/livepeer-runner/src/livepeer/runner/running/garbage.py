@@ -2,7 +2,7 @@
 
 Modules and models are hundreds of thousands of objects that live to the end. A full collection
 looks at each, and holds every request up for it (36 ms each under load, a p99 of 14 ms without).
-Requests leave no cycles behind, but a job that waits is some sixty objects: with Python's own
+Requests leave no cycles behind, but a job that waits is dozens of objects: with Python's own
 threshold of 700, a dozen jobs at once are a collection, and what it finds is alive.
 """
 
