@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from livepeer.runner import LivePipeline, VideoFrame
 from livepeer.runner.live import passage
 from livepeer.trickle.media import MediaPublisher
@@ -82,8 +84,9 @@ class OneOfMany(LivePipeline):
 
 
 async def test_of_many_streams_also_pictures_that_wait_go_on_in_one_thread(
-    stage: Any, make_clip: Any
+    stage: Any, make_clip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(passage, "QUICK_SECONDS", 60.0)  # however busy the machine is
     async with stage(OneOfMany) as it:
         await it.start("s")
         one = it.server.service.pipeline
@@ -94,5 +97,4 @@ async def test_of_many_streams_also_pictures_that_wait_go_on_in_one_thread(
     times = [frame.time for frame in out]
     assert times == sorted(set(times))
     assert len(out) == len(one.ways) > 1
-    assert any(one.ways)
-    assert all(one.ways[one.ways.index(True) :])
+    assert all(one.ways[1:])  # the first one tells the tracks

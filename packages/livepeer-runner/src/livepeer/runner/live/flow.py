@@ -65,8 +65,8 @@ class Flow:
             and not hooks.generates
             and before is None
         )
-        self._many = many
-        self._quick = False
+        self._many = self._passes and many
+        self._quick = True
         """Whether the hook took no time to speak of when it was last called in a passage."""
         self._silence: Silence | None = None
         if stream.request.urls.publish_url:  # without an output nobody expects frames
@@ -132,11 +132,11 @@ class Flow:
                     if isinstance(item, Undecoded):
                         await self._pass(item)
                         continue
-                    if self._many and self._quick and isinstance(item, VideoFrame):
-                        await self._pass(Undecoded(partial(_itself, item)))
-                        continue
                     if self._status.input.count == 0:
                         self._expect_sound(source)
+                    elif self._many and self._quick and isinstance(item, VideoFrame):
+                        await self._pass(Undecoded(partial(_itself, item)))
+                        continue
                     self._came(item)
                     if self._before is not None:
                         await self._before(item)
