@@ -124,7 +124,8 @@ class Network:
         self._lines: list[str] = []
         self._told = threading.Condition()
         self._process = process
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         # In either order: a pipeline may fail before the page is there.
         self.wait_for(ready)
         found = re.search(r"playground:? +(\S+)$", self.wait_for("playground"), re.M)
@@ -156,6 +157,10 @@ class Network:
                 self._lines.append(line)
                 self._told.notify_all()
 
+    def read_all(self) -> None:
+        """Of a process that has ended: its pipe may be closed then."""
+        self._reader.join(LIMIT)
+
 
 @contextmanager
 def network(
@@ -176,9 +181,11 @@ def network(
         text=True,
     ) as process:
         try:
-            yield Network(process, ready)
+            it = Network(process, ready)
+            yield it
             process.send_signal(signal.SIGINT)
             assert process.wait(LIMIT) == 0
+            it.read_all()
         finally:
             process.kill()
 

@@ -68,9 +68,13 @@ class Running:
 
     def end(self) -> int:
         status = self.process.wait(LIMIT)
+        self.read_all()
+        return status
+
+    def read_all(self) -> None:
+        """Of a process that has ended, or is killed: its pipes may be closed then."""
         for reader in self._readers:
             reader.join(LIMIT)
-        return status
 
 
 class Folder:
@@ -114,10 +118,12 @@ class Folder:
             text=True,
         )
         with process:
+            running = Running(process)
             try:
-                yield Running(process)
+                yield running
             finally:
                 process.kill()
+                running.read_all()
 
 
 @pytest.fixture

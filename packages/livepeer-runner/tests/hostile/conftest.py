@@ -57,8 +57,20 @@ class Victim:
         self._said = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for(r"serves on http://[^ ]*?:(\d+) ")[1])
-        self.wait_for("is ready after")
+        try:
+            self.port = int(self.wait_for(r"serves on http://[^ ]*?:(\d+) ")[1])
+            self.wait_for("is ready after")
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Kill it; its pipe is closed when it has been read."""
+        self.process.kill()
+        self.process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -151,11 +163,9 @@ def starting(folder: Path) -> Iterator[StartVictim]:
                 if files
                 else None,
             )
-            assert process.stdout is not None
-            stack.callback(process.stdout.close)
-            stack.callback(process.wait, LIMIT)
-            stack.callback(process.kill)
-            return Victim(process)
+            victim = Victim(process)
+            stack.callback(victim.end)
+            return victim
 
         yield start
 
