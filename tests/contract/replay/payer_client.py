@@ -89,7 +89,7 @@ class PayingClient:
 
     async def aclose(self) -> None:
         for response in self._streams:
-            response.close()
+            response.abort()
         await self._pools.aclose()
 
     def begin(
