@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Before = Callable[[Any], Awaitable[None]]
 """Called with a frame of the input, before its hook is."""
 
+SLOW = 8
+"""Calls in a row that take their time, after which a hook is not a quick one."""
+
 
 class Flow:
     """Runs until the input ends, `stop` is called, or the stream fails.
@@ -66,8 +69,9 @@ class Flow:
             and before is None
         )
         self._many = self._passes and many
-        self._quick = True
-        """Whether the hook took no time to speak of when it was last called in a passage."""
+        self._slow = 0
+        """How often in a row the hook took its time in a passage: on a busy machine a quick one
+        does now and then."""
         self._silence: Silence | None = None
         if stream.request.urls.publish_url:  # without an output nobody expects frames
             self._silence = Silence(stream.status, stream.events.put, lambda: stream.emitted)
@@ -134,7 +138,7 @@ class Flow:
                         continue
                     if self._status.input.count == 0:
                         self._expect_sound(source)
-                    elif self._many and self._quick and isinstance(item, VideoFrame):
+                    elif self._many and self._slow < SLOW and isinstance(item, VideoFrame):
                         await self._pass(Undecoded(partial(_itself, item)))
                         continue
                     self._came(item)
@@ -230,7 +234,7 @@ class Flow:
                 await self._caller.in_thread(passage.run, name)
             finally:
                 if passage.frame is not None:
-                    self._quick = passage.quick
+                    self._slow = 0 if passage.quick else self._slow + 1
                     self._came(passage.frame)
             if passage.frame is None:
                 return
