@@ -174,8 +174,10 @@ def turns(rates: dict[str, Rate], rounds: int) -> dict[str, float]:
         with contextlib.suppress(RuntimeError):
             rate()  # warm
     found: dict[str, list[float]] = {name: [] for name in rates}
-    for _ in range(rounds):
-        for name, rate in list(rates.items()):
+    for first in range(rounds):  # nobody is always the one after a slow peer
+        order = list(rates.items())
+        first %= len(order)
+        for name, rate in order[first:] + order[:first]:
             if name not in found:
                 continue
             try:

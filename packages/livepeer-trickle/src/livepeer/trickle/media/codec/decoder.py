@@ -160,5 +160,5 @@ class StreamDecoder:
 
 def _threads() -> int:
     # More than two cores could use: of two, the second often begins only when the first is done,
-    # of four seldom (`benchmarks/RESULTS.md`, media).
+    # of four seldom (`benchmarks/RESULTS.md`, e2e).
     return 1 if os.cpu_count() == 1 else 4
